@@ -1,0 +1,65 @@
+# Two commands: `make study` and `make test`. Each sets everything up on its first call.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup study demo report test lint clean bench
+
+CONFIG ?= config.yaml
+CORES ?= all
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip install --quiet
+RESULTS = results/$$($(BIN)/vae-ablation study-name "$(CONFIG)")
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+
+# The environment is made again when the lock or the project's metadata change.
+$(READY): requirements.lock pyproject.toml
+	@python=$$(for candidate in python3.13 python3.12 python3.11 python3 python; do \
+	    if "$$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "$$candidate"; break; fi; done); \
+	if [ -z "$$python" ]; then \
+	    echo "Error: no Python 3.11 or newer (with venv) was found; install one and run make again." >&2; exit 1; fi; \
+	echo "Setting up $(VENV) with $$($$python --version) (once; torch is large)"; \
+	"$$python" -m venv "$(VENV)"
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch "$@"
+
+$(READY_DEV): $(READY) requirements-dev.lock
+	@$(PIP) -r requirements-dev.lock
+	@touch "$@"
+
+setup: $(READY) ## Set up .venv from requirements.lock
+
+study: $(READY) ## Run the study of CONFIG (default config.yaml) and make its report
+	@workflow/run.sh "$(BIN)" "$(CONFIG)" "$(CORES)" $(ARGS)
+
+demo: ## A study of a few runs, in half a minute
+	@$(MAKE) --no-print-directory study CONFIG=workflow/studies/demo.yaml
+
+test: $(READY_DEV) ## Run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY_DEV) ## Check style, types and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+bench: $(READY_DEV) ## Measure against peers (see benchmarks/RESULTS.md)
+	$(BIN)/python benchmarks/training.py
+
+clean: ## Delete a study's results: make clean STUDY=default (asks first)
+	@if [ -z "$(STUDY)" ]; then echo "Error: say which study: make clean STUDY=default" >&2; exit 1; fi; \
+	case "$(STUDY)" in */*|.*) echo "Error: STUDY is '$(STUDY)'; allowed: the name of a folder in results/." >&2; exit 1;; esac; \
+	if [ ! -d "results/$(STUDY)" ]; then echo "Error: there is no results/$(STUDY)." >&2; exit 1; fi; \
+	read -r -p "Delete results/$(STUDY) ($$(du -sh "results/$(STUDY)" | cut -f1))? Type the study's name: " answer || true; \
+	if [ "$$answer" != "$(STUDY)" ]; then echo "Nothing was deleted."; exit 1; fi; \
+	rm -rf "results/$(STUDY)"; echo "Deleted results/$(STUDY)."

@@ -1,0 +1,43 @@
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+    prepare,
+    collect,
+    summarize,
+    pages,
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+        PAGES,
+
+
+onstart:
+    STATE.freeze()
+    start_progress(STUDY / ".progress", STATE.plan)
+
+
+onsuccess:
+    shell("echo; echo {REPORT_HINT:q} >&2")

@@ -1,0 +1,235 @@
+"""From the user's config to a resolved one: checked against the closed schema, defaults filled in."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from vae_ablation.data import SOURCES
+from vae_ablation.errors import UserError, unknown_name
+from vae_ablation.likelihoods import LIKELIHOODS
+
+Config = dict[str, Any]
+
+SCHEMA_PATH = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def read_config(path: Path) -> Config:
+    """Read a config file and resolve it (see `resolve_config`).
+
+    Raises:
+        UserError: the file is absent, is no YAML mapping, or says something that is not allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as YAML: {reason}.") from None
+    return resolve_config({} if raw is None else raw, path)
+
+
+def resolve_config(raw: Any, path: Path) -> Config:
+    """Check a raw config, fill in every default and make its paths absolute.
+
+    Args:
+        raw: what the YAML file holds.
+        path: the config file, named in errors; relative paths are relative to its folder.
+
+    Raises:
+        UserError: one sentence naming file, key, what was found and what is allowed.
+    """
+    schema = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
+    config = _plain(raw)
+    _check_finite(config, path)
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_depth)
+    if errors:
+        raise _sentence(errors[0], path)
+    resolved = _with_defaults(config, schema)
+    _check_names(resolved, path)
+    _resolve_paths(resolved, path)
+    return resolved
+
+
+def _plain(value: Any) -> Any:
+    """Ordinary dicts and lists (Snakemake hands over ordered ones), keys as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return copy.copy(value)
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{key}[{index}]")
+    else:
+        yield key, value
+
+
+def _check_finite(config: Config, path: Path) -> None:
+    for key, value in _leaves(config):
+        if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+            raise UserError(f"{path}: {key} is {_shown(value)}; allowed: a finite number.")
+
+
+def _depth(error: ValidationError) -> tuple[bool, int, list[str]]:
+    """Unknown keys first (a typo explains what follows), then outer keys before inner ones."""
+    unknown = error.validator in {"additionalProperties", "propertyNames"}
+    return (not unknown, len(error.absolute_path), [str(part) for part in error.absolute_path])
+
+
+def _key(parts: Iterator[Any]) -> str:
+    key = ""
+    for part in parts:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    return key
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _sentence(error: ValidationError, path: Path) -> UserError:
+    """The schema's complaint as one sentence: file, key, value found, values allowed."""
+    key = _key(iter(error.absolute_path))
+    if error.validator == "additionalProperties":
+        return _unknown_key(error, key, path)
+    if error.validator == "propertyNames":
+        return UserError(
+            f"{path}: {key} has the name {_shown(error.instance)}; "
+            "allowed: letters, digits, '_' and '-', starting with a letter or digit."
+        )
+    where = f"{path}: {key}" if key else f"{path}: the config"
+    return UserError(f"{where} is {_shown(error.instance)}; allowed: {_allowed(error)}.")
+
+
+def _unknown_key(error: ValidationError, key: str, path: Path) -> UserError:
+    known = list(error.schema["properties"])
+    found = next(name for name in error.instance if name not in known)
+    place = f"{key}.{found}" if key else found
+    complaint = unknown_name(f"{path}: the key {place}", found, known)
+    return UserError(str(complaint).replace(f" is {found!r}, which is not known", " is not known"))
+
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping of keys",
+    "null": "null",
+}
+
+
+def _allowed(error: ValidationError) -> str:
+    """What the schema's rule for this value allows, in words."""
+    rule = error.schema
+    if error.validator == "oneOf":
+        return "auto or a whole number from 1"
+    if "enum" in rule:
+        return ", ".join(map(str, rule["enum"]))
+    types = rule.get("type", [])
+    text = " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+    bounds = [
+        f"{word} {rule[name]}"
+        for name, word in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "greater than"),
+            ("maximum", "at most"),
+            ("multipleOf", "a multiple of"),
+        )
+        if name in rule
+    ]
+    if rule.get("minItems"):
+        bounds.append(f"at least {rule['minItems']} value{'s' if rule['minItems'] > 1 else ''}")
+    if rule.get("minProperties"):
+        bounds.append("at least one key")
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str) and "number" in text:
+        hint = _number_hint(error.instance)
+    return " ".join([text, " and ".join(bounds)]).strip() + hint
+
+
+def _number_hint(text: str) -> str:
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    if not math.isfinite(value):
+        return ""
+    return f" (YAML reads {text} as text; write {value!r})"
+
+
+def _with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
+    """`value` with the schema's defaults wherever a key is left out, at every depth."""
+    if isinstance(value, dict):
+        rules = schema.get("properties", {})
+        filled = {
+            key: copy.deepcopy(rule["default"])
+            for key, rule in rules.items()
+            if key not in value and "default" in rule
+        } | value
+        rest = schema.get("additionalProperties")
+        return {
+            key: _with_defaults(item, rules.get(key) or (rest if isinstance(rest, dict) else {}))
+            for key, item in filled.items()
+        }
+    if isinstance(value, list) and "items" in schema:
+        return [_with_defaults(item, schema["items"]) for item in value]
+    return value
+
+
+def _check_names(config: Config, path: Path) -> None:
+    if not STUDY_NAME.fullmatch(config["study"]):
+        raise UserError(
+            f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of letters, "
+            "digits, '.', '_' and '-', starting with a letter or digit."
+        )
+    for name, options in config["datasets"].items():
+        if options["source"] not in SOURCES:
+            raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
+    for index, grid in enumerate(config["grids"]):
+        where = f"{path}: grids[{index}]"
+        grid["dataset"] = grid["dataset"] or list(config["datasets"])
+        _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
+        _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
+        for place, beta in enumerate(grid["beta"]):
+            if float(f"{beta:g}") != beta:
+                raise UserError(
+                    f"{where}.beta[{place}] is {beta!r}; allowed: at most six significant digits, "
+                    "since runs are named after them."
+                )
+
+
+def _check_each(where: str, found: list[str], known: Mapping[str, Any]) -> None:
+    for index, name in enumerate(found):
+        if name not in known:
+            raise unknown_name(f"{where}[{index}]", name, known)
+
+
+def _resolve_paths(config: Config, path: Path) -> None:
+    for name, options in config["datasets"].items():
+        for key in ("path", "root"):
+            if options[key] is not None:
+                options[key] = str((path.parent / Path(options[key]).expanduser()).resolve())
+        SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)

@@ -1,0 +1,155 @@
+"""Control rows: what no trained VAE is needed for, in the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation.codes import (
+    active_units,
+    cluster_scores,
+    label_accuracies,
+    root_mean_square,
+)
+from vae_ablation.evaluation.pack import measure_columns
+from vae_ablation.model import Encoder, seeded
+from vae_ablation.study import Run
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProbabilisticPCA:
+    """p(x) = N(mean, WWᵀ + σ²I) at its maximum likelihood (Tipping and Bishop 1999).
+
+    Attributes:
+        mean: [dims].
+        weights: W, [dims, latent].
+        variance: σ².
+    """
+
+    mean: Array
+    weights: Array
+    variance: float
+
+    @classmethod
+    def fit(cls, x: NDArray[np.floating], latent_dim: int, variance: float | None) -> ProbabilisticPCA:
+        """Fit to x [n, dims]; σ² given, or None for its maximum-likelihood value."""
+        wide = x.astype(np.float64)
+        mean = wide.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
+        values, vectors = values[::-1], vectors[:, ::-1]
+        if variance is None:
+            rest = values[latent_dim:]
+            variance = max(float(rest.mean()) if len(rest) else 0.0, 1e-6)
+        scale = np.sqrt(np.maximum(values[:latent_dim] - variance, 0))
+        return cls(mean, vectors[:, :latent_dim] * scale, variance)
+
+    def codes(self, x: NDArray[np.floating]) -> Array:
+        """Posterior means M⁻¹Wᵀ(x − mean), M = WᵀW + σ²I: [n, latent]."""
+        inner = self.weights.T @ self.weights + self.variance * np.eye(self.weights.shape[1])
+        return np.linalg.solve(inner, self.weights.T @ (x.astype(np.float64) - self.mean).T).T
+
+    def decode(self, codes: Array) -> Array:
+        """E[x given z], [n, dims]."""
+        return self.mean + codes @ self.weights.T
+
+    def nll(self, x: NDArray[np.floating]) -> float:
+        """−log N(x; mean, WWᵀ + σ²I), mean over x [n, dims]; nats per example."""
+        dims = len(self.mean)
+        covariance = self.weights @ self.weights.T + self.variance * np.eye(dims)
+        factor = np.linalg.cholesky(covariance)
+        white = np.linalg.solve(factor, (x.astype(np.float64) - self.mean).T)
+        log_det = 2 * np.log(np.diag(factor)).sum()
+        return float(0.5 * (np.square(white).sum(0).mean() + log_det + dims * np.log(2 * np.pi)))
+
+
+def control_rows(
+    dataset: Dataset, runs: Sequence[Run], model: Mapping[str, Any], seed: int
+) -> list[dict[str, Any]]:
+    """Rows of metrics.csv for the raw data, PCA and untrained encoders of a dataset.
+
+    Args:
+        dataset: the prepared dataset.
+        runs: the study's runs on it: their latent dimensions and seeds are controlled for.
+        model: the config's model section.
+        seed: of the evaluation.
+    """
+    latent_dims = sorted({run.latent_dim for run in runs})
+    gaussian = any(run.likelihood == "gaussian" for run in runs)
+    rows = [_raw_row(dataset, seed)]
+    rows += [_pca_row(dataset, latent_dim, gaussian, model, seed) for latent_dim in latent_dims]
+    pairs = sorted({(run.latent_dim, run.seed) for run in runs})
+    return rows + [_untrained_row(dataset, dim, s, model, seed) for dim, s in pairs]
+
+
+def _label_columns(
+    dataset: Dataset, train: NDArray[np.floating], test: NDArray[np.floating], seed: int
+) -> dict[str, Any]:
+    train_labels, labels = dataset.labels_of("train"), dataset.labels_of("test")
+    return cluster_scores(test, labels, seed) | label_accuracies(train, train_labels, test, labels)
+
+
+def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
+    train, test = dataset.observe("train"), dataset.observe("test")
+    return {
+        "run": f"{dataset.name}/raw",
+        "model": "raw",
+        "dataset": dataset.name,
+        **_label_columns(dataset, train, test, seed),
+    }
+
+
+def _pca_row(
+    dataset: Dataset, latent_dim: int, gaussian: bool, model: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """PCA with the gaussian arms' own σ²; its nll only where those have one scalar scale."""
+    scale = model["gaussian_scale"]
+    fixed = gaussian and scale == "fixed"
+    variance = model["gaussian_sigma"] ** 2 if fixed else None
+    train, test = dataset.observe("train"), dataset.observe("test")
+    pca = ProbabilisticPCA.fit(train, latent_dim, variance)
+    codes = pca.codes(test)
+    error = pca.decode(codes) - dataset.intensities("test")
+    row = {
+        "run": f"{dataset.name}/pca/z{latent_dim}",
+        "model": "pca",
+        "dataset": dataset.name,
+        "latent_dim": latent_dim,
+        "active_units": active_units(codes),
+        "collapsed_fraction": 1 - active_units(codes) / latent_dim,
+        "code_rms": root_mean_square(codes),
+        "mse": float(np.square(error).mean()),
+        **_label_columns(dataset, pca.codes(train), codes, seed),
+    }
+    if gaussian and scale != "learned_per_dimension":
+        row |= {"likelihood": "gaussian", "nll": pca.nll(test)}
+        row |= measure_columns("gaussian", dataset.observed)
+    return row
+
+
+@torch.no_grad()
+def _untrained_row(
+    dataset: Dataset, latent_dim: int, run_seed: int, model: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """The encoder that the runs of this seed start from, whatever their likelihood."""
+    with seeded(run_seed, "encoder weights"):
+        encoder = Encoder(dataset.observed.dims, latent_dim, model["hidden"], model["activation"])
+    train, test = (
+        encoder(torch.from_numpy(dataset.observe(split))).mean.numpy() for split in ("train", "test")
+    )
+    return {
+        "run": f"{dataset.name}/untrained/z{latent_dim}/seed{run_seed}",
+        "model": "untrained",
+        "dataset": dataset.name,
+        "latent_dim": latent_dim,
+        "seed": run_seed,
+        "code_rms": root_mean_square(test),
+        **_label_columns(dataset, train, test, seed),
+    }

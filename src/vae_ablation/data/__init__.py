@@ -1,0 +1,30 @@
+"""Data sources, one module each, and the preparation that turns a source into a dataset."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from vae_ablation.data.base import Source
+
+
+_NOT_SOURCES = {"base", "prepare"}
+
+
+def _subclasses(cls: type[Source]) -> Iterator[type[Source]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _find_sources() -> dict[str, Source]:
+    """Every subclass of Source in a module of this package, by its name."""
+    for module in pkgutil.iter_modules(__path__):
+        if module.name not in _NOT_SOURCES:
+            importlib.import_module(f"{__name__}.{module.name}")
+    found = [cls() for cls in _subclasses(Source)]
+    return {source.name: source for source in sorted(found, key=lambda source: source.name)}
+
+
+SOURCES = _find_sources()

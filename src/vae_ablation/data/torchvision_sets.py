@@ -1,0 +1,120 @@
+"""MNIST and its two drop-in relatives, through torchvision."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_ablation.data.base import Observed, Options, RawData, Source
+from vae_ablation.errors import UserError
+
+DOWNLOADS = Path("results/.data/downloads")
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+_IDX_UINT8 = 8
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes (LeCun's format: magic, sizes, values), plain or gzipped.
+
+    Raises:
+        UserError: the file is no IDX file of bytes, or is truncated or too long.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise UserError(f"{path}: not readable ({error}).") from None
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_UINT8:
+        raise UserError(f"{path}: not an IDX file of unsigned bytes (first bytes {content[:4]!r}).")
+    dims = content[3]
+    start = 4 + 4 * dims
+    if len(content) < start:
+        raise UserError(f"{path}: truncated inside its header ({len(content)} bytes).")
+    shape = struct.unpack(f">{dims}I", content[4:start])
+    expected = start + int(np.prod(shape, dtype=object))
+    if len(content) != expected:
+        raise UserError(
+            f"{path}: holds {len(content)} bytes where its header {shape} announces {expected}; "
+            "the file is truncated or damaged."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+class MNIST(Source):
+    """28×28 images with 256 grey levels and their own test split (LeCun, Cortes, Burges)."""
+
+    name = "mnist"
+    dataset_class: ClassVar[str] = "MNIST"
+
+    def raw_folder(self, options: Options) -> Path:
+        """Where torchvision keeps the original files: ROOT/<class>/raw."""
+        root = Path(options["root"]) if options["root"] else DOWNLOADS
+        return root / self.dataset_class / "raw"
+
+    def describe(self, options: Options) -> Observed:
+        """Always 28×28 with 256 grey levels."""
+        return Observed(shape=(28, 28), levels=256)
+
+    def load(self, options: Options) -> RawData:
+        """Read the IDX files, downloading them first where they are absent."""
+        folder = self.raw_folder(options)
+        if not all(self._find(folder, name) for pair in _FILES.values() for name in pair):
+            self._download(folder)
+        train_x, train_y = self._read_split(folder, "train")
+        test_x, test_y = self._read_split(folder, "test")
+        official_test = np.arange(len(train_x) + len(test_x)) >= len(train_x)
+        return RawData(
+            np.concatenate([train_x, test_x]),
+            np.concatenate([train_y, test_y]),
+            levels=256,
+            official_test=official_test,
+        )
+
+    def _find(self, folder: Path, name: str) -> Path | None:
+        candidates = (folder / name, folder / f"{name}.gz")
+        return next((path for path in candidates if path.is_file()), None)
+
+    def _download(self, folder: Path) -> None:
+        from torchvision import datasets
+
+        try:
+            getattr(datasets, self.dataset_class)(folder.parents[1], download=True)
+        except (RuntimeError, OSError) as error:
+            raise UserError(
+                f"{self.name}: the files are not in {folder} and could not be downloaded ({error}); "
+                "put them there, or point root: at a folder that has them."
+            ) from None
+
+    def _read_split(
+        self, folder: Path, split: str
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        paths = [self._find(folder, name) or folder / name for name in _FILES[split]]
+        images, labels = (read_idx(path) for path in paths)
+        if images.shape[1:] != (28, 28):
+            raise UserError(f"{paths[0]}: images of shape {images.shape[1:]}; expected (28, 28).")
+        if labels.shape != images.shape[:1]:
+            raise UserError(
+                f"{paths[1]}: {len(labels)} labels for {len(images)} images in {paths[0].name}."
+            )
+        return images, labels.astype(np.int64)
+
+
+class FashionMNIST(MNIST):
+    """Zalando's clothing images."""
+
+    name = "fashion-mnist"
+    dataset_class = "FashionMNIST"
+
+
+class KMNIST(MNIST):
+    """Kuzushiji characters."""
+
+    name = "kmnist"
+    dataset_class = "KMNIST"

@@ -1,0 +1,183 @@
+"""Decoder distributions: normalised, summed over the event, stable at the edges.
+
+Every distribution factorises over the data dimensions. Shapes are [..., dims]; `log_prob` sums over
+the last axis and is in nats. All of it is elementwise torch, so that it runs under `torch.func.vmap`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Distribution(Protocol):
+    """p(x given z) over the data dimensions."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x], [..., dims]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), summed over the last axis: [...], nats."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of x, [..., dims]."""
+
+
+def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws in the open interval (0, 1)."""
+    drawn = torch.rand(like.shape, generator=generator, dtype=torch.float64)
+    return drawn.clamp(1e-12, 1 - 1e-12).to(like.device, like.dtype).clamp(1e-7, 1 - 1e-7)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + e^x), within one float32 rounding of 1.
+
+    torch's own calls log1p, which runs ten times slower than log on a CPU.
+    """
+    return x.relu() + torch.log(1 + torch.exp(-x.abs()))
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """x in {0, 1} with log p = x·η − softplus(η).
+
+    On x strictly inside (0, 1) the same formula is a cross-entropy and no likelihood.
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """σ(η)."""
+        return self.logits.sigmoid()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), nats."""
+        return (x * self.logits - softplus(self.logits)).sum(-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws in {0, 1}."""
+        return (_uniform(self.logits, generator) < self.mean).to(self.logits.dtype)
+
+
+_TAYLOR = 0.1
+
+
+@dataclass(frozen=True)
+class ContinuousBernoulli:
+    """Density on [0, 1] proportional to exp(η·x) (Loaiza-Ganem and Cunningham 2019).
+
+    log p = η·x − A(η) with A(η) = log((e^η − 1)/η) = η/2 + log(sinh(u)/u), u = |η|/2; near η = 0
+    (λ = 0.5) from its Taylor series u²/6 − u⁴/180 + u⁶/2835.
+    """
+
+    logits: Tensor
+
+    @property
+    def _near_zero(self) -> Tensor:
+        return self.logits.abs() < 2 * _TAYLOR
+
+    @property
+    def log_normalizer(self) -> Tensor:
+        """A(η), elementwise, nats."""
+        u = self.logits / 2
+        series = u.square() * (1 / 6 - u.square() * (1 / 180 - u.square() / 2835))
+        far = torch.where(self._near_zero, torch.ones_like(u), u).abs()
+        exact = far + torch.log((1 - torch.exp(-2 * far)) / (2 * far))
+        return u + torch.where(self._near_zero, series, exact)
+
+    @property
+    def mean(self) -> Tensor:
+        """A'(η) = 1/(1 − e^−η) − 1/η; it is not λ = σ(η)."""
+        eta = self.logits
+        series = 0.5 + eta * (1 / 12 - eta.square() * (1 / 720 - eta.square() / 30240))
+        far = torch.where(self._near_zero, torch.ones_like(eta), eta)
+        return torch.where(self._near_zero, series, 1 / (1 - torch.exp(-far)) - 1 / far)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log density of x, nats."""
+        return (x * self.logits - self.log_normalizer).sum(-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws in [0, 1], by the inverse of the distribution function."""
+        uniform = _uniform(self.logits, generator)
+        far = torch.where(self._near_zero, torch.ones_like(self.logits), self.logits)
+        size = far.abs()
+        rising = 1 + torch.log(uniform + (1 - uniform) * torch.exp(-size)) / size
+        inverse = torch.where(far > 0, rising, 1 - rising)
+        return torch.where(self._near_zero, uniform, inverse).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normals; `scale` broadcasts against `loc`."""
+
+    loc: Tensor
+    scale: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """μ."""
+        return self.loc
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log density of x, nats."""
+        standard = (x - self.loc) / self.scale
+        per_dim = -0.5 * standard.square() - torch.log(self.scale) - 0.5 * math.log(2 * math.pi)
+        return per_dim.sum(-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws on the real line."""
+        noise = torch.randn(self.loc.shape, generator=generator)
+        return self.loc + self.scale * noise.to(self.loc.device, self.loc.dtype)
+
+
+@dataclass(frozen=True)
+class DiscretizedLogistic:
+    """Mass of a logistic in the bins of `levels` equally spaced values of [0, 1].
+
+    The first and last bin reach to −∞ and +∞ (Kingma et al. 2016; Salimans et al. 2017). With bin
+    edges a < b (standardised), log(σ(b) − σ(a)) = log σ(b) + log σ(−a) + log(1 − e^{−(b − a)}), an
+    identity without cancellation; b − a is the same in every bin.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    levels: int
+
+    @property
+    def _half_bin(self) -> float:
+        return 0.5 / (self.levels - 1)
+
+    def _elementwise(self, x: Tensor) -> Tensor:
+        width = 2 * self._half_bin / self.scale
+        upper = (x + self._half_bin - self.loc) / self.scale
+        not_first = (x > self._half_bin).to(upper.dtype)
+        not_last = (x < 1 - self._half_bin).to(upper.dtype)
+        inside = not_first * not_last * torch.log(-torch.expm1(-width))
+        return inside - not_last * softplus(-upper) - not_first * softplus(upper - width)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log mass of x, nats."""
+        return self._elementwise(x).sum(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Σ value · mass over the grey levels: Σ of P(x ≥ each level above the first) / (levels − 1)."""
+        edges = torch.arange(1, self.levels, device=self.loc.device, dtype=self.loc.dtype)
+        edges = (edges - 0.5) / (self.levels - 1)
+        total = torch.zeros_like(self.loc + self.scale)
+        for edge in edges:
+            total = total + torch.sigmoid((self.loc - edge) / self.scale)
+        return total / (self.levels - 1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws on the grey levels of [0, 1]."""
+        uniform = _uniform(self.loc, generator)
+        continuous = self.loc + self.scale * torch.logit(uniform)
+        return (continuous.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)

@@ -1,0 +1,67 @@
+"""UMAP coordinates of the codes of chosen runs, kept per run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_ablation.files import file_digest, stable_hash, write_atomic, write_json
+from vae_ablation.plots import StudyResults, umap_runs
+
+EMBED_VERSION = 1
+SEED = 0
+
+
+def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
+    """UMAP (McInnes, Healy and Melville 2018) with a fixed seed: codes [n, latent] → [n, 2]."""
+    import umap
+
+    neighbours = max(2, min(15, len(means) - 1))
+    reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1)
+    return np.asarray(reducer.fit_transform(means), dtype=np.float32)
+
+
+def embed_study(folder: Path, index: Path) -> None:
+    """Embed the chosen runs' codes in one process, since UMAP compiles anew in each.
+
+    Coordinates whose codes have not changed are kept; those of other runs go.
+
+    Args:
+        folder: results/<study>.
+        index: JSON file to write: run path → digest of the codes; the .npz files lie beside it.
+    """
+    chosen = umap_runs(StudyResults(folder).metrics)
+    for run in chosen:
+        _embed_run(folder / "runs" / run / "codes.npz", embedding_path(index.parent, run))
+    _remove_others(index.parent, chosen)
+    digests = {run: file_digest(embedding_path(index.parent, run)) for run in chosen}
+    write_json(index, digests)
+
+
+def embedding_path(folder: Path, run: str) -> Path:
+    """Where the coordinates of a run lie."""
+    return folder / f"{run.replace('/', '__')}.npz"
+
+
+def _embed_run(codes: Path, target: Path) -> None:
+    key = stable_hash([EMBED_VERSION, file_digest(codes)])
+    if target.is_file():
+        with np.load(target, allow_pickle=False) as kept:
+            if str(kept["key"]) == key:
+                return
+    with np.load(codes, allow_pickle=False) as arrays:
+        coordinates = embed(arrays["mean"])
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, embedding=coordinates, key=np.array(key))
+    write_atomic(target, lambda stream: stream.write(buffer.getbuffer()))
+
+
+def _remove_others(folder: Path, runs: Iterable[str]) -> None:
+    wanted = {embedding_path(folder, run).name for run in runs}
+    for path in folder.glob("*.npz"):
+        if path.name not in wanted:
+            path.unlink()

@@ -1,0 +1,24 @@
+"""Errors that a user can cause, each told in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What is wrong with the user's input: which file or key, what was found, what is allowed."""
+
+
+def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of `known`, with the nearest known one.
+
+    Args:
+        where: file and key, e.g. ``config.yaml: grids[0].likelihood[1]``.
+        found: the name that stands there.
+        known: every allowed name.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return UserError(f"{where} is {found!r}, which is not known{hint}; allowed: {', '.join(names)}.")

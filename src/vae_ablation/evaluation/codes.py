@@ -1,0 +1,111 @@
+"""Metrics of codes: pure functions, arrays in, number out; None where the value is undefined."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+Codes = NDArray[np.floating]
+Labels = NDArray[np.int64]
+
+ACTIVE_VARIANCE = 0.01
+NEIGHBOURS = 15
+SILHOUETTE_EXAMPLES = 5000
+
+
+def active_units(means: Codes) -> int:
+    """Dimensions whose posterior mean varies: Var_x(μ_d) > 0.01 (Burda et al. 2016).
+
+    Args:
+        means: posterior means, [n, latent].
+    """
+    return int((means.astype(np.float64).var(axis=0) > ACTIVE_VARIANCE).sum())
+
+
+def root_mean_square(means: Codes) -> float:
+    """Root mean square of all code entries; 1 or less under a matched prior."""
+    return float(np.sqrt(np.square(means.astype(np.float64)).mean()))
+
+
+def cluster_scores(means: Codes, labels: Labels, seed: int) -> dict[str, float]:
+    """Silhouette of the labels, and agreement of seeded k-means (k classes) with them.
+
+    Args:
+        means: codes, [n, latent].
+        labels: classes, [n]; unlabelled examples (−1) are left out.
+        seed: of k-means and of the silhouette's subsample (at most 5,000 examples).
+
+    Returns:
+        silhouette, ari (Hubert and Arabie 1985) and nmi; empty where fewer than two classes are
+        present or the codes do not vary.
+    """
+    known = labels >= 0
+    means, labels = means[known].astype(np.float64), labels[known]
+    classes = len(np.unique(labels))
+    if not 2 <= classes < len(labels) or not np.isfinite(means).all() or not np.ptp(means):
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(n_clusters=classes, n_init=10, random_state=seed).fit_predict(means)
+    size = min(SILHOUETTE_EXAMPLES, len(means))
+    return {
+        "silhouette": float(
+            silhouette_score(means, labels, sample_size=size, random_state=seed)
+        ),
+        "ari": float(adjusted_rand_score(labels, found)),
+        "nmi": float(normalized_mutual_info_score(labels, found)),
+    }
+
+
+def label_accuracies(
+    train: Codes, train_labels: Labels, test: Codes, test_labels: Labels
+) -> dict[str, float]:
+    """Accuracy of 15 nearest neighbours on the codes as they are, and of a multinomial logistic
+    probe on standardised codes; fitted on train codes, scored on held-out codes.
+
+    Returns:
+        knn_accuracy and probe_accuracy; empty where fewer than two classes are present.
+    """
+    fit, score = train_labels >= 0, test_labels >= 0
+    train, train_labels = train[fit].astype(np.float64), train_labels[fit]
+    test, test_labels = test[score].astype(np.float64), test_labels[score]
+    if len(np.unique(train_labels)) < 2 or not len(test):
+        return {}
+    if not (np.isfinite(train).all() and np.isfinite(test).all()):
+        return {}
+    knn = KNeighborsClassifier(n_neighbors=min(NEIGHBOURS, len(train)))
+    scaler = StandardScaler().fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe = LogisticRegression(max_iter=300).fit(scaler.transform(train), train_labels)
+    return {
+        "knn_accuracy": float(knn.fit(train, train_labels).score(test, test_labels)),
+        "probe_accuracy": float(probe.score(scaler.transform(test), test_labels)),
+    }
+
+
+def slope(objective: NDArray[np.float64]) -> float | None:
+    """Relative change of the validation objective over the last 10 % of epochs.
+
+    The change is that of a straight line fitted to those epochs (three at least), relative to the
+    size of their mean: 0 has converged, negative still falls.
+
+    Args:
+        objective: validation objective per epoch, nats.
+
+    Returns:
+        None where there are fewer than three epochs or the mean is 0.
+    """
+    window = objective[-max(3, round(len(objective) / 10)) :]
+    if len(window) < 3 or not window.mean():
+        return None
+    rise = np.polynomial.Polynomial.fit(np.arange(len(window)), window, 1).convert().coef
+    return float(rise[1] * (len(window) - 1) / abs(window.mean())) if len(rise) > 1 else 0.0

@@ -1,0 +1,203 @@
+"""Evaluate all runs of a pack on the held-out split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vae_ablation.data.base import Dataset, Observed
+from vae_ablation.evaluation.bounds import (
+    NLL_LOOSE,
+    NllEstimate,
+    decode_mean,
+    encode,
+    importance_nll,
+    mean_distortion,
+)
+from vae_ablation.evaluation.codes import (
+    active_units,
+    cluster_scores,
+    label_accuracies,
+    root_mean_square,
+    slope,
+)
+from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
+from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.model import VAE, Posterior
+from vae_ablation.stacked import StackedVAE
+from vae_ablation.streams import stream
+from vae_ablation.study import Run
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What evaluation gives for one run.
+
+    Attributes:
+        run: its spec.
+        metrics: columns of metrics.csv that are defined for it, and rate_per_dim.
+        codes: mean and std [n, latent] float32 of the test split's posterior, and labels [n].
+        pictures: see `draw_pictures`.
+    """
+
+    run: Run
+    metrics: Metrics
+    codes: dict[str, NDArray[Any]]
+    pictures: Pictures
+
+
+def measure_columns(likelihood: str, observed: Observed) -> Metrics:
+    """What a score may be compared with: base measure, and whether it is a likelihood at all."""
+    chosen = LIKELIHOODS[likelihood]
+    return {"measure": chosen.measure(observed), "proper": chosen.proper(observed)}
+
+
+def evaluate_pack(
+    runs: Sequence[Run],
+    models: Sequence[VAE],
+    histories: Sequence[NDArray[np.float64]],
+    dataset: Dataset,
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> list[Evaluated]:
+    """Every metric of every run; Monte-Carlo parts run for the whole pack at once.
+
+    Args:
+        runs: runs of one pack, all with status ok.
+        models: their trained models.
+        histories: as in `TrainedRun.history`, one per run.
+        dataset: the prepared dataset.
+        settings: the config's evaluation section.
+        device: where to compute.
+    """
+    model = StackedVAE.stack(models, device)
+    x = torch.from_numpy(dataset.observe("test")).to(device)
+    posterior = encode(model, x)
+    train = encode(model, torch.from_numpy(dataset.observe("train")).to(device))
+    noise = [stream(run.seed, f"evaluation {settings['seed']}") for run in runs]
+    points = [run.posterior == "point" for run in runs]
+    distortion = mean_distortion(model, posterior, x, noise, points)
+    bounds = importance_nll(model, posterior, x, settings["nll_samples"], noise)
+    errors = _reconstruction_errors(model, posterior, dataset)
+    pairs = [tuple(pair) for pair in settings["interpolations"]]
+    pictures = draw_pictures(
+        model, runs, dataset, posterior.mean, pairs or default_pairs(dataset.labels_of("test"))
+    )
+    evaluated = []
+    for index, run in enumerate(runs):
+        codes = _codes(posterior, index, dataset)
+        train_means = train.mean[index].cpu().numpy()
+        metrics = {
+            **measure_columns(run.likelihood, dataset.observed),
+            **_objective_columns(run, float(distortion[index]), posterior, index),
+            **_nll_columns(run, bounds, index, dataset),
+            **_history_columns(run, histories[index]),
+            **_code_columns(run, codes, train_means, dataset, settings["seed"]),
+            "mse": float(errors[index]),
+        }
+        evaluated.append(Evaluated(run, _finite(metrics), codes, pictures[index]))
+    return evaluated
+
+
+def _finite(metrics: Metrics) -> Metrics:
+    """Without undefined values: an undefined value is an absent one, never NaN."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
+
+
+def _codes(posterior: Posterior, index: int, dataset: Dataset) -> dict[str, NDArray[Any]]:
+    return {
+        "mean": posterior.mean[index].cpu().numpy(),
+        "std": posterior.std[index].cpu().numpy(),
+        "labels": dataset.labels_of("test"),
+    }
+
+
+@torch.no_grad()
+def _reconstruction_errors(
+    model: StackedVAE, posterior: Posterior, dataset: Dataset
+) -> NDArray[np.float64]:
+    """(E[x given z = μ] − intensity)², mean over dimensions and examples, per run: [runs]."""
+    target = torch.from_numpy(dataset.intensities("test")).to(posterior.mean.device)
+    total = np.zeros(len(model))
+    step = max(1, 2**24 // (len(model) * target.shape[1]))
+    for start in range(0, len(target), step):
+        rows = slice(start, start + step)
+        error = decode_mean(model, posterior.mean[:, rows]) - target[rows]
+        total += error.double().square().sum((1, 2)).cpu().numpy()
+    return total / target.numel()
+
+
+def _objective_columns(
+    run: Run, distortion: float, posterior: Posterior, index: int
+) -> Metrics:
+    """distortion, rate, elbo, objective in nats per example; a point posterior has no finite KL."""
+    if run.posterior == "point":
+        return {"distortion": distortion, "objective": distortion}
+    one = Posterior(posterior.mean[index].double(), posterior.log_std[index].double())
+    rates = one.rate_per_dim().mean(0).cpu().numpy()
+    rate = float(rates.sum())
+    return {
+        "distortion": distortion,
+        "rate": rate,
+        "elbo": -(distortion + rate),
+        "objective": distortion + run.beta * rate,
+        "rate_per_dim": rates.tolist(),
+        "posterior_std": float(one.std.mean()),
+    }
+
+
+def _nll_columns(run: Run, bounds: NllEstimate, index: int, dataset: Dataset) -> Metrics:
+    if run.posterior == "point":
+        return {}
+    nll, gap = float(bounds.nll[index]), float(bounds.gap[index])
+    columns = {
+        "nll": nll,
+        "nll_ess": float(bounds.ess[index]),
+        "nll_gap": gap,
+        "nll_loose": gap > NLL_LOOSE,
+    }
+    own_levels = LIKELIHOODS[run.likelihood].mass and dataset.fixed is None
+    if own_levels and LIKELIHOODS[run.likelihood].proper(dataset.observed):
+        columns["bits_per_dim"] = nll / (dataset.observed.dims * math.log(2))
+    return columns
+
+
+def _history_columns(run: Run, history: NDArray[np.float64]) -> Metrics:
+    """slope and the validation objective after the last epoch, at the run's own β."""
+    objective = history[:, 2] + (run.beta * history[:, 3] if run.beta else 0.0)
+    return {
+        "slope": slope(objective),
+        "epochs": len(history),
+        "validation_objective": float(objective[-1]),
+    }
+
+
+def _code_columns(
+    run: Run,
+    codes: Mapping[str, NDArray[Any]],
+    train_means: NDArray[np.floating],
+    dataset: Dataset,
+    seed: int,
+) -> Metrics:
+    """Columns of the posterior means; active units only where the prior fixes the codes' scale."""
+    means, labels = codes["mean"], codes["labels"]
+    columns: Metrics = {"code_rms": root_mean_square(means)}
+    if run.kl:
+        active = active_units(means)
+        columns |= {"active_units": active, "collapsed_fraction": 1 - active / run.latent_dim}
+    if columns.get("active_units") != 0:
+        columns |= cluster_scores(means, labels, seed)
+    train_labels = dataset.labels_of("train")
+    return columns | label_accuracies(train_means, train_labels, means, labels)

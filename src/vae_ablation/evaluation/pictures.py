@@ -1,0 +1,123 @@
+"""What a run's decoder draws: reconstructions, prior samples, the manifold, interpolations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm
+from torch import Tensor
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation.bounds import decode_mean
+from vae_ablation.stacked import StackedVAE
+from vae_ablation.streams import stream
+from vae_ablation.study import Run
+
+Pictures = dict[str, NDArray[np.generic]]
+
+SHOWN = 10
+SAMPLES = 25
+MANIFOLD = 15
+STEPS = 11
+
+
+def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of the test split to show: one of each class first, then the next ones, ten in all."""
+    _, first = np.unique(labels, return_index=True)
+    rest = np.setdiff1d(np.arange(len(labels)), first[labels[first] >= 0])
+    return np.concatenate([first[labels[first] >= 0], rest])[:SHOWN]
+
+
+def default_pairs(labels: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Two label pairs to interpolate between where the config names none."""
+    known = [int(label) for label in np.unique(labels[labels >= 0])]
+    if len(known) < 2:
+        return []
+    return [(known[0], known[1])] + ([(known[2], known[-1])] if len(known) > 3 else [])
+
+
+def draw_pictures(
+    model: StackedVAE,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    means: Tensor,
+    pairs: Sequence[tuple[int, int]],
+) -> list[Pictures]:
+    """Pictures of every run of a pack; empty where the data are no images.
+
+    Args:
+        model: the pack.
+        runs: its runs.
+        dataset: the prepared dataset.
+        means: posterior means of the test split, [runs, n, latent].
+        pairs: label pairs to interpolate between.
+
+    Returns:
+        Per run, arrays as in pictures.npz: 8-bit images, [..., height, width].
+    """
+    shape = dataset.observed.shape
+    if len(shape) != 2:
+        return [{} for _ in runs]
+    labels = dataset.labels_of("test")
+    index = shown_examples(labels)
+    originals = _bytes(dataset.intensities("test")[index], shape)
+    parts = {"reconstructions": means[:, index], "samples": _prior_draws(runs, means)}
+    if runs[0].latent_dim == 2:
+        parts["manifold"] = _grid(means)
+    ends = _ends(labels, pairs)
+    if len(ends):
+        parts["interpolations"] = _lines(means, ends)
+    drawn = {
+        name: _bytes(decode_mean(model, z.flatten(1, -2)).cpu().numpy(), shape, z.shape[:-1])
+        for name, z in parts.items()
+    }
+    common: Pictures = {"index": index, "originals": originals}
+    if "manifold" in drawn:
+        common["manifold_quantiles"] = _quantiles()
+    if len(ends):
+        common["interpolation_labels"] = labels[ends]
+    return [common | {name: images[r] for name, images in drawn.items()} for r in range(len(runs))]
+
+
+def _bytes(
+    values: NDArray[np.floating], shape: tuple[int, ...], leading: Sequence[int] | None = None
+) -> NDArray[np.uint8]:
+    clean = np.nan_to_num(values, nan=0.0).clip(0, 1)
+    lead = values.shape[:-1] if leading is None else tuple(leading)
+    return np.round(255 * clean).astype(np.uint8).reshape(*lead, *shape)
+
+
+def _prior_draws(runs: Sequence[Run], like: Tensor) -> Tensor:
+    """z ~ N(0, I), [runs, SAMPLES, latent]: the same draws for all arms of one seed."""
+    draws = [
+        torch.randn(SAMPLES, run.latent_dim, generator=stream(run.seed, "samples")) for run in runs
+    ]
+    return torch.stack(draws).to(like.device)
+
+
+def _quantiles() -> NDArray[np.float64]:
+    return (np.arange(MANIFOLD) + 0.5) / MANIFOLD
+
+
+def _grid(like: Tensor) -> Tensor:
+    """Prior quantiles in the plane, [runs, rows, columns, 2]: z₂ falls with rows, z₁ rises."""
+    z = torch.from_numpy(norm.ppf(_quantiles()).astype(np.float32)).to(like.device)
+    columns, rows = torch.meshgrid(z, z.flip(0), indexing="xy")
+    plane = torch.stack([columns, rows], dim=-1)
+    return plane.expand(len(like), *plane.shape)
+
+
+def _ends(labels: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """First test example of each label of each pair, [pairs, 2]."""
+    rows = [[np.flatnonzero(labels == label) for label in pair] for pair in pairs]
+    return np.array([[a[0], b[0]] for a, b in rows if len(a) and len(b)], np.int64).reshape(-1, 2)
+
+
+def _lines(means: Tensor, ends: NDArray[np.int64]) -> Tensor:
+    """Straight lines between codes, [runs, pairs, STEPS, latent]."""
+    start, stop = (means[:, ends[:, side], None] for side in (0, 1))
+    share = torch.linspace(0, 1, STEPS, device=means.device)[:, None]
+    return start + share * (stop - start)

@@ -1,0 +1,63 @@
+"""The report's first page: what was varied, what came of it, where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_ablation.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONVERGED_SLOPE = 0.01
+"""A run whose validation objective changed by less than this share over its last tenth."""
+
+AXES = ("dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed")
+
+
+def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
+    """Write tables/overview.json: axes and their values, counts by status, what is not ok.
+
+    Args:
+        folder: results/<study>.
+        metrics: metrics.csv.
+    """
+    runs = metrics[metrics["model"] == "vae"]
+    axes = {axis: [_plain(value) for value in sorted(runs[axis].unique())] for axis in AXES}
+    bad = runs[runs["status"] != "ok"]
+    slopes = runs["slope"].dropna().abs()
+    overview = {
+        "study": folder.name,
+        "axes": axes,
+        "varied": [axis for axis, values in axes.items() if len(values) > 1],
+        "runs": len(runs),
+        "status": {name: int((runs["status"] == name).sum()) for name in _STATUSES},
+        "converged": int((slopes < CONVERGED_SLOPE).sum()),
+        "slopes": len(slopes),
+        "train_seconds": float(runs["train_seconds"].sum()),
+        "device": sorted(map(str, runs["device"].dropna().unique())),
+        "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
+        "not_ok": bad[["run", "status", "reason"]].fillna("").to_dict("records"),
+    }
+    write_json(folder / "tables" / "overview.json", overview)
+
+
+_STATUSES = ("ok", "diverged", "failed")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own."""
+    plain = value.item() if hasattr(value, "item") else value
+    return int(plain) if isinstance(plain, float) and plain == int(plain) else plain
+
+
+def read_overview(folder: Path) -> dict[str, Any]:
+    """What the report's first page says; empty before there are tables."""
+    path = folder / "tables" / "overview.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def read_captions(folder: Path) -> dict[str, str]:
+    """Captions of the figures by figure name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.rst"))}

@@ -1,0 +1,166 @@
+"""The tables as self-contained pages: sortable, filterable, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import markdown
+import pandas as pd
+
+from vae_ablation.files import write_text
+from vae_ablation.tables import read_metrics
+
+ARM_METRICS = (
+    "distortion",
+    "rate",
+    "elbo",
+    "nll",
+    "nll_gap",
+    "bits_per_dim",
+    "slope",
+    "active_units",
+    "code_rms",
+    "posterior_std",
+    "silhouette",
+    "ari",
+    "nmi",
+    "knn_accuracy",
+    "probe_accuracy",
+    "mse",
+)
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px/1.45 system-ui, sans-serif; margin: 1rem; color: #1a1a1a; background: #fff; }}
+h1 {{ font-size: 1.15rem; }} h2 {{ font-size: 1.05rem; margin-top: 1.6rem; }}
+p, li {{ max-width: 75ch; }} input {{ font: inherit; padding: .25rem .5rem; width: 22rem; }}
+.wide {{ overflow: auto; max-height: 82vh; border: 1px solid #ddd; margin-top: .6rem; }}
+table {{ border-collapse: collapse; font-size: 12.5px; }}
+th, td {{ padding: .25rem .55rem; border-bottom: 1px solid #e8e8e8; text-align: left;
+  vertical-align: top; }}
+.wide td {{ white-space: nowrap; }}
+.wide th {{ position: sticky; top: 0; background: #f4f5f7; cursor: pointer; white-space: nowrap; }}
+.wide th:focus-visible {{ outline: 2px solid #0072b2; }}
+td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.bad {{ color: #a33b00; font-weight: 600; }} small {{ color: #666; }}
+code {{ background: #f4f5f7; padding: 0 .2em; }}
+</style></head><body><h1>{title}</h1>{body}</body></html>
+"""
+
+_SORT = """<script>
+const table = document.querySelector(".wide table"), body = table.tBodies[0];
+const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent;
+function sort(th) {
+  const i = th.cellIndex, up = th.ariaSort !== "ascending";
+  for (const other of table.tHead.rows[0].cells) other.ariaSort = "none";
+  th.ariaSort = up ? "ascending" : "descending";
+  const rows = [...body.rows].sort((a, b) => {
+    const x = value(a, i), y = value(b, i);
+    if (x === "" || y === "") return (x === "") - (y === "");
+    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+    return up ? order : -order;
+  });
+  body.append(...rows);
+}
+for (const th of table.tHead.rows[0].cells) {
+  th.tabIndex = 0;
+  th.onclick = () => sort(th);
+  th.onkeydown = (event) => { if (event.key === "Enter") sort(th); };
+}
+document.querySelector("input").oninput = (event) => {
+  const words = event.target.value.toLowerCase().split(/\\s+/);
+  for (const row of body.rows)
+    row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+};
+</script>"""
+
+
+def write_pages(folder: Path, guide: Path) -> None:
+    """Write arms.html, runs.html and columns.html into tables/.
+
+    Args:
+        folder: results/<study>.
+        guide: docs/metrics.md.
+    """
+    tables = folder / "tables"
+    summary = pd.read_csv(tables / "summary.csv")
+    write_text(tables / "arms.html", arms_page(summary))
+    write_text(tables / "runs.html", runs_page(read_metrics(tables / "metrics.csv")))
+    write_text(tables / "columns.html", guide_page(guide.read_text(encoding="utf-8")))
+
+
+def arms_page(summary: pd.DataFrame) -> str:
+    """One row per arm: mean over seeds and, below it, the 95 % interval."""
+    shown = [name for name in ARM_METRICS if name in set(summary["metric"])]
+    axes = ["model", "dataset", "likelihood", "latent_dim", "arm"]
+    rows = []
+    for key, group in summary.groupby(axes, dropna=False, sort=False):
+        by_metric = group.set_index("metric")
+        cells = [_text_cell(value) for value in key]
+        cells.append(_number_cell(group["n"].max()))
+        cells += [_interval_cell(by_metric, metric) for metric in shown]
+        rows.append(cells)
+    note = (
+        "<p>Mean over seeds; below it the 95 % Student-t interval (none for one seed). Scores in "
+        "nats per example are comparable only where the likelihood's base measure is the same.</p>"
+    )
+    return _table_page("Arms", [*axes, "seeds", *shown], rows, note)
+
+
+def runs_page(metrics: pd.DataFrame) -> str:
+    """Every row of metrics.csv."""
+    rows = [
+        [_any_cell(name, value) for name, value in zip(metrics.columns, row, strict=True)]
+        for row in metrics.itertuples(index=False)
+    ]
+    note = "<p>Every run and control. An empty cell is an undefined value.</p>"
+    return _table_page("Runs and controls", list(metrics.columns), rows, note)
+
+
+def guide_page(text: str) -> str:
+    """docs/metrics.md as a page."""
+    body = markdown.markdown(text, extensions=["tables"])
+    return _PAGE.format(title="What every column means", body=body)
+
+
+def _table_page(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str
+) -> str:
+    head = "".join(f'<th aria-sort="none">{html.escape(name)}</th>' for name in columns)
+    body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
+    search = '<input type="search" placeholder="filter, e.g. gaussian beta1" aria-label="Filter">'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    content = f'{note}{search}<div class="wide">{table}</div>{_SORT}'
+    return _PAGE.format(title=html.escape(title), body=content)
+
+
+def _text_cell(value: Any) -> str:
+    text = "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"<td>{html.escape(text)}</td>"
+
+
+def _number_cell(value: Any) -> str:
+    if pd.isna(value):
+        return '<td class="n" data-v=""></td>'
+    return f'<td class="n" data-v="{float(value)!r}">{float(value):.4g}</td>'
+
+
+def _any_cell(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or pd.isna(value):
+        bad = name == "status" and value != "ok"
+        return _text_cell(value).replace("<td>", '<td class="bad">') if bad else _text_cell(value)
+    return _number_cell(value)
+
+
+def _interval_cell(by_metric: pd.DataFrame, metric: str) -> str:
+    if metric not in by_metric.index:
+        return '<td class="n" data-v=""></td>'
+    row = by_metric.loc[metric]
+    cell = _number_cell(row["mean"])
+    if pd.isna(row["ci_low"]):
+        return cell
+    interval = f"<br><small>{row['ci_low']:.4g} to {row['ci_high']:.4g}</small></td>"
+    return cell.removesuffix("</td>") + interval

@@ -1,0 +1,214 @@
+"""One look for all figures: colours that survive colour blindness, labels with units, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib import style as mpl_style
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from vae_ablation.plots.selection import parse_arm
+
+FULL_WIDTH = 8.0
+"""Width of a figure in inches: about 1000 pixels in the report at the size of its text."""
+DPI = 150
+GREY = "#6b6b6b"
+PALE = "#d9d9d9"
+
+_RC: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#444444",
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "savefig.dpi": DPI,
+    "figure.dpi": DPI,
+    # Names come from users: a "$" in one is a dollar. Log axes have plain formatters instead.
+    "text.parse_math": False,
+    "axes.formatter.use_mathtext": False,
+}
+
+KL_OFF_COLOR = "#d55e00"
+POINT_COLOR = "#000000"
+
+# log10(beta) → place on the map. Steeper around 1, where studies place most of their values.
+_LOG_BETA = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0)
+_PLACE = (0.0, 0.05, 0.18, 0.55, 0.88, 0.95)
+
+# Petroff (2021), "Accessible color sequences for data visualization", arXiv:2107.02270.
+_CLASS_COLORS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+_CLASS_MARKERS = ("o", "^", "s", "X", "P")
+
+# Tol (2021), "bright" and "vibrant": safe for the common kinds of colour blindness.
+_LIKELIHOOD_COLORS = {
+    "bernoulli": "#ee7733",
+    "continuous_bernoulli": "#009988",
+    "gaussian": "#0077bb",
+    "discretized_logistic": "#cc3311",
+}
+_OTHER_COLORS = ("#ee3377", "#33bbee", "#aa3377", "#ccbb44", "#228833", "#bbbbbb")
+_LIKELIHOOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+NATS = "nats per example"
+
+METRIC_LABELS: dict[str, str] = {
+    "distortion": f"distortion ({NATS})",
+    "rate": f"rate ({NATS})",
+    "objective": f"objective ({NATS})",
+    "elbo": f"ELBO ({NATS})",
+    "nll": f"NLL ({NATS})",
+    "bits_per_dim": "bits per dimension",
+    "mutual_information": f"mutual information ({NATS})",
+    "marginal_kl": f"marginal KL ({NATS})",
+    "active_units": "active units (count)",
+    "collapsed_fraction": "collapsed fraction (0–1)",
+    "code_rms": "code RMS (prior σ)",
+    "posterior_std": "posterior std (prior σ)",
+    "hole_rate": "hole rate (0–1)",
+    "silhouette": "silhouette (−1–1)",
+    "ari": "adjusted Rand index",
+    "nmi": "NMI (0–1)",
+    "knn_accuracy": "15-NN accuracy (0–1)",
+    "probe_accuracy": "probe accuracy (0–1)",
+    "mig": "MIG (0–1)",
+    "dci_disentanglement": "DCI disentanglement (0–1)",
+    "sap": "SAP (0–1)",
+    "mse": "MSE (intensity², per pixel)",
+    "mse_log1p": "MSE of log1p (per gene)",
+    "sample_fid": "sample Fréchet distance",
+    "sample_precision": "sample precision (0–1)",
+    "sample_recall": "sample recall (0–1)",
+    "sample_fid_expost": "Fréchet distance, ex post",
+    "slope": "slope (relative change)",
+    "train_seconds": "training time (s per run)",
+}
+"""Every metric that figures show, with its unit, in the order in which they show it."""
+
+MEASURE_BOUND = ("distortion", "objective", "elbo", "nll", "bits_per_dim")
+"""Columns that are comparable only within one base measure."""
+
+COUNTS = ("active_units", "epochs")
+
+CONTROL_LABELS = {"pca": "PCA", "raw": "raw data", "untrained": "untrained encoder"}
+CONTROL_LINES = {"pca": (0, (5, 2)), "raw": (0, (1, 1.5)), "untrained": (0, (4, 1.5, 1, 1.5))}
+
+
+def context() -> AbstractContextManager[None]:
+    """The project's settings over matplotlib's defaults, whatever the user's own are."""
+    return mpl_style.context(["default", _RC])
+
+
+def arm_color(arm: str) -> str:
+    """Colour of an arm as hex, a function of the arm alone: one more β recolours none."""
+    kind, beta = parse_arm(arm).kind, parse_arm(arm).beta
+    if kind == "kl-off":
+        return KL_OFF_COLOR
+    if kind != "beta":
+        return POINT_COLOR
+    place = np.interp(np.log10(max(beta, 1e-3)), _LOG_BETA, _PLACE)
+    return to_hex(colormaps["viridis"](float(place)))
+
+
+def arm_marker(arm: str) -> str:
+    """Marker of an arm: KL off and deterministic differ from every β in shape too."""
+    return {"kl-off": "X", "point": "D"}.get(parse_arm(arm).kind, "o")
+
+
+def arm_label(arm: str) -> str:
+    """What a reader calls the arm: ``β = 0.5``, ``KL off``, ``deterministic``."""
+    parsed = parse_arm(arm)
+    names = {"beta": f"β = {parsed.beta:.4g}", "kl-off": "KL off", "point": "deterministic"}
+    variant = parsed.variant.strip("-_ ")
+    return ", ".join(part for part in (names.get(parsed.kind, ""), variant) if part)
+
+
+def class_color(rank: int) -> str:
+    """Colour of the class with this rank among the labels; -1 (no label) is grey."""
+    return "#9a9a9a" if rank < 0 else _CLASS_COLORS[rank % len(_CLASS_COLORS)]
+
+
+def class_marker(rank: int) -> str:
+    """Marker of a class: after ten classes the colours come again with another shape."""
+    return _CLASS_MARKERS[max(rank, 0) // len(_CLASS_COLORS) % len(_CLASS_MARKERS)]
+
+
+def likelihood_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each likelihood; the known ones keep theirs in every study."""
+    known = list(_LIKELIHOOD_COLORS)
+    others = sorted(set(names) - set(known))
+    colors = dict(_LIKELIHOOD_COLORS)
+    colors |= {name: _OTHER_COLORS[i % len(_OTHER_COLORS)] for i, name in enumerate(others)}
+    order = known + others
+    return {
+        name: (colors[name], _LIKELIHOOD_MARKERS[order.index(name) % len(_LIKELIHOOD_MARKERS)])
+        for name in names
+    }
+
+
+def metric_label(metric: str) -> str:
+    """Axis label of a metric, its own name where none is written down."""
+    return METRIC_LABELS.get(metric, metric.replace("_", " "))
+
+
+def plain(name: str) -> str:
+    """A likelihood's name as words."""
+    return name.replace("_", " ")
+
+
+def short(text: str, length: int = 40) -> str:
+    """Text cut to `length` characters and to one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def count(value: float) -> str:
+    """A count, or a mean of counts with one decimal."""
+    if not np.isfinite(value):
+        return ""
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def number(value: float) -> str:
+    """A number in at most five characters or so, for cells and tables."""
+    if not np.isfinite(value):
+        return ""
+    size = abs(value)
+    if size >= 99_999.5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e").replace("-", "−")
+    digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
+    if 0 < size < 0.0995:
+        digits = 3 if size >= 0.00095 else 4
+    return f"{value:.{digits}f}".replace("-", "−") if size >= 5e-5 or size == 0 else "<1e−4"
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes (no dates)."""
+    undated: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    }
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in undated]
+    with context():
+        for path, metadata in zip(paths, undated.values(), strict=True):
+            figure.savefig(path, metadata=metadata)
+    return paths

@@ -1,0 +1,69 @@
+"""How far training is, across all jobs of a study."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from vae_ablation.files import read_json, write_json
+from vae_ablation.study import Plan
+
+EVERY_SECONDS = 5.0
+
+
+def start_progress(folder: Path, plan: Plan) -> None:
+    """Forget the last call's progress and note when this one began.
+
+    Args:
+        folder: results/<study>/.progress.
+        plan: the plan whose missing runs will train.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.json"):
+        old.unlink()
+    write_json(folder / "start.json", {"time": time.time(), "runs": len(plan.to_train)})
+
+
+class PackProgress:
+    """Notes a pack's progress where the other jobs see it, and tells the study's in one line."""
+
+    def __init__(self, folder: Path, pack: str, runs: int) -> None:
+        self.folder, self.pack, self.runs = folder, pack, runs
+        self.noted = self.told = 0.0
+
+    def __call__(self, share: float) -> None:
+        """`share` of this pack's work is done."""
+        now = time.monotonic()
+        if now - self.noted < 1 and share < 1:
+            return
+        self.noted = now
+        write_json(self.folder / f"{self.pack}.json", {"runs": share * self.runs})
+        if now - self.told >= EVERY_SECONDS or share >= 1:
+            self.told = now
+            print(progress_line(self.folder), file=sys.stderr, flush=True)
+
+
+def progress_line(folder: Path, now: float | None = None) -> str:
+    """One line: runs trained of those to train, and the time left at the pace so far.
+
+    Args:
+        folder: results/<study>/.progress.
+        now: seconds since the epoch; the present where it is None.
+    """
+    start = read_json(folder / "start.json")
+    packs = [path for path in folder.glob("*.json") if path.name != "start.json"]
+    done = min(sum(read_json(path)["runs"] for path in packs), start["runs"])
+    elapsed = (time.time() if now is None else now) - start["time"]
+    left = elapsed * (start["runs"] - done) / done if done else None
+    estimate = "" if left is None else f", about {duration(left)} left"
+    return f"trained {done:.0f} of {start['runs']} runs in {duration(elapsed)}{estimate}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best: `42 s`, `3 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

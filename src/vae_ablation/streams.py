@@ -1,0 +1,17 @@
+"""Random streams: one per seed and purpose, so that no draw depends on what else is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def stream(seed: int, purpose: str) -> torch.Generator:
+    """A CPU generator that depends on the seed and the purpose alone.
+
+    Never on a run's place in a pack, its β or its path: runs that differ in β only share initial
+    weights, shuffles and noise, which pairs them.
+    """
+    digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

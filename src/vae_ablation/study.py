@@ -1,0 +1,414 @@
+"""From a resolved config to runs, and from runs to packs. No torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vae_ablation.config import Config
+from vae_ablation.data.base import Observed
+from vae_ablation.data.prepare import data_hash, describe_observed
+from vae_ablation.errors import UserError
+from vae_ablation.files import read_json, source_hash, stable_hash
+from vae_ablation.likelihoods import LIKELIHOODS
+
+TRAINING_VERSION = 1
+"""Raised by hand when training code changes what a run's result means: every run trains anew."""
+
+_PACKAGE = Path(__file__).parent
+_TRAINING_SOURCES = ("distributions", "likelihoods", "model", "objective", "training", "streams", "stacked", "optimizer")
+TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
+EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz")
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One arm with one seed. Its canonical text (`path`) is its identity.
+
+    KL off is β = 0; a point posterior is KL off with the variance taken away.
+    """
+
+    dataset: str
+    likelihood: str
+    latent_dim: int
+    beta: float
+    kl: bool
+    posterior: str
+    seed: int
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm: `beta0.5`, `kl-off` or `point`."""
+        if self.posterior == "point":
+            return "point"
+        return f"beta{self.beta:g}" if self.kl else "kl-off"
+
+    @property
+    def path(self) -> str:
+        """Folder of the run below runs/."""
+        return f"{self.pack_key}/{self.arm}/seed{self.seed}"
+
+    @property
+    def pack_key(self) -> str:
+        """What runs must share to be trained as one batched program: everything that shapes tensors."""
+        return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
+
+
+def canonical_run(
+    dataset: str, likelihood: str, latent_dim: int, beta: float, kl: bool, posterior: str, seed: int
+) -> Run:
+    """The one run that these axis values name: KL off and point posteriors have no β of their own."""
+    with_kl = kl and beta > 0 and posterior == "gaussian"
+    return Run(
+        dataset,
+        likelihood,
+        int(latent_dim),
+        float(beta) if with_kl else 0.0,
+        with_kl,
+        posterior,
+        int(seed),
+    )
+
+
+def expand_runs(grids: Iterable[Mapping[str, Sequence[Any]]]) -> list[Run]:
+    """The union of the grids' products, sorted, each run once.
+
+    Args:
+        grids: the grids section of a resolved config.
+    """
+    axes = ("dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed")
+    return sorted(
+        {
+            canonical_run(*values)
+            for grid in grids
+            for values in itertools.product(*(grid[axis] for axis in axes))
+        }
+    )
+
+
+def chunk_packs(
+    runs: Iterable[Run], max_runs: Mapping[str, int], salt: Mapping[str, str], taken: Collection[str]
+) -> dict[str, list[Run]]:
+    """Put runs into new packs of runs that may share one.
+
+    Args:
+        runs: runs without a result.
+        max_runs: largest pack, by pack key.
+        salt: each run's train hash, by path; part of the pack's identity.
+        taken: ids that were used before. An id is a hash of members and a generation number, so that
+            an emptied pack never comes back under its old id.
+
+    Returns:
+        pack id → its runs, in order.
+    """
+    packs: dict[str, list[Run]] = {}
+    for key, group in itertools.groupby(sorted(runs), key=lambda run: run.pack_key):
+        for members in _even_chunks(list(group), max_runs[key]):
+            packs[_free_id(key, members, salt, {*taken, *packs})] = members
+    return packs
+
+
+def _even_chunks(members: list[Run], limit: int) -> list[list[Run]]:
+    """As few chunks as the limit allows, of sizes that differ by one at most."""
+    count = -(-len(members) // limit)
+    small, larger = divmod(len(members), count)
+    sizes = [small + 1] * larger + [small] * (count - larger)
+    rest = iter(members)
+    return [list(itertools.islice(rest, size)) for size in sizes]
+
+
+def _free_id(
+    key: str, members: list[Run], salt: Mapping[str, str], taken: Collection[str]
+) -> str:
+    for generation in itertools.count():
+        digest = stable_hash([[run.path, salt[run.path]] for run in members] + [generation], 8)
+        candidate = f"{key.replace('/', '-')}-{digest}"
+        if candidate not in taken:
+            return candidate
+    raise AssertionError("unreachable: generations do not end")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run's place in the plan.
+
+    Attributes:
+        run: the run.
+        pack: the pack that holds it or will train it.
+        train_hash: digest of everything that changes its result.
+        reason: why it will be trained, or None where its result is held.
+    """
+
+    run: Run
+    pack: str
+    train_hash: str
+    reason: str | None
+
+
+def plan_packs(
+    runs: Sequence[Run],
+    train_hashes: Mapping[str, str],
+    held: Mapping[str, str],
+    reasons: Mapping[str, str],
+    max_runs: Mapping[str, int],
+    taken: Collection[str],
+) -> list[Planned]:
+    """Plan packs: a held run stays in the pack in which it was trained, the others form new packs.
+
+    Pure: it reads no disk. A run's result never depends on the outcome (ORACLES section 6).
+
+    Args:
+        runs: the wanted runs.
+        train_hashes: train hash by run path.
+        held: run path → pack that holds its result.
+        reasons: run path → why it is not held.
+        max_runs: largest pack, by pack key.
+        taken: pack ids that may not be given again.
+    """
+    missing = [run for run in runs if run.path not in held]
+    fresh = chunk_packs(missing, max_runs, train_hashes, {*taken, *held.values()})
+    place = {run.path: pack for pack, members in fresh.items() for run in members} | dict(held)
+    return [
+        Planned(run, place[run.path], train_hashes[run.path], reasons.get(run.path))
+        for run in runs
+    ]
+
+
+def pack_limit(run: Run, observed: Observed, config: Config) -> int:
+    """Largest number of runs in a pack of this shape.
+
+    `auto` divides memory_gb by what one run takes: weights, gradients and Adam's two moments, the
+    activations of one batch (forward and backward) and its share of the evaluation's blocks.
+    """
+    wanted = config["packs"]["max_runs"]
+    if wanted != "auto":
+        return int(wanted)
+    hidden = config["model"]["hidden"]
+    encoder = [observed.dims, *hidden, 2 * run.latent_dim]
+    decoder = [run.latent_dim, *reversed(hidden), observed.dims]
+    weights = sum(
+        inputs * outputs + outputs
+        for widths in (encoder, decoder)
+        for inputs, outputs in itertools.pairwise(widths)
+    )
+    activations = 3 * config["training"]["batch_size"] * (sum(encoder) + 4 * sum(decoder))
+    return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved config, where its results go, and what is known of its data and held results.
+
+    Attributes:
+        config: the resolved config.
+        folder: results/<study>.
+        data_folder: results/.data.
+    """
+
+    config: Config
+    folder: Path
+    data_folder: Path
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every wanted run."""
+        return expand_runs(self.config["grids"])
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Datasets that some run uses."""
+        return sorted({run.dataset for run in self.runs})
+
+    @cached_property
+    def prepared(self) -> dict[str, Path]:
+        """Folder of each used dataset's prepared data."""
+        return {
+            name: self.data_folder / data_hash(self.config["datasets"][name])
+            for name in self.datasets
+        }
+
+    @cached_property
+    def observed(self) -> dict[str, Observed]:
+        """Observed variable of each used dataset."""
+        return {name: describe_observed(self.config["datasets"][name]) for name in self.datasets}
+
+    @cached_property
+    def checksums(self) -> dict[str, str | None]:
+        """Checksum of each dataset's prepared data; None before they are prepared."""
+        described = {name: path / "dataset.json" for name, path in self.prepared.items()}
+        return {
+            name: read_json(path)["checksum"] if path.is_file() else None
+            for name, path in described.items()
+        }
+
+    def check_fit(self, where: str) -> None:
+        """Refuse likelihoods and latent dimensions that the data do not allow.
+
+        Raises:
+            UserError: naming the grid's values and the dataset.
+        """
+        for run in self.runs:
+            observed = self.observed[run.dataset]
+            complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
+            if complaint:
+                raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
+            if run.latent_dim > observed.dims:
+                raise UserError(
+                    f"{where}: latent_dim is {run.latent_dim} for dataset {run.dataset}, whose "
+                    f"examples have {observed.dims} dimensions; allowed: 1 to {observed.dims}."
+                )
+
+    def train_hash(self, run: Run, checksum: str | None) -> str:
+        """Digest of what changes this run's result: its spec, settings it reads, and its data."""
+        training = {k: v for k, v in self.config["training"].items() if k != "device"}
+        read = ("hidden", "activation", *LIKELIHOODS[run.likelihood].options)
+        model = {key: self.config["model"][key] for key in read}
+        return stable_hash([TRAINING_VERSION, run.path, training, model, checksum])
+
+    @cached_property
+    def eval_hash(self) -> str:
+        """Digest of the evaluation settings and of the code that evaluates."""
+        sources = [_PACKAGE / "controls.py", *(_PACKAGE / "evaluation").glob("*.py")]
+        return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
+
+    @cached_property
+    def figure_hash(self) -> str:
+        """Digest of the code that draws."""
+        return source_hash((_PACKAGE / "plots").glob("*.py"))
+
+    @cached_property
+    def code_version(self) -> str:
+        """Digest of the training code, kept in each run's record."""
+        return training_code_version()
+
+    def run_folder(self, run: Run) -> Path:
+        """Where people and checks reach a run."""
+        return self.folder / "runs" / run.path
+
+    def plan(self) -> Plan:
+        """Plan packs from the wanted runs and what lies on disk."""
+        held: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        hashes: dict[str, str] = {}
+        for run in self.runs:
+            record = _read_record(self.run_folder(run) / "run.json")
+            checksum = self.checksums[run.dataset] or record.get("data_checksum")
+            hashes[run.path] = self.train_hash(run, checksum)
+            reason = self._why_train(run, record, hashes[run.path])
+            if reason is None:
+                held[run.path] = record["pack"]
+            else:
+                reasons[run.path] = reason
+        limits = {
+            run.pack_key: pack_limit(run, self.observed[run.dataset], self.config)
+            for run in self.runs
+        }
+        packs = self.folder / "packs"
+        taken = {path.name for path in packs.iterdir()} if packs.is_dir() else set()
+        return Plan(plan_packs(self.runs, hashes, held, reasons, limits, taken))
+
+    def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
+        """Why a run has to be trained; None where its result is held, whole and up to date."""
+        folder = self.run_folder(run)
+        if not record:
+            return "files missing" if folder.is_dir() else "new"
+        if record.get("train_hash") != train_hash:
+            return "settings or data changed"
+        if not all((folder / name).exists() for name in self._expected_files(record)):
+            return "files missing"
+        if record["status"] == "failed" and self.config["retry_failed"]:
+            return "failed before"
+        if record["code_version"] != self.code_version:
+            return self._code_changed(run)
+        return None
+
+    def _expected_files(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """Links a held run has; those of its evaluation once its pack is evaluated."""
+        evaluated = self.evaluation_folder(record["pack"]).is_dir()
+        if not evaluated:
+            return TRAIN_FILES
+        return TRAIN_FILES + (EVALUATION_FILES if record["status"] == "ok" else ("metrics.json",))
+
+    def _code_changed(self, run: Run) -> str | None:
+        if self.config["on_code_change"] == "error":
+            raise UserError(
+                f"{self.run_folder(run)}: was trained by other training code than is installed; "
+                "set on_code_change to keep or retrain."
+            )
+        return "training code changed" if self.config["on_code_change"] == "retrain" else None
+
+    def evaluation_folder(self, pack: str) -> Path:
+        """Where a pack's evaluation under the present settings lies."""
+        return self.folder / "packs" / pack / "evaluation" / self.eval_hash
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where every wanted run is, or will be."""
+
+    planned: list[Planned]
+
+    @cached_property
+    def packs(self) -> dict[str, list[Planned]]:
+        """Pack id → its wanted runs."""
+        packs: dict[str, list[Planned]] = {}
+        for item in self.planned:
+            packs.setdefault(item.pack, []).append(item)
+        return packs
+
+    @property
+    def to_train(self) -> list[Planned]:
+        """Runs that will be trained."""
+        return [item for item in self.planned if item.reason]
+
+    def summary(self) -> str:
+        """One line: how many runs will train, in how many packs, and why."""
+        missing = self.to_train
+        if not missing:
+            return f"{len(self.planned)} runs wanted, all trained"
+        reasons: dict[str, int] = {}
+        for item in missing:
+            reasons[str(item.reason)] = reasons.get(str(item.reason), 0) + 1
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        packs = len({item.pack for item in missing})
+        return (
+            f"{len(self.planned)} runs wanted, {len(self.planned) - len(missing)} trained, "
+            f"{len(missing)} to train in {packs} pack{'s' if packs > 1 else ''} ({why})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain form, for plan.json."""
+        return {
+            "runs": [
+                {"path": item.run.path, **asdict(item)} for item in self.planned
+            ]
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read `to_json`'s form back."""
+        return cls(
+            [
+                Planned(Run(**item["run"]), item["pack"], item["train_hash"], item["reason"])
+                for item in value["runs"]
+            ]
+        )
+
+
+def training_code_version() -> str:
+    """Digest of the code that trains and of the code that prepares data."""
+    return source_hash(_PACKAGE / f"{name}.py" for name in _TRAINING_SOURCES)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A run's record, empty where there is none that can be read."""
+    try:
+        record = read_json(path)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return record if isinstance(record, dict) and "pack" in record else {}

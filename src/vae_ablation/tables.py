@@ -1,0 +1,170 @@
+"""Tables of a study: one row per run, then per arm over seeds. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from vae_ablation.errors import UserError
+from vae_ablation.files import read_json, write_text
+from vae_ablation.study import Plan, Run
+
+FIRST_COLUMNS = [
+    "run",
+    "model",
+    "dataset",
+    "likelihood",
+    "latent_dim",
+    "beta",
+    "kl",
+    "posterior",
+    "seed",
+    "status",
+    "reason",
+    "measure",
+    "proper",
+    "arm",
+]
+METRIC_COLUMNS = [
+    "distortion",
+    "rate",
+    "elbo",
+    "objective",
+    "nll",
+    "nll_ess",
+    "nll_gap",
+    "nll_loose",
+    "bits_per_dim",
+    "slope",
+    "epochs",
+    "validation_objective",
+    "active_units",
+    "collapsed_fraction",
+    "code_rms",
+    "posterior_std",
+    "silhouette",
+    "ari",
+    "nmi",
+    "knn_accuracy",
+    "probe_accuracy",
+    "mse",
+]
+COST_COLUMNS = ["train_seconds", "examples_per_second", "device", "peak_memory_mb"]
+ARM_COLUMNS = ["model", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior"]
+_NOT_AVERAGED = {"nll_loose", "device"}
+_NOT_COLUMNS = {"rate_per_dim"}
+
+
+def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
+    """metrics.csv: one row per wanted run and control.
+
+    Args:
+        folder: results/<study>.
+        plan: the frozen plan; runs outside it have no row, whatever lies on disk.
+        controls: JSON files of control rows.
+
+    Raises:
+        UserError: a wanted run's files are missing or unreadable.
+    """
+    rows = [_run_row(folder / "runs" / item.run.path, item.run) for item in plan.planned]
+    rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
+    frame = pd.DataFrame(rows)
+    known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
+    further = [name for name in frame.columns if name not in known]
+    return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
+        {"latent_dim": "Int64", "seed": "Int64", "epochs": "Int64", "active_units": "Int64"}
+    )
+
+
+def _run_row(folder: Path, run: Run) -> dict[str, Any]:
+    try:
+        record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
+        ) from None
+    return {
+        **run_columns(run),
+        "status": record["status"],
+        "reason": record["reason"],
+        **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},
+        **{name: record[name] for name in COST_COLUMNS},
+    }
+
+
+def run_columns(run: Run) -> dict[str, Any]:
+    """The axes of a run as columns."""
+    return {
+        "run": run.path,
+        "model": "vae",
+        "dataset": run.dataset,
+        "likelihood": run.likelihood,
+        "latent_dim": run.latent_dim,
+        "beta": run.beta,
+        "kl": run.kl,
+        "posterior": run.posterior,
+        "seed": run.seed,
+        "arm": run.arm,
+    }
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
+    frame = pd.read_csv(path, keep_default_na=True, dtype={"reason": str, "arm": str})
+    return frame.astype({"latent_dim": "Int64", "seed": "Int64"})
+
+
+def averaged_columns(metrics: pd.DataFrame) -> list[str]:
+    """Numeric columns that are averaged over seeds."""
+    skipped = {*FIRST_COLUMNS, *_NOT_AVERAGED}
+    return [
+        name
+        for name in metrics.columns
+        if name not in skipped and pd.api.types.is_numeric_dtype(metrics[name])
+    ]
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[int, float, float, float]:
+    """n, mean and the Student-t interval of the mean; the interval is NaN where n is 1.
+
+    Args:
+        values: replicates.
+        level: coverage.
+    """
+    known = np.array([value for value in values if not pd.isna(value)], dtype=np.float64)
+    n = len(known)
+    mean = float(known.mean()) if n else float("nan")
+    if n < 2:
+        return n, mean, float("nan"), float("nan")
+    half = float(student_t.ppf(0.5 + level / 2, n - 1) * known.std(ddof=1) / np.sqrt(n))
+    return n, mean, mean - half, mean + half
+
+
+def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
+    """summary.csv: every metric of every arm over its ok seeds, long.
+
+    Returns:
+        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
+    """
+    fine = metrics[metrics["status"] == "ok"]
+    rows: list[Mapping[str, Any]] = []
+    for key, group in fine.groupby(ARM_COLUMNS, dropna=False, sort=False):
+        axes = dict(zip(ARM_COLUMNS, key, strict=True))
+        for metric in averaged_columns(metrics):
+            n, mean, low, high = mean_interval(group[metric])
+            if n:
+                rows.append(
+                    axes | {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
+                )
+    columns = [*ARM_COLUMNS, "metric", "n", "mean", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically; an undefined value is an empty cell."""
+    write_text(path, frame.to_csv(index=False))

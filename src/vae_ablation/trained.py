@@ -1,0 +1,254 @@
+"""A run on disk: written whole by training, read back as a model that encodes, decodes and samples."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+import resource
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vae_ablation.data.base import Observed
+from vae_ablation.distributions import Distribution
+from vae_ablation.errors import UserError
+from vae_ablation.evaluation import Evaluated
+from vae_ablation.files import read_json, replace_link, write_json, write_text
+from vae_ablation.model import VAE, Posterior
+from vae_ablation.streams import stream
+from vae_ablation.study import EVALUATION_FILES, TRAIN_FILES, Run
+from vae_ablation.training import TrainingResult
+
+HISTORY_COLUMNS = ("epoch", "split", "distortion", "rate", "objective", "elbo")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained model and its record.
+
+    Attributes:
+        run: the spec.
+        record: what run.json holds.
+        model: the VAE, on the CPU.
+    """
+
+    run: Run
+    record: Mapping[str, Any]
+    model: VAE
+
+    @torch.no_grad()
+    def encode(self, x: Tensor | NDArray[np.floating]) -> Posterior:
+        """q(z given x) of observed x, [n, dims] or [n, *shape]."""
+        values = torch.as_tensor(x, dtype=torch.float32)
+        return self.model.encoder(values.reshape(len(values), -1))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor | NDArray[np.floating]) -> Distribution:
+        """p(x given z) at z, [n, latent]; its `mean` is [n, dims]."""
+        return self.model.decoder(torch.as_tensor(z, dtype=torch.float32))
+
+    def sample(self, n: int, seed: int = 0, draw: bool = False) -> Tensor:
+        """x for z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
+        generator = stream(seed, "user samples")
+        z = torch.randn(n, self.run.latent_dim, generator=generator)
+        decoded = self.decode(z)
+        x = decoded.sample(generator) if draw else decoded.mean
+        return x.reshape(n, *self.model.decoder.observed.shape)
+
+
+def load_run(path: str | Path) -> TrainedRun:
+    """Load a run from its folder, e.g. results/default/runs/digits/gaussian/z8/beta1/seed0.
+
+    Raises:
+        UserError: the folder holds no run, the run has no weights, or they are not safetensors of
+            this model (nothing is ever unpickled).
+    """
+    folder = Path(path)
+    try:
+        record = read_json(folder / "run.json")
+        run = Run(**record["run"])
+        model = build_model(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: holds no run ({type(error).__name__}: {error}).") from None
+    if record["status"] == "failed":
+        raise UserError(f"{folder}: the run failed ({record['reason']}) and has no weights.")
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder / 'model.safetensors'}: not the weights of this run ({reason})."
+        ) from None
+    return TrainedRun(run, record, model.eval())
+
+
+def build_model(record: Mapping[str, Any]) -> VAE:
+    """The VAE that a run's record describes, at its initial weights."""
+    run, seen = Run(**record["run"]), record["observed"]
+    observed = Observed(tuple(seen["shape"]), seen["levels"], seen["binary"])
+    return VAE(observed, run.likelihood, run.latent_dim, record["model"], run.seed)
+
+
+def read_history(folder: Path) -> NDArray[np.float64]:
+    """history.csv as in `TrainingResult.history`: [epochs, 4], NaN where a term is undefined."""
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as stream_:
+        rows = list(csv.DictReader(stream_))
+    values = [[float(row[name] or "nan") for name in ("distortion", "rate")] for row in rows]
+    return np.array(values, dtype=np.float64).reshape(-1, 4)
+
+
+def history_text(run: Run, history: NDArray[np.float64]) -> str:
+    """history.csv: two rows an epoch, nats per example; empty cells where a term is undefined."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HISTORY_COLUMNS)
+    for epoch, terms in enumerate(history.tolist(), start=1):
+        for split, (distortion, rate) in zip(
+            ("train", "validation"), (terms[:2], terms[2:]), strict=True
+        ):
+            writer.writerow([epoch, split, *_cells(run, distortion, rate)])
+    return buffer.getvalue()
+
+
+def _cells(run: Run, distortion: float, rate: float) -> list[float | str]:
+    if run.posterior == "point":
+        return [distortion, "", distortion, ""]
+    weighted = run.beta * rate if run.beta else 0.0
+    return [distortion, rate, distortion + weighted, -(distortion + rate)]
+
+
+def environment() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    packages = ("vae-ablation", "torch", "numpy", "scikit-learn", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: version(name) for name in packages if _installed(name)},
+    }
+
+
+def _installed(name: str) -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory so far, MiB: of the device where it counts, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def save_pack(
+    results: Sequence[TrainingResult],
+    records: Sequence[Mapping[str, Any]],
+    runs_folder: Path,
+    target: Path,
+) -> None:
+    """Write trained runs below `target` (packs/<pack>/train), whole or not at all, and link them.
+
+    Args:
+        results: trained runs.
+        records: what run.json holds, one per run.
+        runs_folder: results/<study>/runs.
+        target: the folder that appears when everything is written.
+    """
+    temporary = _fresh(target)
+    for result, record in zip(results, records, strict=True):
+        folder = temporary / result.run.path
+        folder.mkdir(parents=True)
+        save_file(result.weights, folder / "model.safetensors")
+        write_text(folder / "history.csv", history_text(result.run, result.history))
+        write_json(folder / "run.json", record)
+        _clear_links(runs_folder / result.run.path)
+        _link(runs_folder / result.run.path, target / result.run.path, TRAIN_FILES)
+    _appear(temporary, target)
+
+
+def save_evaluation(
+    evaluated: Mapping[str, Evaluated | Mapping[str, Any]], runs_folder: Path, target: Path
+) -> None:
+    """Write metrics, codes and pictures below `target`, whole or not at all, and link them.
+
+    Args:
+        evaluated: run path → its evaluation, or bare metrics where the run is not ok.
+        runs_folder: results/<study>/runs.
+        target: packs/<pack>/evaluation/<eval_hash>.
+    """
+    temporary = _fresh(target)
+    for path, item in evaluated.items():
+        folder = temporary / path
+        folder.mkdir(parents=True)
+        names = EVALUATION_FILES if isinstance(item, Evaluated) else ("metrics.json",)
+        if isinstance(item, Evaluated):
+            write_json(folder / "metrics.json", item.metrics)
+            np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
+            np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
+        else:
+            write_json(folder / "metrics.json", item)
+        if _belongs(runs_folder / path, target.parents[1]):
+            _link(runs_folder / path, target / path, names)
+    _appear(temporary, target)
+
+
+def _fresh(target: Path) -> Path:
+    """An empty folder beside `target`."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _appear(temporary: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+
+
+def _link(folder: Path, target: Path, names: Sequence[str]) -> None:
+    for name in names:
+        replace_link(folder / name, target / name)
+
+
+def _clear_links(folder: Path) -> None:
+    """A run trained anew loses the links to what its former self was evaluated to."""
+    for name in (*TRAIN_FILES, *EVALUATION_FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _belongs(folder: Path, pack: Path) -> bool:
+    """Whether the run in `folder` is held by this pack (and not by a later one)."""
+    try:
+        return bool(read_json(folder / "run.json")["pack"] == pack.name)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def run_record(result: TrainingResult, **facts: Any) -> dict[str, Any]:
+    """What run.json holds: the spec, status and the given facts."""
+    return {
+        "run": asdict(result.run),
+        "path": result.run.path,
+        "status": result.status,
+        "reason": result.reason,
+        "epochs": len(result.history),
+        "epochs_kept": result.epochs_kept,
+        **facts,
+    }

@@ -1,0 +1,319 @@
+"""Train many runs at once; a run's result depends on nothing but itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.errors import UserError
+from vae_ablation.model import VAE
+from vae_ablation.objective import ElboTerms, elbo_terms, objective
+from vae_ablation.optimizer import StackedAdam
+from vae_ablation.stacked import StackedVAE
+from vae_ablation.streams import stream
+from vae_ablation.study import Run
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float], None]
+VALIDATION_BLOCK = 2048
+
+
+@dataclass
+class TrainingResult:
+    """What training gives for one run.
+
+    Attributes:
+        run: its spec.
+        status: ok, diverged (the objective was not finite) or failed (an error).
+        reason: why it is not ok, empty otherwise.
+        weights: by the names of the single-run module; empty where it failed.
+        history: one row per epoch: train distortion, train rate, validation distortion and
+            validation rate, nats per example: [epochs, 4] float64.
+        epochs_kept: epochs after which the kept weights stood.
+    """
+
+    run: Run
+    status: str = "ok"
+    reason: str = ""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    epochs_kept: int = 0
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on; auto takes cuda, then mps, then cpu.
+
+    Raises:
+        UserError: the wanted device is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, present in there.items() if present))
+    if not there[wanted]:
+        present = ", ".join(name for name, ok in there.items() if ok)
+        raise UserError(f"training.device is {wanted!r}, which this machine lacks; here: {present}.")
+    return torch.device(wanted)
+
+
+def train_pack(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    model_options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    progress: Progress = lambda done: None,
+) -> list[TrainingResult]:
+    """Train runs of equal shapes as one batched program.
+
+    A run that diverges is frozen. An error (out of memory, say) halves the pack until it stands
+    alone with the run that causes it, which is then `failed`; the others' results do not change.
+
+    Args:
+        runs: runs with one pack key; β, kl, posterior and seed differ freely.
+        dataset: the prepared dataset.
+        model_options: the config's model section.
+        settings: the config's training section.
+        progress: told the share of the pack's work that is done.
+
+    Returns:
+        One result per run, in order.
+    """
+    try:
+        return _PackTraining(runs, dataset, model_options, settings, progress).train()
+    except UserError:
+        raise
+    except Exception as error:
+        log.warning("pack of %d runs: %s", len(runs), traceback.format_exc())
+        if len(runs) == 1:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return [TrainingResult(runs[0], "failed", reason)]
+    half = len(runs) // 2
+    parts = (runs[:half], runs[half:])
+    return [
+        trained
+        for part in parts
+        for trained in train_pack(part, dataset, model_options, settings, progress)
+    ]
+
+
+class _Streams:
+    """The random streams of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.shuffle = stream(seed, "shuffle")
+        self.noise = stream(seed, "noise")
+        self.binarize = stream(seed, "binarize")
+
+
+class _PackTraining:
+    """The state of one pack while it trains: stacked weights, optimiser, streams, history."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        dataset: Dataset,
+        model_options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        progress: Progress,
+    ) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.dataset = dataset
+        self.device = choose_device(settings["device"])
+        self.results = [TrainingResult(run) for run in runs]
+        self.active = list(range(len(runs)))
+        self.latent_dim = runs[0].latent_dim
+        models = [
+            VAE(dataset.observed, run.likelihood, run.latent_dim, model_options, run.seed)
+            for run in runs
+        ]
+        self.model = StackedVAE.stack(models, self.device)
+        self.optimizer = StackedAdam(list(self.model.weights.values()), settings["learning_rate"])
+        self.streams = [_Streams(run.seed) for run in runs]
+        self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
+        self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
+        self.train_x = self._to_device(
+            dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
+        )
+        self.validation_x = self._to_device(dataset.observe("validation"))
+        noise = [
+            torch.randn(len(self.validation_x), self.latent_dim, generator=stream(seed, "validation"))
+            for seed in (run.seed for run in runs)
+        ]
+        self.validation_noise = self._masked(torch.stack(noise).to(self.device))
+
+    def train(self) -> list[TrainingResult]:
+        """All epochs; then every run that is still active is done."""
+        epochs = self.settings["epochs"]
+        for epoch in range(epochs):
+            terms = torch.cat([self._train_epoch(epoch), self._validate()], dim=1)
+            self._record(epoch, terms.cpu().numpy())
+            self.progress((epoch + 1) / epochs)
+            if not self.active:
+                break
+        self._finish(range(len(self.active)))
+        return self.results
+
+    # --- one epoch -------------------------------------------------------------------------
+
+    def _train_epoch(self, epoch: int) -> Tensor:
+        """One pass over the training split; mean distortion and rate: [runs, 2]."""
+        count, batch_size = len(self.train_x), self.settings["batch_size"]
+        order = torch.stack(
+            [torch.randperm(count, generator=self.streams[i].shuffle) for i in self.active]
+        ).to(self.device)
+        noise = torch.stack(
+            [
+                torch.randn(count, self.latent_dim, generator=self.streams[i].noise)
+                for i in self.active
+            ]
+        ).to(self.device)
+        noise = self._masked(noise)
+        weight = self._beta(epoch)
+        total = torch.zeros(len(self.active), 2, device=self.device, dtype=self._wide)
+        for start in range(0, count, batch_size):
+            x = self._batch(order[:, start : start + batch_size])
+            terms = self._step(x, noise[:, start : start + batch_size], weight)
+            total += torch.stack([term.sum(-1, dtype=self._wide) for term in terms], dim=-1)
+        return total / count
+
+    def _step(self, x: Tensor, noise: Tensor, beta: Tensor) -> ElboTerms:
+        """One Adam step of every run on its own batch: x [runs, batch, dims]."""
+        terms: ElboTerms = self.model.map(elbo_terms, x, noise)
+        loss = objective(terms, beta[:, None]).mean(-1).sum()
+        gradients = self.optimizer.gradients(loss)
+        if self.settings["gradient_clip"] is not None:
+            clip_each_run(gradients, self.settings["gradient_clip"])
+        self.optimizer.step(gradients)
+        return ElboTerms(*(term.detach() for term in terms))
+
+    def _batch(self, rows: Tensor) -> Tensor:
+        """Training examples at `rows` [runs, batch] as observed: [runs, batch, dims]."""
+        x = self.train_x[rows]
+        if not self.dataset.dynamic:
+            return x
+        uniform = torch.stack(
+            [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in self.active]
+        )
+        return (uniform.to(self.device) < x).to(x.dtype)
+
+    @torch.no_grad()
+    def _validate(self) -> Tensor:
+        """Mean distortion and rate on the validation split, same noise every epoch: [runs, 2]."""
+        count, runs = len(self.validation_x), len(self.active)
+        total = torch.zeros(runs, 2, device=self.device, dtype=self._wide)
+        for start in range(0, count, VALIDATION_BLOCK):
+            x = self.validation_x[start : start + VALIDATION_BLOCK]
+            noise = self.validation_noise[:, start : start + VALIDATION_BLOCK]
+            terms = self.model.map(elbo_terms, x.expand(runs, *x.shape), noise)
+            total += torch.stack([term.sum(-1, dtype=self._wide) for term in terms], dim=-1)
+        return total / count
+
+    # --- what happens between epochs ---------------------------------------------------------
+
+    def _record(self, epoch: int, terms: NDArray[np.float64]) -> None:
+        """Keep the epoch's terms; freeze runs that diverged or stopped early."""
+        frozen, stopped = [], []
+        for position, index in enumerate(self.active):
+            run = self.results[index].run
+            if not np.isfinite(terms[position][[0, 2] if run.posterior == "point" else slice(None)]).all():
+                self.results[index].status = "diverged"
+                self.results[index].reason = f"the objective was not finite in epoch {epoch + 1}"
+                frozen.append(position)
+                continue
+            self.rows[index].append(terms[position])
+            if self._stop_early(position, epoch, terms[position]):
+                stopped.append(position)
+        if frozen or stopped:
+            self._finish([*frozen, *stopped])
+            self._drop({*frozen, *stopped})
+
+    def _stop_early(self, position: int, epoch: int, terms: NDArray[np.float64]) -> bool:
+        """Whether this run's validation objective has not improved for `patience` epochs."""
+        patience = self.settings["early_stopping_patience"]
+        if patience is None or epoch < self.settings["kl_warmup_epochs"]:
+            return False
+        index = self.active[position]
+        run = self.results[index].run
+        value = float(terms[2] + (run.beta * terms[3] if run.beta else 0.0))
+        best, best_epoch, _ = self.best[index]
+        if value < best:
+            self.best[index] = (value, epoch + 1, self.model.run_weights(position))
+            return False
+        return epoch + 1 - best_epoch >= patience
+
+    def _finish(self, positions: Sequence[int] | range) -> None:
+        """Hand over weights and history of the runs at these positions of the active pack."""
+        for position in positions:
+            index = self.active[position]
+            result = self.results[index]
+            _, best_epoch, best_weights = self.best[index]
+            result.weights = best_weights or self.model.run_weights(position)
+            result.history = np.array(self.rows[index]).reshape(-1, 4)
+            result.epochs_kept = best_epoch or len(result.history)
+
+    def _drop(self, positions: set[int]) -> None:
+        """Go on with the other runs: weights, moments and noise without these."""
+        keep = [p for p in range(len(self.active)) if p not in positions]
+        self.active = [self.active[p] for p in keep]
+        if keep:
+            self.model = self.model.select(keep)
+            self.optimizer = self.optimizer.select(list(self.model.weights.values()), keep)
+            self.validation_noise = self.validation_noise[keep]
+
+    # --- small things --------------------------------------------------------------------------
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """float64 where the device has it."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def _to_device(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def _beta(self, epoch: int) -> Tensor:
+        """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
+        warmup = self.settings["kl_warmup_epochs"]
+        share = min(1.0, epoch / warmup) if warmup else 1.0
+        betas = [share * self.results[i].run.beta for i in self.active]
+        return torch.tensor(betas, device=self.device, dtype=torch.float32)
+
+    def _masked(self, noise: Tensor) -> Tensor:
+        """Noise [runs, n, latent], zero for point posteriors."""
+        random = [self.results[i].run.posterior != "point" for i in self.active]
+        return noise * torch.tensor(random, device=self.device, dtype=noise.dtype)[:, None, None]
+
+
+def clip_each_run(gradients: Sequence[Tensor], largest: float) -> None:
+    """Scale each run's gradient to a norm of at most `largest`, in place, each run on its own."""
+    norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+class Stopwatch:
+    """Wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start

@@ -1,0 +1,127 @@
+"""What the Snakefile asks: the study's files, its plan, and the frozen copies for jobs on other nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_ablation.config import Config, resolve_config
+from vae_ablation.errors import UserError
+from vae_ablation.files import read_json, source_hash, stable_hash, write_json, write_text
+from vae_ablation.study import Plan, Study
+
+PACKAGE = Path(__file__).parent
+RESULTS = Path("results")
+
+
+class Workflow:
+    """A study as the workflow sees it: planned by the main process, read from its frozen copy elsewhere."""
+
+    def __init__(self, study: Study, plan: Plan, origin: str) -> None:
+        self.study = study
+        self.plan = plan
+        self.origin = origin
+
+    @classmethod
+    def planned(cls, raw: Any, config_path: Path) -> Workflow:
+        """Resolve and check the config, then plan; nothing is written.
+
+        Raises:
+            UserError: the config is wrong, or the study folder belongs to another config.
+        """
+        config = resolve_config(raw, config_path)
+        study = open_study(config)
+        study.check_fit(str(config_path))
+        _check_owner(study, config_path)
+        return cls(study, study.plan(), str(config_path))
+
+    @classmethod
+    def frozen(cls, name: str) -> Workflow:
+        """Read what the main process wrote when it started."""
+        study, plan = read_frozen(RESULTS / name)
+        return cls(study, plan, str(read_json(RESULTS / name / "plan.json")["config_path"]))
+
+    def freeze(self) -> None:
+        """Write plan.json and config.yaml into the study's folder."""
+        text = yaml.safe_dump(self.study.config, sort_keys=False, allow_unicode=True)
+        write_text(self.study.folder / "config.yaml", text)
+        plan = {"config_path": self.origin, **self.plan.to_json()}
+        write_json(self.study.folder / "plan.json", plan)
+
+    @property
+    def wanted_hash(self) -> str:
+        """Changes when a run enters, leaves or moves: the tables are then made again."""
+        return stable_hash([[item.run.path, item.pack] for item in self.plan.planned])
+
+    @property
+    def tables_hash(self) -> str:
+        """Digest of the code that summarises."""
+        names = ("tables", "overview", "pages")
+        return source_hash(PACKAGE / f"{name}.py" for name in names)
+
+    @property
+    def embed_hash(self) -> str:
+        """Digest of the code that embeds."""
+        return source_hash([PACKAGE / "embedding.py"])
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory that a training or evaluation job may take, MB: its pack, Python and torch."""
+        return int(1024 * self.study.config["packs"]["memory_gb"]) + 1500
+
+    def dataset_of(self, data_hash: str) -> str:
+        """Name of the dataset that is prepared in results/.data/<data_hash>."""
+        return next(n for n, path in self.study.prepared.items() if path.name == data_hash)
+
+    def controls_path(self, dataset: str) -> Path:
+        """Control rows of a dataset; the name changes with everything they depend on."""
+        axes = sorted(
+            {
+                (run.likelihood, run.latent_dim, run.seed)
+                for run in self.study.runs
+                if run.dataset == dataset
+            }
+        )
+        parts = [axes, self.study.config["model"], self.study.eval_hash]
+        digest = stable_hash([*parts, self.study.prepared[dataset].name])
+        return self.study.folder / "controls" / dataset / f"{digest}.json"
+
+    def likelihoods(self, dataset: str) -> list[str]:
+        """Likelihoods of a dataset's runs."""
+        return sorted({run.likelihood for run in self.study.runs if run.dataset == dataset})
+
+
+def open_study(config: Config) -> Study:
+    """The study of a resolved config, below the working directory."""
+    return Study(config, RESULTS / config["study"], RESULTS / ".data")
+
+
+def read_frozen(folder: Path) -> tuple[Study, Plan]:
+    """Study and plan as frozen in a study's folder.
+
+    Raises:
+        UserError: the folder holds no frozen study.
+    """
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        plan = Plan.from_json(read_json(folder / "plan.json"))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{folder}: no study can be read here ({type(error).__name__}: {error}); run snakemake first."
+        ) from None
+    return Study(config, folder, folder.parent / ".data"), plan
+
+
+def _check_owner(study: Study, config_path: Path) -> None:
+    """A study's folder remembers its config; another config of the same name has to say adopt."""
+    plan = study.folder / "plan.json"
+    if study.config["adopt"] or not plan.is_file():
+        return
+    owner = str(read_json(plan)["config_path"])
+    if owner != str(config_path):
+        raise UserError(
+            f"{config_path}: study is {study.config['study']!r}, but {study.folder} was made from "
+            f"{owner}; allowed: another study name, or adopt: true to take the folder over."
+        )

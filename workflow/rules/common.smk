@@ -1,0 +1,64 @@
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+from vae_ablation.errors import UserError
+from vae_ablation.overview import read_captions, read_overview
+from vae_ablation.progress import start_progress
+from vae_ablation.workflow_state import Workflow
+
+BASE = Path(workflow.basedir)
+PYTHON = sys.executable
+SCRIPTS = str(BASE / "workflow" / "scripts")
+
+
+def open_state():
+    """The planned study in the main process, its frozen copy in jobs on other nodes."""
+    origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
+    try:
+        if workflow.is_main_process:
+            return Workflow.planned(config, origin)
+        return Workflow.frozen(config.get("study", "default"))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+STATE = open_state()
+STUDY = STATE.study.folder
+REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
+
+if workflow.is_main_process:
+    logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
+    config["overview"] = read_overview(STUDY)
+    config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
+
+
+wildcard_constraints:
+    pack="[A-Za-z0-9_-]+",
+    dataset="[A-Za-z0-9_-]+",
+    likelihood="[a-z_]+",
+    hash="[0-9a-f]+",
+
+
+def prepared(dataset):
+    """Files of a dataset's prepared data; `ancient`, since a checksum and not a date says whether
+    they changed."""
+    folder = STATE.study.prepared[dataset]
+    return [ancient(folder / "arrays.npz"), ancient(folder / "dataset.json")]
+
+
+def pack_dataset(wildcards):
+    """Prepared data of a pack's dataset."""
+    return prepared(STATE.plan.packs[wildcards.pack][0].run.dataset)
+
+
+def evaluations():
+    """Evaluation folders of every pack that holds a wanted run."""
+    return [STATE.study.evaluation_folder(pack) for pack in STATE.plan.packs]
+
+
+def controls():
+    """Control rows of every dataset, under the present settings."""
+    return [STATE.controls_path(dataset) for dataset in STATE.study.datasets]

@@ -1,0 +1,29 @@
+rule evaluate:
+    input:
+        pack_dataset,
+        trained=STUDY / "packs" / "{pack}" / "train",
+    output:
+        directory(STUDY / "packs" / "{pack}" / "evaluation" / "{hash}"),
+    log:
+        STUDY / "logs" / "evaluate" / "{pack}-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: STATE.study.config["packs"]["threads"]
+    resources:
+        mem_mb=STATE.memory_mb,
+    shell:
+        "{PYTHON:q} {SCRIPTS:q}/evaluate.py {STUDY:q} {wildcards.pack} {output:q} {log:q}"
+
+
+rule controls:
+    input:
+        lambda wildcards: prepared(wildcards.dataset),
+    output:
+        STUDY / "controls" / "{dataset}" / "{hash}.json",
+    log:
+        STUDY / "logs" / "controls" / "{dataset}-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: STATE.study.config["packs"]["threads"]
+    shell:
+        "{PYTHON:q} {SCRIPTS:q}/controls.py {STUDY:q} {wildcards.dataset} {output:q} {log:q}"

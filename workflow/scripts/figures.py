@@ -1,0 +1,12 @@
+"""Draw the figures of one dataset and likelihood: STUDY DATASET LIKELIHOOD TARGET LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.scripting import job
+
+folder, dataset, likelihood, target, log = sys.argv[1:]
+with job(log):
+    from vae_ablation.plots import draw_figures
+
+    draw_figures(Path(folder), dataset, likelihood, Path(target))

@@ -1,0 +1,13 @@
+"""Prepare one dataset of a study: STUDY DATASET LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.data.prepare import prepare_dataset
+from vae_ablation.scripting import job
+from vae_ablation.workflow_state import read_frozen
+
+folder, dataset, log = sys.argv[1:]
+with job(log):
+    study, _ = read_frozen(Path(folder))
+    prepare_dataset(study.config["datasets"][dataset], study.prepared[dataset])
