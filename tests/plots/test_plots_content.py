@@ -68,9 +68,11 @@ def test_kl_on_off_has_common_axes_that_hold_every_code_and_the_prior(study):
     assert on.get_xlim() == off.get_xlim() == on.get_ylim() == off.get_ylim()
     for ax, arm in ((on, "beta1"), (off, "kl-off")):
         with np.load(study / f"runs/digits/gaussian/z2/{arm}/seed0/codes.npz") as codes:
-            mean = codes["mean"]
+            mean, std = codes["mean"], codes["std"][0, 0]
         assert ax.get_xlim()[1] > np.abs(mean).max()
         np.testing.assert_allclose(ax.collections[0].get_offsets(), mean)
+        widths = ax.collections[1].get_widths()
+        np.testing.assert_allclose(widths, np.full(60, 2 * std), rtol=1e-5)
         circles = [patch for patch in ax.patches if isinstance(patch, Circle)]
         assert [(c.center, c.radius) for c in circles] == [((0, 0), 1), ((0, 0), 2)]
 
@@ -248,15 +250,16 @@ def draw_scatter(labels: np.ndarray, classes: list[int]) -> Axes:
 def test_reconstructions_are_the_stored_pictures_under_the_originals(study):
     fig = draw(study, "reconstructions", dim=2)
     picture = fig.axes[0].images[0].get_array()
-    with np.load(study / "runs/digits/gaussian/z2/kl-off/seed0/pictures.npz") as stored:
-        originals, kl_off = stored["originals"], stored["reconstructions"]
+    with np.load(study / "runs/digits/gaussian/z2/beta4/seed0/pictures.npz") as stored:
+        originals, beta4 = stored["originals"], stored["reconstructions"]
+    assert not np.array_equal(originals, beta4)
     # 8 × 8 images are enlarged three times, with a line of one pixel after each.
+    # Rows: originals, KL off, β = 0.1, β = 1, β = 4.
     pitch = 25
-    for k in range(10):
-        cell = picture[0:24:3, k * pitch : k * pitch + 24 : 3]
-        np.testing.assert_array_equal(cell, originals[k])
-        cell = picture[pitch : pitch + 24 : 3, k * pitch : k * pitch + 24 : 3]
-        np.testing.assert_array_equal(cell, kl_off[k])
+    for k, left in enumerate(range(0, 10 * pitch, pitch)):
+        np.testing.assert_array_equal(picture[0:24:3, left : left + 24 : 3], originals[k])
+        last = picture[4 * pitch : 4 * pitch + 24 : 3, left : left + 24 : 3]
+        np.testing.assert_array_equal(last, beta4[k])
     mse = rows(study, run="digits/gaussian/z2/kl-off/seed0")["mse"].iloc[0]
     assert style.number(mse) in [text.get_text() for text in fig.texts]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -145,11 +146,11 @@ def _classes(codes: Any) -> list[int]:
 def scatter(
     ax: Axes, points: Array, labels: Array, classes: Sequence[int], names: bool = True
 ) -> None:
-    """Draw points [n, 2] coloured by label [n]; with `names`, write each class at its median.
+    """Draw points [n, 2] coloured by label [n]; with `names`, write each class near its median.
 
     At most MAX_POINTS evenly spaced rows are drawn; the order stays, so no class covers another.
     """
-    take = np.linspace(0, len(points) - 1, min(len(points), MAX_POINTS)).astype(int)
+    take = _evenly(len(points))
     xy, shown = points[take, :2], labels[take]
     ranks = np.array([_rank(label, classes) for label in shown])
     size = float(np.clip(6000 / max(len(xy), 1), 4, 16))
@@ -164,6 +165,11 @@ def scatter(
         _name_classes(ax, points, labels, classes)
 
 
+def _evenly(n: int) -> NDArray[np.int64]:
+    """At most MAX_POINTS of n rows, evenly spaced."""
+    return np.linspace(0, n - 1, min(n, MAX_POINTS)).astype(np.int64)
+
+
 def _rank(label: Any, classes: Sequence[int]) -> int:
     return int(np.searchsorted(classes, label)) if label in classes else -1
 
@@ -172,7 +178,8 @@ def _name_classes(ax: Axes, points: Array, labels: Array, classes: Sequence[int]
     for label in classes:
         mine = points[labels == label, :2]
         if len(mine):
-            x, y = np.median(mine, axis=0)
+            # The median of a class in two parts lies where no point is: take the nearest one.
+            x, y = mine[np.abs(mine - np.median(mine, axis=0)).sum(1).argmin()]
             ax.text(
                 x, y, str(label), ha="center", va="center", size=9, weight="bold", zorder=4,
                 path_effects=[withStroke(linewidth=2.5, foreground="white")], clip_on=True,
@@ -284,8 +291,21 @@ def _plane(
     ax: Axes, codes: Arrays, classes: Sequence[int], limit: float, names: bool = True
 ) -> None:
     scatter(ax, codes["mean"], codes["labels"], classes, names)
+    _posterior_widths(ax, codes)
     draw_prior(ax)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+
+
+def _posterior_widths(ax: Axes, codes: Arrays) -> None:
+    """One standard deviation of each posterior around its mean, as a pale ellipse."""
+    take = _evenly(len(codes["mean"]))
+    widths = 2 * codes["std"][take]
+    ellipses = EllipseCollection(
+        widths[:, 0], widths[:, 1], np.zeros(len(take)), units="xy", offsets=codes["mean"][take],
+        offset_transform=ax.transData, facecolor=style.GREY, alpha=0.15, linewidth=0, zorder=0.5,
+        rasterized=True,
+    )  # fmt: skip
+    ax.add_collection(ellipses)
 
 
 def _zoom(ax: Axes, codes: Arrays, classes: Sequence[int]) -> None:

@@ -1,0 +1,205 @@
+"""The command line: what is done, missing or failed; two runs side by side; a study packed for a paper."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_ablation import __version__
+from vae_ablation.config import read_config
+from vae_ablation.errors import UserError
+from vae_ablation.files import read_json, write_atomic
+from vae_ablation.methods import methods_paragraph
+from vae_ablation.progress import progress_line
+from vae_ablation.study import Planned, Study
+from vae_ablation.tables import METRIC_COLUMNS
+from vae_ablation.workflow_state import RESULTS, read_frozen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; a user's error is one sentence and status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vae-ablation", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    status = commands.add_parser("status", help="what is done, missing, failed, and why")
+    status.add_argument("study", nargs="?", default="default", help="name or folder of a study")
+    status.set_defaults(command=_status)
+    compare = commands.add_parser("compare", help="two runs side by side")
+    compare.add_argument("run", nargs=2, help="folder of a run, below results/<study>/runs/")
+    compare.set_defaults(command=_compare)
+    export = commands.add_parser(
+        "export", help="tables, figures, config, environment and a methods paragraph in one zip"
+    )
+    export.add_argument("study", nargs="?", default="default", help="name or folder of a study")
+    export.add_argument("--output", help="the zip to write (default: <study>.zip)")
+    export.set_defaults(command=_export)
+    name = commands.add_parser("study-name", help="name of the study that a config describes")
+    name.add_argument("config", help="a config file")
+    name.set_defaults(command=_study_name)
+    return parser
+
+
+def study_folder(study: str) -> Path:
+    """results/<study> of a name, or the folder itself.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    for folder in (RESULTS / study, Path(study)):
+        if (folder / "plan.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in RESULTS.glob("*/plan.json"))
+    there = ", ".join(known) or "none; run snakemake first"
+    raise UserError(f"study {study!r}: not found in {RESULTS}/; there: {there}.")
+
+
+def _study_name(options: argparse.Namespace) -> None:
+    print(read_config(Path(options.config))["study"])
+
+
+# --- status ------------------------------------------------------------------------------------
+
+
+def run_state(study: Study, planned: Planned) -> tuple[str, str]:
+    """State of a run and why: ok, diverged, failed, trained (not evaluated yet) or missing."""
+    folder = study.run_folder(planned.run)
+    try:
+        record = read_json(folder / "run.json")
+    except (OSError, ValueError):
+        return "missing", ""
+    if record["train_hash"] != planned.train_hash:
+        return "missing", "settings or data changed since it was trained"
+    if record["status"] != "ok":
+        return str(record["status"]), str(record["reason"])
+    return ("ok", "") if (folder / "metrics.json").exists() else ("trained", "not evaluated yet")
+
+
+def _status(options: argparse.Namespace) -> None:
+    folder = study_folder(options.study)
+    study, plan = read_frozen(folder)
+    states = [(item.run.path, *run_state(study, item)) for item in plan.planned]
+    print(f"Study {folder.name}: {len(states)} runs in {len(plan.packs)} packs")
+    for state in ("ok", "trained", "missing", "diverged", "failed"):
+        count = sum(found == state for _, found, _ in states)
+        if count:
+            print(f"  {state:9} {count}")
+    training = folder / ".progress" / "start.json"
+    if training.is_file() and any(state == "missing" for _, state, _ in states):
+        print(f"  {progress_line(folder / '.progress')}")
+    for path, state, reason in states:
+        if state in {"diverged", "failed"} or reason:
+            print(f"{state}: {path}: {reason}")
+    report = folder / "report.html"
+    print(f"Report: {report}" if report.is_file() else f"No report yet: make study makes {report}")
+
+
+# --- compare -----------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace) -> None:
+    folders = [_run_folder(path) for path in options.run]
+    sides = [_facts(folder) for folder in folders]
+    rows = [("", *(str(side["path"]) for side in sides), "difference")]
+    rows += list(_compared(sides[0], sides[1]))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    measures = {side.get("measure") for side in sides}
+    if len(measures) > 1:
+        print(
+            f"Scores in nats are not comparable: {' and '.join(map(str, measures))} "
+            "are different observed variables or base measures."
+        )
+
+
+def _run_folder(path: str) -> Path:
+    candidates = [Path(path), *(parent / "runs" / path for parent in sorted(RESULTS.glob("*")))]
+    for folder in candidates:
+        if (folder / "run.json").is_file():
+            return folder
+    raise UserError(f"{path}: holds no run.json; give the folder of a run below results/*/runs/.")
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """Axes, status, settings and metrics of a run, flat."""
+    record = read_json(folder / "run.json")
+    metrics = folder / "metrics.json"
+    measured = read_json(metrics) if metrics.is_file() else {}
+    kept = ("path", "status", "reason", "train_seconds", "device", "data_checksum", "code_version")
+    return {
+        **{key: record[key] for key in kept},
+        **record["run"],
+        **record["model"],
+        **record["training"],
+        **{key: value for key, value in measured.items() if not isinstance(value, list)},
+    }
+
+
+def _compared(
+    left: Mapping[str, Any], right: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of axes, settings and provenance that differ, and of every metric."""
+    for key in [*left, *(key for key in right if key not in left)]:
+        a, b = left.get(key), right.get(key)
+        numbers = all(isinstance(v, float) and math.isfinite(v) for v in (a, b))
+        if key == "path" or (a == b and key not in METRIC_COLUMNS):
+            continue
+        difference = f"{b - a:+.4g}" if numbers else ""  # type: ignore[operator]
+        yield key, _cell(a), _cell(b), difference
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
+
+
+# --- export ------------------------------------------------------------------------------------
+
+
+def _export(options: argparse.Namespace) -> None:
+    folder = study_folder(options.study)
+    target = Path(options.output or f"{folder.name}.zip")
+    if not (folder / "tables" / "metrics.csv").is_file():
+        raise UserError(f"{folder}: has no tables yet; run snakemake first.")
+    members = sorted(
+        path
+        for pattern in ("tables/*", "figures/**/*.png", "figures/**/*.pdf", "config.yaml")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    )
+    text = methods_paragraph(folder)
+
+    def write(stream: Any) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in members:
+                archive.write(path, f"{folder.name}/{path.relative_to(folder)}")
+            archive.writestr(f"{folder.name}/methods.md", text)
+            archive.writestr(f"{folder.name}/environment.txt", _environment())
+
+    write_atomic(target, write)
+    print(f"{target}: {len(members) + 2} files")
+
+
+def _environment() -> str:
+    from importlib.metadata import distributions
+
+    lines = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
+    return f"Python {sys.version.split()[0]}\n" + "\n".join(sorted(lines, key=str.lower)) + "\n"

@@ -1,0 +1,96 @@
+"""A methods paragraph for a paper, written from what a study did and not from what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_ablation import __version__
+from vae_ablation.data.base import Observed
+from vae_ablation.files import read_json
+from vae_ablation.study import Study
+from vae_ablation.workflow_state import read_frozen
+
+
+def methods_paragraph(folder: Path) -> str:
+    """Data, models, training, evaluation and statistics of a finished study, as Markdown.
+
+    Args:
+        folder: results/<study>.
+    """
+    study, plan = read_frozen(folder)
+    overview = read_json(folder / "tables" / "overview.json")
+    record = read_json(study.run_folder(plan.planned[0].run) / "run.json")
+    parts = [
+        _models(study, overview),
+        *(_data(study, name) for name in study.datasets),
+        _training(study, record, overview),
+        _evaluation(study),
+    ]
+    return "# Methods\n\n" + " ".join(parts) + "\n"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    words = [f"{v:g}" if isinstance(v, float) else str(v).replace("_", " ") for v in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _models(study: Study, overview: dict[str, Any]) -> str:
+    axes, hidden = overview["axes"], study.config["model"]["hidden"]
+    widths = f"hidden layers of {_listed(hidden)} units" if hidden else "no hidden layer"
+    betas = [beta for beta in axes["beta"] if beta]
+    arms = [f"β in {{{', '.join(f'{beta:g}' for beta in betas)}}}"] if betas else []
+    if any(not run.kl and run.posterior == "gaussian" for run in study.runs):
+        arms.append("no KL term")
+    if "point" in axes["posterior"]:
+        arms.append("a deterministic autoencoder")
+    return (
+        f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
+        f"standard normal prior and {widths} were trained with {_listed(axes['likelihood'])} "
+        f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and {' and '.join(arms)} "
+        f"(Higgins et al. 2017), with {len(axes['seed'])} seeds each: {overview['runs']} runs."
+    )
+
+
+def _data(study: Study, name: str) -> str:
+    options = study.config["datasets"][name]
+    sizes = read_json(study.prepared[name] / "dataset.json")["sizes"]
+    observed: Observed = study.observed[name]
+    shape = "×".join(map(str, observed.shape))
+    binarized = {
+        "none": "as grey levels" if observed.levels else "as intensities",
+        "threshold": "binarised at half intensity",
+        "static": "binarised once at random",
+        "dynamic": "binarised at random, anew in each epoch",
+    }[options["binarize"]]
+    return (
+        f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
+        f"{sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test "
+        "examples, stratified by label."
+    )
+
+
+def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
+    settings = study.config["training"]
+    warmup = settings["kl_warmup_epochs"]
+    patience = settings["early_stopping_patience"]
+    return (
+        f"Every run took {settings['epochs']} epochs of Adam (Kingma and Ba 2015) with step size "
+        f"{settings['learning_rate']:g} and batches of {settings['batch_size']}"
+        f"{f', the KL weight growing over the first {warmup} epochs' if warmup else ''}"
+        f"{f', with early stopping (patience {patience})' if patience else ''}; "
+        f"{overview['status']['diverged']} runs diverged and {overview['status']['failed']} failed. "
+        f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
+        f"in vae-ablation {__version__}."
+    )
+
+
+def _evaluation(study: Study) -> str:
+    return (
+        "All metrics were computed on the test split. The negative log-likelihood is an "
+        f"importance-weighted bound (Burda et al. 2016) with "
+        f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
+        "posterior and prior. Intervals are 95 % Student-t intervals over seeds, which are "
+        "replicates of training on one split."
+    )
