@@ -1,4 +1,4 @@
-"""The command line: what is done, missing or failed; two runs side by side; a study packed for a paper."""
+"""The command line: the state of a study, two runs side by side, a study packed for a paper."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def _compare(options: argparse.Namespace) -> None:
     rows += list(_compared(sides[0], sides[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     measures = {side.get("measure") for side in sides}
     if len(measures) > 1:
         print(

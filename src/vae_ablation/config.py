@@ -1,4 +1,4 @@
-"""From the user's config to a resolved one: checked against the closed schema, defaults filled in."""
+"""From the user's config to a resolved one: checked against the closed schema, with defaults."""
 
 from __future__ import annotations
 
@@ -123,11 +123,23 @@ def _sentence(error: ValidationError, path: Path) -> UserError:
 
 
 def _unknown_key(error: ValidationError, key: str, path: Path) -> UserError:
-    known = list(error.schema["properties"])
-    found = next(name for name in error.instance if name not in known)
+    known = list(_rule(error)["properties"])
+    found = next(name for name in _instance(error) if name not in known)
     place = f"{key}.{found}" if key else found
     complaint = unknown_name(f"{path}: the key {place}", found, known)
     return UserError(str(complaint).replace(f" is {found!r}, which is not known", " is not known"))
+
+
+def _rule(error: ValidationError) -> dict[str, Any]:
+    """The part of the schema that was broken."""
+    assert isinstance(error.schema, dict)
+    return error.schema
+
+
+def _instance(error: ValidationError) -> dict[str, Any]:
+    """The mapping that breaks it."""
+    assert isinstance(error.instance, dict)
+    return error.instance
 
 
 _TYPES = {
@@ -143,7 +155,7 @@ _TYPES = {
 
 def _allowed(error: ValidationError) -> str:
     """What the schema's rule for this value allows, in words."""
-    rule = error.schema
+    rule = _rule(error)
     if error.validator == "oneOf":
         return "auto or a whole number from 1"
     if "enum" in rule:
@@ -206,6 +218,8 @@ def _check_names(config: Config, path: Path) -> None:
             "digits, '.', '_' and '-', starting with a letter or digit."
         )
     for name, options in config["datasets"].items():
+        if name == "all":
+            raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
         if options["source"] not in SOURCES:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
     for index, grid in enumerate(config["grids"]):

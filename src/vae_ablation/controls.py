@@ -39,7 +39,9 @@ class ProbabilisticPCA:
     variance: float
 
     @classmethod
-    def fit(cls, x: NDArray[np.floating], latent_dim: int, variance: float | None) -> ProbabilisticPCA:
+    def fit(
+        cls, x: NDArray[np.floating], latent_dim: int, variance: float | None
+    ) -> ProbabilisticPCA:
         """Fit to x [n, dims]; σ² given, or None for its maximum-likelihood value."""
         wide = x.astype(np.float64)
         mean = wide.mean(0)
@@ -58,7 +60,7 @@ class ProbabilisticPCA:
 
     def decode(self, codes: Array) -> Array:
         """E[x given z], [n, dims]."""
-        return self.mean + codes @ self.weights.T
+        return np.asarray(self.mean + codes @ self.weights.T, dtype=np.float64)
 
     def nll(self, x: NDArray[np.floating]) -> float:
         """−log N(x; mean, WWᵀ + σ²I), mean over x [n, dims]; nats per example."""
@@ -142,7 +144,8 @@ def _untrained_row(
     with seeded(run_seed, "encoder weights"):
         encoder = Encoder(dataset.observed.dims, latent_dim, model["hidden"], model["activation"])
     train, test = (
-        encoder(torch.from_numpy(dataset.observe(split))).mean.numpy() for split in ("train", "test")
+        encoder(torch.from_numpy(dataset.observe(split))).mean.numpy()
+        for split in ("train", "test")
     )
     return {
         "run": f"{dataset.name}/untrained/z{latent_dim}/seed{run_seed}",

@@ -21,4 +21,6 @@ def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
     names = sorted(known)
     near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return UserError(f"{where} is {found!r}, which is not known{hint}; allowed: {', '.join(names)}.")
+    return UserError(
+        f"{where} is {found!r}, which is not known{hint}; allowed: {', '.join(names)}."
+    )

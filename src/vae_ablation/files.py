@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that readers see the old one or the whole new one (temporary file, rename)."""
+    """Write a file so that readers see the old one or the whole new one (rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vae_ablation.controls import control_rows
 from vae_ablation.data.prepare import load_dataset
-from vae_ablation.evaluation import Evaluated, evaluate_pack
-from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import PackProgress
 from vae_ablation.study import Run, Study
@@ -26,6 +23,12 @@ from vae_ablation.trained import (
 )
 from vae_ablation.training import Stopwatch, TrainingResult, choose_device, train_pack
 from vae_ablation.workflow_state import read_frozen
+
+if TYPE_CHECKING:
+    from vae_ablation.evaluation import Evaluated
+
+# Evaluation and controls are imported where they are called: they bring scikit-learn, which takes
+# as long to import as torch and which training does not need.
 
 
 def train_job(folder: Path, pack: str) -> None:
@@ -79,13 +82,15 @@ def _cost(
 
 
 def evaluate_job(folder: Path, pack: str, target: Path) -> None:
-    """Evaluate every run that a pack holds, wanted or not, and write packs/<pack>/evaluation/<hash>.
+    """Evaluate every run that a pack holds, wanted or not: packs/<pack>/evaluation/<hash>.
 
     Args:
         folder: results/<study>.
         pack: id of the pack.
         target: the folder to write.
     """
+    from vae_ablation.evaluation import evaluate_pack
+
     study, _ = read_frozen(folder)
     torch.set_num_threads(study.config["packs"]["threads"])
     held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
@@ -115,6 +120,8 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
 
 def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics of a run that is not ok: what it was, and nothing measured."""
+    from vae_ablation.evaluation.pack import measure_columns
+
     run = Run(**record["run"])
     return measure_columns(run.likelihood, study.observed[run.dataset])
 
@@ -127,11 +134,11 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
         name: the dataset.
         target: the JSON file to write.
     """
+    from vae_ablation.controls import control_rows
+
     study, _ = read_frozen(folder)
     torch.set_num_threads(study.config["packs"]["threads"])
     dataset = load_dataset(name, study.prepared[name])
     runs = [run for run in study.runs if run.dataset == name]
     seed = study.config["evaluation"]["seed"]
     write_json(target, control_rows(dataset, runs, study.config["model"], seed))
-
-

@@ -1,4 +1,4 @@
-"""The registry of likelihoods: what each observes, its base measure, and how decoder outputs become it.
+"""The registry of likelihoods: what each observes, its base measure, its decoder outputs.
 
 Reading the registry costs no torch import (the workflow is parsed on every cluster job), so the
 distributions are imported where they are built.
@@ -119,7 +119,7 @@ class Gaussian(Likelihood):
     options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
 
     def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
-        """log σ: one, one per dimension, or none where σ is fixed."""
+        """Log σ: one, one per dimension, or none where σ is fixed."""
         import torch
 
         if options["gaussian_scale"] == "fixed":
@@ -154,11 +154,13 @@ class DiscretizedLogistic(Likelihood):
     def unsupported(self, observed: Observed) -> str | None:
         """Continuous intensities have no grey levels to put a mass on."""
         if observed.levels is None:
-            return "discretized_logistic needs grey levels (8-bit data), found continuous intensities"
+            return (
+                "discretized_logistic needs grey levels (8-bit data), found continuous intensities"
+            )
         return None
 
     def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
-        """log s per dimension."""
+        """Log s per dimension."""
         import torch
 
         return {"log_scale": torch.full((observed.dims,), -2.0)}

@@ -80,7 +80,8 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
         f"{settings['learning_rate']:g} and batches of {settings['batch_size']}"
         f"{f', the KL weight growing over the first {warmup} epochs' if warmup else ''}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
-        f"{overview['status']['diverged']} runs diverged and {overview['status']['failed']} failed. "
+        f"{overview['status']['diverged']} runs diverged and "
+        f"{overview['status']['failed']} failed. "
         f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
         f"in vae-ablation {__version__}."
     )

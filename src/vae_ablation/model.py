@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class Posterior:
         return 0.5 * (self.mean.square() + (2 * self.log_std).exp() - 1) - self.log_std
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log q(z given x), summed over the last axis, nats."""
+        """Log q(z given x), summed over the last axis, nats."""
         standard = (z - self.mean) * (-self.log_std).exp()
         per_dim = -0.5 * standard.square() - self.log_std - 0.5 * math.log(2 * math.pi)
         return per_dim.sum(-1)
@@ -49,7 +50,7 @@ class Posterior:
 def mlp(widths: list[int], activation: str) -> nn.Sequential:
     """Linear layers with an activation after each but the last; two widths give one linear map."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 

@@ -34,5 +34,5 @@ def elbo_terms(model: VAE, x: Tensor, noise: Tensor) -> ElboTerms:
 
 
 def objective(terms: ElboTerms, beta: Tensor | float) -> Tensor:
-    """distortion + β·rate (Higgins et al. 2017), [batch], nats; to be minimised."""
+    """Distortion + β·rate (Higgins et al. 2017), [batch], nats; to be minimised."""
     return terms.distortion + beta * terms.rate

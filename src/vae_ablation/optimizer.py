@@ -1,4 +1,4 @@
-"""Adam over stacked weights: torch's fused kernel, with moments that can follow a shrinking pack."""
+"""Adam over stacked weights: torch's fused kernel, and moments that follow a shrinking pack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.optim.adam import adam
+
+_LINE = 16
+"""Floats that the fused kernel takes at once; what is left over it computes with other roundings."""
+
+
+def _whole_lines(stacked: Tensor) -> Tensor:
+    """[runs, ...] itself, or zero-padded to [runs, n] so that every run fills whole lines.
+
+    Without it the roundings of a run's last weights would depend on its place in the pack.
+    """
+    missing = -stacked[0].numel() % _LINE
+    return pad(stacked.flatten(1), (0, missing)) if missing else stacked
 
 
 class StackedAdam:
@@ -19,12 +32,13 @@ class StackedAdam:
     def __init__(self, leaves: Sequence[Tensor], learning_rate: float) -> None:
         self.leaves = list(leaves)
         self.learning_rate = learning_rate
-        self.means = [torch.zeros_like(leaf) for leaf in leaves]
-        self.squares = [torch.zeros_like(leaf) for leaf in leaves]
+        with torch.no_grad():
+            self.means = [torch.zeros_like(_whole_lines(leaf)) for leaf in leaves]
+            self.squares = [torch.zeros_like(_whole_lines(leaf)) for leaf in leaves]
         self.steps = [torch.zeros((), device=leaf.device) for leaf in leaves]
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
-        """d loss / d leaf for every leaf; zeros where the loss does not depend on it.
+        """D loss / d leaf for every leaf; zeros where the loss does not depend on it.
 
         Contiguous, since the fused kernel reads memory in the leaves' own layout and a gradient
         that comes out of a matrix product is often transposed.
@@ -35,9 +49,10 @@ class StackedAdam:
     @torch.no_grad()
     def step(self, gradients: list[Tensor]) -> None:
         """One step along these gradients."""
+        padded = [_whole_lines(leaf) for leaf in self.leaves]
         adam(
-            self.leaves,
-            gradients,
+            padded,
+            [_whole_lines(gradient) for gradient in gradients],
             self.means,
             self.squares,
             [],
@@ -53,6 +68,9 @@ class StackedAdam:
             eps=1e-8,
             maximize=False,
         )
+        for leaf, values in zip(self.leaves, padded, strict=True):
+            if values is not leaf:
+                leaf.copy_(values[:, : leaf[0].numel()].view_as(leaf))
 
     def select(self, leaves: Sequence[Tensor], keep: Sequence[int]) -> StackedAdam:
         """The same optimiser for the runs at these positions, over their `leaves`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.files import read_json, write_json
+from vae_ablation.progress import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,20 +31,53 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
     overview = {
         "study": folder.name,
         "axes": axes,
-        "varied": [axis for axis, values in axes.items() if len(values) > 1],
+        "varied": _varied(runs, axes),
         "runs": len(runs),
         "status": {name: int((runs["status"] == name).sum()) for name in _STATUSES},
         "converged": int((slopes < CONVERGED_SLOPE).sum()),
         "slopes": len(slopes),
-        "train_seconds": float(runs["train_seconds"].sum()),
+        "train_time": duration(float(runs["train_seconds"].sum())),
         "device": sorted(map(str, runs["device"].dropna().unique())),
         "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
-        "not_ok": bad[["run", "status", "reason"]].fillna("").to_dict("records"),
+        "not_ok": [
+            _escaped(row) for row in bad[["run", "status", "reason"]].fillna("").to_dict("records")
+        ],
     }
     write_json(folder / "tables" / "overview.json", overview)
 
 
 _STATUSES = ("ok", "diverged", "failed")
+
+
+_NAMES = {
+    "dataset": "data set",
+    "likelihood": "likelihood",
+    "latent_dim": "latent dimension",
+    "beta": "β, the weight of the KL term",
+    "seed": "seed",
+}
+
+
+def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
+    """One line per axis with more than one value, and one for arms without a KL term."""
+    values = {axis: axes[axis] for axis in _NAMES}
+    values["beta"] = [beta for beta in axes["beta"] if beta]
+    lines = [
+        f"{_NAMES[axis]}: {', '.join(str(value).replace('_', ' ') for value in found)}"
+        for axis, found in values.items()
+        if len(found) > 1
+    ]
+    off = sorted({_ARMS_WITHOUT_KL[p] for p in runs.loc[~runs["kl"].astype(bool), "posterior"]})
+    return lines + ([f"the KL term: on, {', '.join(off)}"] if off else [])
+
+
+_ARMS_WITHOUT_KL = {"gaussian": "off", "point": "off with the variance taken away (deterministic)"}
+
+
+def _escaped(row: dict[Any, Any]) -> dict[str, str]:
+    """Text that reStructuredText and HTML read as nothing but text."""
+    marks = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_|"})
+    return {str(name): " ".join(str(text).split()).translate(marks) for name, text in row.items()}
 
 
 def _plain(value: Any) -> Any:

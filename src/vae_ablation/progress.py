@@ -10,6 +10,8 @@ from vae_ablation.files import read_json, write_json
 from vae_ablation.study import Plan
 
 EVERY_SECONDS = 5.0
+_ENOUGH = 0.03
+"""Share of the runs before which the pace says nothing about the time left."""
 
 
 def start_progress(folder: Path, plan: Plan) -> None:
@@ -55,7 +57,8 @@ def progress_line(folder: Path, now: float | None = None) -> str:
     packs = [path for path in folder.glob("*.json") if path.name != "start.json"]
     done = min(sum(read_json(path)["runs"] for path in packs), start["runs"])
     elapsed = (time.time() if now is None else now) - start["time"]
-    left = elapsed * (start["runs"] - done) / done if done else None
+    enough = done >= _ENOUGH * start["runs"] and done > 0
+    left = elapsed * (start["runs"] - done) / done if enough else None
     estimate = "" if left is None else f", about {duration(left)} left"
     return f"trained {done:.0f} of {start['runs']} runs in {duration(elapsed)}{estimate}"
 

@@ -1,4 +1,4 @@
-"""The frame of every rule's script: a log that is also shown, and one sentence for a user's error."""
+"""The frame of every rule's script: a log, and one sentence for a user's error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many runs as one batched program: `torch.func.vmap` of the single-run VAE over stacked weights."""
+"""Many runs as one batched program: `torch.func.vmap` of the VAE over stacked weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_map
 
 from vae_ablation.distributions import Distribution
 from vae_ablation.model import VAE, Posterior
@@ -65,12 +66,17 @@ class StackedVAE:
         return len(next(iter(self.weights.values())))
 
     def map(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
-        """`function(model, *arguments)` for every run, batched: arguments and results [runs, ...]."""
+        """`function(model, *arguments)` of every run, batched: arguments, results [runs, ...]."""
 
         def single(weights: dict[str, Tensor], *arguments: Tensor) -> Any:
             return function(BoundVAE(self.template, weights), *arguments)
 
         return vmap(single)(self.weights, *stacked)
+
+    def _multiplies_vectors(self, stacked: Sequence[Tensor]) -> bool:
+        """Whether a layer has width 1 or the batch one example."""
+        widths = [size for w in self.weights.values() if w.dim() == 3 for size in w.shape[1:]]
+        return 1 in widths or any(argument.shape[-2] == 1 for argument in stacked)
 
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""
@@ -80,5 +86,5 @@ class StackedVAE:
         )
 
     def run_weights(self, position: int) -> dict[str, Tensor]:
-        """One run's weights on the CPU, by the names of the single-run module."""
-        return {n: w[position].detach().cpu().contiguous() for n, w in self.weights.items()}
+        """A copy of one run's weights on the CPU, by the names of the single-run module."""
+        return {n: w[position].detach().cpu().clone() for n, w in self.weights.items()}

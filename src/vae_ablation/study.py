@@ -21,7 +21,16 @@ TRAINING_VERSION = 1
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
 
 _PACKAGE = Path(__file__).parent
-_TRAINING_SOURCES = ("distributions", "likelihoods", "model", "objective", "training", "streams", "stacked", "optimizer")
+_TRAINING_SOURCES = (
+    "distributions",
+    "likelihoods",
+    "model",
+    "objective",
+    "training",
+    "streams",
+    "stacked",
+    "optimizer",
+)
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz")
 
@@ -55,14 +64,14 @@ class Run:
 
     @property
     def pack_key(self) -> str:
-        """What runs must share to be trained as one batched program: everything that shapes tensors."""
+        """What runs must share to be one batched program: everything that shapes tensors."""
         return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
 
 
 def canonical_run(
     dataset: str, likelihood: str, latent_dim: int, beta: float, kl: bool, posterior: str, seed: int
 ) -> Run:
-    """The one run that these axis values name: KL off and point posteriors have no β of their own."""
+    """The one run that these axis values name: KL off and point posteriors have no β."""
     with_kl = kl and beta > 0 and posterior == "gaussian"
     return Run(
         dataset,
@@ -92,7 +101,10 @@ def expand_runs(grids: Iterable[Mapping[str, Sequence[Any]]]) -> list[Run]:
 
 
 def chunk_packs(
-    runs: Iterable[Run], max_runs: Mapping[str, int], salt: Mapping[str, str], taken: Collection[str]
+    runs: Iterable[Run],
+    max_runs: Mapping[str, int],
+    salt: Mapping[str, str],
+    taken: Collection[str],
 ) -> dict[str, list[Run]]:
     """Put runs into new packs of runs that may share one.
 
@@ -100,8 +112,8 @@ def chunk_packs(
         runs: runs without a result.
         max_runs: largest pack, by pack key.
         salt: each run's train hash, by path; part of the pack's identity.
-        taken: ids that were used before. An id is a hash of members and a generation number, so that
-            an emptied pack never comes back under its old id.
+        taken: ids that were used before. An id is a hash of members and a generation number, so
+            that an emptied pack never comes back under its old id.
 
     Returns:
         pack id → its runs, in order.
@@ -122,9 +134,7 @@ def _even_chunks(members: list[Run], limit: int) -> list[list[Run]]:
     return [list(itertools.islice(rest, size)) for size in sizes]
 
 
-def _free_id(
-    key: str, members: list[Run], salt: Mapping[str, str], taken: Collection[str]
-) -> str:
+def _free_id(key: str, members: list[Run], salt: Mapping[str, str], taken: Collection[str]) -> str:
     for generation in itertools.count():
         digest = stable_hash([[run.path, salt[run.path]] for run in members] + [generation], 8)
         candidate = f"{key.replace('/', '-')}-{digest}"
@@ -174,8 +184,7 @@ def plan_packs(
     fresh = chunk_packs(missing, max_runs, train_hashes, {*taken, *held.values()})
     place = {run.path: pack for pack, members in fresh.items() for run in members} | dict(held)
     return [
-        Planned(run, place[run.path], train_hashes[run.path], reasons.get(run.path))
-        for run in runs
+        Planned(run, place[run.path], train_hashes[run.path], reasons.get(run.path)) for run in runs
     ]
 
 
@@ -383,11 +392,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain form, for plan.json."""
-        return {
-            "runs": [
-                {"path": item.run.path, **asdict(item)} for item in self.planned
-            ]
-        }
+        return {"runs": [{"path": item.run.path, **asdict(item)} for item in self.planned]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:

@@ -1,4 +1,4 @@
-"""A run on disk: written whole by training, read back as a model that encodes, decodes and samples."""
+"""A run on disk: written whole, read back as a model that encodes, decodes and samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from torch import Tensor
 from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
 from vae_ablation.errors import UserError
-from vae_ablation.evaluation import Evaluated
 from vae_ablation.files import read_json, replace_link, write_json, write_text
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.streams import stream
 from vae_ablation.study import EVALUATION_FILES, TRAIN_FILES, Run
 from vae_ablation.training import TrainingResult
+
+if TYPE_CHECKING:
+    from vae_ablation.evaluation import Evaluated
 
 HISTORY_COLUMNS = ("epoch", "split", "distortion", "rate", "objective", "elbo")
 
@@ -60,7 +62,7 @@ class TrainedRun:
         return self.model.decoder(torch.as_tensor(z, dtype=torch.float32))
 
     def sample(self, n: int, seed: int = 0, draw: bool = False) -> Tensor:
-        """x for z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
+        """X for z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
         generator = stream(seed, "user samples")
         z = torch.randn(n, self.run.latent_dim, generator=generator)
         decoded = self.decode(z)
@@ -197,13 +199,13 @@ def save_evaluation(
     for path, item in evaluated.items():
         folder = temporary / path
         folder.mkdir(parents=True)
-        names = EVALUATION_FILES if isinstance(item, Evaluated) else ("metrics.json",)
-        if isinstance(item, Evaluated):
+        names = ("metrics.json",) if isinstance(item, Mapping) else EVALUATION_FILES
+        if isinstance(item, Mapping):
+            write_json(folder / "metrics.json", item)
+        else:
             write_json(folder / "metrics.json", item.metrics)
             np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
             np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
-        else:
-            write_json(folder / "metrics.json", item)
         if _belongs(runs_folder / path, target.parents[1]):
             _link(runs_folder / path, target / path, names)
     _appear(temporary, target)

@@ -67,7 +67,9 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device(next(name for name, present in there.items() if present))
     if not there[wanted]:
         present = ", ".join(name for name, ok in there.items() if ok)
-        raise UserError(f"training.device is {wanted!r}, which this machine lacks; here: {present}.")
+        raise UserError(
+            f"training.device is {wanted!r}, which this machine lacks; here: {present}."
+        )
     return torch.device(wanted)
 
 
@@ -152,7 +154,9 @@ class _PackTraining:
         )
         self.validation_x = self._to_device(dataset.observe("validation"))
         noise = [
-            torch.randn(len(self.validation_x), self.latent_dim, generator=stream(seed, "validation"))
+            torch.randn(
+                len(self.validation_x), self.latent_dim, generator=stream(seed, "validation")
+            )
             for seed in (run.seed for run in runs)
         ]
         self.validation_noise = self._masked(torch.stack(noise).to(self.device))
@@ -231,7 +235,9 @@ class _PackTraining:
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
             run = self.results[index].run
-            if not np.isfinite(terms[position][[0, 2] if run.posterior == "point" else slice(None)]).all():
+            if not np.isfinite(
+                terms[position][[0, 2] if run.posterior == "point" else slice(None)]
+            ).all():
                 self.results[index].status = "diverged"
                 self.results[index].reason = f"the objective was not finite in epoch {epoch + 1}"
                 frozen.append(position)

@@ -1,7 +1,8 @@
-"""What the Snakefile asks: the study's files, its plan, and the frozen copies for jobs on other nodes."""
+"""What the Snakefile asks: the study's files, its plan, and frozen copies for other nodes."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ RESULTS = Path("results")
 
 
 class Workflow:
-    """A study as the workflow sees it: planned by the main process, read from its frozen copy elsewhere."""
+    """A study as the workflow sees it: planned by the main process, read when frozen elsewhere."""
 
     def __init__(self, study: Study, plan: Plan, origin: str) -> None:
         self.study = study
@@ -35,7 +36,7 @@ class Workflow:
         study = open_study(config)
         study.check_fit(str(config_path))
         _check_owner(study, config_path)
-        return cls(study, study.plan(), str(config_path))
+        return cls(study, study.plan(), os.path.relpath(config_path))
 
     @classmethod
     def frozen(cls, name: str) -> Workflow:
@@ -109,18 +110,22 @@ def read_frozen(folder: Path) -> tuple[Study, Plan]:
         plan = Plan.from_json(read_json(folder / "plan.json"))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(
-            f"{folder}: no study can be read here ({type(error).__name__}: {error}); run snakemake first."
+            f"{folder}: no study can be read here ({type(error).__name__}: {error}); "
+            "run snakemake first."
         ) from None
     return Study(config, folder, folder.parent / ".data"), plan
 
 
 def _check_owner(study: Study, config_path: Path) -> None:
-    """A study's folder remembers its config; another config of the same name has to say adopt."""
+    """A study's folder remembers its config; another config of the same name has to say adopt.
+
+    Paths are compared as seen from the working directory: config and results may move together.
+    """
     plan = study.folder / "plan.json"
     if study.config["adopt"] or not plan.is_file():
         return
-    owner = str(read_json(plan)["config_path"])
-    if owner != str(config_path):
+    owner = os.path.relpath(read_json(plan)["config_path"])
+    if owner != os.path.relpath(config_path):
         raise UserError(
             f"{config_path}: study is {study.config['study']!r}, but {study.folder} was made from "
             f"{owner}; allowed: another study name, or adopt: true to take the folder over."

@@ -228,7 +228,7 @@ def write_run(study: Path, plan: Plan, row: dict[str, Any], rng: Any) -> dict[st
     if plan.pictures:
         write_pictures(folder, plan, arm, found, d)
     if plan.umap and d > 2:
-        umap = study / "figures" / "umap"
+        umap = study / "umap"
         umap.mkdir(parents=True, exist_ok=True)
         np.savez(umap / f"{row['run'].replace('/', '__')}.npz", embedding=mean[:, :2])
     (folder / "metrics.json").write_text(json.dumps(found))

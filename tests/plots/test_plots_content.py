@@ -227,7 +227,7 @@ def test_the_latent_plane_shows_the_codes_and_the_prior(study):
 def test_above_two_dimensions_the_embedding_is_shown_without_a_prior(study):
     fig = draw(study, "latent_space", dim=4)
     assert [ax.get_title() for ax in fig.axes] == ["β = 1", "KL off"]
-    with np.load(study / "figures/umap/digits__gaussian__z4__kl-off__seed0.npz") as stored:
+    with np.load(study / "umap/digits__gaussian__z4__kl-off__seed0.npz") as stored:
         np.testing.assert_allclose(fig.axes[1].collections[0].get_offsets(), stored["embedding"])
     assert not any(isinstance(patch, Circle) for ax in fig.axes for patch in ax.patches)
 

@@ -23,6 +23,17 @@ def names(folder: Path, suffix: str = "png") -> set[str]:
     return {str(path.relative_to(folder).with_suffix("")) for path in found}
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files in place of pictures, where only their names matter."""
+
+    def touch(_: Figure, stem: Path) -> list[Path]:
+        stem.with_name(f"{stem.name}.png").touch()
+        return []
+
+    monkeypatch.setattr(style, "save", touch)
+
+
 def texts(fig: Figure) -> list[str]:
     return [text.get_text() for text in fig.findobj(Text)]
 
@@ -44,7 +55,7 @@ def test_every_figure_of_a_dataset_is_drawn(study, tmp_path):
     }
 
 
-def test_the_folder_holds_nothing_stale(make_study, tmp_path):
+def test_the_folder_holds_nothing_stale(make_study, tmp_path, unrendered):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False)
     out = tmp_path / "out"
     (out / "z99").mkdir(parents=True)
@@ -166,12 +177,7 @@ def test_kl_on_off_needs_both_and_the_plane(make_study):
     assert draw(both, Selection("digits", "gaussian", 4)) is None
 
 
-def test_many_arms_and_dimensions_do_not_make_more_figures(make_study, tmp_path, monkeypatch):
-    def touch(_: Figure, stem: Path) -> list[Path]:
-        stem.with_name(f"{stem.name}.png").touch()
-        return []
-
-    monkeypatch.setattr(style, "save", touch)
+def test_many_arms_and_dimensions_do_not_make_more_figures(make_study, tmp_path, unrendered):
     study = make_study(
         likelihoods=("gaussian",),
         latent_dims=(2, 3, 4, 5, 6, 7),

@@ -1,7 +1,6 @@
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from vae_ablation.errors import UserError
@@ -9,24 +8,32 @@ from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
 from vae_ablation.workflow_state import Workflow
 
-BASE = Path(workflow.basedir)
+BASE = Path(str(workflow.current_basedir)).parents[1]
 PYTHON = sys.executable
 SCRIPTS = str(BASE / "workflow" / "scripts")
 
 
 def open_state():
     """The planned study in the main process, its frozen copy in jobs on other nodes."""
-    origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
-    try:
-        if workflow.is_main_process:
-            return Workflow.planned(config, origin)
+    if workflow.modifier.path_modifier.replace_prefix("results") != "results":
+        raise UserError("prefix: is not supported in a module statement; use --directory instead.")
+    if not workflow.is_main_process:
         return Workflow.frozen(config.get("study", "default"))
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
+    origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
+    return Workflow.planned(config, origin)
 
 
-STATE = open_state()
+try:
+    STATE = open_state()
+except UserError as error:
+    # The sentence alone, without the line of this file that Snakemake would name.
+    sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
+
+# Shell commands are formatted with the names of the outermost Snakefile, which in a module is
+# another one.
+workflow.modifier_stack[0].globals.update(PYTHON=PYTHON, SCRIPTS=SCRIPTS, STUDY=STUDY, BASE=BASE)
+
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
 
 if workflow.is_main_process:

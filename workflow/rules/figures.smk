@@ -17,28 +17,28 @@ def figure_labels(wildcards):
 
 def figure_category(wildcards):
     """Heading of a figure; the drawing code is imported only when a report is made."""
-    from vae_ablation.plots import FIGURES as registry
+    from vae_ablation.plots.registry import heading
 
-    return registry[wildcards.figure].category
+    return heading(wildcards.figure)
 
 
 def embedded(wildcards):
     """Only figures of one likelihood show UMAP coordinates."""
-    return [] if wildcards.likelihood == "all" else [STUDY / "figures" / "umap" / "index.json"]
+    return [] if wildcards.likelihood == "all" else [STUDY / "umap" / "index.json"]
 
 
 rule embed:
     input:
         STUDY / "tables" / "metrics.csv",
     output:
-        STUDY / "figures" / "umap" / "index.json",
-    params:
-        source=STATE.embed_hash,
+        STUDY / "umap" / "index.json",
     log:
         STUDY / "logs" / "embed.log",
+    priority: 10
     conda:
         "../envs/environment.yaml"
-    priority: 10
+    params:
+        source=STATE.embed_hash,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/embed.py {STUDY:q} {output:q} {log:q}"
 
@@ -56,11 +56,11 @@ rule figures:
             category=figure_category,
             labels=figure_labels,
         ),
-    params:
-        source=STATE.study.figure_hash,
     log:
         STUDY / "logs" / "figures" / "{dataset}-{likelihood}.log",
     conda:
         "../envs/environment.yaml"
+    params:
+        source=STATE.study.figure_hash,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/figures.py {STUDY:q} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"

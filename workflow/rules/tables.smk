@@ -1,5 +1,9 @@
 TABLES = [STUDY / "tables" / "metrics.csv", STUDY / "tables" / "summary.csv"]
-PAGES = [STUDY / "tables" / "arms.html", STUDY / "tables" / "runs.html", STUDY / "tables" / "columns.html"]
+PAGES = [
+    STUDY / "tables" / "arms.html",
+    STUDY / "tables" / "runs.html",
+    STUDY / "tables" / "columns.html",
+]
 
 
 rule collect:
@@ -8,12 +12,12 @@ rule collect:
         controls=controls(),
     output:
         STUDY / "tables" / "metrics.csv",
-    params:
-        wanted=STATE.wanted_hash,
     log:
         STUDY / "logs" / "collect.log",
     conda:
         "../envs/environment.yaml"
+    params:
+        wanted=STATE.wanted_hash,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/collect.py {STUDY:q} {output:q} {log:q} {input.controls:q}"
 
@@ -23,12 +27,12 @@ rule summarize:
         STUDY / "tables" / "metrics.csv",
     output:
         STUDY / "tables" / "summary.csv",
-    params:
-        source=STATE.tables_hash,
     log:
         STUDY / "logs" / "summarize.log",
     conda:
         "../envs/environment.yaml"
+    params:
+        source=STATE.tables_hash,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/summarize.py {STUDY:q} {input:q} {output:q} {log:q}"
 
@@ -41,26 +45,26 @@ rule pages:
         report(
             STUDY / "tables" / "arms.html",
             caption="../report/arms.rst",
-            category="1 Tables",
+            category="1. Tables",
             labels={"table": "Arms: mean and interval over seeds"},
         ),
         report(
             STUDY / "tables" / "runs.html",
             caption="../report/runs.rst",
-            category="1 Tables",
+            category="1. Tables",
             labels={"table": "Runs and controls: every metric"},
         ),
         report(
             STUDY / "tables" / "columns.html",
             caption="../report/columns.rst",
-            category="1 Tables",
+            category="1. Tables",
             labels={"table": "What every column means"},
         ),
-    params:
-        source=STATE.tables_hash,
     log:
         STUDY / "logs" / "pages.log",
     conda:
         "../envs/environment.yaml"
+    params:
+        source=STATE.tables_hash,
     shell:
         "{PYTHON:q} {SCRIPTS:q}/pages.py {STUDY:q} {BASE:q}/docs/metrics.md {log:q}"

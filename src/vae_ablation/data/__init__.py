@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from vae_ablation.data.base import Source
 
-
 _NOT_SOURCES = {"base", "prepare"}
 
 
@@ -23,7 +22,7 @@ def _find_sources() -> dict[str, Source]:
     for module in pkgutil.iter_modules(__path__):
         if module.name not in _NOT_SOURCES:
             importlib.import_module(f"{__name__}.{module.name}")
-    found = [cls() for cls in _subclasses(Source)]
+    found = [cls() for cls in _subclasses(Source)]  # type: ignore[type-abstract]
     return {source.name: source for source in sorted(found, key=lambda source: source.name)}
 
 

@@ -64,7 +64,7 @@ class Source(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
 
-    def check_options(self, where: str, options: Options) -> None:
+    def check_options(self, where: str, options: Options) -> None:  # noqa: B027
         """Refuse options that cannot work, before anything runs.
 
         Args:

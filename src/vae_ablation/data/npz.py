@@ -16,7 +16,7 @@ _UNREADABLE = (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, NotI
 
 
 class Npz(Source):
-    """An .npz with x, [n, height, width] or [n, dims], 8-bit or in [0, 1], and optional labels y."""
+    """x, [n, height, width] or [n, dims], 8-bit or in [0, 1], and optional labels y."""
 
     name = "npz"
 

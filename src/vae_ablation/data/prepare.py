@@ -30,7 +30,7 @@ _STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4}
 
 
 def data_hash(options: Options) -> str:
-    """Identity of a prepared dataset: its options and the bytes of the user's files, not where they lie."""
+    """Identity of a prepared dataset: options and bytes of the user's files, not their place."""
     source = SOURCES[options["source"]]
     settings = {key: value for key, value in options.items() if key not in _LOCATION_KEYS}
     digests = [file_digest(path) for path in source.content(options)]
@@ -74,7 +74,7 @@ def stratified_share(
 def split_examples(
     labels: NDArray[np.int64], official_test: NDArray[np.bool_] | None, options: Options
 ) -> NDArray[np.int8]:
-    """[n] TRAIN, VALIDATION or TEST: seeded, stratified by label; an official test split is kept."""
+    """[n] TRAIN, VALIDATION or TEST: seeded, stratified by label; an official test is kept."""
     seed = options["split_seed"]
     split = np.full(len(labels), TRAIN, dtype=np.int8)
     if official_test is None:
@@ -193,7 +193,7 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         raise UserError(f"{folder}: no prepared dataset can be read here ({error}).") from None
     if _checksum(arrays) != info["checksum"]:
         raise UserError(f"{folder}: the arrays do not match their checksum; delete the folder.")
-    fixed = arrays["fixed"] if "fixed" in arrays else None
+    fixed = arrays.get("fixed")
     return Dataset(
         name=name,
         x=_intensities(arrays["x"], info["grey_levels"]),

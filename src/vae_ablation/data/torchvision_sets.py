@@ -88,13 +88,12 @@ class MNIST(Source):
             getattr(datasets, self.dataset_class)(folder.parents[1], download=True)
         except (RuntimeError, OSError) as error:
             raise UserError(
-                f"{self.name}: the files are not in {folder} and could not be downloaded ({error}); "
+                f"{self.name}: the files are not in {folder} and could not be "
+                f"downloaded ({error}); "
                 "put them there, or point root: at a folder that has them."
             ) from None
 
-    def _read_split(
-        self, folder: Path, split: str
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def _read_split(self, folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         paths = [self._find(folder, name) or folder / name for name in _FILES[split]]
         images, labels = (read_idx(path) for path in paths)
         if images.shape[1:] != (28, 28):

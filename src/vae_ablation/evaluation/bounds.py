@@ -1,4 +1,4 @@
-"""What the decoder and posterior say about held-out data: distortion, rate, and a bound on −log p(x)."""
+"""What decoder and posterior say of held-out data: distortion and a bound on −log p(x)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def decode_mean(model: StackedVAE, z: Tensor) -> Tensor:
 
 
 def _log_prob(model: BoundVAE, z: Tensor, x: Tensor) -> Tensor:
-    """log p(x given z): z [n, draws, latent], x [n, dims] → [n, draws]."""
+    """Log p(x given z): z [n, draws, latent], x [n, dims] → [n, draws]."""
     return model.decoder(z).log_prob(x[:, None])
 
 
@@ -112,7 +112,7 @@ def _normals(
 
 
 def _by_runs(model: StackedVAE, z: Tensor, x: Tensor, draws: int) -> Tensor:
-    """log p(x given z) in float64 for z [runs, n, draws, latent]: [runs, n, draws]."""
+    """Log p(x given z) in float64 for z [runs, n, draws, latent]: [runs, n, draws]."""
     parts = []
     for group in run_blocks(len(model), len(x) * draws * x.shape[1], x.device):
         chosen = model if len(group) == len(model) else model.select(group)
@@ -175,7 +175,7 @@ def _log_weights(
     samples: int,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """log p(x given z) + log p(z) − log m(z): [runs, n, samples] float64; draws alternate q, p."""
+    """Log p(x given z) + log p(z) − log m(z): [runs, n, samples] float64; draws alternate q, p."""
     latent = posterior.mean.shape[-1]
     noise = _normals(generators, (len(x), samples, latent), x.device)
     from_q = posterior.mean[:, :, None] + posterior.std[:, :, None] * noise[:, :, ::2]

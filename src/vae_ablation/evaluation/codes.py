@@ -57,9 +57,7 @@ def cluster_scores(means: Codes, labels: Labels, seed: int) -> dict[str, float]:
         found = KMeans(n_clusters=classes, n_init=10, random_state=seed).fit_predict(means)
     size = min(SILHOUETTE_EXAMPLES, len(means))
     return {
-        "silhouette": float(
-            silhouette_score(means, labels, sample_size=size, random_state=seed)
-        ),
+        "silhouette": float(silhouette_score(means, labels, sample_size=size, random_state=seed)),
         "ari": float(adjusted_rand_score(labels, found)),
         "nmi": float(normalized_mutual_info_score(labels, found)),
     }

@@ -139,9 +139,7 @@ def _reconstruction_errors(
     return total / target.numel()
 
 
-def _objective_columns(
-    run: Run, distortion: float, posterior: Posterior, index: int
-) -> Metrics:
+def _objective_columns(run: Run, distortion: float, posterior: Posterior, index: int) -> Metrics:
     """distortion, rate, elbo, objective in nats per example; a point posterior has no finite KL."""
     if run.posterior == "point":
         return {"distortion": distortion, "objective": distortion}
@@ -175,7 +173,7 @@ def _nll_columns(run: Run, bounds: NllEstimate, index: int, dataset: Dataset) ->
 
 
 def _history_columns(run: Run, history: NDArray[np.float64]) -> Metrics:
-    """slope and the validation objective after the last epoch, at the run's own β."""
+    """Slope and the validation objective after the last epoch, at the run's own β."""
     objective = history[:, 2] + (run.beta * history[:, 3] if run.beta else 0.0)
     return {
         "slope": slope(objective),

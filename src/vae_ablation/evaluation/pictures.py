@@ -91,7 +91,7 @@ def _bytes(
 
 
 def _prior_draws(runs: Sequence[Run], like: Tensor) -> Tensor:
-    """z ~ N(0, I), [runs, SAMPLES, latent]: the same draws for all arms of one seed."""
+    """Z ~ N(0, I), [runs, SAMPLES, latent]: the same draws for all arms of one seed."""
     draws = [
         torch.randn(SAMPLES, run.latent_dim, generator=stream(run.seed, "samples")) for run in runs
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from seaborn import color_palette
 
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, heading, left_out
@@ -25,7 +25,7 @@ HIDDEN = (
 """Columns that are no result of an arm but say how it was obtained: in the tables only."""
 
 _BOUNDS = ("nll", "bits_per_dim")
-_MAP = "cividis"
+_MAP = color_palette("cividis", as_cmap=True)
 _CELL = 0.2
 _GAP = 0.12
 _BETWEEN = 0.54
@@ -193,5 +193,5 @@ def _color_limits(grid: Array, arms: list[str]) -> tuple[float, float]:
 
 def _ink(place: float) -> str:
     """Colour of text that can be read on this place of the colour map."""
-    red, green, blue, _ = colormaps[_MAP](float(np.clip(place, 0, 1)))
+    red, green, blue, _ = _MAP(float(np.clip(place, 0, 1)))
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "black"

@@ -302,7 +302,7 @@ def _posterior_widths(ax: Axes, codes: Arrays) -> None:
     widths = 2 * codes["std"][take]
     ellipses = EllipseCollection(
         widths[:, 0], widths[:, 1], np.zeros(len(take)), units="xy", offsets=codes["mean"][take],
-        offset_transform=ax.transData, facecolor=style.GREY, alpha=0.15, linewidth=0, zorder=0.5,
+        offset_transform=ax.transData, facecolor=style.GREY, alpha=0.3, linewidth=0, zorder=0.5,
         rasterized=True,
     )  # fmt: skip
     ax.add_collection(ellipses)

@@ -36,7 +36,23 @@ class FigureSpec:
     per_latent_dim: bool
 
 
+CATEGORIES = (
+    "Comparison",
+    "KL on against KL off",
+    "Latent space",
+    "Reconstructions and samples",
+    "Training",
+)
+"""Headings in the order in which a reader meets them; another one comes after these."""
+
 FIGURES: dict[str, FigureSpec] = {}
+
+
+def heading(name: str) -> str:
+    """Heading of a figure in the report, numbered, since the report sorts headings by name."""
+    category = FIGURES[name].category
+    known = category in CATEGORIES
+    return f"{CATEGORIES.index(category) + 2 if known else len(CATEGORIES) + 2}. {category}"
 
 
 def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callable[[Draw], Draw]:

@@ -84,7 +84,7 @@ class StudyResults:
 
     def umap(self, run: str) -> NDArray[Any] | None:
         """UMAP embedding [n, 2] of a run's codes where it was computed."""
-        path = self.study_dir / "figures" / "umap" / f"{run.replace('/', '__')}.npz"
+        path = self.study_dir / "umap" / f"{run.replace('/', '__')}.npz"
         arrays = self._load(path)
         return None if arrays is None else arrays["embedding"]
 

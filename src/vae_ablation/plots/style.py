@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib import style as mpl_style
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from seaborn import color_palette
 
 from vae_ablation.plots.selection import parse_arm
 
@@ -126,7 +126,7 @@ def arm_color(arm: str) -> str:
     if kind != "beta":
         return POINT_COLOR
     place = np.interp(np.log10(max(beta, 1e-3)), _LOG_BETA, _PLACE)
-    return to_hex(colormaps["viridis"](float(place)))
+    return to_hex(color_palette("viridis", as_cmap=True)(float(place)))
 
 
 def arm_marker(arm: str) -> str:

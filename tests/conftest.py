@@ -1,0 +1,53 @@
+"""Fixtures that the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from support import dataset_options
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.prepare import load_dataset, prepare_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Same bytes holds at a fixed number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The embedded digits, prepared once."""
+    folder = tmp_path_factory.mktemp("digits")
+    prepare_dataset(dataset_options(), folder)
+    return load_dataset("digits", folder)
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """300 of the digits, for tests that train many runs."""
+    folder = tmp_path_factory.mktemp("few_digits")
+    prepare_dataset(dataset_options(max_examples=300), folder)
+    return load_dataset("digits", folder)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds the real MNIST files."""
+    root = os.environ.get("VAE_ABLATION_DATA")
+    if not root:
+        pytest.skip("VAE_ABLATION_DATA is not set: it names the folder with the real MNIST files")
+    return Path(root).resolve()
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """All of MNIST; one training example is held out, so that the rest is the published split."""
+    folder = tmp_path_factory.mktemp("mnist")
+    options = dataset_options(source="mnist", root=str(mnist_root), validation=1e-6)
+    prepare_dataset(options, folder)
+    return load_dataset("mnist", folder)

@@ -1,0 +1,114 @@
+"""Builders that the tests share: resolved configs, runs, datasets and models from a few words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vae_ablation.config import Config, resolve_config
+from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
+from vae_ablation.errors import UserError
+from vae_ablation.model import VAE
+from vae_ablation.stacked import StackedVAE
+from vae_ablation.study import Run, canonical_run
+from vae_ablation.training import TrainingResult
+
+CPU = torch.device("cpu")
+CONFIG = Path("config.yaml")
+
+
+def resolved(**sections: Any) -> Config:
+    """The default config with these sections changed."""
+    return resolve_config(sections, CONFIG)
+
+
+def model_options(**changes: Any) -> dict[str, Any]:
+    return resolved(model={"hidden": [8], **changes})["model"]
+
+
+def training_settings(**changes: Any) -> dict[str, Any]:
+    settings = {"epochs": 3, "batch_size": 50, "device": "cpu", "learning_rate": 0.002, **changes}
+    return resolved(training=settings)["training"]
+
+
+def evaluation_settings(**changes: Any) -> dict[str, Any]:
+    return resolved(evaluation={"nll_samples": 32, **changes})["evaluation"]
+
+
+def dataset_options(**changes: Any) -> dict[str, Any]:
+    """Options of one dataset; the digits unless said otherwise."""
+    return resolved(datasets={"digits": changes})["datasets"]["digits"]
+
+
+def make_run(
+    likelihood: str = "gaussian",
+    latent_dim: int = 2,
+    beta: float = 1.0,
+    kl: bool = True,
+    posterior: str = "gaussian",
+    seed: int = 0,
+    dataset: str = "digits",
+) -> Run:
+    return canonical_run(dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+
+
+def make_dataset(
+    x: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    levels: int | None = None,
+    binary: bool = False,
+    shape: tuple[int, ...] | None = None,
+    dynamic: bool = False,
+    fixed: np.ndarray | None = None,
+    shares: tuple[float, float] = (0.6, 0.2),
+) -> Dataset:
+    """A dataset in memory: the first rows train, the next validate, the last test."""
+    n = len(x)
+    split = np.full(n, TEST, np.int8)
+    ends = (round(shares[0] * n), round(sum(shares) * n))
+    split[: ends[1]] = VALIDATION
+    split[: ends[0]] = TRAIN
+    return Dataset(
+        name="made",
+        x=x.astype(np.float32),
+        fixed=fixed,
+        split=split,
+        labels=np.full(n, -1, np.int64) if labels is None else labels.astype(np.int64),
+        observed=Observed(shape or x.shape[1:], levels, binary),
+        dynamic=dynamic,
+        checksum="made",
+    )
+
+
+def trained_model(result: TrainingResult, dataset: Dataset, options: dict[str, Any]) -> VAE:
+    """The VAE of a training result."""
+    run = result.run
+    model = VAE(dataset.observed, run.likelihood, run.latent_dim, options, run.seed)
+    model.load_state_dict(result.weights)
+    return model
+
+
+def stacked(models: list[VAE]) -> StackedVAE:
+    return StackedVAE.stack(models, CPU)
+
+
+def result_bytes(result: TrainingResult) -> dict[str, bytes]:
+    """Everything of a training result that must be the same to the last bit."""
+    weights = {name: value.numpy().tobytes() for name, value in result.weights.items()}
+    rest = f"{result.run} {result.status} {result.reason} {result.epochs_kept}".encode()
+    return weights | {"history": result.history.tobytes(), "rest": rest}
+
+
+def assert_one_sentence(error: UserError, *parts: str) -> None:
+    """The error is one sentence on one line, and names every part."""
+    text = str(error)
+    assert text.endswith("."), text
+    assert "\n" not in text, text
+    assert not re.search(r"[.!?] [A-Z]", text), text
+    for part in parts:
+        assert part in text, f"{part!r} is not in {text!r}"

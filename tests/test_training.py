@@ -1,0 +1,480 @@
+"""Training: a run's result depends on nothing but the run, and each setting does what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import (
+    CPU,
+    make_dataset,
+    make_run,
+    model_options,
+    result_bytes,
+    stacked,
+    trained_model,
+    training_settings,
+)
+
+from vae_ablation import training
+from vae_ablation.data.base import Dataset
+from vae_ablation.errors import UserError
+from vae_ablation.evaluation.bounds import encode
+from vae_ablation.model import VAE
+from vae_ablation.study import Run
+from vae_ablation.training import TrainingResult, choose_device, clip_each_run, train_pack
+
+LIKELIHOODS = ["bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"]
+
+
+def arms(likelihood: str, latent_dim: int = 2) -> list[Run]:
+    """Sixteen runs that share one pack: every kind of arm, several seeds."""
+    kinds: list[dict[str, Any]] = [
+        {"beta": 0.1},
+        {"beta": 1.0},
+        {"beta": 4.0},
+        {"kl": False},
+        {"posterior": "point"},
+    ]
+    runs = [
+        make_run(likelihood, latent_dim, **kind, seed=seed) for seed in range(3) for kind in kinds
+    ]
+    return [*runs, make_run(likelihood, latent_dim, beta=0.5, seed=7)]
+
+
+def train(
+    runs: list[Run], dataset: Dataset, options: dict[str, Any] | None = None, **settings: Any
+) -> dict[str, TrainingResult]:
+    results = train_pack(
+        runs, dataset, options or model_options(), training_settings(**settings)
+    )
+    assert [result.run for result in results] == runs
+    return {result.run.path: result for result in results}
+
+
+def assert_same(some: dict[str, TrainingResult], others: dict[str, TrainingResult]) -> None:
+    """Every run in `some` has the same bytes in `others`."""
+    assert some
+    for path, result in some.items():
+        assert result_bytes(result) == result_bytes(others[path]), path
+
+
+# --- a run does not depend on its pack -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_run_has_the_same_bytes_alone_among_3_among_16_and_in_another_order(
+    likelihood: str, few_digits: Dataset
+) -> None:
+    runs = arms(likelihood)
+    whole = train(runs, few_digits)
+    assert all(result.status == "ok" for result in whole.values())
+    assert_same(train(runs[::-1], few_digits), whole)
+    assert_same(train(runs[4:7], few_digits), whole)
+    for run in (runs[1], runs[3], runs[4], runs[-1]):
+        assert_same(train([run], few_digits), whole)
+
+
+@pytest.mark.parametrize("hidden", [[], [32, 16]])
+@pytest.mark.parametrize("latent_dim", [1, 16])
+def test_packs_change_no_bit_for_other_shapes_and_an_uneven_last_batch(
+    hidden: list[int], latent_dim: int, few_digits: Dataset
+) -> None:
+    runs = arms("gaussian", latent_dim)[:6]
+    options = model_options(hidden=hidden)
+    assert len(few_digits.rows("train")) % 37
+    whole = train(runs, few_digits, options, batch_size=37)
+    assert_same(train(runs[2:4], few_digits, options, batch_size=37), whole)
+    assert_same(train(runs[:1], few_digits, options, batch_size=37), whole)
+
+
+def test_packs_change_no_bit_at_the_default_sizes(digits: Dataset) -> None:
+    options = model_options(hidden=[128])
+    runs = arms("discretized_logistic", 8)
+    whole = train(runs, digits, options, epochs=1, batch_size=128)
+    assert_same(train(runs[3:4], digits, options, epochs=1, batch_size=128), whole)
+    assert_same(train(runs[5:8], digits, options, epochs=1, batch_size=128), whole)
+
+
+def test_packs_change_no_bit_with_early_stopping(few_digits: Dataset) -> None:
+    settings = {"epochs": 30, "early_stopping_patience": 2, "learning_rate": 0.02}
+    runs = arms("gaussian")
+    whole = train(runs, few_digits, **settings)
+    stopped = {len(result.history) for result in whole.values()}
+    assert len(stopped) > 1, "no run stopped before another: the test shows nothing"
+    assert_same(train(runs[:3], few_digits, **settings), whole)
+    for run in runs[3:6]:
+        assert_same(train([run], few_digits, **settings), whole)
+
+
+def test_packs_change_no_bit_with_dynamic_binarisation_clipping_and_warm_up(
+    few_digits: Dataset,
+) -> None:
+    x = few_digits.x
+    drawn = (np.random.default_rng(0).random(x.shape) < x).astype(np.float32)
+    dataset = make_dataset(x, levels=2, binary=True, dynamic=True, fixed=drawn)
+    settings = {"gradient_clip": 5.0, "kl_warmup_epochs": 2}
+    runs = arms("bernoulli")
+    whole = train(runs, dataset, **settings)
+    assert_same(train(runs[6:9], dataset, **settings), whole)
+    assert_same(train(runs[2:3], dataset, **settings), whole)
+
+
+def test_the_same_run_gives_the_same_bytes_again(few_digits: Dataset) -> None:
+    runs = arms("gaussian")[:3]
+    assert_same(train(runs, few_digits), train(runs, few_digits))
+
+
+def test_training_leaves_torchs_global_generator_alone_and_does_not_read_it(
+    few_digits: Dataset,
+) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = train([make_run()], few_digits)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert_same(first, train([make_run()], few_digits))
+
+
+def test_seeds_differ_and_arms_of_one_seed_start_from_the_same_weights(
+    few_digits: Dataset,
+) -> None:
+    runs = [make_run(beta=1.0), make_run(beta=4.0), make_run(beta=1.0, seed=1)]
+    models = [VAE(few_digits.observed, "gaussian", 2, model_options(), run.seed) for run in runs]
+    first = [model.encoder.network[0].weight for model in models]
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+    results = train(runs, few_digits)
+    rows = [results[run.path].history for run in runs]
+    assert not np.array_equal(rows[0], rows[2])
+    assert not np.array_equal(rows[0], rows[1])
+
+
+# --- runs that diverge or fail -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [1e38, 1e300])
+def test_a_diverging_neighbour_changes_no_bit(beta: float, few_digits: Dataset) -> None:
+    fine = [make_run(beta=1.0), make_run(beta=1.0, seed=1), make_run(kl=False)]
+    bad = make_run(beta=beta)
+    whole = train([fine[0], bad, *fine[1:]], few_digits, epochs=4)
+    assert whole[bad.path].status == "diverged"
+    assert "not finite" in whole[bad.path].reason
+    assert len(whole[bad.path].history) < 4
+    assert np.isfinite(whole[bad.path].history).all()
+    assert_same(train(fine, few_digits, epochs=4), whole)
+
+
+def test_a_pack_in_which_every_run_diverges_ends(few_digits: Dataset) -> None:
+    runs = [make_run(beta=1e38, seed=seed) for seed in range(2)]
+    results = train(runs, few_digits, epochs=4)
+    assert {result.status for result in results.values()} == {"diverged"}
+
+
+def test_a_huge_learning_rate_diverges_and_is_marked(few_digits: Dataset) -> None:
+    (result,) = train([make_run(kl=False)], few_digits, learning_rate=1e18, epochs=5).values()
+    assert result.status == "diverged"
+
+
+class _Failing(training._PackTraining):
+    """Raises in the second epoch wherever seed 13 takes part."""
+
+    def _train_epoch(self, epoch: int) -> torch.Tensor:
+        if epoch == 1 and any(self.results[i].run.seed == 13 for i in self.active):
+            raise RuntimeError("an error\nof one run")
+        return super()._train_epoch(epoch)
+
+
+def test_a_failing_run_is_alone_in_failing(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = arms("gaussian")[:6]
+    bad = make_run(seed=13)
+    alone = train(fine, few_digits)
+    monkeypatch.setattr(training, "_PackTraining", _Failing)
+    whole = train([*fine[:4], bad, *fine[4:]], few_digits)
+    assert whole[bad.path].status == "failed"
+    assert whole[bad.path].reason == "RuntimeError: an error of one run"
+    assert not whole[bad.path].weights
+    assert len(whole[bad.path].history) == 0
+    assert_same(alone, whole)
+
+
+def test_a_users_error_is_not_taken_for_a_failing_run(few_digits: Dataset) -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has the device that the test takes to be absent")
+    with pytest.raises(UserError, match="training.device is 'mps'"):
+        train([make_run()], few_digits, device="mps")
+
+
+def test_auto_takes_a_device_that_is_there() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+# --- what is minimised and what is recorded ------------------------------------------------------
+
+
+def reference_training(
+    run: Run, dataset: Dataset, options: dict[str, Any], settings: dict[str, Any]
+) -> tuple[VAE, list[list[float]]]:
+    """The textbook loop of one run, with torch.optim.Adam, on the same random streams."""
+    from vae_ablation.streams import stream
+
+    model = VAE(dataset.observed, run.likelihood, run.latent_dim, options, run.seed)
+    adam = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
+    shuffle, noises = stream(run.seed, "shuffle"), stream(run.seed, "noise")
+    x = torch.from_numpy(dataset.observe("train"))
+    held_out = torch.from_numpy(dataset.observe("validation"))
+    held_out_noise = torch.randn(
+        len(held_out), run.latent_dim, generator=stream(run.seed, "validation")
+    )
+    rows = []
+    for epoch in range(settings["epochs"]):
+        warmup = settings["kl_warmup_epochs"]
+        weight = run.beta * (min(1.0, epoch / warmup) if warmup else 1.0)
+        order = torch.randperm(len(x), generator=shuffle)
+        noise = torch.randn(len(x), run.latent_dim, generator=noises)
+        sums = np.zeros(2)
+        for start in range(0, len(x), settings["batch_size"]):
+            batch = x[order[start : start + settings["batch_size"]]]
+            distortion, rate = textbook_terms(
+                model, batch, noise[start : start + settings["batch_size"]]
+            )
+            loss = (distortion + weight * rate).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            sums += [float(distortion.sum()), float(rate.sum())]
+        with torch.no_grad():
+            validation = [float(t.mean()) for t in textbook_terms(model, held_out, held_out_noise)]
+        rows.append([*(sums / len(x)), *validation])
+    return model, rows
+
+
+def textbook_terms(
+    model: VAE, x: torch.Tensor, noise: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gaussian distortion and rate by torch.distributions."""
+    mean, log_std = model.encoder.network(x).chunk(2, -1)
+    q = torch.distributions.Normal(mean, log_std.exp())
+    z = mean + log_std.exp() * noise
+    scale = model.decoder.options["gaussian_sigma"]
+    log_p = torch.distributions.Normal(model.decoder.network(z), scale).log_prob(x)
+    prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    return -log_p.sum(-1), torch.distributions.kl_divergence(q, prior).sum(-1)
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_training_is_the_textbook_loop(warmup: int, few_digits: Dataset) -> None:
+    options = model_options(hidden=[16], gaussian_scale="fixed", gaussian_sigma=0.3)
+    settings = training_settings(epochs=4, batch_size=64, kl_warmup_epochs=warmup)
+    runs = [make_run(beta=0.5, latent_dim=3), make_run(beta=4.0, latent_dim=3, seed=1)]
+    for result in train_pack(runs, few_digits, options, settings):
+        model, rows = reference_training(result.run, few_digits, options, settings)
+        np.testing.assert_allclose(result.history, rows, rtol=2e-4)
+        for name, weight in model.named_parameters():
+            np.testing.assert_allclose(
+                result.weights[name], weight.detach(), atol=2e-4, err_msg=name
+            )
+
+
+def test_the_history_has_a_row_per_epoch_and_falls(few_digits: Dataset) -> None:
+    (result,) = train([make_run(beta=0.1)], few_digits, epochs=25).values()
+    assert result.history.shape == (25, 4)
+    assert result.history.dtype == np.float64
+    assert result.epochs_kept == 25
+    objective = result.history[:, 2] + 0.1 * result.history[:, 3]
+    assert objective[-1] < objective[0] - 1
+    assert (result.history[:, [1, 3]] >= 0).all()
+
+
+def test_a_larger_beta_buys_a_smaller_rate(few_digits: Dataset) -> None:
+    runs = [make_run(kl=False), make_run(beta=0.01), make_run(beta=1.0), make_run(beta=16.0)]
+    results = train(runs, few_digits, epochs=60, learning_rate=0.005)
+    rates = [results[run.path].history[-1, 3] for run in runs]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1
+    assert rates[0] > 5
+
+
+def test_warm_up_begins_without_the_kl_and_reaches_beta(few_digits: Dataset) -> None:
+    off, on = make_run(kl=False), make_run(beta=4.0)
+    warm = train([on], few_digits, epochs=1, kl_warmup_epochs=5)
+    without = train([off], few_digits, epochs=1)
+    assert warm[on.path].history.tobytes() == without[off.path].history.tobytes()
+    cold = train([on], few_digits, epochs=1)
+    assert warm[on.path].history.tobytes() != cold[on.path].history.tobytes()
+
+
+def test_a_warm_up_over_one_epoch_is_kl_off_for_that_epoch_only(few_digits: Dataset) -> None:
+    off, on = make_run(kl=False), make_run(beta=4.0)
+    warm = train([on], few_digits, epochs=2, kl_warmup_epochs=1)[on.path].history
+    without = train([off], few_digits, epochs=2)[off.path].history
+    np.testing.assert_array_equal(warm[0], without[0])
+    assert warm[1, 3] < without[1, 3]
+
+
+# --- point posteriors ----------------------------------------------------------------------------
+
+
+def test_a_point_posterior_has_no_noise(few_digits: Dataset) -> None:
+    point = make_run(posterior="point")
+    (result,) = train([point], few_digits).values()
+    model = trained_model(result, few_digits, model_options())
+    x = torch.from_numpy(few_digits.observe("validation"))
+    with torch.no_grad():
+        exact = -model.decoder(model.encoder(x).mean).log_prob(x).double().mean()
+    assert result.history[-1, 2] == pytest.approx(float(exact), rel=1e-5)
+
+
+def test_a_point_posteriors_scale_outputs_are_never_trained(few_digits: Dataset) -> None:
+    point = make_run(posterior="point")
+    start = VAE(few_digits.observed, "gaussian", 2, model_options(), 0).state_dict()
+    (result,) = train([point], few_digits).values()
+    last = "encoder.network.2.weight"
+    assert torch.equal(result.weights[last][2:], start[last][2:])
+    assert not torch.equal(result.weights[last][:2], start[last][:2])
+
+
+# --- early stopping ------------------------------------------------------------------------------
+
+
+def test_early_stopping_keeps_the_weights_of_the_best_epoch(few_digits: Dataset) -> None:
+    run = make_run(kl=False)
+    settings = {"learning_rate": 0.03, "epochs": 80}
+    stopped = train([run], few_digits, early_stopping_patience=4, **settings)[run.path]
+    objective = stopped.history[:, 2]
+    best = int(objective.argmin()) + 1
+    assert len(stopped.history) == best + 4 < 80
+    assert stopped.epochs_kept == best
+    until_best = train([run], few_digits, **(settings | {"epochs": best}))[run.path]
+    assert stopped.history[:best].tobytes() == until_best.history.tobytes()
+    for name, weight in until_best.weights.items():
+        assert torch.equal(stopped.weights[name], weight), name
+
+
+def test_a_run_that_never_stops_keeps_its_best_weights_too(few_digits: Dataset) -> None:
+    run = make_run(kl=False)
+    settings = {"learning_rate": 0.05, "epochs": 14}
+    result = train([run], few_digits, early_stopping_patience=50, **settings)[run.path]
+    best = int(result.history[:, 2].argmin()) + 1
+    assert len(result.history) == 14
+    assert result.epochs_kept == best
+    until_best = train([run], few_digits, **(settings | {"epochs": best}))[run.path]
+    for name, weight in until_best.weights.items():
+        assert torch.equal(result.weights[name], weight), name
+
+
+def test_early_stopping_watches_the_runs_own_beta(few_digits: Dataset) -> None:
+    run = make_run(beta=4.0)
+    result = train(
+        [run], few_digits, early_stopping_patience=2, epochs=60, learning_rate=0.03
+    )[run.path]
+    objective = result.history[:, 2] + 4.0 * result.history[:, 3]
+    assert result.epochs_kept == int(objective.argmin()) + 1
+
+
+def test_early_stopping_waits_for_the_warm_up(few_digits: Dataset) -> None:
+    run = make_run(beta=4.0)
+    settings = {"early_stopping_patience": 1, "kl_warmup_epochs": 8, "learning_rate": 0.02}
+    result = train([run], few_digits, epochs=12, **settings)[run.path]
+    assert len(result.history) > 8
+    assert result.epochs_kept > 8
+
+
+# --- gradient clipping ---------------------------------------------------------------------------
+
+
+def test_clipping_is_that_of_torch_for_each_run_on_its_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([0.01, 1.0, 100.0])
+    gradients = [
+        torch.randn(3, *shape, generator=generator) * sizes.view(-1, *[1] * len(shape))
+        for shape in ((4, 2), (5,))
+    ]
+    originals = [g.clone() for g in gradients]
+    clip_each_run(gradients, 1.5)
+    for run in range(3):
+        parameters = [torch.nn.Parameter(torch.zeros_like(g[run])) for g in originals]
+        for parameter, gradient in zip(parameters, originals, strict=True):
+            parameter.grad = gradient[run].clone()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.5)
+        for parameter, clipped in zip(parameters, gradients, strict=True):
+            np.testing.assert_allclose(clipped[run], parameter.grad, rtol=1e-5, atol=1e-9)
+    assert torch.equal(gradients[0][0], originals[0][0]), "a small gradient was changed"
+
+
+def test_a_gradient_that_is_not_finite_stays_with_its_run() -> None:
+    gradients = [torch.tensor([[3.0, 4.0], [float("inf"), 1.0], [float("nan"), 1.0]])]
+    clip_each_run(gradients, 1.0)
+    np.testing.assert_allclose(gradients[0][0], [0.6, 0.8], rtol=1e-6)
+    assert not torch.isfinite(gradients[0][1:]).all(dim=1).any()
+
+
+def test_a_wide_clip_changes_nothing_and_a_tight_one_does(few_digits: Dataset) -> None:
+    runs = [make_run()]
+    free = train(runs, few_digits)[runs[0].path]
+    wide = train(runs, few_digits, gradient_clip=1e9)[runs[0].path]
+    tight = train(runs, few_digits, gradient_clip=1e-9)[runs[0].path]
+    assert free.history.tobytes() == wide.history.tobytes()
+    # Adam divides by the size of the gradient, all but where it is as small as its epsilon
+    assert tight.history[-1, 2] > free.history[-1, 2]
+
+
+# --- binarised data ------------------------------------------------------------------------------
+
+
+def test_dynamic_binarisation_shows_training_zeros_and_ones_that_are_redrawn() -> None:
+    x = np.full((100, 40), 0.3, np.float32)
+    dataset = make_dataset(x, levels=2, binary=True, dynamic=True, fixed=np.zeros_like(x))
+    seen: list[torch.Tensor] = []
+
+    class Watched(training._PackTraining):
+        def _batch(self, rows: torch.Tensor) -> torch.Tensor:
+            batch = super()._batch(rows)
+            seen.append(batch)
+            return batch
+
+    runs = [make_run("bernoulli"), make_run("bernoulli", seed=1)]
+    Watched(runs, dataset, model_options(), training_settings(epochs=5), lambda done: None).train()
+    values = torch.cat(seen, dim=1)
+    assert set(values.unique().tolist()) == {0.0, 1.0}
+    n = values[0].numel()
+    assert abs(float(values.mean()) - 0.3) < 4 * np.sqrt(0.21 / (2 * n))
+    assert not torch.equal(values[0], values[1])
+    per_epoch = values[0].reshape(5, -1, 40)
+    assert len({epoch.numpy().tobytes() for epoch in per_epoch}) == 5
+
+
+def test_static_binarisation_trains_on_the_one_fixed_draw(few_digits: Dataset) -> None:
+    fixed = (few_digits.x > 0.4).astype(np.float32)
+    dataset = make_dataset(few_digits.x, levels=2, binary=True, fixed=fixed)
+    trainer = training._PackTraining(
+        [make_run("bernoulli")], dataset, model_options(), training_settings(), lambda done: None
+    )
+    rows = torch.arange(10)[None]
+    np.testing.assert_array_equal(trainer._batch(rows)[0], fixed[:10])
+    np.testing.assert_array_equal(trainer.validation_x, dataset.observe("validation"))
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def test_progress_rises_to_one(few_digits: Dataset) -> None:
+    told: list[float] = []
+    train_pack([make_run()], few_digits, model_options(), training_settings(epochs=4), told.append)
+    assert told == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_trained_weights_load_into_the_single_run_module(few_digits: Dataset) -> None:
+    runs = arms("discretized_logistic")[:3]
+    results = list(train(runs, few_digits).values())
+    models = [trained_model(result, few_digits, model_options()) for result in results]
+    x = torch.from_numpy(few_digits.observe("test"))
+    packed = encode(stacked(models), x)
+    for index, model in enumerate(models):
+        with torch.no_grad():
+            np.testing.assert_allclose(packed.mean[index], model.encoder(x).mean, atol=1e-5)

@@ -1,0 +1,61 @@
+"""A tiny study, run once; each test gets a copy of what it left and of the checkout that made it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from workflow.place import Place
+
+REPOSITORY = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "workflow", "src", "docs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.workflow)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow, so that an edit during the tests cannot change what is tested."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / part)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
+    """The tiny study, run to its end. Read only: tests that change it take `place`."""
+    place = Place(tmp_path_factory.mktemp("finished"), checkout)
+    place.call()
+    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path, finished: Place) -> Place:
+    """A copy of the finished study, links and dates preserved."""
+    shutil.copytree(finished.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return Place(tmp_path, finished.checkout)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, checkout: Path) -> Place:
+    """An empty folder and no results."""
+    return Place(tmp_path, checkout)
+
+
+@pytest.fixture
+def own_checkout(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the test's own, to be edited, from which `place` then runs."""
+    folder = tmp_path_factory.mktemp("edited")
+    shutil.copytree(place.checkout, folder, symlinks=True, dirs_exist_ok=True)
+    place.checkout = folder
+    return folder

@@ -1,0 +1,91 @@
+"""What was trained survives a killed workflow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+from workflow.place import TABLE, Place
+
+
+def kill_when(place: Place, happened: Callable[[], object]) -> None:
+    """Start the workflow and kill it with its jobs, as a power cut does, once something happened."""
+    place.write_config()
+    with (place.folder / "killed.log").open("w") as log:
+        process = subprocess.Popen(
+            place.command("--cores", "2", "--rerun-incomplete", TABLE),
+            cwd=place.folder, env=place.environment(), stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 200
+            while not happened():
+                assert process.poll() is None, (place.folder / "killed.log").read_text()
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            kill_tree(process.pid)
+            process.wait()
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and what it started, parents first."""
+    listed = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout.split()
+    parents = dict(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
+    doomed = [pid]
+    for one in doomed:
+        doomed += [child for child, parent in parents.items() if parent == one]
+    for one in doomed:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.fixture
+def growing(place: Place) -> Place:
+    """The finished study with one more β and half its evaluation still to do."""
+    place.config["grids"][0]["beta"] = [0.5, 2]
+    return place
+
+
+def test_killed_while_it_evaluates_nothing_trains_again(growing: Place) -> None:
+    logs = growing.study / "logs" / "evaluate"
+    old = set(logs.iterdir())
+    kill_when(growing, lambda: set(logs.iterdir()) - old)
+    trained = growing.held()
+    assert len(trained) == 7
+    growing.call("--unlock")
+    call = growing.call("--rerun-incomplete", TABLE)
+    assert call.plan == "Study tiny: 7 runs wanted, all trained."
+    assert call.jobs == {"evaluate": 1, "collect": 1}
+    assert growing.held() == trained
+    assert (growing.metrics()["status"] == "ok").all()
+
+
+def test_killed_while_it_trains_only_what_trained_is_trained_again(growing: Place) -> None:
+    before = growing.held()
+    logs = growing.study / "logs" / "train"
+    old = set(logs.iterdir())
+    kill_when(growing, lambda: set(logs.iterdir()) - old)
+    assert growing.held() == before
+    growing.call("--unlock")
+    call = growing.call("-n", "--rerun-incomplete", TABLE)
+    assert call.plan.endswith("2 to train in 1 pack (2 new).")
+    assert call.jobs["train"] == 1
+
+
+def test_stopped_between_training_and_evaluation_nothing_trains_again(fresh: Place) -> None:
+    fresh.config["grids"] = [{"likelihood": ["gaussian"]}]
+    fresh.call("--until", "train")
+    trained = fresh.held()
+    call = fresh.call("--until", "evaluate")
+    assert call.plan == "Study tiny: 1 runs wanted, all trained."
+    assert "train" not in call.jobs
+    assert fresh.held() == trained
