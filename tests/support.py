@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,23 @@ def assert_one_sentence(error: UserError, *parts: str) -> None:
     assert not re.search(r"[.!?] [A-Z]", text), text
     for part in parts:
         assert part in text, f"{part!r} is not in {text!r}"
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes."""
+    return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + bytes(values)
+
+
+def write_mnist(folder: Path, train: int = 30, test: int = 20, **replace: bytes) -> dict[str, Any]:
+    """Files as of MNIST below `folder`, some with other content; options that find them."""
+    rng = np.random.default_rng(0)
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for name, n in (("train", train), ("t10k", test)):
+        pictures = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(pictures))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
+    for name, content in replace.items():
+        (raw / name.replace("_", "-")).write_bytes(content)
+    return {"root": str(folder)}

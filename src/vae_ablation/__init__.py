@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# MKL otherwise chooses its kernels by how a run's weights lie in memory, and a run's bits would depend
-# on its place in a pack. It reads this before its first matrix product.
+# MKL otherwise chooses its kernels by how a run's weights lie in memory, and a run's bits would
+# depend on its place in a pack. It reads this before its first matrix product.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __version__ = "0.1.0"

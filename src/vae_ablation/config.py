@@ -32,9 +32,9 @@ def read_config(path: Path) -> Config:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such config file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: no config file can be read here ({error.strerror}).") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not readable as YAML: {reason}.") from None
     return resolve_config({} if raw is None else raw, path)
@@ -53,7 +53,10 @@ def resolve_config(raw: Any, path: Path) -> Config:
     schema = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
-    config = _plain(raw)
+    try:
+        config = _plain(raw)
+    except RecursionError:
+        raise UserError(f"{path}: the config holds itself; allowed: finite nesting.") from None
     _check_finite(config, path)
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_depth)
     if errors:
@@ -92,7 +95,7 @@ def _check_finite(config: Config, path: Path) -> None:
 
 def _depth(error: ValidationError) -> tuple[bool, int, list[str]]:
     """Unknown keys first (a typo explains what follows), then outer keys before inner ones."""
-    unknown = error.validator in {"additionalProperties", "propertyNames"}
+    unknown = error.validator in {"additionalProperties", "pattern"}
     return (not unknown, len(error.absolute_path), [str(part) for part in error.absolute_path])
 
 
@@ -113,7 +116,7 @@ def _sentence(error: ValidationError, path: Path) -> UserError:
     key = _key(iter(error.absolute_path))
     if error.validator == "additionalProperties":
         return _unknown_key(error, key, path)
-    if error.validator == "propertyNames":
+    if error.validator == "pattern":
         return UserError(
             f"{path}: {key} has the name {_shown(error.instance)}; "
             "allowed: letters, digits, '_' and '-', starting with a letter or digit."
@@ -245,5 +248,16 @@ def _resolve_paths(config: Config, path: Path) -> None:
     for name, options in config["datasets"].items():
         for key in ("path", "root"):
             if options[key] is not None:
-                options[key] = str((path.parent / Path(options[key]).expanduser()).resolve())
+                options[key] = _absolute(options[key], path, f"datasets.{name}.{key}")
         SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)
+
+
+def _absolute(found: str, path: Path, key: str) -> str:
+    """A path of the config file as an absolute one."""
+    try:
+        return str((path.parent / Path(found).expanduser()).resolve())
+    except (ValueError, RuntimeError, OSError) as error:
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"{path}: {key} is {_shown(found)}; allowed: the path of a file ({reason})."
+        ) from None

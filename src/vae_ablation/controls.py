@@ -56,7 +56,8 @@ class ProbabilisticPCA:
     def codes(self, x: NDArray[np.floating]) -> Array:
         """Posterior means M⁻¹Wᵀ(x − mean), M = WᵀW + σ²I: [n, latent]."""
         inner = self.weights.T @ self.weights + self.variance * np.eye(self.weights.shape[1])
-        return np.linalg.solve(inner, self.weights.T @ (x.astype(np.float64) - self.mean).T).T
+        centred = x.astype(np.float64) - self.mean
+        return np.asarray(np.linalg.solve(inner, self.weights.T @ centred.T).T, dtype=np.float64)
 
     def decode(self, codes: Array) -> Array:
         """E[x given z], [n, dims]."""
@@ -132,7 +133,7 @@ def _pca_row(
     }
     if gaussian and scale != "learned_per_dimension":
         row |= {"likelihood": "gaussian", "nll": pca.nll(test)}
-        row |= measure_columns("gaussian", dataset.observed)
+        row |= measure_columns("gaussian", dataset.observed, model)
     return row
 
 

@@ -50,6 +50,7 @@ def train_job(folder: Path, pack: str) -> None:
     common = {
         **_cost(results, clock.seconds, len(dataset.rows("train")), study),
         "pack": pack,
+        "data_hash": study.prepared[name].name,
         "data_checksum": dataset.checksum,
         "code_version": study.code_version,
         "versions": environment(),
@@ -107,7 +108,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
         results = evaluate_pack(
             [item.run for item in loaded],
             [item.model for item in loaded],
-            [read_history(path) for path in fine],
+            [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
             load_dataset(name, study.prepared[name]),
             study.config["evaluation"],
             choose_device(study.config["training"]["device"]),
@@ -123,7 +124,7 @@ def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
     from vae_ablation.evaluation.pack import measure_columns
 
     run = Run(**record["run"])
-    return measure_columns(run.likelihood, study.observed[run.dataset])
+    return measure_columns(run.likelihood, study.observed[run.dataset], record["model"])
 
 
 def controls_job(folder: Path, name: str, target: Path) -> None:

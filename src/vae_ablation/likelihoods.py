@@ -26,11 +26,13 @@ class Likelihood(ABC):
     Attributes:
         name: what the config calls it.
         options: keys of the config's model section that it reads; only they enter a run's hash.
+        limits: those of its options without which its score would have no upper bound.
         mass: whether it is a mass on grey levels (comparable in bits) or a density.
     """
 
     name: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[tuple[str, ...]] = ()
     mass: ClassVar[bool] = False
 
     def unsupported(self, observed: Observed) -> str | None:
@@ -48,6 +50,10 @@ class Likelihood(ABC):
         if observed.binary:
             return "binary/mass" if self.mass else "binary/density"
         return f"grey{observed.levels}/mass" if self.mass else "grey/density"
+
+    def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
+        """Options that bound the score under these settings."""
+        return self.limits
 
     def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
         """Initial values of what is learned beside the decoder's output (scales)."""
@@ -91,7 +97,7 @@ class ContinuousBernoulli(Likelihood):
     """Logits, softly bounded by logit_clamp, to a density on [0, 1]."""
 
     name = "continuous_bernoulli"
-    options = ("logit_clamp",)
+    options = limits = ("logit_clamp",)
 
     def distribution(
         self,
@@ -117,6 +123,11 @@ class Gaussian(Likelihood):
 
     name = "gaussian"
     options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
+    limits = ("scale_floor",)
+
+    def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
+        """A fixed scale has no floor."""
+        return () if options["gaussian_scale"] == "fixed" else self.limits
 
     def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
         """Log σ: one, one per dimension, or none where σ is fixed."""

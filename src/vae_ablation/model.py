@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
@@ -47,6 +48,13 @@ class Posterior:
         return per_dim.sum(-1)
 
 
+def _run(network: nn.Sequential, x: Tensor, outputs: int) -> Tensor:
+    """`network(x)` where its layers may be wider than x and than `outputs` (see `StackedVAE`)."""
+    first = network[0].weight
+    assert isinstance(first, Tensor)
+    return network(pad(x, (0, first.shape[-1] - x.shape[-1])))[..., :outputs]
+
+
 def mlp(widths: list[int], activation: str) -> nn.Sequential:
     """Linear layers with an activation after each but the last; two widths give one linear map."""
     layers: list[nn.Module] = []
@@ -60,11 +68,12 @@ class Encoder(nn.Module):
 
     def __init__(self, dims: int, latent_dim: int, hidden: list[int], activation: str) -> None:
         super().__init__()
+        self.latent_dim = latent_dim
         self.network = mlp([dims, *hidden, 2 * latent_dim], activation)
 
     def forward(self, x: Tensor) -> Posterior:
         """The posterior; log σ is held within ±10 so that an exploding run overflows no float."""
-        mean, log_std = self.network(x).chunk(2, dim=-1)
+        mean, log_std = _run(self.network, x, 2 * self.latent_dim).chunk(2, dim=-1)
         return Posterior(mean, log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND))
 
 
@@ -81,13 +90,14 @@ class Decoder(nn.Module):
         hidden = list(reversed(options["hidden"]))
         self.network = mlp([latent_dim, *hidden, observed.dims], options["activation"])
         initial = self.likelihood.parameters(observed, options)
+        self.scale_sizes = {name: len(value) for name, value in initial.items()}
         self.scales = nn.ParameterDict({name: nn.Parameter(v) for name, v in initial.items()})
 
     def forward(self, z: Tensor) -> Distribution:
         """The likelihood."""
-        return self.likelihood.distribution(
-            self.network(z), dict(self.scales.items()), self.observed, self.options
-        )
+        output = _run(self.network, z, self.observed.dims)
+        scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
+        return self.likelihood.distribution(output, scales, self.observed, self.options)
 
 
 class VAE(nn.Module):

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
-from torch.utils._pytree import tree_map
+from torch.func import functional_call, vmap
 
 from vae_ablation.distributions import Distribution
 from vae_ablation.model import VAE, Posterior
@@ -42,28 +41,47 @@ class BoundVAE:
         }
 
 
+WIDTH = 16
+"""Every layer width is padded to a multiple of this with weights that are and stay zero.
+
+On a CPU, matrix products of odd or unaligned shapes, and the last few elements of a vectorised
+kernel, round differently from the others. Padded, every run of a pack sees the same arithmetic
+whatever the size of the pack, so that packing changes no bit of a result.
+"""
+
+
 class StackedVAE:
-    """VAEs of equal shapes, weights stacked along a leading axis: name → [runs, ...].
+    """VAEs of equal shapes, their weights one row each of a flat tensor.
 
     Attributes:
         template: a VAE that gives the architecture; its own weights are not used.
-        weights: stacked weights.
+        flat: every weight of every run, padded: [runs, size].
     """
 
-    def __init__(self, template: VAE, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, template: VAE, flat: Tensor) -> None:
         self.template = template
-        self.weights = dict(weights)
+        self.flat = flat
+        self._shapes = {name: leaf.shape for name, leaf in template.named_parameters()}
+        self._padded = {name: _padded(shape) for name, shape in self._shapes.items()}
 
     @classmethod
     def stack(cls, models: Sequence[VAE], device: torch.device) -> StackedVAE:
         """Stack single-run models, on a device."""
-        weights, _ = stack_module_state(list(models))
-        moved = {name: w.detach().to(device).requires_grad_() for name, w in weights.items()}
-        return cls(models[0].to(device), moved)
+        rows = [torch.cat([_flattened(leaf) for leaf in model.parameters()]) for model in models]
+        return cls(models[0].to(device), torch.stack(rows).to(device).requires_grad_())
 
     def __len__(self) -> int:
         """Number of runs."""
-        return len(next(iter(self.weights.values())))
+        return len(self.flat)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Padded views of the weights by the names of the single-run module: name → [runs, ...]."""
+        parts = self.flat.split([shape.numel() for shape in self._padded.values()], dim=1)
+        return {
+            name: part.unflatten(1, shape)
+            for (name, shape), part in zip(self._padded.items(), parts, strict=True)
+        }
 
     def map(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
         """`function(model, *arguments)` of every run, batched: arguments, results [runs, ...]."""
@@ -73,18 +91,26 @@ class StackedVAE:
 
         return vmap(single)(self.weights, *stacked)
 
-    def _multiplies_vectors(self, stacked: Sequence[Tensor]) -> bool:
-        """Whether a layer has width 1 or the batch one example."""
-        widths = [size for w in self.weights.values() if w.dim() == 3 for size in w.shape[1:]]
-        return 1 in widths or any(argument.shape[-2] == 1 for argument in stacked)
-
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""
-        index = torch.tensor(keep, device=next(iter(self.weights.values())).device)
-        return StackedVAE(
-            self.template, {n: w.detach()[index].requires_grad_() for n, w in self.weights.items()}
-        )
+        index = torch.tensor(keep, device=self.flat.device)
+        return StackedVAE(self.template, self.flat.detach()[index].requires_grad_())
 
     def run_weights(self, position: int) -> dict[str, Tensor]:
-        """A copy of one run's weights on the CPU, by the names of the single-run module."""
-        return {n: w[position].detach().cpu().clone() for n, w in self.weights.items()}
+        """One run's weights without padding, on the CPU, by the names of the single-run module."""
+        padded = self.select([position]).weights
+        return {
+            name: padded[name][0][tuple(map(slice, shape))].detach().cpu().clone()
+            for name, shape in self._shapes.items()
+        }
+
+
+def _padded(shape: torch.Size) -> torch.Size:
+    return torch.Size(-(-size // WIDTH) * WIDTH for size in shape)
+
+
+def _flattened(leaf: Tensor) -> Tensor:
+    """A leaf as a row, with zeros where it is padded."""
+    wide = leaf.new_zeros(_padded(leaf.shape))
+    wide[tuple(map(slice, leaf.shape))] = leaf.detach()
+    return wide.flatten()

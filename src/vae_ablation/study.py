@@ -14,7 +14,7 @@ from vae_ablation.config import Config
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed
 from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, source_hash, stable_hash
+from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
 
 TRAINING_VERSION = 1
@@ -277,7 +277,10 @@ class Study:
         training = {k: v for k, v in self.config["training"].items() if k != "device"}
         read = ("hidden", "activation", *LIKELIHOODS[run.likelihood].options)
         model = {key: self.config["model"][key] for key in read}
-        return stable_hash([TRAINING_VERSION, run.path, training, model, checksum])
+        # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
+        dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
+        parts = [TRAINING_VERSION, run.path, training, model, checksum]
+        return stable_hash([*parts, "dynamic"] if dynamic else parts)
 
     @cached_property
     def eval_hash(self) -> str:
@@ -306,7 +309,7 @@ class Study:
         hashes: dict[str, str] = {}
         for run in self.runs:
             record = _read_record(self.run_folder(run) / "run.json")
-            checksum = self.checksums[run.dataset] or record.get("data_checksum")
+            checksum = self.checksums[run.dataset] or self._recorded_checksum(run, record)
             hashes[run.path] = self.train_hash(run, checksum)
             reason = self._why_train(run, record, hashes[run.path])
             if reason is None:
@@ -320,6 +323,11 @@ class Study:
         packs = self.folder / "packs"
         taken = {path.name for path in packs.iterdir()} if packs.is_dir() else set()
         return Plan(plan_packs(self.runs, hashes, held, reasons, limits, taken))
+
+    def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
+        """Checksum of the data a run was trained on, if they are what would be prepared again."""
+        same = record.get("data_hash") == self.prepared[run.dataset].name
+        return record["data_checksum"] if same else None
 
     def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
         """Why a run has to be trained; None where its result is held, whole and up to date."""
@@ -354,6 +362,24 @@ class Study:
     def evaluation_folder(self, pack: str) -> Path:
         """Where a pack's evaluation under the present settings lies."""
         return self.folder / "packs" / pack / "evaluation" / self.eval_hash
+
+
+def link_evaluations(study: Study, plan: Plan) -> None:
+    """Point every run's links and record at its evaluation under the present settings.
+
+    Evaluation links what it writes; a setting that returns to an earlier value finds its evaluation
+    done, and links that still point at another one.
+    """
+    for item in plan.planned:
+        folder = study.run_folder(item.run)
+        source = study.evaluation_folder(item.pack) / item.run.path
+        for name in EVALUATION_FILES:
+            if (source / name).is_file():
+                replace_link(folder / name, source / name)
+        path = (folder / "run.json").resolve()
+        record = _read_record(path)
+        if record and record.get("eval_hash") != study.eval_hash:
+            write_json(path, record | {"eval_hash": study.eval_hash})
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ FIRST_COLUMNS = [
     "reason",
     "measure",
     "proper",
+    "limits",
     "arm",
 ]
 METRIC_COLUMNS = [

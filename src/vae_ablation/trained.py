@@ -103,12 +103,15 @@ def build_model(record: Mapping[str, Any]) -> VAE:
     return VAE(observed, run.likelihood, run.latent_dim, record["model"], run.seed)
 
 
-def read_history(folder: Path) -> NDArray[np.float64]:
-    """history.csv as in `TrainingResult.history`: [epochs, 4], NaN where a term is undefined."""
+def read_history(record: Mapping[str, Any], folder: Path) -> NDArray[np.float64]:
+    """history.csv up to the kept weights, as in `TrainingResult.history`: [epochs, 4].
+
+    NaN where a term is undefined.
+    """
     with (folder / "history.csv").open(newline="", encoding="utf-8") as stream_:
         rows = list(csv.DictReader(stream_))
     values = [[float(row[name] or "nan") for name in ("distortion", "rate")] for row in rows]
-    return np.array(values, dtype=np.float64).reshape(-1, 4)
+    return np.array(values, dtype=np.float64).reshape(-1, 4)[: record["epochs_kept"]]
 
 
 def history_text(run: Run, history: NDArray[np.float64]) -> str:

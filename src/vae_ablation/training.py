@@ -145,7 +145,7 @@ class _PackTraining:
             for run in runs
         ]
         self.model = StackedVAE.stack(models, self.device)
-        self.optimizer = StackedAdam(list(self.model.weights.values()), settings["learning_rate"])
+        self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
@@ -191,20 +191,26 @@ class _PackTraining:
         weight = self._beta(epoch)
         total = torch.zeros(len(self.active), 2, device=self.device, dtype=self._wide)
         for start in range(0, count, batch_size):
-            x = self._batch(order[:, start : start + batch_size])
-            terms = self._step(x, noise[:, start : start + batch_size], weight)
+            size = min(batch_size, count - start)
+            rows = torch.arange(start, start + _even(size), device=self.device) % count
+            terms = self._step(self._batch(order[:, rows]), noise[:, rows], weight, size)
             total += torch.stack([term.sum(-1, dtype=self._wide) for term in terms], dim=-1)
         return total / count
 
-    def _step(self, x: Tensor, noise: Tensor, beta: Tensor) -> ElboTerms:
-        """One Adam step of every run on its own batch: x [runs, batch, dims]."""
+    def _step(self, x: Tensor, noise: Tensor, beta: Tensor, size: int) -> ElboTerms:
+        """One Adam step of every run on the first `size` examples of its batch [runs, batch, dims].
+
+        Returns:
+            Their distortion and rate before the step, [runs, size].
+        """
         terms: ElboTerms = self.model.map(elbo_terms, x, noise)
-        loss = objective(terms, beta[:, None]).mean(-1).sum()
-        gradients = self.optimizer.gradients(loss)
+        counted = (torch.arange(x.shape[1], device=self.device) < size).to(x.dtype) / size
+        loss = (objective(terms, beta[:, None]) * counted).sum()
+        (gradient,) = torch.autograd.grad(loss, [self.model.flat])
         if self.settings["gradient_clip"] is not None:
-            clip_each_run(gradients, self.settings["gradient_clip"])
-        self.optimizer.step(gradients)
-        return ElboTerms(*(term.detach() for term in terms))
+            clip_each_run(gradient, self.settings["gradient_clip"])
+        self.optimizer.step(gradient)
+        return ElboTerms(*(term.detach()[:, :size] for term in terms))
 
     def _batch(self, rows: Tensor) -> Tensor:
         """Training examples at `rows` [runs, batch] as observed: [runs, batch, dims]."""
@@ -222,10 +228,15 @@ class _PackTraining:
         count, runs = len(self.validation_x), len(self.active)
         total = torch.zeros(runs, 2, device=self.device, dtype=self._wide)
         for start in range(0, count, VALIDATION_BLOCK):
-            x = self.validation_x[start : start + VALIDATION_BLOCK]
-            noise = self.validation_noise[:, start : start + VALIDATION_BLOCK]
-            terms = self.model.map(elbo_terms, x.expand(runs, *x.shape), noise)
-            total += torch.stack([term.sum(-1, dtype=self._wide) for term in terms], dim=-1)
+            size = min(VALIDATION_BLOCK, count - start)
+            rows = torch.arange(start, start + _even(size), device=self.device) % count
+            x = self.validation_x[rows]
+            terms = self.model.map(
+                elbo_terms, x.expand(runs, *x.shape), self.validation_noise[:, rows]
+            )
+            total += torch.stack(
+                [term[:, :size].sum(-1, dtype=self._wide) for term in terms], dim=-1
+            )
         return total / count
 
     # --- what happens between epochs ---------------------------------------------------------
@@ -279,7 +290,7 @@ class _PackTraining:
         self.active = [self.active[p] for p in keep]
         if keep:
             self.model = self.model.select(keep)
-            self.optimizer = self.optimizer.select(list(self.model.weights.values()), keep)
+            self.optimizer = self.optimizer.select(self.model.flat, keep)
             self.validation_noise = self.validation_noise[keep]
 
     # --- small things --------------------------------------------------------------------------
@@ -305,12 +316,19 @@ class _PackTraining:
         return noise * torch.tensor(random, device=self.device, dtype=noise.dtype)[:, None, None]
 
 
-def clip_each_run(gradients: Sequence[Tensor], largest: float) -> None:
-    """Scale each run's gradient to a norm of at most `largest`, in place, each run on its own."""
-    norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
-    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
-    for gradient in gradients:
-        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+def _even(size: int) -> int:
+    """`size` rounded up to a multiple of 16 examples.
+
+    On a CPU, vectorised kernels round the last few elements of a tensor differently. In batches of
+    16 no element of any run is among them, so that a run's result does not depend on its pack.
+    """
+    return -(-size // 16) * 16
+
+
+def clip_each_run(gradient: Tensor, largest: float) -> None:
+    """Scale each run's gradient [runs, size] to a norm of at most `largest`, in place."""
+    norm = gradient.square().sum(1, keepdim=True).sqrt()
+    gradient.mul_((largest / norm.clamp_min(1e-12)).clamp_max(1.0))
 
 
 class Stopwatch:

@@ -1,3 +1,4 @@
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,8 +10,6 @@ from vae_ablation.progress import start_progress
 from vae_ablation.workflow_state import Workflow
 
 BASE = Path(str(workflow.current_basedir)).parents[1]
-PYTHON = sys.executable
-SCRIPTS = str(BASE / "workflow" / "scripts")
 
 
 def open_state():
@@ -29,11 +28,6 @@ except UserError as error:
     # The sentence alone, without the line of this file that Snakemake would name.
     sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
-
-# Shell commands are formatted with the names of the outermost Snakefile, which in a module is
-# another one.
-workflow.modifier_stack[0].globals.update(PYTHON=PYTHON, SCRIPTS=SCRIPTS, STUDY=STUDY, BASE=BASE)
-
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
 
 if workflow.is_main_process:
@@ -69,3 +63,36 @@ def evaluations():
 def controls():
     """Control rows of every dataset, under the present settings."""
     return [STATE.controls_path(dataset) for dataset in STATE.study.datasets]
+
+
+def script(name):
+    """The command that runs a script on this study.
+
+    A param that depends on the input is not recorded: neither a moved checkout nor another Python
+    makes anything again.
+    """
+    path = BASE / "workflow" / "scripts" / f"{name}.py"
+    command = shlex.join([sys.executable, str(path), str(STUDY)])
+    return lambda wildcards, input: command
+
+
+def figure_labels(wildcards):
+    """A row per dataset, likelihood and latent dimension of the report's overview."""
+    return {
+        "figure": wildcards.figure.replace("_", " "),
+        "dataset": wildcards.dataset,
+        "likelihood": wildcards.likelihood.replace("_", " "),
+        "latent dimension": wildcards.latent.removeprefix("z"),
+    }
+
+
+def figure_category(wildcards):
+    """Heading of a figure; the drawing code is imported only when a report is made."""
+    from vae_ablation.plots.registry import heading
+
+    return heading(wildcards.figure)
+
+
+def embedded(wildcards):
+    """Only figures of one likelihood show UMAP coordinates."""
+    return [] if wildcards.likelihood == "all" else [STUDY / "umap" / "index.json"]

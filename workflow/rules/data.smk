@@ -7,6 +7,7 @@ rule prepare:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("prepare"),
         dataset=lambda wildcards: STATE.dataset_of(wildcards.hash),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/prepare.py {STUDY:q} {params.dataset} {log:q}"
+        "{params.script} {params.dataset} {log:q}"

@@ -11,8 +11,10 @@ rule evaluate:
     threads: STATE.study.config["packs"]["threads"]
     resources:
         mem_mb=STATE.memory_mb,
+    params:
+        script=script("evaluate"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/evaluate.py {STUDY:q} {wildcards.pack} {output:q} {log:q}"
+        "{params.script} {wildcards.pack} {output:q} {log:q}"
 
 
 rule controls:
@@ -25,5 +27,7 @@ rule controls:
     conda:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]
+    params:
+        script=script("controls"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/controls.py {STUDY:q} {wildcards.dataset} {output:q} {log:q}"
+        "{params.script} {wildcards.dataset} {output:q} {log:q}"

@@ -5,28 +5,6 @@ FIGURES = [
 ]
 
 
-def figure_labels(wildcards):
-    """A row per dataset, likelihood and latent dimension of the report's overview."""
-    return {
-        "figure": wildcards.figure.replace("_", " "),
-        "dataset": wildcards.dataset,
-        "likelihood": wildcards.likelihood.replace("_", " "),
-        "latent dimension": wildcards.latent.removeprefix("z"),
-    }
-
-
-def figure_category(wildcards):
-    """Heading of a figure; the drawing code is imported only when a report is made."""
-    from vae_ablation.plots.registry import heading
-
-    return heading(wildcards.figure)
-
-
-def embedded(wildcards):
-    """Only figures of one likelihood show UMAP coordinates."""
-    return [] if wildcards.likelihood == "all" else [STUDY / "umap" / "index.json"]
-
-
 rule embed:
     input:
         STUDY / "tables" / "metrics.csv",
@@ -38,9 +16,10 @@ rule embed:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("embed"),
         source=STATE.embed_hash,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/embed.py {STUDY:q} {output:q} {log:q}"
+        "{params.script} {output:q} {log:q}"
 
 
 rule figures:
@@ -61,6 +40,7 @@ rule figures:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("figures"),
         source=STATE.study.figure_hash,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/figures.py {STUDY:q} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
+        "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"

@@ -17,9 +17,10 @@ rule collect:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("collect"),
         wanted=STATE.wanted_hash,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/collect.py {STUDY:q} {output:q} {log:q} {input.controls:q}"
+        "{params.script} {output:q} {log:q} {input.controls:q}"
 
 
 rule summarize:
@@ -32,15 +33,17 @@ rule summarize:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("summarize"),
         source=STATE.tables_hash,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/summarize.py {STUDY:q} {input:q} {output:q} {log:q}"
+        "{params.script} {input:q} {output:q} {log:q}"
 
 
 rule pages:
     input:
         STUDY / "tables" / "metrics.csv",
         STUDY / "tables" / "summary.csv",
+        guide=BASE / "docs" / "metrics.md",
     output:
         report(
             STUDY / "tables" / "arms.html",
@@ -65,6 +68,7 @@ rule pages:
     conda:
         "../envs/environment.yaml"
     params:
+        script=script("pages"),
         source=STATE.tables_hash,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/pages.py {STUDY:q} {BASE:q}/docs/metrics.md {log:q}"
+        "{params.script} {input.guide:q} {log:q}"

@@ -1,4 +1,5 @@
-# No params and no script: directive: neither a moved checkout nor an edited script may train anew.
+# No recorded params and no script: directive: neither a moved checkout nor an edited script may
+# train anew.
 # Whether a run is trained is decided by its train hash (src/vae_ablation/study.py).
 rule train:
     input:
@@ -12,5 +13,7 @@ rule train:
     threads: STATE.study.config["packs"]["threads"]
     resources:
         mem_mb=STATE.memory_mb,
+    params:
+        script=script("train"),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/train.py {STUDY:q} {wildcards.pack} {log:q}"
+        "{params.script} {wildcards.pack} {log:q}"

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 from vae_ablation.scripting import job
+from vae_ablation.study import link_evaluations
 from vae_ablation.tables import collect, write_csv
 from vae_ablation.workflow_state import read_frozen
 
 folder, target, log, *controls = sys.argv[1:]
 with job(log):
-    _, plan = read_frozen(Path(folder))
+    study, plan = read_frozen(Path(folder))
+    link_evaluations(study, plan)
     write_csv(collect(Path(folder), plan, map(Path, controls)), Path(target))

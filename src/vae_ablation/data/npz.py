@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,21 @@ from numpy.typing import NDArray
 from vae_ablation.data.base import Observed, Options, RawData, Source
 from vae_ablation.errors import UserError
 
-_UNREADABLE = (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError)
+# what NumPy and zipfile raise for damaged archives
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Npz(Source):
@@ -47,14 +63,24 @@ class Npz(Source):
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays x and y; the others by name only."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if name in {"x", "y"}} | {
-                name: np.empty(0) for name in archive.files if name not in {"x", "y"}
+            return {
+                name: _array(archive, name) if name in {"x", "y"} else np.empty(0)
+                for name in archive.files
             }
-    except (*_UNREADABLE, zipfile.zlib.error, AttributeError, TypeError) as error:  # type: ignore[attr-defined]
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: not readable as an .npz of plain arrays ({reason}).") from None
+
+
+def _array(archive: Any, name: str) -> NDArray[Any]:
+    """A member of the archive; NumPy gives the bare bytes of one that is no array."""
+    found = archive[name]
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return found
 
 
 def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None]:

@@ -90,7 +90,7 @@ def mean_distortion(
         posterior: `encode(model, x)`.
         x: observed variable, [n, dims].
         generators: one stream per run.
-        points: runs with a point posterior: z = μ, one draw.
+        points: runs with a point posterior, for which z = μ.
     """
     runs, _, latent = posterior.mean.shape
     total = np.zeros(runs)

@@ -54,10 +54,25 @@ class Evaluated:
     pictures: Pictures
 
 
-def measure_columns(likelihood: str, observed: Observed) -> Metrics:
-    """What a score may be compared with: base measure, and whether it is a likelihood at all."""
+def measure_columns(likelihood: str, observed: Observed, options: Mapping[str, Any]) -> Metrics:
+    """What a score may be compared with, and what bounds it.
+
+    Args:
+        likelihood: name of the likelihood.
+        observed: the observed variable.
+        options: the config's model section.
+
+    Returns:
+        measure (observed variable and base measure), proper (a likelihood at all), and limits: the
+        settings without which the score would have no upper bound.
+    """
     chosen = LIKELIHOODS[likelihood]
-    return {"measure": chosen.measure(observed), "proper": chosen.proper(observed)}
+    limits = ", ".join(f"{name}={options[name]:g}" for name in chosen.active_limits(options))
+    return {
+        "measure": chosen.measure(observed),
+        "proper": chosen.proper(observed),
+        "limits": limits or None,
+    }
 
 
 def evaluate_pack(
@@ -68,17 +83,44 @@ def evaluate_pack(
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> list[Evaluated]:
-    """Every metric of every run; Monte-Carlo parts run for the whole pack at once.
+    """Every metric of every run.
+
+    On an accelerator the Monte-Carlo parts run for the whole pack at once. On a CPU, where blocks
+    of one run fill the caches already, runs follow one another: the last elements of a vectorised
+    kernel round differently, and so no run's numbers depend on its pack.
 
     Args:
         runs: runs of one pack, all with status ok.
         models: their trained models.
-        histories: as in `TrainedRun.history`, one per run.
+        histories: as in `TrainingResult.history` up to the kept weights, one per run.
         dataset: the prepared dataset.
         settings: the config's evaluation section.
-        device: where to compute.
+        device: where to compute; mps, which has no float64, falls back to the CPU.
     """
-    model = StackedVAE.stack(models, device)
+    if device.type == "mps":
+        device = torch.device("cpu")
+    size = 1 if device.type == "cpu" else len(runs)
+    return [
+        evaluated
+        for start in range(0, len(runs), size)
+        for evaluated in _evaluate_together(
+            runs[start : start + size],
+            StackedVAE.stack(models[start : start + size], device),
+            histories[start : start + size],
+            dataset,
+            settings,
+        )
+    ]
+
+
+def _evaluate_together(
+    runs: Sequence[Run],
+    model: StackedVAE,
+    histories: Sequence[NDArray[np.float64]],
+    dataset: Dataset,
+    settings: Mapping[str, Any],
+) -> list[Evaluated]:
+    device = model.flat.device
     x = torch.from_numpy(dataset.observe("test")).to(device)
     posterior = encode(model, x)
     train = encode(model, torch.from_numpy(dataset.observe("train")).to(device))
@@ -96,7 +138,7 @@ def evaluate_pack(
         codes = _codes(posterior, index, dataset)
         train_means = train.mean[index].cpu().numpy()
         metrics = {
-            **measure_columns(run.likelihood, dataset.observed),
+            **measure_columns(run.likelihood, dataset.observed, model.template.decoder.options),
             **_objective_columns(run, float(distortion[index]), posterior, index),
             **_nll_columns(run, bounds, index, dataset),
             **_history_columns(run, histories[index]),

@@ -1,0 +1,335 @@
+"""Data sources: what they give, and each wrong file told in one sentence before any training."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from support import assert_one_sentence, dataset_options, idx, write_mnist
+
+from vae_ablation.data import SOURCES
+from vae_ablation.data.base import Source
+from vae_ablation.data.npz import Npz
+from vae_ablation.data.torchvision_sets import MNIST, read_idx
+from vae_ablation.errors import UserError
+
+
+def error_of(path: Path) -> UserError:
+    with pytest.raises(UserError) as caught:
+        Npz().load({"path": str(path)})
+    return caught.value
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def images(n: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 4, 3)).astype(np.uint8)
+
+
+# --- the registry and the digits -----------------------------------------------------------------
+
+
+def test_every_source_is_found_by_its_name() -> None:
+    assert set(SOURCES) == {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz"}
+    assert all(isinstance(source, Source) for source in SOURCES.values())
+
+
+def test_the_digits_are_scikit_learns_with_17_levels() -> None:
+    source = SOURCES["sklearn-digits"]
+    raw, described = source.load(dataset_options()), source.describe(dataset_options())
+    bunch = load_digits()
+    np.testing.assert_array_equal(raw.x, bunch.images)
+    np.testing.assert_array_equal(raw.labels, bunch.target)
+    assert raw.x.shape == (1797, 8, 8)
+    assert raw.levels == described.levels == len(np.unique(bunch.images)) == 17
+    assert described.shape == (8, 8)
+
+
+# --- npz: what is accepted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "levels", "expected"),
+    [
+        (np.array([[0, 255], [7, 8]], np.uint8), 256, [[0, 255], [7, 8]]),
+        (np.array([[0, 255], [7, 8]], np.int64), 256, [[0, 255], [7, 8]]),
+        (np.array([[0, 1], [1, 1]], np.uint8), 2, [[0, 1], [1, 1]]),
+        (np.array([[False, True], [True, True]]), 2, [[0, 1], [1, 1]]),
+        (np.array([[0.0, 1.0], [1.0, 1.0]]), 2, [[0, 1], [1, 1]]),
+        (np.array([[0, 255], [7, 8]]) / 255, 256, [[0, 255], [7, 8]]),
+        ((np.array([[0, 255], [7, 8]]) / 255).astype(np.float32), 256, [[0, 255], [7, 8]]),
+        (np.array([[0.1234, 0.9], [0.33333, 0.5]]), None, [[0.1234, 0.9], [0.33333, 0.5]]),
+    ],
+)
+def test_an_npz_keeps_its_grey_levels(
+    x: np.ndarray, levels: int | None, expected: list[Any], tmp_path: Path
+) -> None:
+    options = {"path": str(save(tmp_path / "own.npz", x=x))}
+    raw, described = Npz().load(options), Npz().describe(options)
+    assert raw.levels == described.levels == levels
+    assert described.binary == (levels == 2)
+    np.testing.assert_allclose(raw.x, expected, rtol=1e-6)
+    assert raw.labels is None
+
+
+def test_labels_are_read_and_other_arrays_are_left_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "own.npz", x=images(), y=np.arange(20, dtype=np.uint8), extra=np.ones(3))
+    raw = Npz().load({"path": str(path)})
+    assert raw.labels is not None
+    assert raw.labels.dtype == np.int64
+    np.testing.assert_array_equal(raw.labels, np.arange(20))
+
+
+def test_a_compressed_archive_is_read_as_a_plain_one(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "own.npz", x=images())
+    np.testing.assert_array_equal(Npz().load({"path": str(tmp_path / "own.npz")}).x, images())
+
+
+# --- npz: what is refused ------------------------------------------------------------------------
+
+WRONG = {
+    "no x": ({"images": images()}, ["no array x", "images"]),
+    "nothing": ({}, ["no array x", "nothing"]),
+    "NaN": ({"x": np.array([[0.5, np.nan]])}, ["x holds 1 NaN", "[0, 1]"]),
+    "above one": ({"x": np.array([[0.5, 1.5]])}, ["0.5 to 1.5", "[0, 1]"]),
+    "infinite": ({"x": np.array([[0.5, np.inf]])}, ["inf", "[0, 1]"]),
+    "negative": ({"x": np.array([[0.5, -0.1]])}, ["-0.1 to 0.5", "[0, 1]"]),
+    "16 bit": ({"x": np.array([[0, 256]])}, ["0 to 256", "0 to 255"]),
+    "negative integer": ({"x": np.array([[0, -1]])}, ["-1 to 0", "0 to 255"]),
+    "text": ({"x": np.array([["a", "b"]])}, ["type <U1", "8-bit integers or floats"]),
+    "complex": ({"x": np.array([[1j]])}, ["type complex128"]),
+    "objects": ({"x": np.array([[None, 1]], dtype=object)}, ["plain arrays"]),
+    "object labels": ({"x": images(), "y": np.array([None] * 20)}, ["plain arrays"]),
+    "one axis": ({"x": np.zeros(5)}, ["shape (5,)", "[n, height, width] or [n, dims]"]),
+    "four axes": ({"x": np.zeros((2, 2, 2, 3))}, ["shape (2, 2, 2, 3)"]),
+    "empty": ({"x": np.zeros((0, 4))}, ["shape (0, 4)", "not empty"]),
+    "no width": ({"x": np.zeros((4, 0))}, ["shape (4, 0)", "not empty"]),
+    "scalar": ({"x": np.float64(0.5)}, ["shape ()"]),
+    "labels too short": ({"x": images(), "y": np.zeros(19, int)}, ["y has shape (19,)", "[20]"]),
+    "labels in two axes": ({"x": images(), "y": np.zeros((20, 1), int)}, ["shape (20, 1)"]),
+    "labels as floats": ({"x": images(), "y": np.zeros(20)}, ["type float64", "integers from 0"]),
+    "negative labels": ({"x": images(), "y": np.full(20, -1)}, ["integers from 0"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_archive_is_one_sentence(name: str, tmp_path: Path) -> None:
+    arrays, parts = WRONG[name]
+    path = save(tmp_path / "own.npz", **arrays)
+    assert_one_sentence(error_of(path), str(path), *parts)
+
+
+class _Boom:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("pickle-was-run"),))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    array = np.empty(1, dtype=object)
+    array[0] = _Boom()
+    for path in (save(tmp_path / "a.npz", x=array), tmp_path / "b.npz"):
+        if path.name == "b.npz":
+            path.write_bytes(pickle.dumps(_Boom()))
+        error_of(path)
+    assert not (tmp_path / "pickle-was-run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18])
+def test_a_file_that_is_no_archive_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    path.write_bytes(content)
+    assert_one_sentence(error_of(path), str(path))
+
+
+def test_a_plain_npy_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", images())
+    assert_one_sentence(error_of(tmp_path / "own.npy"), "own.npy")
+
+
+@pytest.mark.parametrize("member", ["x", "x.npy"])
+def test_a_member_that_is_no_array_is_one_sentence(member: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, b"these bytes are no array")
+    assert_one_sentence(error_of(path), str(path))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999, 9999999), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 2), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (2.5, 2), }",
+        b"{'descr': 'zz', 'fortran_order': False, 'shape': (2, 2), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 2), ",
+        b"__import__('os').system('true')",
+        b"(((((",
+        b"'''",
+        b"\xff\xfe",
+    ],
+)
+def test_a_damaged_array_header_is_one_sentence(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        body = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"\0" * 32
+        archive.writestr("x.npy", body)
+    error = error_of(path)
+    assert str(path) in str(error)
+    assert "\n" not in str(error)
+
+
+def _archive(compressed: bool) -> bytes:
+    buffer = io.BytesIO()
+    save_as = np.savez_compressed if compressed else np.savez
+    save_as(buffer, x=images(12), y=np.arange(12))
+    return buffer.getvalue()
+
+
+ARCHIVES = {True: _archive(True), False: _archive(False)}
+
+
+@given(st.booleans(), st.lists(st.tuples(st.floats(0, 0.999999), st.integers(0, 7)), min_size=1))
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_flipped_bits_give_the_data_or_one_sentence(
+    tmp_path: Path, compressed: bool, flips: list[tuple[float, int]]
+) -> None:
+    content = bytearray(ARCHIVES[compressed])
+    for place, bit in flips:
+        content[int(place * len(content))] ^= 1 << bit
+    path = tmp_path / "own.npz"
+    path.write_bytes(content)
+    try:
+        raw = Npz().load({"path": str(path)})
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        np.testing.assert_array_equal(raw.x, images(12))
+
+
+@given(st.integers(0, len(ARCHIVES[True]) - 1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_truncated_archive_is_one_sentence(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "own.npz"
+    path.write_bytes(ARCHIVES[True][:length])
+    assert "\n" not in str(error_of(path))
+
+
+# --- MNIST's files -------------------------------------------------------------------------------
+
+
+def test_an_idx_file_is_read_plain_and_gzipped(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    (tmp_path / "a").write_bytes(idx(values))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(values)))
+    for name in ("a", "a.gz"):
+        np.testing.assert_array_equal(read_idx(tmp_path / name), values)
+
+
+GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("a", b"", "not an IDX file"),
+        ("a", b"\0\0", "not an IDX file"),
+        ("a", b"PK\3\4 and so on", "not an IDX file"),
+        ("a", b"\0\0\x0d\3" + GOOD[4:], "not an IDX file of unsigned bytes"),
+        ("a", GOOD[:9], "truncated inside its header"),
+        ("a", GOOD[:-1], "truncated"),
+        ("a", GOOD + b"\0", "damaged"),
+        ("a", b"\0\0\x08\3" + b"\xff" * 12 + b"\0" * 5, "truncated"),
+        ("a.gz", GOOD, "not readable"),
+        ("a.gz", gzip.compress(GOOD)[:-9], "not readable"),
+        ("a.gz", gzip.compress(GOOD)[:15] + b"\xff\xff" + gzip.compress(GOOD)[17:], "not readable"),
+    ],
+)
+def test_a_damaged_idx_file_is_one_sentence(
+    name: str, content: bytes, part: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_idx(tmp_path / name)
+    assert_one_sentence(caught.value, str(tmp_path / name), part)
+
+
+def test_mnist_keeps_its_own_test_split(tmp_path: Path) -> None:
+    raw = MNIST().load(write_mnist(tmp_path))
+    assert raw.x.shape == (50, 28, 28)
+    assert raw.official_test is not None
+    assert raw.official_test.tolist() == [False] * 30 + [True] * 20
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "part"),
+    [
+        ("train_labels-idx1-ubyte", idx(np.zeros(29, np.uint8)), "29 labels for 30 images"),
+        ("t10k_labels-idx1-ubyte", idx(np.zeros((20, 1), np.uint8)), "labels"),
+        ("t10k_images-idx3-ubyte", idx(np.zeros((20, 27, 28), np.uint8)), "(27, 28)"),
+        ("train_images-idx3-ubyte", idx(np.zeros(30, np.uint8)), "expected (28, 28)"),
+        ("train_images-idx3-ubyte", idx(np.zeros((30, 28, 28), np.uint8))[:-5], "truncated"),
+    ],
+)
+def test_wrong_mnist_files_are_one_sentence(
+    file: str, content: bytes, part: str, tmp_path: Path
+) -> None:
+    options = write_mnist(tmp_path, **{file: content})
+    with pytest.raises(UserError) as caught:
+        MNIST().load(options)
+    assert_one_sentence(caught.value, str(tmp_path), part)
+
+
+def test_a_download_that_fails_is_one_sentence_that_says_where_to_put_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
+
+    def offline(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried these mirrors")
+
+    monkeypatch.setattr(datasets, "MNIST", offline)
+    with pytest.raises(UserError) as caught:
+        MNIST().load({"root": str(tmp_path)})
+    text = str(caught.value)
+    assert str(tmp_path / "MNIST" / "raw") in text
+    assert "root:" in text
+    assert "\n" not in text
+
+
+def test_files_that_are_there_touch_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: MNIST, folder: Path) -> None:
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(MNIST, "_download", refuse)
+    MNIST().load(write_mnist(tmp_path))
+
+
+@pytest.mark.mnist
+def test_the_real_mnist_is_torchvisions(mnist_root: Path) -> None:
+    from torchvision import datasets
+
+    raw = MNIST().load({"root": str(mnist_root)})
+    assert raw.x.shape == (70_000, 28, 28)
+    for part, train in ((slice(0, 60_000), True), (slice(60_000, None), False)):
+        theirs = datasets.MNIST(mnist_root, train=train, download=False)
+        np.testing.assert_array_equal(raw.x[part], theirs.data.numpy())
+        assert raw.labels is not None
+        np.testing.assert_array_equal(raw.labels[part], theirs.targets.numpy())

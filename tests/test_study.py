@@ -1,0 +1,301 @@
+"""From a config to runs, and from runs to packs: properties that hold for every study."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import assert_one_sentence, make_run, resolved
+
+from vae_ablation.data.base import Observed
+from vae_ablation.errors import UserError
+from vae_ablation.study import (
+    Plan,
+    Planned,
+    Run,
+    canonical_run,
+    chunk_packs,
+    expand_runs,
+    pack_limit,
+    plan_packs,
+)
+from vae_ablation.workflow_state import open_study
+
+AXES: dict[str, st.SearchStrategy[Any]] = {
+    "dataset": st.sampled_from(["digits", "mnist"]),
+    "likelihood": st.sampled_from(["gaussian", "bernoulli"]),
+    "latent_dim": st.integers(1, 4),
+    "beta": st.sampled_from([0, 0.01, 0.5, 1, 4]),
+    "kl": st.booleans(),
+    "posterior": st.sampled_from(["gaussian", "point"]),
+    "seed": st.integers(0, 3),
+}
+GRID = st.fixed_dictionaries({k: st.lists(v, min_size=1, max_size=3) for k, v in AXES.items()})
+GRIDS = st.lists(GRID, min_size=1, max_size=3)
+RUNS = GRIDS.map(expand_runs)
+
+
+# --- the path contract ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "path", "beta", "kl", "posterior"),
+    [
+        ((0.5, True, "gaussian"), "digits/gaussian/z8/beta0.5/seed0", 0.5, True, "gaussian"),
+        ((0.5, False, "gaussian"), "digits/gaussian/z8/kl-off/seed0", 0, False, "gaussian"),
+        ((0.5, True, "point"), "digits/gaussian/z8/point/seed0", 0, False, "point"),
+        ((0, True, "gaussian"), "digits/gaussian/z8/kl-off/seed0", 0, False, "gaussian"),
+        ((0.5, False, "point"), "digits/gaussian/z8/point/seed0", 0, False, "point"),
+        ((1, True, "gaussian"), "digits/gaussian/z8/beta1/seed0", 1, True, "gaussian"),
+        ((1e-5, True, "gaussian"), "digits/gaussian/z8/beta1e-05/seed0", 1e-5, True, "gaussian"),
+    ],
+)
+def test_paths_are_those_of_the_results_contract(
+    axes: tuple[float, bool, str], path: str, beta: float, kl: bool, posterior: str
+) -> None:
+    run = canonical_run("digits", "gaussian", 8, *axes, 0)
+    assert (run.path, run.beta, run.kl, run.posterior) == (path, beta, kl, posterior)
+    assert run.pack_key == "digits/gaussian/z8"
+
+
+# --- expand_runs ---------------------------------------------------------------------------------
+
+
+@given(GRIDS)
+def test_no_run_comes_twice_and_no_path_names_two_runs(grids: list[dict[str, Any]]) -> None:
+    runs = expand_runs(grids)
+    assert len(set(runs)) == len(runs)
+    assert len({run.path for run in runs}) == len(runs)
+
+
+@given(GRIDS)
+def test_the_study_is_the_union_of_its_grids(grids: list[dict[str, Any]]) -> None:
+    assert set(expand_runs(grids)) == {run for grid in grids for run in expand_runs([grid])}
+
+
+@given(GRIDS, st.randoms(use_true_random=False))
+def test_the_order_of_grids_and_values_changes_nothing(
+    grids: list[dict[str, Any]], shuffle: random.Random
+) -> None:
+    shuffled = [
+        {axis: shuffle.sample(values, len(values)) for axis, values in grid.items()}
+        for grid in shuffle.sample(grids, len(grids))
+    ]
+    assert expand_runs(shuffled) == expand_runs(grids)
+
+
+@given(GRID)
+def test_kl_off_and_point_posteriors_have_no_beta_of_their_own(grid: dict[str, Any]) -> None:
+    for run in expand_runs([grid]):
+        assert run.kl == (run.beta > 0)
+        assert run.posterior == "gaussian" or run.beta == 0
+    off = expand_runs([grid | {"kl": [False]}])
+    assert off == expand_runs([grid | {"kl": [False], "beta": [1]}])
+    points = expand_runs([grid | {"posterior": ["point"]}])
+    assert points == expand_runs([grid | {"posterior": ["point"], "beta": [7], "kl": [True]}])
+
+
+@given(GRID, st.sampled_from(sorted(AXES)), st.data())
+def test_one_more_value_of_an_axis_only_adds(
+    grid: dict[str, Any], axis: str, data: st.DataObject
+) -> None:
+    more = grid | {axis: [*grid[axis], data.draw(AXES[axis])]}
+    assert set(expand_runs([grid])) <= set(expand_runs([more]))
+
+
+@given(GRID)
+def test_a_grid_without_collapsing_axes_is_its_full_product(grid: dict[str, Any]) -> None:
+    plain = grid | {"kl": [True], "posterior": ["gaussian"], "beta": [1, 2]}
+    count = 1
+    for values in plain.values():
+        count *= len(set(values))
+    assert len(expand_runs([plain])) == count
+
+
+def test_the_default_study_has_the_runs_that_were_asked_for() -> None:
+    grid = {
+        "likelihood": ["discretized_logistic", "gaussian", "continuous_bernoulli"],
+        "latent_dim": [2, 8, 16],
+        "beta": [0.01, 0.1, 0.5, 1, 4, 16],
+        "kl": [True, False],
+        "seed": [0, 1, 2],
+    }
+    runs = expand_runs(resolved(grids=[grid])["grids"])
+    assert len(runs) == 3 * 3 * (6 + 1) * 3
+
+
+# --- packs ---------------------------------------------------------------------------------------
+
+LIMITS = st.integers(1, 7)
+
+
+def limits_of(runs: list[Run], largest: int) -> dict[str, int]:
+    return {run.pack_key: largest for run in runs}
+
+
+def hashes_of(runs: list[Run], salt: str = "h") -> dict[str, str]:
+    return {run.path: f"{salt}{run.path}" for run in runs}
+
+
+def plan(
+    runs: list[Run], largest: int, held: dict[str, str] | None = None, taken: set[str] = frozenset()
+) -> dict[str, str]:
+    """Run path → pack."""
+    held = held or {}
+    reasons = {run.path: "new" for run in runs if run.path not in held}
+    planned = plan_packs(runs, hashes_of(runs), held, reasons, limits_of(runs, largest), taken)
+    assert [item.run for item in planned] == runs
+    assert all((item.reason is None) == (item.run.path in held) for item in planned)
+    return {item.run.path: item.pack for item in planned}
+
+
+@given(RUNS, LIMITS)
+def test_every_run_is_in_exactly_one_pack_of_equal_shapes_and_limited_size(
+    runs: list[Run], largest: int
+) -> None:
+    packs = chunk_packs(runs, limits_of(runs, largest), hashes_of(runs), set())
+    assert sorted(run for members in packs.values() for run in members) == sorted(runs)
+    for members in packs.values():
+        assert len({run.pack_key for run in members}) == 1
+        assert 1 <= len(members) <= largest
+    for key in {run.pack_key for run in runs}:
+        count = sum(run.pack_key == key for run in runs)
+        assert sum(m[0].pack_key == key for m in packs.values()) == -(-count // largest)
+
+
+@given(RUNS, LIMITS, st.randoms(use_true_random=False))
+def test_the_order_of_runs_does_not_move_them(
+    runs: list[Run], largest: int, shuffle: random.Random
+) -> None:
+    assert plan(shuffle.sample(runs, len(runs)), largest) == plan(runs, largest)
+
+
+@given(RUNS, LIMITS, LIMITS, st.data())
+def test_held_runs_stay_and_new_packs_hold_only_new_runs(
+    runs: list[Run], before: int, after: int, data: st.DataObject
+) -> None:
+    old = data.draw(st.lists(st.sampled_from(runs), unique=True))
+    held = plan(sorted(old), before) if old else {}
+    now = plan(runs, after, held)
+    assert {path: now[path] for path in held} == held
+    fresh = {now[run.path] for run in runs if run.path not in held}
+    assert not fresh & set(held.values())
+
+
+@given(RUNS, LIMITS, st.data())
+def test_taking_runs_away_moves_no_other(runs: list[Run], largest: int, data: st.DataObject) -> None:
+    held = plan(runs, largest)
+    rest = data.draw(st.lists(st.sampled_from(runs), unique=True, min_size=1).map(sorted))
+    assert plan(rest, largest, {run.path: held[run.path] for run in rest}) == {
+        run.path: held[run.path] for run in rest
+    }
+
+
+@given(RUNS, LIMITS)
+def test_an_id_that_was_used_never_comes_back(runs: list[Run], largest: int) -> None:
+    taken: set[str] = set()
+    for _ in range(3):
+        ids = set(plan(runs, largest, taken=taken).values())
+        assert not ids & taken
+        taken |= ids
+
+
+@given(RUNS, LIMITS)
+def test_other_settings_give_other_packs(runs: list[Run], largest: int) -> None:
+    limits = limits_of(runs, largest)
+    one = chunk_packs(runs, limits, hashes_of(runs, "a"), set())
+    other = chunk_packs(runs, limits, hashes_of(runs, "b"), set())
+    assert not set(one) & set(other)
+
+
+def test_pack_ids_are_plain_folder_names() -> None:
+    ids = set(plan([make_run(), make_run("discretized_logistic", 16, kl=False)], 1).values())
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for name in ids)
+
+
+@given(RUNS)
+@settings(max_examples=20)
+def test_a_plan_survives_its_json(runs: list[Run]) -> None:
+    whole = Plan([Planned(run, "p", "h", None if run.seed else "new") for run in runs])
+    assert Plan.from_json(whole.to_json()) == whole
+
+
+def test_a_plan_says_how_many_runs_would_train_and_why() -> None:
+    runs = [make_run(seed=seed) for seed in range(4)]
+    reasons = [None, "new", "new", "failed before"]
+    packs = ["a", "b", "b", "c"]
+    whole = Plan([Planned(*item) for item in zip(runs, packs, "hhhh", reasons, strict=True)])
+    assert whole.summary() == (
+        "4 runs wanted, 1 trained, 3 to train in 2 packs (1 failed before, 2 new)"
+    )
+    assert Plan(whole.planned[:1]).summary() == "1 runs wanted, all trained"
+
+
+# --- pack_limit ----------------------------------------------------------------------------------
+
+IMAGES = Observed((28, 28), 256)
+
+
+def limit(latent_dim: int = 8, dims: Observed = IMAGES, **packs: Any) -> int:
+    return pack_limit(make_run(latent_dim=latent_dim), dims, resolved(packs=packs))
+
+
+def test_a_number_is_the_limit() -> None:
+    assert limit(max_runs=5) == 5
+
+
+def test_auto_packs_more_runs_into_more_memory_and_fewer_larger_ones() -> None:
+    assert 1 <= limit(memory_gb=0.5) < limit(memory_gb=1) < limit(memory_gb=8)
+    assert limit(dims=IMAGES) < limit(dims=Observed((8, 8), 17))
+    assert limit(memory_gb=1e-9) == 1
+
+
+def test_a_pack_at_its_limit_keeps_weights_and_moments_within_its_memory() -> None:
+    weights = 784 * 128 + 128 + 128 * 16 + 16 + 8 * 128 + 128 + 128 * 784 + 784
+    assert limit(memory_gb=1) * weights * 4 * 4 <= 2**30
+
+
+# --- what the data do not allow ------------------------------------------------------------------
+
+
+def test_a_latent_dimension_larger_than_the_data_is_refused() -> None:
+    study = open_study(resolved(grids=[{"latent_dim": [2, 65]}]))
+    with pytest.raises(UserError) as caught:
+        study.check_fit("config.yaml")
+    assert_one_sentence(caught.value, "config.yaml", "latent_dim", "65", "digits", "1 to 64")
+
+
+def test_a_latent_dimension_as_large_as_the_data_is_allowed() -> None:
+    open_study(resolved(grids=[{"latent_dim": [64]}])).check_fit("config.yaml")
+
+
+def test_a_training_setting_changes_the_train_hash_and_an_evaluation_setting_does_not() -> None:
+    run = make_run()
+    base = open_study(resolved()).train_hash(run, "data")
+    for sections in (
+        {"training": {"epochs": 7}},
+        {"model": {"hidden": [3]}},
+        {"model": {"scale_floor": 0.5}},
+    ):
+        assert open_study(resolved(**sections)).train_hash(run, "data") != base
+    for sections in (
+        {"evaluation": {"nll_samples": 8}},
+        {"packs": {"max_runs": 1}},
+        {"training": {"device": "cpu"}},
+        {"model": {"logit_clamp": 3}},  # the gaussian does not read it
+        {"grids": [{"beta": [1, 2]}]},
+    ):
+        assert open_study(resolved(**sections)).train_hash(run, "data") == base
+    assert open_study(resolved()).train_hash(run, "other data") != base
+    evaluation = [open_study(resolved(evaluation={"nll_samples": n})).eval_hash for n in (8, 12)]
+    assert evaluation[0] != evaluation[1]
+
+
+def test_reading_a_study_imports_no_torch() -> None:
+    code = "import sys, vae_ablation.workflow_state; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,129 @@
+"""The report opens offline in a real browser: figures visible, no error, no request to anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workflow.place import Place
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Chromium without a network, its console and its requests recorded."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}: install Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path / 'chromium'}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def eventually(browser: Any, found: Callable[[Any], Any]) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 20, poll_frequency=0.1).until(found)
+
+
+def click_menu(browser: Any, name: str) -> None:
+    entries = "nav li a"
+    entry = eventually(
+        browser,
+        lambda driver: next(
+            (e for e in driver.find_elements("css selector", entries) if e.text.strip() == name),
+            None,
+        ),
+    )
+    entry.click()
+
+
+def categories(browser: Any) -> list[str]:
+    """Headings below Results in the menu."""
+    eventually(browser, lambda driver: driver.find_elements("css selector", "nav li a"))
+    lines = browser.find_element("css selector", "nav").text.splitlines()
+    return lines[lines.index("RESULTS") + 1 :]
+
+
+def widths_of_figures(browser: Any) -> list[int]:
+    """Natural widths of the pictures shown beside the menu; 0 is a broken one."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#app img')]"
+        ".filter(image => image.src.includes('image/png') && image.complete)"
+        ".map(image => image.naturalWidth)"
+    )
+
+
+def requested(browser: Any) -> set[str]:
+    """Schemes of every address that the page asked for."""
+    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    return {
+        message["params"]["request"]["url"].split(":")[0]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+
+
+def show_first_result(browser: Any) -> None:
+    eye = eventually(
+        browser, lambda d: d.find_elements("css selector", "table tbody a[iconname=eye]")
+    )
+    eye[0].click()
+
+
+def test_report_shows_tables_and_figures_without_a_network(
+    finished: Place, tmp_path: Path, browser: Any
+) -> None:
+    place = Place(tmp_path / "study", finished.checkout)
+    shutil.copytree(finished.folder, place.folder, symlinks=True)
+    place.call("--report", "results/tiny/report.html")
+    browser.get((place.study / "report.html").as_uri())
+
+    page = eventually(
+        browser, lambda d: "Study tiny" in (text := d.find_element("id", "app").text) and text
+    )
+    assert "5 runs" in page
+    assert "5 ok" in page
+    names = categories(browser)
+    tables = [name for name in names if "Tables" in name]
+    assert len(tables) == 1
+    assert len(names) >= 4
+    for name in names:
+        click_menu(browser, name)
+        show_first_result(browser)
+        if name in tables:
+            frame = eventually(browser, lambda d: d.find_elements("css selector", "iframe"))[0]
+            browser.switch_to.frame(frame)
+            rows = eventually(browser, lambda d: d.find_elements("css selector", "tbody tr"))
+            assert len(rows) >= 3
+            browser.switch_to.default_content()
+        else:
+            widths = eventually(browser, widths_of_figures)
+            assert min(widths) > 300
+        browser.save_screenshot(str(tmp_path / f"{name.replace(' ', '-')}.png"))
+        browser.refresh()
+
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []
+    assert requested(browser) <= {"file", "data", "blob"}
