@@ -53,9 +53,14 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
     )
 
 
+_PARTS = ("train", "validation", "test")
+
+
 def _data(study: Study, name: str) -> str:
     options = study.config["datasets"][name]
-    sizes = read_json(study.prepared[name] / "dataset.json")["sizes"]
+    described = study.prepared[name] / "dataset.json"
+    sizes = read_json(described)["sizes"] if described.is_file() else {}
+    parts = _listed([f"{sizes.get(part, '')} {part}".strip() for part in _PARTS])
     observed: Observed = study.observed[name]
     shape = "×".join(map(str, observed.shape))
     binarized = {
@@ -66,8 +71,7 @@ def _data(study: Study, name: str) -> str:
     }[options["binarize"]]
     return (
         f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
-        f"{sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test "
-        "examples, stratified by label."
+        f"{parts} examples, stratified by label."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,10 @@ _ARMS_WITHOUT_KL = {"gaussian": "off", "point": "off with the variance taken awa
 
 def _escaped(row: dict[Any, Any]) -> dict[str, str]:
     """Text that reStructuredText and HTML read as nothing but text."""
-    marks = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_|"})
-    return {str(name): " ".join(str(text).split()).translate(marks) for name, text in row.items()}
+    return {
+        str(name): re.sub(r"([^\w\s])", r"\\\1", " ".join(str(text).split()))
+        for name, text in row.items()
+    }
 
 
 def _plain(value: Any) -> Any:

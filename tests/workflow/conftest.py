@@ -1,4 +1,4 @@
-"""A tiny study, run once; each test gets a copy of what it left and of the checkout that made it."""
+"""A tiny study, run once: each test gets a copy of what it left."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from workflow.place import Place
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,7 +36,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
     """The tiny study, run to its end. Read only: tests that change it take `place`."""
     place = Place(tmp_path_factory.mktemp("finished"), checkout)
-    place.call()
+    call = place.call()
+    assert (place.metrics()["status"] == "ok").all(), place.metrics()["reason"].tolist()
+    assert call.jobs["all"] == 1
     return place
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from workflow.place import TABLE, TINY, Call, Place
 
 REPOSITORY = Path(__file__).parents[2]

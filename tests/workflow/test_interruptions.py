@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from workflow.place import TABLE, Place
 
 
 def kill_when(place: Place, happened: Callable[[], object]) -> None:
-    """Start the workflow and kill it with its jobs, as a power cut does, once something happened."""
+    """Start the workflow; once something happened kill it with its jobs, as a power cut does."""
     place.write_config()
     with (place.folder / "killed.log").open("w") as log:
         process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from workflow.place import TABLE, Call, Place, result_bytes
 
 # As a scheduler does: takes the job, gives an id back at once, runs it later in another process.

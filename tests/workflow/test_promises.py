@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow.place import TABLE, Place, result_bytes
+
+from workflow.place import TABLE, TINY, Place, result_bytes
 
 BETA, KL_OFF = "digits/gaussian/z2/beta0.5", "digits/gaussian/z2/kl-off"
 LOGISTIC = "digits/discretized_logistic/z2/beta1/seed0"
@@ -141,6 +142,12 @@ def test_evaluation_setting_and_data_prepared_again_train_nothing(place: Place) 
     assert (after["nll"] != table["nll"]).all()
     assert (after["distortion"] == table["distortion"]).all()
 
+    # Back again: that evaluation lies there already, and the links have to return to it.
+    place.config["evaluation"] = {"nll_samples": 8}
+    call = place.call(TABLE)
+    assert call.jobs == {"collect": 1}
+    assert (place.metrics()["nll"] == table["nll"]).all()
+
 
 def test_training_setting_trains_every_run_again(place: Place) -> None:
     before = place.held()
@@ -164,6 +171,21 @@ def test_training_code_is_kept_retrained_or_refused(place: Place, own_checkout: 
     call = place.call("-n", status=1)
     assert "on_code_change" in call.text
     assert "Traceback" not in call.text
+
+
+def test_studies_share_data_whatever_they_call_them(place: Place) -> None:
+    place.config |= {"study": "second", "datasets": {"numbers": TINY["datasets"]["digits"]}}
+    call = place.call("-n", "results/second/tables/metrics.csv")
+    assert call.jobs == {"controls": 1, "train": 2, "evaluate": 2, "collect": 1}
+
+
+@pytest.mark.parametrize("change", [{"binarize": "static"}, {"max_examples": 130}])
+def test_other_data_train_again_even_before_they_are_prepared(
+    place: Place, change: dict[str, Any]
+) -> None:
+    place.config["grids"] = [{"likelihood": ["gaussian"], "beta": [0.5]}]
+    place.config["datasets"]["digits"] |= change
+    assert place.call("-n", TABLE).plan.endswith("(1 settings or data changed).")
 
 
 # --- 3: deleting one run --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The report opens offline in a real browser: figures visible, no error, no request to anywhere."""
+"""The report opens offline in a browser: figures visible, no error, no request to anywhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from workflow.place import Place
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")

@@ -1,3 +1,5 @@
+# Params that depend on the output are not recorded: studies that share data may call them otherwise,
+# and a job that is made again for its params would hide the needs of those that take it as ancient.
 rule prepare:
     output:
         "results/.data/{hash}/arrays.npz",
@@ -8,6 +10,6 @@ rule prepare:
         "../envs/environment.yaml"
     params:
         script=script("prepare"),
-        dataset=lambda wildcards: STATE.dataset_of(wildcards.hash),
+        dataset=lambda wildcards, output: STATE.dataset_of(wildcards.hash),
     shell:
         "{params.script} {params.dataset} {log:q}"

@@ -1,0 +1,164 @@
+"""The command line, on a small study folder written by hand."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from vae_ablation.cli import main
+from vae_ablation.config import resolve_config
+from vae_ablation.files import write_json
+from vae_ablation.methods import methods_paragraph
+from vae_ablation.overview import write_overview
+from vae_ablation.study import expand_runs
+
+RAW = {
+    "study": "small",
+    "grids": [{"likelihood": ["gaussian"], "beta": [0.5, 2], "kl": [True, False], "seed": [0, 1]}],
+    "training": {"epochs": 7, "learning_rate": 0.02},
+}
+STATES = {"beta0.5/seed0": "ok", "beta0.5/seed1": "diverged", "kl-off/seed0": "failed"}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """results/small with one run ok, one diverged, one failed, the others missing."""
+    monkeypatch.chdir(tmp_path)
+    config = resolve_config(RAW, tmp_path / "config.yaml")
+    folder = tmp_path / "results" / "small"
+    plan = []
+    rows = []
+    for run in expand_runs(config["grids"]):
+        spec = vars(run)
+        plan.append({"run": spec, "pack": "p", "train_hash": "h", "reason": None})
+        status = STATES.get(f"{run.arm}/seed{run.seed}", "missing")
+        if status == "missing":
+            continue
+        record = {
+            "run": spec,
+            "path": run.path,
+            "status": status,
+            "reason": "" if status == "ok" else f"because of {status}",
+            "train_hash": "h",
+            "pack": "p",
+            "train_seconds": 2.0,
+            "device": "cpu",
+            "data_checksum": "c",
+            "code_version": "v",
+            "versions": {"torch": "9.8.7"},
+            "model": config["model"],
+            "training": config["training"],
+        }
+        write_json(folder / "runs" / run.path / "run.json", record)
+        measure = "grey/density" if run.seed == 0 else "grey17/mass"
+        metrics = {"elbo": -1.5 - run.seed, "measure": measure, "rate_per_dim": [1.0, 0.5]}
+        write_json(folder / "runs" / run.path / "metrics.json", metrics)
+        rows.append(
+            {"model": "vae", **spec, "run": run.path, "status": status, "proper": True}
+            | {"reason": record["reason"], "slope": 0.001, "train_seconds": 2.0, "device": "cpu"}
+        )
+    write_json(folder / "plan.json", {"config_path": "config.yaml", "runs": plan})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "tables").mkdir()
+    metrics = pd.DataFrame(rows)
+    metrics.to_csv(folder / "tables" / "metrics.csv", index=False)
+    write_overview(folder, metrics)
+    return folder
+
+
+def test_status_counts_every_state_and_tells_why(study, capsys):
+    assert main(["status", "small"]) == 0
+    out = capsys.readouterr().out
+    assert "6 runs in 1 packs" in out
+    for state, count in {"ok": 1, "missing": 3, "diverged": 1, "failed": 1}.items():
+        assert f"{state:9} {count}" in out
+    assert "diverged: digits/gaussian/z2/beta0.5/seed1: because of diverged" in out
+
+
+def test_a_run_with_another_train_hash_is_missing(study, capsys):
+    path = study / "runs/digits/gaussian/z2/beta0.5/seed0/run.json"
+    write_json(path, json.loads(path.read_text()) | {"train_hash": "other"})
+    main(["status", "small"])
+    out = capsys.readouterr().out
+    assert "missing   4" in out
+    assert "settings or data changed" in out
+
+
+def test_an_unknown_study_is_one_sentence_that_names_the_known_ones(study, capsys):
+    assert main(["status", "nope"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "'nope'" in err
+    assert "small" in err
+
+
+def test_compare_shows_differences_and_warns_of_different_measures(study, capsys):
+    base = "results/small/runs/digits/gaussian/z2/beta0.5"
+    assert main(["compare", f"{base}/seed0", f"{base}/seed1"]) == 0
+    out = capsys.readouterr().out
+    elbo = next(line for line in out.splitlines() if line.startswith("elbo")).split()
+    assert elbo == ["elbo", "-1.5", "-2.5", "-1"]
+    assert "learning_rate" not in out
+    assert "not comparable" in out
+
+
+def test_compare_refuses_a_folder_that_is_no_run(study, capsys):
+    assert main(["compare", "results", "results"]) == 1
+    assert "run.json" in capsys.readouterr().err
+
+
+def test_export_packs_tables_config_environment_and_methods(study, tmp_path):
+    assert main(["export", "small", "--output", str(tmp_path / "out.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        names = set(archive.namelist())
+        environment = archive.read("small/environment.txt").decode()
+    expected = {"tables/metrics.csv", "config.yaml", "methods.md", "environment.txt"}
+    assert {f"small/{name}" for name in expected} <= names
+    assert "torch==" in environment
+
+
+def test_export_without_tables_is_refused_and_writes_nothing(study, tmp_path, capsys):
+    (study / "tables" / "metrics.csv").unlink()
+    assert main(["export", "small", "--output", str(tmp_path / "out.zip")]) == 1
+    assert "no tables" in capsys.readouterr().err
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_methods_name_the_settings_and_the_failures(study):
+    data = next(iter((study.parent / ".data").glob("*")), None)
+    assert data is None
+    from vae_ablation.workflow_state import read_frozen
+
+    frozen, _ = read_frozen(study)
+    write_json(
+        frozen.prepared["digits"] / "dataset.json",
+        {"sizes": {"train": 11, "validation": 22, "test": 33}, "checksum": "c"},
+    )
+    text = methods_paragraph(study)
+    for fact in (
+        "7 epochs",
+        "step size 0.02",
+        "β in {0.5}",
+        "no KL term",
+        "11 train, 22 validation and 33 test examples",
+        "1 runs diverged and 1 failed",
+        "torch 9.8.7",
+    ):
+        assert fact in text
+
+
+def test_study_name_is_read_from_the_config(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("study: thesis\n")
+    assert main(["study-name", str(tmp_path / "c.yaml")]) == 0
+    assert capsys.readouterr().out == "thesis\n"
+
+
+def test_a_missing_config_is_one_sentence(tmp_path, capsys):
+    assert main(["study-name", str(tmp_path / "none.yaml")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(Path(tmp_path).iterdir())

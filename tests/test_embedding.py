@@ -1,0 +1,75 @@
+"""UMAP coordinates: made once per codes, for chosen runs only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vae_ablation import embedding
+from vae_ablation.files import read_json
+
+RUN = "d/gaussian/z4/beta1/seed0"
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = tmp_path / "study"
+    (folder / "tables").mkdir(parents=True)
+    row = {"run": RUN, "model": "vae", "dataset": "d", "likelihood": "gaussian", "latent_dim": 4}
+    row |= {"beta": 1.0, "kl": True, "posterior": "gaussian", "seed": 0, "status": "ok"}
+    pd.DataFrame([row | {"arm": "beta1"}]).to_csv(folder / "tables" / "metrics.csv", index=False)
+    write_codes(folder, 0)
+    return folder
+
+
+def write_codes(folder, seed):
+    codes = folder / "runs" / RUN / "codes.npz"
+    codes.parent.mkdir(parents=True, exist_ok=True)
+    mean = np.random.default_rng(seed).normal(size=(30, 4)).astype(np.float32)
+    np.savez(codes, mean=mean, labels=np.zeros(30, int))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replace UMAP's fit by the first two dimensions, and count the fits."""
+    made = []
+
+    def first_two(means):
+        made.append(len(means))
+        return means[:, :2]
+
+    monkeypatch.setattr(embedding, "embed", first_two)
+    return made
+
+
+def test_coordinates_are_made_once_while_codes_stay(study, calls):
+    index = study / "umap" / "index.json"
+    embedding.embed_study(study, index)
+    embedding.embed_study(study, index)
+    assert calls == [30]
+    assert list(read_json(index)) == [RUN]
+    write_codes(study, 1)
+    embedding.embed_study(study, index)
+    assert calls == [30, 30]
+    with np.load(study / "runs" / RUN / "codes.npz") as codes:
+        expected = codes["mean"][:, :2]
+    with np.load(embedding.embedding_path(study / "umap", RUN)) as kept:
+        np.testing.assert_array_equal(kept["embedding"], expected)
+
+
+def test_coordinates_of_runs_no_longer_chosen_go(study, calls):
+    stale = study / "umap" / "other.npz"
+    stale.parent.mkdir()
+    np.savez(stale, embedding=np.zeros((1, 2)), key="x")
+    embedding.embed_study(study, study / "umap" / "index.json")
+    assert not stale.exists()
+
+
+def test_umap_keeps_separate_clusters_apart():
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=(60, 5)) + 40 * (np.arange(60) % 2)[:, None]
+    plane = embedding.embed(means)
+    centres = [plane[i::2].mean(axis=0) for i in (0, 1)]
+    spread = max(np.linalg.norm(plane[i::2] - centres[i], axis=1).max() for i in (0, 1))
+    assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
