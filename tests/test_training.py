@@ -77,17 +77,21 @@ def test_a_run_has_the_same_bytes_alone_among_3_among_16_and_in_another_order(
         assert_same(train([run], few_digits), whole)
 
 
-@pytest.mark.parametrize("hidden", [[], [32, 16]])
-@pytest.mark.parametrize("latent_dim", [1, 16])
-def test_packs_change_no_bit_for_other_shapes_and_an_uneven_last_batch(
-    hidden: list[int], latent_dim: int, few_digits: Dataset
+@pytest.mark.parametrize(
+    ("hidden", "activation"), [([], "relu"), ([33, 7], "tanh"), ([5], "silu"), ([1], "relu")]
+)
+@pytest.mark.parametrize("latent_dim", [1, 3, 16])
+def test_packs_change_no_bit_for_odd_shapes_and_a_last_batch_of_one(
+    hidden: list[int], activation: str, latent_dim: int, few_digits: Dataset
 ) -> None:
     runs = arms("gaussian", latent_dim)[:6]
-    options = model_options(hidden=hidden)
-    assert len(few_digits.rows("train")) % 37
-    whole = train(runs, few_digits, options, batch_size=37)
-    assert_same(train(runs[2:4], few_digits, options, batch_size=37), whole)
-    assert_same(train(runs[:1], few_digits, options, batch_size=37), whole)
+    options = model_options(hidden=hidden, activation=activation)
+    dataset = make_dataset(few_digits.x[:200, :49], shares=(0.505, 0.3))
+    assert len(dataset.rows("train")) % 50 == 1
+    whole = train(runs, dataset, options)
+    assert_same(train(runs[2:4], dataset, options), whole)
+    assert_same(train(runs[:1], dataset, options), whole)
+    assert_same(train(runs[5:], dataset, options), whole)
 
 
 def test_packs_change_no_bit_at_the_default_sizes(digits: Dataset) -> None:
@@ -160,15 +164,16 @@ def test_a_diverging_neighbour_changes_no_bit(beta: float, few_digits: Dataset) 
     fine = [make_run(beta=1.0), make_run(beta=1.0, seed=1), make_run(kl=False)]
     bad = make_run(beta=beta)
     whole = train([fine[0], bad, *fine[1:]], few_digits, epochs=4)
-    assert whole[bad.path].status == "diverged"
-    assert "not finite" in whole[bad.path].reason
-    assert len(whole[bad.path].history) < 4
+    if beta > 1e38:  # no float32 holds it: the first step already is infinite
+        assert whole[bad.path].status == "diverged"
+        assert "not finite" in whole[bad.path].reason
+        assert len(whole[bad.path].history) < 4
     assert np.isfinite(whole[bad.path].history).all()
     assert_same(train(fine, few_digits, epochs=4), whole)
 
 
 def test_a_pack_in_which_every_run_diverges_ends(few_digits: Dataset) -> None:
-    runs = [make_run(beta=1e38, seed=seed) for seed in range(2)]
+    runs = [make_run(beta=1e300, seed=seed) for seed in range(2)]
     results = train(runs, few_digits, epochs=4)
     assert {result.status for result in results.values()} == {"diverged"}
 
@@ -390,28 +395,22 @@ def test_early_stopping_waits_for_the_warm_up(few_digits: Dataset) -> None:
 
 def test_clipping_is_that_of_torch_for_each_run_on_its_own() -> None:
     generator = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([0.01, 1.0, 100.0])
-    gradients = [
-        torch.randn(3, *shape, generator=generator) * sizes.view(-1, *[1] * len(shape))
-        for shape in ((4, 2), (5,))
-    ]
-    originals = [g.clone() for g in gradients]
-    clip_each_run(gradients, 1.5)
+    gradient = torch.randn(3, 48, generator=generator) * torch.tensor([[0.01], [1.0], [100.0]])
+    original = gradient.clone()
+    clip_each_run(gradient, 1.5)
     for run in range(3):
-        parameters = [torch.nn.Parameter(torch.zeros_like(g[run])) for g in originals]
-        for parameter, gradient in zip(parameters, originals, strict=True):
-            parameter.grad = gradient[run].clone()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.5)
-        for parameter, clipped in zip(parameters, gradients, strict=True):
-            np.testing.assert_allclose(clipped[run], parameter.grad, rtol=1e-5, atol=1e-9)
-    assert torch.equal(gradients[0][0], originals[0][0]), "a small gradient was changed"
+        parameter = torch.nn.Parameter(torch.zeros(48))
+        parameter.grad = original[run].clone()
+        torch.nn.utils.clip_grad_norm_([parameter], 1.5)
+        np.testing.assert_allclose(gradient[run], parameter.grad, rtol=1e-5, atol=1e-9)
+    assert torch.equal(gradient[0], original[0]), "a small gradient was changed"
 
 
 def test_a_gradient_that_is_not_finite_stays_with_its_run() -> None:
-    gradients = [torch.tensor([[3.0, 4.0], [float("inf"), 1.0], [float("nan"), 1.0]])]
-    clip_each_run(gradients, 1.0)
-    np.testing.assert_allclose(gradients[0][0], [0.6, 0.8], rtol=1e-6)
-    assert not torch.isfinite(gradients[0][1:]).all(dim=1).any()
+    gradient = torch.tensor([[3.0, 4.0], [float("inf"), 1.0], [float("nan"), 1.0]])
+    clip_each_run(gradient, 1.0)
+    np.testing.assert_allclose(gradient[0], [0.6, 0.8], rtol=1e-6)
+    assert not torch.isfinite(gradient[1:]).all(dim=1).any()
 
 
 def test_a_wide_clip_changes_nothing_and_a_tight_one_does(few_digits: Dataset) -> None:
@@ -428,7 +427,7 @@ def test_a_wide_clip_changes_nothing_and_a_tight_one_does(few_digits: Dataset) -
 
 
 def test_dynamic_binarisation_shows_training_zeros_and_ones_that_are_redrawn() -> None:
-    x = np.full((100, 40), 0.3, np.float32)
+    x = np.full((160, 40), 0.3, np.float32)
     dataset = make_dataset(x, levels=2, binary=True, dynamic=True, fixed=np.zeros_like(x))
     seen: list[torch.Tensor] = []
 
@@ -439,7 +438,8 @@ def test_dynamic_binarisation_shows_training_zeros_and_ones_that_are_redrawn() -
             return batch
 
     runs = [make_run("bernoulli"), make_run("bernoulli", seed=1)]
-    Watched(runs, dataset, model_options(), training_settings(epochs=5), lambda done: None).train()
+    settings = training_settings(epochs=5, batch_size=48)
+    Watched(runs, dataset, model_options(), settings, lambda done: None).train()
     values = torch.cat(seen, dim=1)
     assert set(values.unique().tolist()) == {0.0, 1.0}
     n = values[0].numel()

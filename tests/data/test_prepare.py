@@ -92,8 +92,8 @@ def test_a_stratified_share_has_exactly_the_count_and_rounds_each_class(
         assert math.floor(exact) <= chosen[strata == value].sum() <= math.ceil(exact)
 
 
-@given(st.integers(3, 200), st.sampled_from([1e-6, 0.1, 0.5]), st.sampled_from([1e-6, 0.2, 0.5]))
-def test_every_split_has_an_example_where_there_are_three(
+@given(st.integers(4, 200), st.sampled_from([1e-6, 0.1, 0.5]), st.sampled_from([1e-6, 0.2, 0.5]))
+def test_every_split_has_an_example_where_there_are_four(
     n: int, validation: float, test: float
 ) -> None:
     options = dataset_options(validation=validation, test=test)

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 from vae_ablation.errors import UserError
 from vae_ablation.overview import read_captions, read_overview
@@ -71,8 +72,10 @@ def script(name):
     A param that depends on the input is not recorded: neither a moved checkout nor another Python
     makes anything again.
     """
+    in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    python = ["env", f"PYTHONPATH={BASE / 'src'}", "python"] if in_conda else [sys.executable]
     path = BASE / "workflow" / "scripts" / f"{name}.py"
-    command = shlex.join([sys.executable, str(path), str(STUDY)])
+    command = shlex.join([*python, str(path), str(STUDY)])
     return lambda wildcards, input: command
 
 

@@ -87,6 +87,7 @@ class MNIST(Source):
         try:
             getattr(datasets, self.dataset_class)(folder.parents[1], download=True)
         except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
             raise UserError(
                 f"{self.name}: the files are not in {folder} and could not be "
                 f"downloaded ({error}); "
