@@ -40,4 +40,4 @@ onstart:
 
 
 onsuccess:
-    shell("echo; echo {REPORT_HINT:q} >&2")
+    logger.info(REPORT_HINT if finished() else AGAIN_HINT)

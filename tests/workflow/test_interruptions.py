@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -86,7 +87,17 @@ def test_stopped_between_training_and_evaluation_nothing_trains_again(fresh: Pla
     fresh.config["grids"] = [{"likelihood": ["gaussian"]}]
     fresh.call("--until", "train")
     trained = fresh.held()
-    call = fresh.call("--until", "evaluate")
+    call = fresh.call("-n", TABLE)
     assert call.plan == "Study tiny: 1 runs wanted, all trained."
-    assert "train" not in call.jobs
+    assert call.jobs == {"controls": 1, "evaluate": 1, "collect": 1}
     assert fresh.held() == trained
+
+
+def test_killed_as_a_training_job_ended_nothing_trains_again(place: Place) -> None:
+    """The output is there, whole, but Snakemake has not yet taken note of it."""
+    packs = sorted(place.study.glob("packs/*/train"))
+    for output in packs:
+        name = base64.b64encode(str(output.relative_to(place.folder)).encode()).decode()
+        (place.folder / ".snakemake" / "incomplete" / name).touch()
+    call = place.call("-n", "--rerun-incomplete", TABLE)
+    assert "Nothing to be done" in call.text

@@ -36,7 +36,7 @@ def test_a_study_on_nodes_grows_loses_and_remakes_runs(small: Place, finished: P
     beta, kl_off, new = (
         f"digits/gaussian/z2/{arm}/seed0" for arm in ("beta0.5", "kl-off", "beta2")
     )
-    call = on_nodes(small)
+    call = on_nodes(small, TABLE, "results/tiny/figures/digits/all")
     assert call.jobs["train"] == 1
     assert "Submitted job" in call.text
     for run in (beta, kl_off):

@@ -99,6 +99,7 @@ def test_report_shows_tables_and_figures_without_a_network(
     place = Place(tmp_path / "study", finished.checkout)
     shutil.copytree(finished.folder, place.folder, symlinks=True)
     place.call("--report", "results/tiny/report.html")
+    browser.get_log("performance")  # what the browser does before it is asked for anything
     browser.get((place.study / "report.html").as_uri())
 
     page = eventually(

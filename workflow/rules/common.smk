@@ -30,6 +30,14 @@ except UserError as error:
     sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
+AGAIN_HINT = "The data were prepared again: run the same command once more to go on."
+
+
+def finished():
+    """Whether there are tables. Where only the code that prepares data has changed, Snakemake
+    (9.27) prepares them and overlooks missing results that depend on them as ancient() files."""
+    return all(path.exists() for path in TABLES)
+
 
 if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
@@ -54,6 +62,13 @@ def prepared(dataset):
 def pack_dataset(wildcards):
     """Prepared data of a pack's dataset."""
     return prepared(STATE.plan.packs[wildcards.pack][0].run.dataset)
+
+
+def trainable():
+    """Packs that training may write, as a pattern; every pack where a report draws the rules."""
+    drawn = any(argument.startswith("--report") for argument in sys.argv)
+    packs = {item.pack for item in STATE.plan.planned if item.reason or drawn}
+    return "|".join(sorted(packs)) or "(?!)"
 
 
 def evaluations():

@@ -1,6 +1,6 @@
-# No recorded params and no script: directive: neither a moved checkout nor an edited script may
-# train anew.
-# Whether a run is trained is decided by its train hash (src/vae_ablation/study.py).
+# Whether a run is trained is decided by its train hash (src/vae_ablation/study.py) and by nothing else:
+# a pack that holds its runs is a file like any other, which no rule can make again, whatever Snakemake
+# thinks of its inputs, of this rule or of a job that was killed as it ended.
 rule train:
     input:
         pack_dataset,
@@ -8,6 +8,8 @@ rule train:
         directory(STUDY / "packs" / "{pack}" / "train"),
     log:
         STUDY / "logs" / "train" / "{pack}.log",
+    wildcard_constraints:
+        pack=trainable(),
     conda:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]

@@ -90,7 +90,7 @@ class MNIST(Source):
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{self.name}: the files are not in {folder} and could not be "
-                f"downloaded ({error}); "
+                f"downloaded ({reason}); "
                 "put them there, or point root: at a folder that has them."
             ) from None
 

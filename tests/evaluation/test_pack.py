@@ -1,0 +1,233 @@
+"""Every metric of a run: the same alone and in a pack, and defined where it should be."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from support import (
+    CPU,
+    evaluation_settings,
+    make_dataset,
+    make_run,
+    model_options,
+    trained_model,
+    training_settings,
+)
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation import Evaluated, evaluate_pack
+from vae_ablation.study import Run
+from vae_ablation.training import train_pack
+
+ARMS = [
+    make_run(beta=1.0),
+    make_run(beta=0.1, seed=1),
+    make_run(kl=False),
+    make_run(posterior="point"),
+    make_run(beta=50.0),
+]
+
+
+def evaluated(
+    runs: list[Run],
+    dataset: Dataset,
+    options: dict[str, Any],
+    chosen: list[int] | None = None,
+    epochs: int = 6,
+    **settings: Any,
+) -> dict[str, Evaluated]:
+    """Train all runs, evaluate the chosen ones together."""
+    results = train_pack(runs, dataset, options, training_settings(epochs=epochs))
+    some = [results[index] for index in (chosen if chosen is not None else range(len(runs)))]
+    found = evaluate_pack(
+        [result.run for result in some],
+        [trained_model(result, dataset, options) for result in some],
+        [result.history for result in some],
+        dataset,
+        evaluation_settings(**settings),
+        CPU,
+    )
+    return {one.run.arm: one for one in found}
+
+
+def content(one: Evaluated) -> dict[str, Any]:
+    arrays = {f"{kind}/{name}": value.tobytes() for kind, part in
+              (("codes", one.codes), ("pictures", one.pictures)) for name, value in part.items()}  # fmt: skip
+    return arrays | {"metrics": json.dumps(one.metrics, sort_keys=True)}
+
+
+@pytest.fixture(scope="module")
+def whole(few_digits: Dataset) -> dict[str, Evaluated]:
+    return evaluated(ARMS, few_digits, model_options())
+
+
+@pytest.mark.parametrize("chosen", [[0], [3], [4, 2], [4, 3, 2, 1, 0]])
+def test_metrics_codes_and_pictures_are_the_same_bits_alone_and_in_a_pack(
+    chosen: list[int], whole: dict[str, Evaluated], few_digits: Dataset
+) -> None:
+    for arm, one in evaluated(ARMS, few_digits, model_options(), chosen).items():
+        assert content(one) == content(whole[arm]), arm
+
+
+def test_every_value_is_finite_and_can_be_written_as_json(whole: dict[str, Evaluated]) -> None:
+    for one in whole.values():
+        json.dumps(one.metrics, allow_nan=False)
+
+
+def test_elbo_and_objective_follow_from_distortion_and_rate(whole: dict[str, Evaluated]) -> None:
+    for arm in ("beta1", "beta0.1", "kl-off", "beta50"):
+        one = whole[arm]
+        m = one.metrics
+        assert m["elbo"] == pytest.approx(-(m["distortion"] + m["rate"]))
+        assert m["objective"] == pytest.approx(m["distortion"] + one.run.beta * m["rate"])
+        assert sum(m["rate_per_dim"]) == pytest.approx(m["rate"])
+        assert len(m["rate_per_dim"]) == one.run.latent_dim
+        assert m["nll"] <= -m["elbo"] + 0.3
+        assert m["nll_gap"] >= 0
+        assert m["nll_loose"] == (m["nll_gap"] > 0.1)
+
+
+def test_the_rate_is_that_of_the_codes(whole: dict[str, Evaluated]) -> None:
+    one = whole["beta1"]
+    mean, std = (one.codes[name].astype(np.float64) for name in ("mean", "std"))
+    kl = 0.5 * (mean**2 + std**2 - 1) - np.log(std)
+    assert one.metrics["rate"] == pytest.approx(kl.sum(1).mean(), rel=1e-5)
+    assert one.metrics["posterior_std"] == pytest.approx(std.mean(), rel=1e-5)
+    assert one.metrics["code_rms"] == pytest.approx(np.sqrt((mean**2).mean()), rel=1e-5)
+
+
+def test_point_arms_have_no_rate_elbo_or_nll(whole: dict[str, Evaluated]) -> None:
+    metrics = whole["point"].metrics
+    empty = {"rate", "elbo", "nll", "nll_ess", "nll_gap", "rate_per_dim", "bits_per_dim",
+             "active_units", "collapsed_fraction", "posterior_std"}  # fmt: skip
+    assert not empty & set(metrics)
+    assert metrics["objective"] == metrics["distortion"]
+    assert {"mse", "code_rms", "knn_accuracy", "slope"} <= set(metrics)
+
+
+def test_kl_off_arms_have_no_active_units(whole: dict[str, Evaluated]) -> None:
+    assert not {"active_units", "collapsed_fraction"} & set(whole["kl-off"].metrics)
+    assert {"rate", "elbo", "nll", "silhouette"} <= set(whole["kl-off"].metrics)
+
+
+def test_a_collapsed_arm_has_no_active_unit_and_no_clusters(few_digits: Dataset) -> None:
+    found = evaluated([make_run(beta=200.0)], few_digits, model_options(), epochs=60)
+    metrics = found["beta200"].metrics
+    assert metrics["active_units"] == 0
+    assert metrics["collapsed_fraction"] == 1
+    assert metrics["rate"] < 0.05
+    assert not {"silhouette", "ari", "nmi"} & set(metrics)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous_bernoulli", "discretized_logistic"])
+def test_mse_is_that_of_the_distributions_mean(likelihood: str, few_digits: Dataset) -> None:
+    options = model_options()
+    run = make_run(likelihood, beta=0.1)
+    (result,) = train_pack([run], few_digits, options, training_settings(epochs=10))
+    model = trained_model(result, few_digits, options)
+    (found,) = evaluate_pack(
+        [run], [model], [result.history], few_digits, evaluation_settings(), CPU
+    )
+    x = torch.from_numpy(few_digits.intensities("test"))
+    with torch.no_grad():
+        output = model.decoder.network(model.encoder(x).mean).double().numpy()
+    if likelihood == "gaussian":
+        mean = output
+    elif likelihood == "continuous_bernoulli":
+        eta = 15 * np.tanh(output / 15)
+        mean = 1 / -np.expm1(-eta) - 1 / eta
+    else:
+        scale = 0.01 + np.exp(result.weights["decoder.scales.log_scale"].numpy().astype(float))
+        edges = (np.arange(16) + 0.5) / 16
+        mean = stats.logistic.sf(edges[:, None, None], output, scale).sum(0) / 16
+    truth = np.square(mean - x.numpy()).mean()
+    assert found.metrics["mse"] == pytest.approx(truth, rel=1e-4)
+
+
+def test_bits_per_dim_are_nats_over_the_dimensions_for_a_mass_on_grey_levels(
+    few_digits: Dataset,
+) -> None:
+    run = make_run("discretized_logistic")
+    metrics = evaluated([run], few_digits, model_options(), epochs=30)["beta1"].metrics
+    assert metrics["bits_per_dim"] == pytest.approx(metrics["nll"] / (64 * math.log(2)))
+    assert 1 < metrics["bits_per_dim"] < math.log2(17)
+    assert (metrics["measure"], metrics["proper"]) == ("grey17/mass", True)
+
+
+def test_densities_cross_entropies_and_binarised_data_have_no_bits_per_dim(
+    few_digits: Dataset, whole: dict[str, Evaluated]
+) -> None:
+    assert "bits_per_dim" not in whole["beta1"].metrics
+    grey = evaluated([make_run("bernoulli")], few_digits, model_options(), epochs=1)["beta1"]
+    assert "bits_per_dim" not in grey.metrics
+    assert (grey.metrics["measure"], grey.metrics["proper"]) == ("grey/cross-entropy", False)
+    cut = (few_digits.x >= 0.5).astype(np.float32)
+    dataset = make_dataset(few_digits.x, levels=2, binary=True, fixed=cut)
+    binary = evaluated([make_run("bernoulli")], dataset, model_options(), epochs=1)["beta1"]
+    assert "bits_per_dim" not in binary.metrics
+    assert (binary.metrics["measure"], binary.metrics["proper"]) == ("binary/mass", True)
+
+
+def test_mse_of_binarised_data_is_taken_before_binarisation() -> None:
+    x = np.full((50, 4), 0.5, np.float32)
+    drawn = (np.arange(200).reshape(50, 4) % 2).astype(np.float32)
+    dataset = make_dataset(x, levels=2, binary=True, fixed=drawn)
+    run = make_run("bernoulli", beta=100.0)
+    (result,) = train_pack([run], dataset, model_options(), training_settings(epochs=1))
+    model = trained_model(result, dataset, model_options())
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()  # every mean is one half
+    (found,) = evaluate_pack(
+        [run], [model], [result.history], dataset, evaluation_settings(), CPU
+    )
+    assert found.metrics["mse"] == pytest.approx(0, abs=1e-12)
+
+
+def test_codes_are_of_the_test_split_in_its_order(
+    whole: dict[str, Evaluated], few_digits: Dataset
+) -> None:
+    codes = whole["beta1"].codes
+    n = len(few_digits.rows("test"))
+    assert codes["mean"].shape == codes["std"].shape == (n, 2)
+    assert codes["mean"].dtype == codes["std"].dtype == np.float32
+    np.testing.assert_array_equal(codes["labels"], few_digits.labels_of("test"))
+
+
+def test_history_columns_are_of_the_validation_objective(few_digits: Dataset) -> None:
+    run = make_run(beta=0.1, seed=1)
+    (result,) = train_pack([run], few_digits, model_options(), training_settings(epochs=6))
+    metrics = evaluated([run], few_digits, model_options())["beta0.1"].metrics
+    objective = result.history[:, 2] + 0.1 * result.history[:, 3]
+    assert metrics["validation_objective"] == pytest.approx(objective[-1])
+    assert metrics["epochs"] == 6
+    line = np.polyfit(range(3), objective[-3:], 1)[0] * 2 / objective[-3:].mean()
+    assert metrics["slope"] == pytest.approx(line)
+
+
+def test_the_evaluation_seed_moves_only_monte_carlo_columns(few_digits: Dataset) -> None:
+    one, other = (
+        evaluated([make_run()], few_digits, model_options(), seed=seed)["beta1"].metrics
+        for seed in (0, 1)
+    )
+    assert one["distortion"] != other["distortion"]
+    assert one["distortion"] == pytest.approx(other["distortion"], rel=0.02)
+    assert one["nll"] != other["nll"]
+    for name in ("rate", "mse", "code_rms", "knn_accuracy", "slope", "active_units"):
+        assert one[name] == other[name]
+
+
+def test_data_without_labels_or_pictures_are_evaluated_too() -> None:
+    rng = np.random.default_rng(0)
+    dataset = make_dataset(rng.random((60, 5)))
+    found = evaluated([make_run()], dataset, model_options())["beta1"]
+    assert found.pictures == {}
+    assert not {"silhouette", "ari", "nmi", "knn_accuracy", "probe_accuracy"} & set(found.metrics)
+    assert {"nll", "mse", "active_units"} <= set(found.metrics)
+    assert (found.codes["labels"] == -1).all()

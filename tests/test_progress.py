@@ -1,0 +1,74 @@
+"""Progress across the jobs of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import make_run
+
+from vae_ablation.files import read_json, write_json
+from vae_ablation.progress import PackProgress, duration, progress_line, start_progress
+from vae_ablation.study import Plan, Planned
+
+
+def plan(new: int, held: int) -> Plan:
+    return Plan(
+        [
+            Planned(make_run(seed=seed), "pack", "hash", "new" if seed < new else None)
+            for seed in range(new + held)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (3600, "60 min"), (9000, "2.5 h")],
+)
+def test_durations_are_told_in_the_unit_that_reads_best(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_only_runs_that_will_train_are_counted(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=6, held=10))
+    start = read_json(tmp_path / "start.json")
+    assert progress_line(tmp_path, start["time"]).startswith("trained 0 of 6 runs")
+
+
+def test_the_time_left_goes_on_at_the_pace_so_far(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=8, held=0))
+    write_json(tmp_path / "a.json", {"runs": 1.5})
+    write_json(tmp_path / "b.json", {"runs": 0.5})
+    started = read_json(tmp_path / "start.json")["time"]
+    line = progress_line(tmp_path, started + 20)
+    assert line == "trained 2 of 8 runs in 20 s, about 60 s left"
+
+
+def test_nothing_done_gives_no_estimate(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=8, held=0))
+    assert "left" not in progress_line(tmp_path)
+
+
+def test_a_new_call_forgets_the_last_one(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=2, held=0))
+    PackProgress(tmp_path, "old", 2)(1.0)
+    start_progress(tmp_path, plan(new=3, held=0))
+    started = read_json(tmp_path / "start.json")["time"]
+    assert progress_line(tmp_path, started + 1).startswith("trained 0 of 3 runs")
+
+
+def test_a_pack_notes_its_share_and_tells_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_progress(tmp_path, plan(new=4, held=0))
+    note = PackProgress(tmp_path, "pack", 4)
+    note(0.5)
+    note(1.0)
+    assert read_json(tmp_path / "pack.json") == {"runs": 4.0}
+    assert "trained 4 of 4 runs" in capsys.readouterr().err
+
+
+def test_more_done_than_planned_is_never_told(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=2, held=0))
+    write_json(tmp_path / "a.json", {"runs": 5})
+    assert progress_line(tmp_path).startswith("trained 2 of 2 runs")
