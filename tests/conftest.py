@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from support import dataset_options
 
+from support import dataset_options
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 

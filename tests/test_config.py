@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from support import assert_one_sentence
 
+from support import assert_one_sentence
 from vae_ablation.config import SCHEMA_PATH, read_config, resolve_config
 from vae_ablation.errors import UserError
 from vae_ablation.likelihoods import LIKELIHOODS
@@ -181,7 +181,9 @@ def keys_of(schema: dict[str, Any], place: str = "") -> Iterator[tuple[str, dict
 SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("key", "rule"), list(keys_of(SCHEMA)), ids=[k for k, _ in keys_of(SCHEMA)])
+@pytest.mark.parametrize(
+    ("key", "rule"), list(keys_of(SCHEMA)), ids=[k for k, _ in keys_of(SCHEMA)]
+)
 def test_every_key_has_a_description_and_a_default_that_is_allowed(
     key: str, rule: dict[str, Any]
 ) -> None:
@@ -257,8 +259,10 @@ SCALARS = st.one_of(
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=6) | st.integers() | st.none(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=6) | st.integers() | st.none(), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 

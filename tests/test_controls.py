@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
-from support import make_run, model_options
 
+from support import make_run, model_options
 from vae_ablation.controls import ProbabilisticPCA, control_rows
 from vae_ablation.data.base import Dataset
 from vae_ablation.model import VAE

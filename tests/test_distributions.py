@@ -76,7 +76,8 @@ def test_discretized_logistic_is_a_difference_of_scipys_distribution_function(
     upper, lower = values + half, values - half
     mass = np.where(
         values < loc,
-        np.where(values == 1, 1, logistic.cdf(upper)) - np.where(values == 0, 0, logistic.cdf(lower)),
+        np.where(values == 1, 1, logistic.cdf(upper))
+        - np.where(values == 0, 0, logistic.cdf(lower)),
         np.where(values == 0, 1, logistic.sf(lower)) - np.where(values == 1, 0, logistic.sf(upper)),
     )
     x = wide(values)[:, None]

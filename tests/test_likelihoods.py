@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from support import model_options
 
+from support import model_options
 from vae_ablation.data.base import Observed
 from vae_ablation.distributions import DiscretizedLogistic, Gaussian
 from vae_ablation.likelihoods import LIKELIHOODS

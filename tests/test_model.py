@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support import CPU, model_options, stacked
 
+from support import CPU, model_options, stacked
 from vae_ablation.data.base import Observed
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.model import LOG_STD_BOUND, VAE, Encoder, seeded

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from support import model_options
 
+from support import model_options
 from vae_ablation.data.base import Observed
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.objective import ElboTerms, elbo_terms, objective

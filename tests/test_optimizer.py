@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support import CPU, model_options
 
+from support import CPU, model_options
 from vae_ablation.data.base import Observed
 from vae_ablation.model import VAE
 from vae_ablation.objective import elbo_terms, objective

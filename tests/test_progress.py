@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import make_run
 
+from support import make_run
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import PackProgress, duration, progress_line, start_progress
 from vae_ablation.study import Plan, Planned

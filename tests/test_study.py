@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import assert_one_sentence, make_run, resolved
 
+from support import assert_one_sentence, make_run, resolved
 from vae_ablation.data.base import Observed
 from vae_ablation.errors import UserError
 from vae_ablation.study import (
@@ -188,7 +188,9 @@ def test_held_runs_stay_and_new_packs_hold_only_new_runs(
 
 
 @given(RUNS, LIMITS, st.data())
-def test_taking_runs_away_moves_no_other(runs: list[Run], largest: int, data: st.DataObject) -> None:
+def test_taking_runs_away_moves_no_other(
+    runs: list[Run], largest: int, data: st.DataObject
+) -> None:
     held = plan(runs, largest)
     rest = data.draw(st.lists(st.sampled_from(runs), unique=True, min_size=1).map(sorted))
     assert plan(rest, largest, {run.path: held[run.path] for run in rest}) == {

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from support import assert_one_sentence, make_run
 
+from support import assert_one_sentence, make_run
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
 from vae_ablation.study import Plan, Planned, Run
@@ -25,9 +25,7 @@ from vae_ablation.tables import (
     write_csv,
 )
 
-CONTRACT = (
-    "run model dataset likelihood latent_dim beta kl posterior seed status reason measure proper"
-).split()
+CONTRACT = ["run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed", "status", "reason", "measure", "proper"]
 COST = {"train_seconds": 1.5, "examples_per_second": 10.0, "device": "cpu", "peak_memory_mb": 9.0}
 FULL = {
     "measure": "grey/density", "proper": True, "distortion": 10.0, "rate": 2.0, "elbo": -12.0,
@@ -40,7 +38,9 @@ FULL = {
 def write_run(folder: Path, run: Run, status: str = "ok", **metrics: Any) -> None:
     base = FULL if status == "ok" else {"measure": "grey/density", "proper": True}
     reason = "" if status == "ok" else f"it {status}, so it did"
-    write_json(folder / "runs" / run.path / "run.json", {"status": status, "reason": reason, **COST})
+    write_json(
+        folder / "runs" / run.path / "run.json", {"status": status, "reason": reason, **COST}
+    )
     write_json(folder / "runs" / run.path / "metrics.json", base | metrics)
 
 
@@ -100,13 +100,17 @@ def test_a_run_that_is_not_ok_is_a_row_with_its_reason_and_empty_metrics(
 def test_undefined_values_are_empty_cells(collected: pd.DataFrame, tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open(newline="") as stream:
         rows = {row["run"]: row for row in csv.DictReader(stream)}
-    assert not {"nan", "NaN", "None", "<NA>", "inf"} & {v for row in rows.values() for v in row.values()}
+    assert not {"nan", "NaN", "None", "<NA>", "inf"} & {
+        v for row in rows.values() for v in row.values()
+    }
     off = rows["digits/gaussian/z2/kl-off/seed0"]
     assert (off["active_units"], off["kl"], off["beta"]) == ("", "False", "0.0")
     assert rows["digits/gaussian/z2/beta1/seed0"]["active_units"] == "2"
     assert rows["digits/gaussian/z2/beta1/seed0"]["seed"] == "0"
     raw = rows["digits/raw"]
-    assert all(raw[name] == "" for name in ("latent_dim", "beta", "kl", "likelihood", "seed", "nll"))
+    assert all(
+        raw[name] == "" for name in ("latent_dim", "beta", "kl", "likelihood", "seed", "nll")
+    )
     assert raw["status"] == "ok"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import assert_one_sentence, make_run, model_options, training_settings
 
 import vae_ablation
+from support import assert_one_sentence, make_run, model_options, training_settings
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
@@ -176,7 +176,9 @@ def test_weights_of_another_shape_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"run": 3}', "null", '{"run": {"dataset": 1}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"run": 3}', "null", '{"run": {"dataset": 1}}']
+)
 def test_a_folder_that_holds_no_run_is_one_sentence(content: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(content)
     for folder in (tmp_path, tmp_path / "none"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from support import (
     CPU,
     make_dataset,
@@ -17,7 +18,6 @@ from support import (
     trained_model,
     training_settings,
 )
-
 from vae_ablation import training
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
@@ -47,9 +47,7 @@ def arms(likelihood: str, latent_dim: int = 2) -> list[Run]:
 def train(
     runs: list[Run], dataset: Dataset, options: dict[str, Any] | None = None, **settings: Any
 ) -> dict[str, TrainingResult]:
-    results = train_pack(
-        runs, dataset, options or model_options(), training_settings(**settings)
-    )
+    results = train_pack(runs, dataset, options or model_options(), training_settings(**settings))
     assert [result.run for result in results] == runs
     return {result.run.path: result for result in results}
 
@@ -375,9 +373,9 @@ def test_a_run_that_never_stops_keeps_its_best_weights_too(few_digits: Dataset) 
 
 def test_early_stopping_watches_the_runs_own_beta(few_digits: Dataset) -> None:
     run = make_run(beta=4.0)
-    result = train(
-        [run], few_digits, early_stopping_patience=2, epochs=60, learning_rate=0.03
-    )[run.path]
+    result = train([run], few_digits, early_stopping_patience=2, epochs=60, learning_rate=0.03)[
+        run.path
+    ]
     objective = result.history[:, 2] + 4.0 * result.history[:, 3]
     assert result.epochs_kept == int(objective.argmin()) + 1
 

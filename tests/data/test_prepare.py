@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
-from support import assert_one_sentence, dataset_options, write_mnist
 
+from support import assert_one_sentence, dataset_options, write_mnist
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import (
     data_hash,
@@ -77,9 +77,7 @@ def test_the_split_is_that_of_its_seed(tmp_path: Path, digits: Dataset) -> None:
     assert (other.split != digits.split).any()
 
 
-@given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(0, 1), st.integers(0, 2**31)
-)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(0, 1), st.integers(0, 2**31))
 def test_a_stratified_share_has_exactly_the_count_and_rounds_each_class(
     labels: list[int], share: float, seed: int
 ) -> None:
@@ -223,9 +221,7 @@ def test_one_changed_pixel_changes_checksum_and_identity(tmp_path: Path) -> None
 def test_the_checksum_covers_labels_and_split(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (40, 4)).astype(np.uint8)
     checksums = set()
-    for index, changes in enumerate(
-        [{"y": np.arange(40) % 2}, {"y": (np.arange(40) + 1) % 2}, {}]
-    ):
+    for index, changes in enumerate([{"y": np.arange(40) % 2}, {"y": (np.arange(40) + 1) % 2}, {}]):
         checksums.add(prepare(tmp_path / str(index), **own(tmp_path, x=x, **changes)).checksum)
     checksums.add(prepare(tmp_path / "seed", split_seed=1, **own(tmp_path, x=x)).checksum)
     assert len(checksums) == 4

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
-from support import assert_one_sentence, dataset_options, idx, write_mnist
 
+from support import assert_one_sentence, dataset_options, idx, write_mnist
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Source
 from vae_ablation.data.npz import Npz

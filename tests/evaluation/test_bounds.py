@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 from scipy.special import logsumexp
+
 from support import (
     CPU,
     make_dataset,
@@ -18,7 +19,6 @@ from support import (
     trained_model,
     training_settings,
 )
-
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation.bounds import (
     decode_mean,
@@ -151,7 +151,7 @@ def planar() -> tuple[Dataset, list[VAE]]:
     rng = np.random.default_rng(0)
     t = rng.uniform(-1, 1, 600)
     curve = np.stack([t, t**2, np.sin(2 * t), np.cos(2 * t), -t, t**3], 1)
-    dataset = make_dataset((0.5 + 0.3 * curve + 0.05 * rng.normal(size=curve.shape)))
+    dataset = make_dataset(0.5 + 0.3 * curve + 0.05 * rng.normal(size=curve.shape))
     options = model_options(hidden=[16], activation="tanh", gaussian_scale="fixed",
                             gaussian_sigma=0.15)  # fmt: skip
     runs = [make_run(kl=False), make_run(beta=1.0)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from support import (
     CPU,
     evaluation_settings,
@@ -19,7 +20,6 @@ from support import (
     trained_model,
     training_settings,
 )
-
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import Evaluated, evaluate_pack
 from vae_ablation.study import Run
@@ -184,9 +184,7 @@ def test_mse_of_binarised_data_is_taken_before_binarisation() -> None:
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.zero_()  # every mean is one half
-    (found,) = evaluate_pack(
-        [run], [model], [result.history], dataset, evaluation_settings(), CPU
-    )
+    (found,) = evaluate_pack([run], [model], [result.history], dataset, evaluation_settings(), CPU)
     assert found.metrics["mse"] == pytest.approx(0, abs=1e-12)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from support import make_run, model_options, stacked
 
+from support import make_run, model_options, stacked
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.evaluation.pictures import (
@@ -127,11 +127,12 @@ def test_only_latent_dimension_2_has_a_manifold(few_digits: Dataset) -> None:
 def test_a_decoder_that_explodes_still_gives_pictures(few_digits: Dataset) -> None:
     model = VAE(few_digits.observed, "gaussian", 2, model_options(), 0)
     with torch.no_grad():
-        model.decoder.network[-1].bias[:8] = torch.tensor([1e30, -1e30, float("nan"), 0, 1, 2, 3, 4])
+        model.decoder.network[-1].bias[:8] = torch.tensor(
+            [1e30, -1e30, float("nan"), 0, 1, 2, 3, 4]
+        )
     pack = stacked([model])
     means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
     (pictures,) = draw_pictures(pack, [make_run()], few_digits, means, [])
     row = pictures["samples"][0, 0]
     assert row[0] == 255
     assert row[1] == row[2] == 0
-

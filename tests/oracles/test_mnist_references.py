@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from support import CPU, evaluation_settings, make_run, model_options
 
+from support import CPU, evaluation_settings, make_run, model_options
 from vae_ablation.data.base import Dataset
 from vae_ablation.distributions import Bernoulli
 from vae_ablation.evaluation import evaluate_pack

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from support import make_run, model_options, stacked, trained_model, training_settings
 
+from support import make_run, model_options, stacked, trained_model, training_settings
 from vae_ablation import training
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import encode, mean_distortion
@@ -135,3 +135,39 @@ def test_the_closed_form_gives_the_table_for_mnist(mnist: Dataset) -> None:
         assert optimum.elbo == pytest.approx(elbo, abs=0.002)
     two = closed_form(eigenvalues, 1.0, 2)
     assert (two.rate, two.half_sse, two.elbo) == pytest.approx((1.476, 22.933, -744.857), abs=0.002)
+
+
+def test_a_linear_vae_on_the_digits_is_ppca_at_every_beta_in_one_pack(digits: Dataset) -> None:
+    # three times the data is nine times λ and β: weights of like size, which Adam finds sooner
+    dataset = centred(digits, scale=3.0)
+    betas = [9 * beta for beta in (0.01, 0.05, 0.1, 0.25, 0.5)]
+    eigenvalues = eigenvalues_of(dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_PackTraining", Settling)
+        n = len(dataset.rows("train"))
+        found = train_linear(
+            dataset, betas, latent_dim=20, epochs=4000, batch_size=n, learning_rate=0.03
+        )
+    optima = [closed_form(eigenvalues, beta, 20) for beta in betas]
+    assert [optimum.active for optimum in optima] == [20, 18, 12, 5, 3]
+    for reached, optimum, beta in zip(found, optima, betas, strict=True):
+        assert_reached(reached, optimum, beta)
+
+
+@pytest.mark.mnist
+def test_a_linear_vae_on_mnist_is_ppca(mnist: Dataset) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_PackTraining", Settling)
+        found = train_linear(
+            centred(mnist, scale=1.0),
+            [1.0, 2.0],
+            20,
+            epochs=30,
+            batch_size=1000,
+            learning_rate=0.02,
+        )
+    eigenvalues = eigenvalues_of(mnist)
+    for reached, beta in zip(found, (1.0, 2.0), strict=True):
+        optimum = closed_form(eigenvalues, beta, 20)
+        assert optimum.doubtful == 0
+        assert_reached(reached, optimum, beta)

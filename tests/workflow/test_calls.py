@@ -32,10 +32,8 @@ def change_grid(**axes: Any) -> dict[str, Any]:
     ("change", "words"),
     [
         ({"trainning": {}}, ["trainning", "training"]),
-        (change_grid(likelihood=["gausian"]), ["grids[0].likelihood[0]", "gausian", "gaussian"]),
         (change_grid(beta=[-1]), ["grids[0].beta[0]", "-1", "at least 0"]),
         (change_grid(latent_dim=[100]), ["latent_dim is 100", "1 to 64"]),
-        ({"study": "../elsewhere"}, ["study", "../elsewhere", "plain folder name"]),
         (
             {"datasets": {"digits": {"source": "npz", "path": "absent.npz"}}},
             ["datasets.digits", "absent.npz"],
