@@ -7,13 +7,13 @@ SHELL := /bin/bash
 CONFIG ?= config.yaml
 CORES ?= all
 ARGS ?=
+FORMAT ?= html
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip install --quiet
-RESULTS = results/$$($(BIN)/vae-ablation study-name "$(CONFIG)")
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -42,6 +42,11 @@ study: $(READY) ## Run the study of CONFIG (default config.yaml) and make its re
 
 demo: ## A study of a few runs, in half a minute
 	@$(MAKE) --no-print-directory study CONFIG=workflow/studies/demo.yaml
+
+report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
+	@name=$$($(BIN)/vae-ablation study-name "$(CONFIG)"); \
+	$(BIN)/snakemake --configfile "$(CONFIG)" --report "results/$$name/report.$(FORMAT)" 2>"results/$$name/report.log"; \
+	echo "Report: $$PWD/results/$$name/report.$(FORMAT)"
 
 test: $(READY_DEV) ## Run the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)

@@ -224,7 +224,9 @@ DISTRIBUTIONS = {
     "bernoulli": lambda: Bernoulli(torch.linspace(-4, 4, 9)),
     "continuous_bernoulli": lambda: ContinuousBernoulli(torch.linspace(-12, 12, 9)),
     "gaussian": lambda: Gaussian(torch.linspace(-1, 1, 9), torch.linspace(0.1, 2, 9)),
-    "logistic17": lambda: DiscretizedLogistic(torch.linspace(-0.3, 1.3, 9), torch.full((9,), 0.2), 17),
+    "logistic17": lambda: DiscretizedLogistic(
+        torch.linspace(-0.3, 1.3, 9), torch.full((9,), 0.2), 17
+    ),
     "logistic256": lambda: DiscretizedLogistic(
         torch.linspace(-0.3, 1.3, 9), torch.full((9,), 0.05), 256
     ),

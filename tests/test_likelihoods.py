@@ -67,10 +67,12 @@ def test_a_bernoulli_on_grey_pixels_does_not_integrate_to_one() -> None:
 
 def test_gaussian_scales_are_fixed_scalar_or_per_dimension() -> None:
     gaussian = LIKELIHOODS["gaussian"]
-    sizes = {
-        kind: [len(v) for v in gaussian.parameters(GREY17, model_options(gaussian_scale=kind)).values()]
-        for kind in ("fixed", "learned_scalar", "learned_per_dimension")
-    }  # fmt: skip
+
+    def scales(kind: str) -> list[int]:
+        options = model_options(gaussian_scale=kind)
+        return [len(scale) for scale in gaussian.parameters(GREY17, options).values()]
+
+    sizes = {kind: scales(kind) for kind in ("fixed", "learned_scalar", "learned_per_dimension")}
     assert sizes == {"fixed": [], "learned_scalar": [1], "learned_per_dimension": [4]}
     fixed = model_options(gaussian_scale="fixed", gaussian_sigma=0.25)
     output = torch.zeros(2, 4)

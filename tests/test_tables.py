@@ -25,7 +25,10 @@ from vae_ablation.tables import (
     write_csv,
 )
 
-CONTRACT = ["run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed", "status", "reason", "measure", "proper"]
+CONTRACT = [
+    "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",
+    "status", "reason", "measure", "proper",
+]  # fmt: skip
 COST = {"train_seconds": 1.5, "examples_per_second": 10.0, "device": "cpu", "peak_memory_mb": 9.0}
 FULL = {
     "measure": "grey/density", "proper": True, "distortion": 10.0, "rate": 2.0, "elbo": -12.0,

@@ -208,7 +208,7 @@ def test_a_failing_run_is_alone_in_failing(
 def test_a_users_error_is_not_taken_for_a_failing_run(few_digits: Dataset) -> None:
     if torch.backends.mps.is_available():
         pytest.skip("this machine has the device that the test takes to be absent")
-    with pytest.raises(UserError, match="training.device is 'mps'"):
+    with pytest.raises(UserError, match=r"training\.device is 'mps'"):
         train([make_run()], few_digits, device="mps")
 
 
@@ -250,7 +250,7 @@ def reference_training(
             adam.zero_grad()
             loss.backward()
             adam.step()
-            sums += [float(distortion.sum()), float(rate.sum())]
+            sums += [float(distortion.detach().sum()), float(rate.detach().sum())]
         with torch.no_grad():
             validation = [float(t.mean()) for t in textbook_terms(model, held_out, held_out_noise)]
         rows.append([*(sums / len(x)), *validation])

@@ -11,26 +11,17 @@ import markdown
 import pandas as pd
 
 from vae_ablation.files import write_text
-from vae_ablation.tables import read_metrics
+from vae_ablation.tables import COST_COLUMNS, read_metrics
 
-ARM_METRICS = (
-    "distortion",
-    "rate",
-    "elbo",
-    "nll",
-    "nll_gap",
-    "bits_per_dim",
-    "slope",
-    "active_units",
-    "code_rms",
-    "posterior_std",
-    "silhouette",
-    "ari",
-    "nmi",
-    "knn_accuracy",
-    "probe_accuracy",
-    "mse",
-)
+IN_RUNS_ONLY = {
+    "objective",
+    "nll_ess",
+    "epochs",
+    "validation_objective",
+    "collapsed_fraction",
+    *COST_COLUMNS,
+}
+"""Columns that say how a result was obtained, or follow from others: not in the table of arms."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -94,7 +85,7 @@ def write_pages(folder: Path, guide: Path) -> None:
 
 def arms_page(summary: pd.DataFrame) -> str:
     """One row per arm: mean over seeds and, below it, the 95 % interval."""
-    shown = [name for name in ARM_METRICS if name in set(summary["metric"])]
+    shown = [name for name in summary["metric"].unique() if name not in IN_RUNS_ONLY]
     axes = ["model", "dataset", "likelihood", "latent_dim", "arm"]
     rows = []
     for key, group in summary.groupby(axes, dropna=False, sort=False):

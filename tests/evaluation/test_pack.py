@@ -57,8 +57,12 @@ def evaluated(
 
 
 def content(one: Evaluated) -> dict[str, Any]:
-    arrays = {f"{kind}/{name}": value.tobytes() for kind, part in
-              (("codes", one.codes), ("pictures", one.pictures)) for name, value in part.items()}  # fmt: skip
+    parts = {"codes": one.codes, "pictures": one.pictures}
+    arrays = {
+        f"{kind}/{name}": value.tobytes()
+        for kind, part in parts.items()
+        for name, value in part.items()
+    }
     return arrays | {"metrics": json.dumps(one.metrics, sort_keys=True)}
 
 
