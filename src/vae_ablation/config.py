@@ -177,6 +177,8 @@ def _allowed(error: ValidationError) -> str:
     ]
     if rule.get("minItems"):
         bounds.append(f"at least {rule['minItems']} value{'s' if rule['minItems'] > 1 else ''}")
+    if "maxItems" in rule:
+        bounds.append(f"at most {rule['maxItems']} values")
     if rule.get("minProperties"):
         bounds.append("at least one key")
     hint = ""

@@ -48,6 +48,10 @@ class StackedAdam:
             maximize=False,
         )
 
+    def healthy(self) -> Tensor:
+        """[runs] false where a second moment is not finite: Adam then takes no step ever again."""
+        return self.square.isfinite().all(1)
+
     def select(self, flat: Tensor, keep: Sequence[int]) -> StackedAdam:
         """The same optimiser for the runs at these positions, whose weights are `flat`."""
         chosen = StackedAdam(flat, self.learning_rate)

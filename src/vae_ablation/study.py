@@ -251,7 +251,7 @@ class Study:
         """Checksum of each dataset's prepared data; None before they are prepared."""
         described = {name: path / "dataset.json" for name, path in self.prepared.items()}
         return {
-            name: read_json(path)["checksum"] if path.is_file() else None
+            name: _read_checksum(path) if path.is_file() else None
             for name, path in described.items()
         }
 
@@ -431,9 +431,19 @@ class Plan:
         )
 
 
+def _read_checksum(path: Path) -> str:
+    try:
+        return str(read_json(path)["checksum"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged; delete its folder to prepare the data again.") from None
+
+
 def training_code_version() -> str:
     """Digest of the code that trains and of the code that prepares data."""
     return source_hash(_PACKAGE / f"{name}.py" for name in _TRAINING_SOURCES)
+
+
+_RECORD_KEYS = {"pack", "status", "train_hash", "code_version"}
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -442,4 +452,4 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = read_json(path)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
-    return record if isinstance(record, dict) and "pack" in record else {}
+    return record if isinstance(record, dict) and _RECORD_KEYS.issubset(record) else {}

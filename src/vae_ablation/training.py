@@ -166,7 +166,7 @@ class _PackTraining:
         epochs = self.settings["epochs"]
         for epoch in range(epochs):
             terms = torch.cat([self._train_epoch(epoch), self._validate()], dim=1)
-            self._record(epoch, terms.cpu().numpy())
+            self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
             self.progress((epoch + 1) / epochs)
             if not self.active:
                 break
@@ -241,16 +241,14 @@ class _PackTraining:
 
     # --- what happens between epochs ---------------------------------------------------------
 
-    def _record(self, epoch: int, terms: NDArray[np.float64]) -> None:
+    def _record(self, epoch: int, terms: NDArray[np.float64], healthy: NDArray[np.bool_]) -> None:
         """Keep the epoch's terms; freeze runs that diverged or stopped early."""
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
-            run = self.results[index].run
-            if not np.isfinite(
-                terms[position][[0, 2] if run.posterior == "point" else slice(None)]
-            ).all():
+            wrong = self._divergence(index, terms[position], bool(healthy[position]))
+            if wrong:
                 self.results[index].status = "diverged"
-                self.results[index].reason = f"the objective was not finite in epoch {epoch + 1}"
+                self.results[index].reason = f"{wrong} in epoch {epoch + 1}"
                 frozen.append(position)
                 continue
             self.rows[index].append(terms[position])
@@ -259,6 +257,13 @@ class _PackTraining:
         if frozen or stopped:
             self._finish([*frozen, *stopped])
             self._drop({*frozen, *stopped})
+
+    def _divergence(self, index: int, terms: NDArray[np.float64], healthy: bool) -> str:
+        """What shows that a run has diverged; empty where nothing does."""
+        counted = terms[[0, 2]] if self.results[index].run.posterior == "point" else terms
+        if not np.isfinite(counted).all():
+            return "the objective was not finite"
+        return "" if healthy else "the gradient was too large for its square to be finite"
 
     def _stop_early(self, position: int, epoch: int, terms: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""

@@ -97,10 +97,10 @@ def script(name):
 def figure_labels(wildcards):
     """A row per dataset, likelihood and latent dimension of the report's overview."""
     return {
-        "figure": wildcards.figure.replace("_", " "),
+        "figure": wildcards.figure.replace("_", " ").replace("kl ", "KL "),
         "dataset": wildcards.dataset,
         "likelihood": wildcards.likelihood.replace("_", " "),
-        "latent dimension": wildcards.latent.removeprefix("z"),
+        "latent dimension": "all" if wildcards.latent == "all" else int(wildcards.latent[1:]),
     }
 
 

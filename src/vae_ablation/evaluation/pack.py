@@ -135,7 +135,7 @@ def _evaluate_together(
     )
     evaluated = []
     for index, run in enumerate(runs):
-        codes = _codes(posterior, index, dataset)
+        codes = _codes(run, posterior, index, dataset)
         train_means = train.mean[index].cpu().numpy()
         metrics = {
             **measure_columns(run.likelihood, dataset.observed, model.template.decoder.options),
@@ -158,10 +158,12 @@ def _finite(metrics: Metrics) -> Metrics:
     }
 
 
-def _codes(posterior: Posterior, index: int, dataset: Dataset) -> dict[str, NDArray[Any]]:
+def _codes(run: Run, posterior: Posterior, index: int, dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """Arrays of codes.npz; a point posterior has no width."""
+    std = posterior.std[index].cpu().numpy()
     return {
         "mean": posterior.mean[index].cpu().numpy(),
-        "std": posterior.std[index].cpu().numpy(),
+        "std": np.zeros_like(std) if run.posterior == "point" else std,
         "labels": dataset.labels_of("test"),
     }
 
