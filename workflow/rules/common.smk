@@ -100,7 +100,8 @@ def figure_labels(wildcards):
         "figure": wildcards.figure.replace("_", " ").replace("kl ", "KL "),
         "dataset": wildcards.dataset,
         "likelihood": wildcards.likelihood.replace("_", " "),
-        "latent dimension": "all" if wildcards.latent == "all" else int(wildcards.latent[1:]),
+        # padded, since the report sorts labels as text (and fails on numbers)
+        "latent dimension": f"{wildcards.latent.removeprefix('z'):\u2007>3}",
     }
 
 
