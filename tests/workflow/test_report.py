@@ -98,6 +98,9 @@ def test_report_shows_tables_and_figures_without_a_network(
 ) -> None:
     place = Place(tmp_path / "study", finished.checkout)
     shutil.copytree(finished.folder, place.folder, symlinks=True)
+    # a second latent dimension: the page then has labels to sort
+    place.config["grids"][0]["latent_dim"] = [2, 16]
+    place.call()
     place.call("--report", "results/tiny/report.html")
     browser.get_log("performance")  # what the browser does before it is asked for anything
     browser.get((place.study / "report.html").as_uri())
@@ -105,8 +108,8 @@ def test_report_shows_tables_and_figures_without_a_network(
     page = eventually(
         browser, lambda d: "Study tiny" in (text := d.find_element("id", "app").text) and text
     )
-    assert "5 runs" in page
-    assert "5 ok" in page
+    assert "9 runs" in page
+    assert "9 ok" in page
     names = categories(browser)
     tables = [name for name in names if "Tables" in name]
     assert len(tables) == 1
