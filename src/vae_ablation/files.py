@@ -66,9 +66,15 @@ def source_hash(paths: Iterable[Path]) -> str:
 
 
 def replace_link(link: Path, target: Path) -> None:
-    """Make `link` a relative symbolic link to `target`, atomically; parents are made."""
+    """Make `link` a relative symbolic link to `target`, atomically; parents are made.
+
+    A link that is right already is left alone: tables look at every link of a study.
+    """
+    place = os.path.relpath(target, link.parent)
+    if link.is_symlink() and os.readlink(link) == place:
+        return
     link.parent.mkdir(parents=True, exist_ok=True)
     temporary = link.with_name(f".{link.name}.link")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(target, link.parent))
+    temporary.symlink_to(place)
     os.replace(temporary, link)

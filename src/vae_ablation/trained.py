@@ -62,7 +62,7 @@ class TrainedRun:
         return self.model.decoder(torch.as_tensor(z, dtype=torch.float32))
 
     def sample(self, n: int, seed: int = 0, draw: bool = False) -> Tensor:
-        """X for z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
+        """Samples at z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
         generator = stream(seed, "user samples")
         z = torch.randn(n, self.run.latent_dim, generator=generator)
         decoded = self.decode(z)
