@@ -13,6 +13,7 @@ import torch
 from vae_ablation.config import Config, resolve_config
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.errors import UserError
+from vae_ablation.features import FeatureExtractor, fit_features
 from vae_ablation.model import VAE
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.study import Run, canonical_run
@@ -53,8 +54,9 @@ def make_run(
     posterior: str = "gaussian",
     seed: int = 0,
     dataset: str = "digits",
+    **further: Any,
 ) -> Run:
-    return canonical_run(dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+    return canonical_run(dataset, likelihood, latent_dim, beta, kl, posterior, seed, **further)
 
 
 def make_dataset(
@@ -66,6 +68,7 @@ def make_dataset(
     shape: tuple[int, ...] | None = None,
     dynamic: bool = False,
     fixed: np.ndarray | None = None,
+    factors: np.ndarray | None = None,
     shares: tuple[float, float] = (0.6, 0.2),
 ) -> Dataset:
     """A dataset in memory: the first rows train, the next validate, the last test."""
@@ -74,6 +77,7 @@ def make_dataset(
     ends = (round(shares[0] * n), round(sum(shares) * n))
     split[: ends[1]] = VALIDATION
     split[: ends[0]] = TRAIN
+    columns = 0 if factors is None else factors.shape[1]
     return Dataset(
         name="made",
         x=x.astype(np.float32),
@@ -83,15 +87,22 @@ def make_dataset(
         observed=Observed(shape or x.shape[1:], levels, binary),
         dynamic=dynamic,
         checksum="made",
+        factors=None if factors is None else factors.astype(np.int64),
+        factor_names=tuple(f"factor_{i + 1}" for i in range(columns)),
     )
 
 
 def trained_model(result: TrainingResult, dataset: Dataset, options: dict[str, Any]) -> VAE:
     """The VAE of a training result."""
     run = result.run
-    model = VAE(dataset.observed, run.likelihood, run.latent_dim, options, run.seed)
+    model = VAE.of(run, dataset.observed, options)
     model.load_state_dict(result.weights)
     return model
+
+
+def features_of(dataset: Dataset) -> FeatureExtractor:
+    """The features in which a dataset's samples are compared with it, seed 0."""
+    return fit_features(dataset, 0)
 
 
 def stacked(models: list[VAE]) -> StackedVAE:
@@ -102,7 +113,8 @@ def result_bytes(result: TrainingResult) -> dict[str, bytes]:
     """Everything of a training result that must be the same to the last bit."""
     weights = {name: value.numpy().tobytes() for name, value in result.weights.items()}
     rest = f"{result.run} {result.status} {result.reason} {result.epochs_kept}".encode()
-    return weights | {"history": result.history.tobytes(), "rest": rest}
+    film = {f"film {name}": value.tobytes() for name, value in result.film.items()}
+    return weights | film | {"history": result.history.tobytes(), "rest": rest}
 
 
 def assert_one_sentence(error: UserError, *parts: str) -> None:

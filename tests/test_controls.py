@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from support import make_run, model_options
-from vae_ablation.controls import ProbabilisticPCA, control_rows
+from vae_ablation.controls import LinearOptimum, ProbabilisticPCA, control_rows
 from vae_ablation.data.base import Dataset
 from vae_ablation.model import VAE
 
@@ -124,3 +124,66 @@ def test_the_untrained_encoder_is_the_one_that_runs_start_from(
         means = model.encoder(torch.from_numpy(few_digits.observe("test"))).mean.double().numpy()
     truth = np.sqrt(np.square(means).mean())
     assert rows["digits/untrained/z4/seed1"]["code_rms"] == pytest.approx(truth, rel=1e-6)
+
+
+# --- the linear optimum --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("sigma", [1.0, 0.5])
+def test_no_linear_vae_is_better_than_the_optimum(beta: float, sigma: float) -> None:
+    """Gradient descent on the exact objective, from many sides, ends there and never below."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)) * [2.0, 1.4, 1.0, 0.6, 0.3, 0.1] + rng.normal(size=6)
+    best = LinearOptimum.fit(x, 3, beta, sigma)
+    truth = best.distortion(x) + beta * best.rate(x)
+    data = torch.tensor(x - x.mean(0))
+    covariance = data.T @ data / len(x)
+    torch.manual_seed(0)
+    decoder, encoder = (torch.randn(6, 3, dtype=torch.float64) * 0.5 for _ in range(2))
+    log_std = torch.zeros(3, dtype=torch.float64)
+    leaves = [leaf.requires_grad_() for leaf in (decoder, encoder, log_std)]
+    adam = torch.optim.Adam(leaves, lr=0.02)
+    for step in range(6000):
+        adam.param_groups[0]["lr"] = 0.03 * (1 - step / 6000)
+        residual = torch.eye(6, dtype=torch.float64) - encoder @ decoder.T
+        error = (residual.T @ covariance @ residual).trace()
+        error = error + (decoder.square().sum(0) * (2 * log_std).exp()).sum()
+        means = (encoder.T @ covariance @ encoder).diagonal()
+        rate = 0.5 * (means + (2 * log_std).exp() - 1 - 2 * log_std).sum()
+        loss = 0.5 * error / sigma**2 + 3 * np.log(2 * np.pi * sigma**2) + beta * rate
+        assert loss.item() > truth - 1e-9
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert loss.item() == pytest.approx(truth, abs=2e-3)
+    assert rate.item() == pytest.approx(best.rate(x), abs=0.03)
+
+
+def test_the_optimum_gives_the_closed_form_on_the_rows_trained_on() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(300, 5)) * [2.0, 1.0, 0.7, 0.4, 0.2]
+    values = np.sort(np.linalg.eigvalsh(np.cov(x, rowvar=False, bias=True)))[::-1]
+    for beta in (0.1, 0.6, 10.0):
+        best = LinearOptimum.fit(x, 3, beta, 1.0)
+        active = values[:3][values[:3] > beta]
+        assert best.rate(x) == pytest.approx(0.5 * np.log(active / beta).sum())
+        half = 0.5 * (beta * len(active) + values.sum() - active.sum())
+        assert best.distortion(x) == pytest.approx(half + 2.5 * np.log(2 * np.pi))
+
+
+def test_the_optimum_stands_beside_linear_arms_of_fixed_scale_only(few_digits: Dataset) -> None:
+    runs = [make_run(beta=0.1), make_run(beta=0.5), make_run(kl=False)]
+    options = model_options(hidden=[], gaussian_scale="fixed", gaussian_sigma=0.5)
+    found = [r for r in control_rows(few_digits, runs, options, 0) if r["model"] == "optimum"]
+    assert [row["run"] for row in found] == [
+        "digits/optimum/z2/beta0.1".replace("digits", few_digits.name),
+        "digits/optimum/z2/beta0.5".replace("digits", few_digits.name),
+    ]
+    assert found[0]["active_units"] == 2
+    for other in (
+        model_options(gaussian_scale="fixed"),
+        model_options(hidden=[], gaussian_scale="learned_scalar"),
+    ):
+        rows = control_rows(few_digits, runs, other, 0)
+        assert all(row["model"] != "optimum" for row in rows)

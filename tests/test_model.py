@@ -23,12 +23,12 @@ def vae(likelihood: str = "gaussian", seed: int = 0, **options: object) -> VAE:
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_forward_gives_a_posterior_and_a_distribution_of_the_data(likelihood: str) -> None:
-    x, noise = torch.rand(7, 12), torch.randn(7, 2)
+    x, noise = torch.rand(7, 12), torch.randn(7, 1, 2)
     posterior, distribution = vae(likelihood)(x, noise)
     assert posterior.mean.shape == posterior.std.shape == (7, 2)
     assert (posterior.std > 0).all()
-    assert distribution.mean.shape == (7, 12)
-    assert distribution.log_prob(x).shape == (7,)
+    assert distribution.mean.shape == (7, 1, 12)
+    assert distribution.log_prob(x[:, None]).shape == (7, 1)
 
 
 def test_hidden_widths_are_mirrored_and_none_is_linear() -> None:
@@ -69,7 +69,7 @@ def test_the_encoder_is_the_same_whatever_the_likelihood() -> None:
     for other in names[1:]:
         assert all(torch.equal(names[0][key], other[key]) for key in names[0])
     with seeded(0, "encoder weights"):
-        alone = Encoder(12, 2, [8], "relu")
+        alone = Encoder(Observed((12,), 17), 2, model_options())
     assert torch.equal(alone.network[0].weight, names[0]["network.0.weight"])
 
 
@@ -98,7 +98,7 @@ def test_an_exploding_encoder_overflows_no_scale() -> None:
 def test_the_pack_computes_what_the_modules_compute(likelihood: str, hidden: list[int]) -> None:
     models = [vae(likelihood, seed, hidden=hidden) for seed in range(3)]
     x = (torch.rand(3, 10, 12) * 16).round() / 16
-    noise = torch.randn(3, 10, 2)
+    noise = torch.randn(3, 10, 1, 2)
     packed = StackedVAE.stack(models, CPU).map(elbo_terms, x, noise)
     for run, model in enumerate(models):
         alone = elbo_terms(model, x[run], noise[run])

@@ -84,8 +84,8 @@ def test_the_history_comes_back_to_the_last_bit(study: tuple[Path, list[Training
         folder = folder_of(study[0], result.run)
         back = read_history(read_json(folder / "run.json"), folder)
         if result.run.posterior == "point":
-            assert np.isnan(back[:, [1, 3]]).all()
-            np.testing.assert_array_equal(back[:, [0, 2]], result.history[:, [0, 2]])
+            assert np.isnan(back[:, [1, 4]]).all()
+            np.testing.assert_array_equal(back[:, [0, 2, 3, 5]], result.history[:, [0, 2, 3, 5]])
         else:
             np.testing.assert_array_equal(back, result.history)
 
@@ -115,7 +115,7 @@ def test_a_runs_folder_is_made_of_relative_links_into_its_pack(
     folder = folder_of(study[0], RUNS[0])
     assert not folder.is_symlink()
     assert {path.name for path in folder.iterdir()} == {
-        "run.json", "model.safetensors", "history.csv"
+        "run.json", "model.safetensors", "history.csv", "snapshots.npz"
     }  # fmt: skip
     for path in folder.iterdir():
         assert path.is_symlink()

@@ -6,7 +6,7 @@ import copy
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
@@ -222,6 +223,8 @@ def _check_names(config: Config, path: Path) -> None:
             f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of letters, "
             "digits, '.', '_' and '-', starting with a letter or digit."
         )
+    primary = config["statistics"]["primary_metrics"]
+    _check_each(f"{path}: statistics.primary_metrics", primary, PRIMARY_METRICS)
     for name, options in config["datasets"].items():
         if name == "all":
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
@@ -232,6 +235,7 @@ def _check_names(config: Config, path: Path) -> None:
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
+        _check_objective(where, grid)
         for place, beta in enumerate(grid["beta"]):
             if float(f"{beta:g}") != beta:
                 raise UserError(
@@ -240,7 +244,19 @@ def _check_names(config: Config, path: Path) -> None:
                 )
 
 
-def _check_each(where: str, found: list[str], known: Mapping[str, Any]) -> None:
+def _check_objective(where: str, grid: Mapping[str, Any]) -> None:
+    """The importance-weighted bound has no β and no variant without the KL term."""
+    if "iwae" not in grid["objective"]:
+        return
+    for key, only in (("beta", 1), ("kl", True)):
+        if any(value != only for value in grid[key]):
+            raise UserError(
+                f"{where}.objective has iwae, and {key} is {_shown(grid[key])}; "
+                f"allowed beside iwae: {key} [{str(only).lower()}], in a grid of its own."
+            )
+
+
+def _check_each(where: str, found: list[str], known: Collection[str]) -> None:
     for index, name in enumerate(found):
         if name not in known:
             raise unknown_name(f"{where}[{index}]", name, known)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation.bounds import example_blocks
 from vae_ablation.evaluation.codes import (
     active_units,
     cluster_scores,
@@ -73,6 +74,65 @@ class ProbabilisticPCA:
         return float(0.5 * (np.square(white).sum(0).mean() + log_det + dims * np.log(2 * np.pi)))
 
 
+@dataclass(frozen=True)
+class LinearOptimum:
+    """Where a linear β-VAE with a Gaussian decoder of fixed σ ends, on data it was trained on.
+
+    It is probabilistic PCA with noise variance βσ² (Lucas et al. 2019): of the covariance's
+    eigenvalues λ, those above βσ² are active, and with W = U(Λ − βσ²I)^½ the posterior is exact
+    under that variance: mean (λ − βσ²)^½ λ⁻¹ uᵀ(x − m), variance βσ²/λ.
+
+    Attributes:
+        mean: m of the train rows, [dims].
+        directions: eigenvectors u of the active dimensions, [dims, active].
+        values: their eigenvalues λ, [active].
+        noise: βσ².
+        variance: σ².
+    """
+
+    mean: Array
+    directions: Array
+    values: Array
+    noise: float
+    variance: float
+
+    @classmethod
+    def fit(
+        cls, x: NDArray[np.floating], latent_dim: int, beta: float, sigma: float
+    ) -> LinearOptimum:
+        """The optimum for train rows x [n, dims]."""
+        wide = x.astype(np.float64)
+        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
+        top = np.argsort(-values)[:latent_dim]
+        noise = beta * sigma**2
+        active = top[values[top] > noise]
+        return cls(wide.mean(0), vectors[:, active], values[active], noise, sigma**2)
+
+    def codes(self, x: NDArray[np.floating]) -> Array:
+        """Posterior means of the active dimensions, [n, active]."""
+        projected = (x.astype(np.float64) - self.mean) @ self.directions
+        return np.asarray(projected * np.sqrt(self.values - self.noise) / self.values)
+
+    def decode(self, codes: Array) -> Array:
+        """E[x given z], [n, dims]."""
+        return np.asarray(
+            self.mean + (codes * np.sqrt(self.values - self.noise)) @ self.directions.T
+        )
+
+    def rate(self, x: NDArray[np.floating]) -> float:
+        """Mean KL to the prior over x [n, dims], nats."""
+        share = self.noise / self.values
+        means = np.square(self.codes(x)).mean(0)
+        return float(0.5 * (means + share - 1 - np.log(share)).sum())
+
+    def distortion(self, x: NDArray[np.floating]) -> float:
+        """Mean of E_q[−log p(x given z)] over x [n, dims], nats."""
+        error = np.square(x - self.decode(self.codes(x))).sum(1).mean()
+        spread = ((self.values - self.noise) * self.noise / self.values).sum()
+        constant = 0.5 * len(self.mean) * np.log(2 * np.pi * self.variance)
+        return float(0.5 * (error + spread) / self.variance + constant)
+
+
 def control_rows(
     dataset: Dataset, runs: Sequence[Run], model: Mapping[str, Any], seed: int
 ) -> list[dict[str, Any]]:
@@ -88,13 +148,52 @@ def control_rows(
     gaussian = any(run.likelihood == "gaussian" for run in runs)
     rows = [_raw_row(dataset, seed)]
     rows += [_pca_row(dataset, latent_dim, gaussian, model, seed) for latent_dim in latent_dims]
-    pairs = sorted({(run.latent_dim, run.seed) for run in runs})
-    return rows + [_untrained_row(dataset, dim, s, model, seed) for dim, s in pairs]
+    starts = sorted({(run.latent_dim, run.architecture, run.seed) for run in runs})
+    rows += [_untrained_row(dataset, *start, model, seed) for start in starts]
+    optima = sorted({(run.latent_dim, run.beta) for run in runs if has_linear_optimum(run, model)})
+    return rows + [_optimum_row(dataset, *optimum, model, seed) for optimum in optima]
+
+
+def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
+    """Whether the best that training can reach is known: see `LinearOptimum`."""
+    linear = run.architecture == "mlp" and not model["hidden"]
+    fixed_scale = run.likelihood == "gaussian" and model["gaussian_scale"] == "fixed"
+    return linear and fixed_scale and run.kl and run.posterior == "gaussian"
+
+
+def _optimum_row(
+    dataset: Dataset, latent_dim: int, beta: float, model: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    train, test = dataset.observe("train"), dataset.observe("test")
+    best = LinearOptimum.fit(train, latent_dim, beta, model["gaussian_sigma"])
+    codes, rate, distortion = best.codes(test), best.rate(test), best.distortion(test)
+    active = active_units(codes)
+    return {
+        "run": f"{dataset.name}/optimum/z{latent_dim}/beta{beta:g}",
+        "model": "optimum",
+        "dataset": dataset.name,
+        "likelihood": "gaussian",
+        "latent_dim": latent_dim,
+        "beta": beta,
+        "kl": True,
+        "arm": f"beta{beta:g}",
+        "distortion": distortion,
+        "rate": rate,
+        "elbo": -(distortion + rate),
+        "objective": distortion + beta * rate,
+        "active_units": active,
+        "collapsed_fraction": 1 - active / latent_dim,
+        "mse": float(np.square(best.decode(codes) - dataset.intensities("test")).mean()),
+        **measure_columns("gaussian", dataset.observed, model),
+        **_label_columns(dataset, best.codes(train), codes, seed),
+    }
 
 
 def _label_columns(
     dataset: Dataset, train: NDArray[np.floating], test: NDArray[np.floating], seed: int
 ) -> dict[str, Any]:
+    if not test.shape[1]:
+        return {}
     train_labels, labels = dataset.labels_of("train"), dataset.labels_of("test")
     return cluster_scores(test, labels, seed) | label_accuracies(train, train_labels, test, labels)
 
@@ -139,21 +238,34 @@ def _pca_row(
 
 @torch.no_grad()
 def _untrained_row(
-    dataset: Dataset, latent_dim: int, run_seed: int, model: Mapping[str, Any], seed: int
+    dataset: Dataset,
+    latent_dim: int,
+    architecture: str,
+    run_seed: int,
+    model: Mapping[str, Any],
+    seed: int,
 ) -> dict[str, Any]:
     """The encoder that the runs of this seed start from, whatever their likelihood."""
     with seeded(run_seed, "encoder weights"):
-        encoder = Encoder(dataset.observed.dims, latent_dim, model["hidden"], model["activation"])
+        encoder = Encoder(dataset.observed, latent_dim, model, architecture)
     train, test = (
-        encoder(torch.from_numpy(dataset.observe(split))).mean.numpy()
+        encode_mean(encoder, torch.from_numpy(dataset.observe(split))).numpy()
         for split in ("train", "test")
     )
+    kind = "untrained" if architecture == "mlp" else f"untrained-{architecture}"
     return {
-        "run": f"{dataset.name}/untrained/z{latent_dim}/seed{run_seed}",
+        "run": f"{dataset.name}/{kind}/z{latent_dim}/seed{run_seed}",
         "model": "untrained",
         "dataset": dataset.name,
         "latent_dim": latent_dim,
+        "architecture": architecture,
         "seed": run_seed,
         "code_rms": root_mean_square(test),
         **_label_columns(dataset, train, test, seed),
     }
+
+
+def encode_mean(encoder: Encoder, x: torch.Tensor) -> torch.Tensor:
+    """Posterior means of x [n, dims] in blocks: [n, latent]."""
+    parts = [encoder(x[rows]).mean for rows in example_blocks(len(x), 16 * x.shape[1])]
+    return torch.cat(parts)

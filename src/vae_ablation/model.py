@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
+from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.streams import stream
+from vae_ablation.study import Run
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 LOG_STD_BOUND = 10.0
 
 
@@ -34,6 +33,10 @@ class Posterior:
         """σ(x)."""
         return self.log_std.exp()
 
+    def at(self, noise: Tensor) -> Tensor:
+        """μ + σ·noise for noise [..., draws, latent]."""
+        return self.mean.unsqueeze(-2) + self.std.unsqueeze(-2) * noise
+
     def rate_per_dim(self) -> Tensor:
         """Analytic KL(q ‖ N(0, I)) per latent dimension, [..., latent], nats.
 
@@ -48,32 +51,29 @@ class Posterior:
         return per_dim.sum(-1)
 
 
-def _run(network: nn.Sequential, x: Tensor, outputs: int) -> Tensor:
-    """`network(x)` where its layers may be wider than x and than `outputs` (see `StackedVAE`)."""
-    first = network[0].weight
-    assert isinstance(first, Tensor)
-    return network(pad(x, (0, first.shape[-1] - x.shape[-1])))[..., :outputs]
-
-
-def mlp(widths: list[int], activation: str) -> nn.Sequential:
-    """Linear layers with an activation after each but the last; two widths give one linear map."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1])
-
-
 class Encoder(nn.Module):
     """x [..., dims] → q(z given x)."""
 
-    def __init__(self, dims: int, latent_dim: int, hidden: list[int], activation: str) -> None:
+    def __init__(
+        self,
+        observed: Observed,
+        latent_dim: int,
+        options: Mapping[str, Any],
+        architecture: str = "mlp",
+        fixed: bool = False,
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.network = mlp([dims, *hidden, 2 * latent_dim], activation)
+        self.fixed_std = float(options["posterior_sigma"]) if fixed else None
+        outputs = latent_dim if fixed else 2 * latent_dim
+        self.network = ARCHITECTURES[architecture].encoder(observed, outputs, options)
 
     def forward(self, x: Tensor) -> Posterior:
         """The posterior; log σ is held within ±10 so that an exploding run overflows no float."""
-        mean, log_std = _run(self.network, x, 2 * self.latent_dim).chunk(2, dim=-1)
+        output = self.network(x)
+        if self.fixed_std is not None:
+            return Posterior(output, torch.full_like(output, math.log(self.fixed_std)))
+        mean, log_std = output.chunk(2, dim=-1)
         return Posterior(mean, log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND))
 
 
@@ -81,23 +81,26 @@ class Decoder(nn.Module):
     """z [..., latent] → p(x given z)."""
 
     def __init__(
-        self, observed: Observed, likelihood: str, latent_dim: int, options: Mapping[str, Any]
+        self,
+        observed: Observed,
+        likelihood: str,
+        latent_dim: int,
+        options: Mapping[str, Any],
+        architecture: str = "mlp",
     ) -> None:
         super().__init__()
         self.observed = observed
         self.likelihood = LIKELIHOODS[likelihood]
         self.options = options
-        hidden = list(reversed(options["hidden"]))
-        self.network = mlp([latent_dim, *hidden, observed.dims], options["activation"])
+        self.network = ARCHITECTURES[architecture].decoder(observed, latent_dim, options)
         initial = self.likelihood.parameters(observed, options)
         self.scale_sizes = {name: len(value) for name, value in initial.items()}
         self.scales = nn.ParameterDict({name: nn.Parameter(v) for name, v in initial.items()})
 
     def forward(self, z: Tensor) -> Distribution:
         """The likelihood."""
-        output = _run(self.network, z, self.observed.dims)
         scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
-        return self.likelihood.distribution(output, scales, self.observed, self.options)
+        return self.likelihood.distribution(self.network(z), scales, self.observed, self.options)
 
 
 class VAE(nn.Module):
@@ -110,20 +113,48 @@ class VAE(nn.Module):
         latent_dim: int,
         options: Mapping[str, Any],
         seed: int,
+        architecture: str = "mlp",
+        fixed: bool = False,
     ) -> None:
-        """Networks at their initial weights, which depend on the seed and the shapes alone."""
+        """Networks at their initial weights, which depend on the seed and the shapes alone.
+
+        Args:
+            observed: the observed variable.
+            likelihood: name of the likelihood.
+            latent_dim: dimensions of z.
+            options: the config's model section.
+            seed: of the initial weights.
+            architecture: name of the networks' architecture.
+            fixed: σ(x) is posterior_sigma for every x, and is not learned.
+        """
         super().__init__()
         with seeded(seed, "encoder weights"):
-            self.encoder = Encoder(
-                observed.dims, latent_dim, options["hidden"], options["activation"]
-            )
+            self.encoder = Encoder(observed, latent_dim, options, architecture, fixed)
         with seeded(seed, "decoder weights"):
-            self.decoder = Decoder(observed, likelihood, latent_dim, options)
+            self.decoder = Decoder(observed, likelihood, latent_dim, options, architecture)
+
+    @classmethod
+    def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:
+        """The VAE of a run at its initial weights."""
+        return cls(
+            observed,
+            run.likelihood,
+            run.latent_dim,
+            options,
+            run.seed,
+            run.architecture,
+            run.posterior == "fixed",
+        )
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
-        """q(z given x) and p(x given z) at z = μ + σ·noise; noise [..., latent], 0 for a point."""
+        """q(z given x) and p(x given z) at draws of z.
+
+        Args:
+            x: [batch, dims].
+            noise: [batch, draws, latent]; z = μ + σ·noise, so that 0 gives a point.
+        """
         posterior = self.encoder(x)
-        return posterior, self.decoder(posterior.mean + posterior.std * noise)
+        return posterior, self.decoder(posterior.at(noise))
 
 
 @contextmanager

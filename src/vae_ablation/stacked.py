@@ -23,7 +23,7 @@ class BoundVAE:
     def __call__(self, x: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
         """q(z given x) and p(x given z); see `VAE.forward`."""
         posterior = self.encoder(x)
-        return posterior, self.decoder(posterior.mean + posterior.std * noise)
+        return posterior, self.decoder(posterior.at(noise))
 
     def encoder(self, x: Tensor) -> Posterior:
         """q(z given x)."""
@@ -106,7 +106,8 @@ class StackedVAE:
 
 
 def _padded(shape: torch.Size) -> torch.Size:
-    return torch.Size(-(-size // WIDTH) * WIDTH for size in shape)
+    """Widths and channels made multiples of WIDTH; the sides of a kernel stay as they are."""
+    return torch.Size([*(-(-size // WIDTH) * WIDTH for size in shape[:2]), *shape[2:]])
 
 
 def _flattened(leaf: Tensor) -> Tensor:

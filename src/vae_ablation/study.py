@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.config import Config
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed
@@ -17,13 +18,15 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
 
 _PACKAGE = Path(__file__).parent
 _TRAINING_SOURCES = (
     "distributions",
     "likelihoods",
+    "architectures",
+    "networks",
     "model",
     "objective",
     "training",
@@ -32,14 +35,17 @@ _TRAINING_SOURCES = (
     "optimizer",
 )
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
-EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz")
+FILM_FILE = "snapshots.npz"
+EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
 
 
 @dataclass(frozen=True, order=True)
 class Run:
     """One arm with one seed. Its canonical text (`path`) is its identity.
 
-    KL off is β = 0; a point posterior is KL off with the variance taken away.
+    KL off is β = 0; a point posterior is KL off with the variance taken away; a fixed posterior has
+    a variance that is not learned. Axes at their default leave no trace in the path, so that a new
+    axis renames nothing.
     """
 
     dataset: str
@@ -49,30 +55,68 @@ class Run:
     kl: bool
     posterior: str
     seed: int
+    architecture: str = "mlp"
+    objective: str = "elbo"
+    importance_samples: int = 1
 
     @property
     def arm(self) -> str:
-        """Name of the arm: `beta0.5`, `kl-off` or `point`."""
+        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-iwae-k50`."""
         if self.posterior == "point":
-            return "point"
-        return f"beta{self.beta:g}" if self.kl else "kl-off"
+            base = "point"
+        else:
+            base = f"beta{self.beta:g}" if self.kl else "kl-off"
+        return "-".join([base, *(["fixed"] if self.posterior == "fixed" else []), *self._further])
+
+    @property
+    def _further(self) -> list[str]:
+        """Axes that differ from their default, as they stand in the arm's name."""
+        return [
+            *([self.architecture] if self.architecture != "mlp" else []),
+            *([self.objective] if self.objective != "elbo" else []),
+            *([f"k{self.importance_samples}"] if self.importance_samples != 1 else []),
+        ]
 
     @property
     def path(self) -> str:
         """Folder of the run below runs/."""
-        return f"{self.pack_key}/{self.arm}/seed{self.seed}"
+        return f"{self._place}/{self.arm}/seed{self.seed}"
 
     @property
     def pack_key(self) -> str:
         """What runs must share to be one batched program: everything that shapes tensors."""
+        fixed = ["fixed"] if self.posterior == "fixed" else []
+        return "/".join([self._place, *fixed, *self._further])
+
+    @property
+    def _place(self) -> str:
         return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
 
 
+AXES = {field.name: field.default for field in fields(Run)}
+"""The axes of a grid and their defaults, in the order of a run's fields."""
+
+
 def canonical_run(
-    dataset: str, likelihood: str, latent_dim: int, beta: float, kl: bool, posterior: str, seed: int
+    dataset: str,
+    likelihood: str,
+    latent_dim: int,
+    beta: float,
+    kl: bool,
+    posterior: str,
+    seed: int,
+    architecture: str = "mlp",
+    objective: str = "elbo",
+    importance_samples: int = 1,
 ) -> Run:
-    """The one run that these axis values name: KL off and point posteriors have no β."""
-    with_kl = kl and beta > 0 and posterior == "gaussian"
+    """The one run that these axis values name.
+
+    KL off and point posteriors have no β; a point posterior has nothing to draw; of one sample the
+    importance-weighted bound is the ELBO.
+    """
+    point = posterior == "point"
+    with_kl = kl and beta > 0 and not point
+    draws = 1 if point else int(importance_samples)
     return Run(
         dataset,
         likelihood,
@@ -81,6 +125,9 @@ def canonical_run(
         with_kl,
         posterior,
         int(seed),
+        architecture,
+        "elbo" if draws == 1 else objective,
+        draws,
     )
 
 
@@ -90,12 +137,11 @@ def expand_runs(grids: Iterable[Mapping[str, Sequence[Any]]]) -> list[Run]:
     Args:
         grids: the grids section of a resolved config.
     """
-    axes = ("dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed")
     return sorted(
         {
             canonical_run(*values)
             for grid in grids
-            for values in itertools.product(*(grid[axis] for axis in axes))
+            for values in itertools.product(*(grid.get(axis, [AXES[axis]]) for axis in AXES))
         }
     )
 
@@ -197,15 +243,9 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
     wanted = config["packs"]["max_runs"]
     if wanted != "auto":
         return int(wanted)
-    hidden = config["model"]["hidden"]
-    encoder = [observed.dims, *hidden, 2 * run.latent_dim]
-    decoder = [run.latent_dim, *reversed(hidden), observed.dims]
-    weights = sum(
-        inputs * outputs + outputs
-        for widths in (encoder, decoder)
-        for inputs, outputs in itertools.pairwise(widths)
-    )
-    activations = 3 * config["training"]["batch_size"] * (sum(encoder) + 4 * sum(decoder))
+    architecture = ARCHITECTURES[run.architecture]
+    weights, floats = architecture.size(observed, run.latent_dim, config["model"])
+    activations = 3 * config["training"]["batch_size"] * run.importance_samples * floats
     return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
 
 
@@ -264,6 +304,9 @@ class Study:
         for run in self.runs:
             observed = self.observed[run.dataset]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
+            complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
+                observed, self.config["model"]
+            )
             if complaint:
                 raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
             if run.latent_dim > observed.dims:
@@ -275,7 +318,9 @@ class Study:
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
         training = {k: v for k, v in self.config["training"].items() if k != "device"}
-        read = ("hidden", "activation", *LIKELIHOODS[run.likelihood].options)
+        read = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
+        if run.posterior == "fixed":
+            read.append("posterior_sigma")
         model = {key: self.config["model"][key] for key in read}
         # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
         dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
@@ -285,8 +330,18 @@ class Study:
     @cached_property
     def eval_hash(self) -> str:
         """Digest of the evaluation settings and of the code that evaluates."""
-        sources = [_PACKAGE / "controls.py", *(_PACKAGE / "evaluation").glob("*.py")]
+        sources = [_PACKAGE / f"{name}.py" for name in ("controls", "features")]
+        sources += (_PACKAGE / "evaluation").glob("*.py")
         return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
+
+    def features_path(self, dataset: str) -> Path:
+        """Where the features lie in which a dataset's samples are compared with it."""
+        parts = [
+            self.prepared[dataset].name,
+            self.config["evaluation"]["seed"],
+            source_hash([_PACKAGE / "features.py"]),
+        ]
+        return self.folder / "features" / dataset / f"{stable_hash(parts)}.npz"
 
     @cached_property
     def figure_hash(self) -> str:

@@ -10,54 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
+from vae_ablation.columns import ARM_COLUMNS, COST_COLUMNS, FIRST_COLUMNS, METRIC_COLUMNS
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_text
 from vae_ablation.study import Plan, Run
 
-FIRST_COLUMNS = [
-    "run",
-    "model",
-    "dataset",
-    "likelihood",
-    "latent_dim",
-    "beta",
-    "kl",
-    "posterior",
-    "seed",
-    "status",
-    "reason",
-    "measure",
-    "proper",
-    "limits",
-    "arm",
-]
-METRIC_COLUMNS = [
-    "distortion",
-    "rate",
-    "elbo",
-    "objective",
-    "nll",
-    "nll_ess",
-    "nll_gap",
-    "nll_loose",
-    "bits_per_dim",
-    "slope",
-    "epochs",
-    "validation_objective",
-    "active_units",
-    "collapsed_fraction",
-    "code_rms",
-    "posterior_std",
-    "silhouette",
-    "ari",
-    "nmi",
-    "knn_accuracy",
-    "probe_accuracy",
-    "mse",
-]
-COST_COLUMNS = ["train_seconds", "examples_per_second", "device", "peak_memory_mb"]
-ARM_COLUMNS = ["model", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior"]
-_NOT_AVERAGED = {"nll_loose", "device"}
+_NOT_AVERAGED = {"nll_loose", "mi_saturated", "device"}
 _NOT_COLUMNS = {"rate_per_dim"}
 
 
@@ -78,7 +36,9 @@ def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
     further = [name for name in frame.columns if name not in known]
     return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
-        {"latent_dim": "Int64", "seed": "Int64", "epochs": "Int64", "active_units": "Int64"}
+        dict.fromkeys(
+            ["latent_dim", "importance_samples", "seed", "epochs", "active_units"], "Int64"
+        )
     )
 
 
@@ -111,13 +71,17 @@ def run_columns(run: Run) -> dict[str, Any]:
         "posterior": run.posterior,
         "seed": run.seed,
         "arm": run.arm,
+        "architecture": run.architecture,
+        "bound": run.objective,
+        "importance_samples": run.importance_samples,
     }
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
     frame = pd.read_csv(path, keep_default_na=True, dtype={"reason": str, "arm": str})
-    return frame.astype({"latent_dim": "Int64", "seed": "Int64"})
+    whole = {"latent_dim", "importance_samples", "seed"} & set(frame.columns)
+    return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def averaged_columns(metrics: pd.DataFrame) -> list[str]:
@@ -152,7 +116,8 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     Returns:
         axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
     """
-    fine = metrics[metrics["status"] == "ok"]
+    missing = [name for name in ARM_COLUMNS if name not in metrics]
+    fine = metrics[metrics["status"] == "ok"].assign(**dict.fromkeys(missing))
     rows: list[Mapping[str, Any]] = []
     for key, group in fine.groupby(ARM_COLUMNS, dropna=False, sort=False):
         axes = dict(zip(ARM_COLUMNS, key, strict=True))

@@ -27,7 +27,7 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_json, write_text
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.streams import stream
-from vae_ablation.study import EVALUATION_FILES, TRAIN_FILES, Run
+from vae_ablation.study import EVALUATION_FILES, FILM_FILE, TRAIN_FILES, Run
 from vae_ablation.training import TrainingResult
 
 if TYPE_CHECKING:
@@ -100,18 +100,19 @@ def build_model(record: Mapping[str, Any]) -> VAE:
     """The VAE that a run's record describes, at its initial weights."""
     run, seen = Run(**record["run"]), record["observed"]
     observed = Observed(tuple(seen["shape"]), seen["levels"], seen["binary"])
-    return VAE(observed, run.likelihood, run.latent_dim, record["model"], run.seed)
+    return VAE.of(run, observed, record["model"])
 
 
 def read_history(record: Mapping[str, Any], folder: Path) -> NDArray[np.float64]:
-    """history.csv up to the kept weights, as in `TrainingResult.history`: [epochs, 4].
+    """history.csv up to the kept weights, as in `TrainingResult.history`: [epochs, 6].
 
     NaN where a term is undefined.
     """
     with (folder / "history.csv").open(newline="", encoding="utf-8") as stream_:
         rows = list(csv.DictReader(stream_))
-    values = [[float(row[name] or "nan") for name in ("distortion", "rate")] for row in rows]
-    return np.array(values, dtype=np.float64).reshape(-1, 4)[: record["epochs_kept"]]
+    names = ("distortion", "rate", "objective")
+    values = [[float(row[name] or "nan") for name in names] for row in rows]
+    return np.array(values, dtype=np.float64).reshape(-1, 6)[: record["epochs_kept"]]
 
 
 def history_text(run: Run, history: NDArray[np.float64]) -> str:
@@ -120,18 +121,15 @@ def history_text(run: Run, history: NDArray[np.float64]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HISTORY_COLUMNS)
     for epoch, terms in enumerate(history.tolist(), start=1):
-        for split, (distortion, rate) in zip(
-            ("train", "validation"), (terms[:2], terms[2:]), strict=True
-        ):
-            writer.writerow([epoch, split, *_cells(run, distortion, rate)])
+        for split, cells in (("train", terms[:3]), ("validation", terms[3:])):
+            writer.writerow([epoch, split, *_cells(run, *cells)])
     return buffer.getvalue()
 
 
-def _cells(run: Run, distortion: float, rate: float) -> list[float | str]:
+def _cells(run: Run, distortion: float, rate: float, objective: float) -> list[float | str]:
     if run.posterior == "point":
-        return [distortion, "", distortion, ""]
-    weighted = run.beta * rate if run.beta else 0.0
-    return [distortion, rate, distortion + weighted, -(distortion + rate)]
+        return [distortion, "", objective, ""]
+    return [distortion, rate, objective, -(distortion + rate)]
 
 
 def environment() -> dict[str, str]:
@@ -182,9 +180,13 @@ def save_pack(
         folder.mkdir(parents=True)
         save_file(result.weights, folder / "model.safetensors")
         write_text(folder / "history.csv", history_text(result.run, result.history))
+        names = list(TRAIN_FILES)
+        if result.film:
+            np.savez_compressed(folder / FILM_FILE, allow_pickle=False, **result.film)
+            names.append(FILM_FILE)
         write_json(folder / "run.json", record)
         _clear_links(runs_folder / result.run.path)
-        _link(runs_folder / result.run.path, target / result.run.path, TRAIN_FILES)
+        _link(runs_folder / result.run.path, target / result.run.path, names)
     _appear(temporary, target)
 
 
@@ -209,6 +211,7 @@ def save_evaluation(
             write_json(folder / "metrics.json", item.metrics)
             np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
             np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
+            np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
         if _belongs(runs_folder / path, target.parents[1]):
             _link(runs_folder / path, target / path, names)
     _appear(temporary, target)
@@ -234,7 +237,7 @@ def _link(folder: Path, target: Path, names: Sequence[str]) -> None:
 
 def _clear_links(folder: Path) -> None:
     """A run trained anew loses the links to what its former self was evaluated to."""
-    for name in (*TRAIN_FILES, *EVALUATION_FILES):
+    for name in (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES):
         (folder / name).unlink(missing_ok=True)
 
 

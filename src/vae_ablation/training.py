@@ -17,8 +17,9 @@ from torch import Tensor
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
+from vae_ablation.film import Film
 from vae_ablation.model import VAE
-from vae_ablation.objective import ElboTerms, elbo_terms, objective
+from vae_ablation.objective import OBJECTIVES, Terms, objective
 from vae_ablation.optimizer import StackedAdam
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 VALIDATION_BLOCK = 2048
+NOISE_BLOCK = 2**22
+"""Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
 
 
 @dataclass
@@ -39,17 +42,19 @@ class TrainingResult:
         status: ok, diverged (the objective was not finite) or failed (an error).
         reason: why it is not ok, empty otherwise.
         weights: by the names of the single-run module; empty where it failed.
-        history: one row per epoch: train distortion, train rate, validation distortion and
-            validation rate, nats per example: [epochs, 4] float64.
+        history: one row per epoch: distortion, rate and objective (at the full β) of the training
+            split, then of the validation split, nats per example: [epochs, 6] float64.
         epochs_kept: epochs after which the kept weights stood.
+        film: what `Film` gives, empty where the data are no images.
     """
 
     run: Run
     status: str = "ok"
     reason: str = ""
     weights: dict[str, Tensor] = field(default_factory=dict)
-    history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6)))
     epochs_kept: int = 0
+    film: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -86,7 +91,7 @@ def train_pack(
     alone with the run that causes it, which is then `failed`; the others' results do not change.
 
     Args:
-        runs: runs with one pack key; β, kl, posterior and seed differ freely.
+        runs: runs with one pack key; β, kl and seed differ freely.
         dataset: the prepared dataset.
         model_options: the config's model section.
         settings: the config's training section.
@@ -139,78 +144,72 @@ class _PackTraining:
         self.device = choose_device(settings["device"])
         self.results = [TrainingResult(run) for run in runs]
         self.active = list(range(len(runs)))
-        self.latent_dim = runs[0].latent_dim
-        models = [
-            VAE(dataset.observed, run.likelihood, run.latent_dim, model_options, run.seed)
-            for run in runs
-        ]
+        self.draws = (runs[0].importance_samples, runs[0].latent_dim)
+        self.terms = OBJECTIVES[runs[0].objective]
+        models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         self.model = StackedVAE.stack(models, self.device)
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
+        self.film = Film(dataset, settings["epochs"], len(runs), self.device)
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
         self.train_x = self._to_device(
             dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
         )
         self.validation_x = self._to_device(dataset.observe("validation"))
-        noise = [
-            torch.randn(
-                len(self.validation_x), self.latent_dim, generator=stream(seed, "validation")
-            )
-            for seed in (run.seed for run in runs)
-        ]
-        self.validation_noise = self._masked(torch.stack(noise).to(self.device))
+        fixed = [stream(run.seed, "validation") for run in runs]
+        self.validation_noise = self._noise(len(self.validation_x), fixed)
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
         epochs = self.settings["epochs"]
+        self.film.take(0, self.model, self.active)
         for epoch in range(epochs):
-            terms = torch.cat([self._train_epoch(epoch), self._validate()], dim=1)
+            self.optimizer.learning_rate = step_size(self.settings, epoch)
+            terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
             self.progress((epoch + 1) / epochs)
             if not self.active:
                 break
+            self.film.take(epoch + 1, self.model, self.active)
         self._finish(range(len(self.active)))
         return self.results
 
     # --- one epoch -------------------------------------------------------------------------
 
     def _train_epoch(self, epoch: int) -> Tensor:
-        """One pass over the training split; mean distortion and rate: [runs, 2]."""
+        """One pass over the training split; the mean of each term: [runs, terms]."""
         count, batch_size = len(self.train_x), self.settings["batch_size"]
         order = torch.stack(
             [torch.randperm(count, generator=self.streams[i].shuffle) for i in self.active]
         ).to(self.device)
-        noise = torch.stack(
-            [
-                torch.randn(count, self.latent_dim, generator=self.streams[i].noise)
-                for i in self.active
-            ]
-        ).to(self.device)
-        noise = self._masked(noise)
+        sources = [self.streams[i].noise for i in self.active]
         weight = self._beta(epoch)
-        total = torch.zeros(len(self.active), 2, device=self.device, dtype=self._wide)
-        for start in range(0, count, batch_size):
-            size = min(batch_size, count - start)
-            rows = torch.arange(start, start + _even(size), device=self.device) % count
-            terms = self._step(self._batch(order[:, rows]), noise[:, rows], weight, size)
-            total += torch.stack([term.sum(-1, dtype=self._wide) for term in terms], dim=-1)
-        return total / count
+        sums: list[Tensor] = []
+        for block in _blocks(count, batch_size, self.draws[0] * self.draws[1]):
+            noise = self._noise(len(block), sources)
+            for start in range(0, len(block), batch_size):
+                size = min(batch_size, len(block) - start)
+                inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
+                x = self._batch(order[:, block.start + inside])
+                terms = self._step(x, noise[:, inside], weight, size)
+                sums.append(_summed(terms, self._wide))
+        return torch.stack(sums).sum(0) / count
 
-    def _step(self, x: Tensor, noise: Tensor, beta: Tensor, size: int) -> ElboTerms:
+    def _step(self, x: Tensor, noise: Tensor, beta: Tensor, size: int) -> list[Tensor]:
         """One Adam step of every run on the first `size` examples of its batch [runs, batch, dims].
 
         Returns:
-            Their distortion and rate before the step, [runs, size].
+            Their terms before the step, [runs, size] each.
         """
-        terms: ElboTerms = self.model.map(elbo_terms, x, noise)
+        terms: Terms = self.model.map(self.terms, x, noise)
         counted = (torch.arange(x.shape[1], device=self.device) < size).to(x.dtype) / size
         loss = (objective(terms, beta[:, None]) * counted).sum()
         (gradient,) = torch.autograd.grad(loss, [self.model.flat])
         if self.settings["gradient_clip"] is not None:
             clip_each_run(gradient, self.settings["gradient_clip"])
         self.optimizer.step(gradient)
-        return ElboTerms(*(term.detach()[:, :size] for term in terms))
+        return [term.detach()[:, :size] for term in terms]
 
     def _batch(self, rows: Tensor) -> Tensor:
         """Training examples at `rows` [runs, batch] as observed: [runs, batch, dims]."""
@@ -224,55 +223,61 @@ class _PackTraining:
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
-        """Mean distortion and rate on the validation split, same noise every epoch: [runs, 2]."""
+        """The mean of each term on the validation split, same noise every epoch: [runs, terms]."""
         count, runs = len(self.validation_x), len(self.active)
-        total = torch.zeros(runs, 2, device=self.device, dtype=self._wide)
-        for start in range(0, count, VALIDATION_BLOCK):
-            size = min(VALIDATION_BLOCK, count - start)
+        step = _even(max(1, VALIDATION_BLOCK // self.draws[0]))
+        sums: list[Tensor] = []
+        for start in range(0, count, step):
+            size = min(step, count - start)
             rows = torch.arange(start, start + _even(size), device=self.device) % count
             x = self.validation_x[rows]
             terms = self.model.map(
-                elbo_terms, x.expand(runs, *x.shape), self.validation_noise[:, rows]
+                self.terms, x.expand(runs, *x.shape), self.validation_noise[:, rows]
             )
-            total += torch.stack(
-                [term[:, :size].sum(-1, dtype=self._wide) for term in terms], dim=-1
-            )
-        return total / count
+            sums.append(_summed([term[:, :size] for term in terms], self._wide))
+        return torch.stack(sums).sum(0) / count
+
+    def _noise(self, count: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """Normals of the active runs, [runs, count, draws, latent]; 0 for point posteriors."""
+        drawn = [torch.randn(count, *self.draws, generator=g) for g in generators]
+        random = [self.results[i].run.posterior != "point" for i in self.active]
+        mask = torch.tensor(random, dtype=drawn[0].dtype)[:, None, None, None]
+        return (torch.stack(drawn) * mask).to(self.device)
 
     # --- what happens between epochs ---------------------------------------------------------
 
     def _record(self, epoch: int, terms: NDArray[np.float64], healthy: NDArray[np.bool_]) -> None:
-        """Keep the epoch's terms; freeze runs that diverged or stopped early."""
+        """Keep the epoch's terms [runs, split, terms]; freeze runs that diverged or stopped."""
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
-            wrong = self._divergence(index, terms[position], bool(healthy[position]))
+            row = history_row(self.results[index].run, terms[position])
+            wrong = self._divergence(index, row, bool(healthy[position]))
             if wrong:
                 self.results[index].status = "diverged"
                 self.results[index].reason = f"{wrong} in epoch {epoch + 1}"
                 frozen.append(position)
                 continue
-            self.rows[index].append(terms[position])
-            if self._stop_early(position, epoch, terms[position]):
+            self.rows[index].append(row)
+            if self._stop_early(position, epoch, row):
                 stopped.append(position)
         if frozen or stopped:
             self._finish([*frozen, *stopped])
             self._drop({*frozen, *stopped})
 
-    def _divergence(self, index: int, terms: NDArray[np.float64], healthy: bool) -> str:
+    def _divergence(self, index: int, row: NDArray[np.float64], healthy: bool) -> str:
         """What shows that a run has diverged; empty where nothing does."""
-        counted = terms[[0, 2]] if self.results[index].run.posterior == "point" else terms
+        counted = row[[0, 3]] if self.results[index].run.posterior == "point" else row
         if not np.isfinite(counted).all():
             return "the objective was not finite"
         return "" if healthy else "the gradient was too large for its square to be finite"
 
-    def _stop_early(self, position: int, epoch: int, terms: NDArray[np.float64]) -> bool:
+    def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""
         patience = self.settings["early_stopping_patience"]
         if patience is None or epoch < self.settings["kl_warmup_epochs"]:
             return False
         index = self.active[position]
-        run = self.results[index].run
-        value = float(terms[2] + (run.beta * terms[3] if run.beta else 0.0))
+        value = float(row[5])
         best, best_epoch, _ = self.best[index]
         if value < best:
             self.best[index] = (value, epoch + 1, self.model.run_weights(position))
@@ -286,7 +291,8 @@ class _PackTraining:
             result = self.results[index]
             _, best_epoch, best_weights = self.best[index]
             result.weights = best_weights or self.model.run_weights(position)
-            result.history = np.array(self.rows[index]).reshape(-1, 4)
+            result.history = np.array(self.rows[index]).reshape(-1, 6)
+            result.film = self.film.of(index)
             result.epochs_kept = best_epoch or len(result.history)
 
     def _drop(self, positions: set[int]) -> None:
@@ -315,10 +321,49 @@ class _PackTraining:
         betas = [share * self.results[i].run.beta for i in self.active]
         return torch.tensor(betas, device=self.device, dtype=torch.float32)
 
-    def _masked(self, noise: Tensor) -> Tensor:
-        """Noise [runs, n, latent], zero for point posteriors."""
-        random = [self.results[i].run.posterior != "point" for i in self.active]
-        return noise * torch.tensor(random, device=self.device, dtype=noise.dtype)[:, None, None]
+
+STAGES = 8
+
+
+def step_size(settings: Mapping[str, Any], epoch: int) -> float:
+    """Adam's step size in an epoch, counted from 0, under the config's schedule.
+
+    `staged` is that of Burda, Grosse and Salakhutdinov (2016): stage i of eight takes 3^i passes
+    at 10^(−i/7) times the first step size; here the stages share out whatever epochs there are.
+    """
+    share = epoch / settings["epochs"]
+    factor = 1.0
+    if settings["learning_rate_schedule"] == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * share))
+    if settings["learning_rate_schedule"] == "staged":
+        passes = share * (3**STAGES - 1) / 2
+        stage = next(i for i in range(STAGES) if passes < (3 ** (i + 1) - 1) / 2)
+        factor = 10 ** (-stage / (STAGES - 1))
+    return float(settings["learning_rate"] * factor)
+
+
+def history_row(run: Run, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distortion, rate and objective of training, then of validation: [6].
+
+    Args:
+        run: gives β and the kind of objective.
+        terms: means of the terms of both splits, [2, terms].
+    """
+    if run.objective == "iwae":
+        return terms.ravel()
+    weighted = run.beta * terms[:, 1] if run.beta else 0.0
+    return np.column_stack([terms, terms[:, 0] + weighted]).ravel()
+
+
+def _summed(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Terms [runs, n] summed over the examples: [runs, terms]."""
+    return torch.stack([term.sum(-1, dtype=dtype) for term in terms], dim=-1)
+
+
+def _blocks(count: int, batch_size: int, per_example: int) -> list[range]:
+    """Whole batches of examples whose noise is drawn at once."""
+    size = max(1, NOISE_BLOCK // (per_example * batch_size)) * batch_size
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _even(size: int) -> int:

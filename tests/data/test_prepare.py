@@ -236,6 +236,58 @@ def test_the_identity_does_not_depend_on_where_a_file_lies(tmp_path: Path) -> No
     assert data_hash(one) != data_hash(one | {"split_seed": 1})
 
 
+# --- generative factors --------------------------------------------------------------------------
+
+
+def test_factors_stay_with_their_examples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 256, (200, 2))
+    x = np.column_stack([factors[:, 0], factors[:, 1], rng.integers(0, 256, 200)]).astype(np.uint8)
+    options = own(tmp_path, x=x, y=factors[:, 0] % 3, factors=factors)
+    for changes in ({}, {"max_examples": 90}, {"max_examples": 90, "split_seed": 2}):
+        dataset = prepare(tmp_path / "out", **options, **changes)
+        assert dataset.factor_names == ("factor_1", "factor_2")
+        for split in ("train", "validation", "test"):
+            found = dataset.factors_of(split)
+            assert found is not None
+            np.testing.assert_array_equal(found, np.round(dataset.intensities(split)[:, :2] * 255))
+            np.testing.assert_array_equal(dataset.labels_of(split), found[:, 0] % 3)
+
+
+def test_the_checksum_covers_factors(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 4)).astype(np.uint8)
+    factors = np.arange(80).reshape(40, 2)
+    checksums = {
+        prepare(tmp_path / str(index), **own(tmp_path, x=x, **arrays)).checksum
+        for index, arrays in enumerate([{}, {"factors": factors}, {"factors": factors + 1}])
+    }
+    assert len(checksums) == 3
+
+
+def test_data_without_factors_are_what_they_were_before_there_were_factors(
+    tmp_path: Path, digits: Dataset
+) -> None:
+    assert digits.factors_of("test") is None
+    assert digits.factor_names == ()
+    assert data_hash(dataset_options()) == "5ef41a504805"
+    assert digits.checksum == "8d0de751701f1f387f4a2b0ae5506815f12af73ef79ad1a9b7ef762a42ba091d"
+    thinned = prepare(tmp_path, max_examples=500, split_seed=3)
+    assert thinned.checksum == "96cf27d5b09680e674fdf038ec436c1347093a042815535b0bd702c4d237d564"
+    assert "factor_names" not in json.loads((tmp_path / "dataset.json").read_text())
+    with np.load(tmp_path / "arrays.npz") as archive:
+        assert sorted(archive.files) == ["labels", "split", "x"]
+
+
+def test_options_of_another_source_leave_the_identity_alone() -> None:
+    changes = {"size": 16, "examples": 50}
+    assert data_hash(dataset_options(**changes)) == data_hash(dataset_options())
+    sprites = {
+        data_hash(dataset_options(source="sprites", **one))
+        for one in ({}, {"size": 16}, {"examples": 50}, {"split_seed": 1})
+    }
+    assert len(sprites) == 4
+
+
 # --- reading back --------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def images(n: int = 20) -> np.ndarray:
 
 
 def test_every_source_is_found_by_its_name() -> None:
-    assert set(SOURCES) == {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz"}
+    assert set(SOURCES) == {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz", "sprites"}
     assert all(isinstance(source, Source) for source in SOURCES.values())
 
 
@@ -93,6 +93,17 @@ def test_labels_are_read_and_other_arrays_are_left_alone(tmp_path: Path) -> None
     np.testing.assert_array_equal(raw.labels, np.arange(20))
 
 
+def test_factors_are_read_and_numbered(tmp_path: Path) -> None:
+    factors = np.arange(60, dtype=np.uint16).reshape(20, 3)
+    raw = Npz().load({"path": str(save(tmp_path / "own.npz", x=images(), factors=factors))})
+    assert raw.factors is not None
+    assert raw.factors.dtype == np.int64
+    np.testing.assert_array_equal(raw.factors, factors)
+    assert raw.factor_names == ("factor_1", "factor_2", "factor_3")
+    without = Npz().load({"path": str(save(tmp_path / "other.npz", x=images()))})
+    assert (without.factors, without.factor_names) == (None, ())
+
+
 def test_a_compressed_archive_is_read_as_a_plain_one(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "own.npz", x=images())
     np.testing.assert_array_equal(Npz().load({"path": str(tmp_path / "own.npz")}).x, images())
@@ -123,6 +134,25 @@ WRONG = {
     "labels as floats": ({"x": images(), "y": np.zeros(20)}, ["type float64", "integers from 0"]),
     "negative labels": ({"x": images(), "y": np.full(20, -1)}, ["integers from 0"]),
 }  # fmt: skip
+
+
+WRONG_FACTORS = {
+    "too short": (np.zeros((19, 2), int), ["shape (19, 2)", "20 examples", "[20, factors]"]),
+    "in one axis": (np.zeros(20, int), ["shape (20,)"]),
+    "a single one": (np.int64(3), ["shape ()"]),
+    "none": (np.zeros((20, 0), int), ["shape (20, 0)"]),
+    "NaN": (np.full((20, 2), np.nan), ["type float64", "integers from 0"]),
+    "text": (np.full((20, 2), "a"), ["type <U1", "integers from 0"]),
+    "negative": (np.full((20, 2), -3), ["factors holds -3", "integers from 0"]),
+    "objects": (np.full((20, 2), None), ["plain arrays"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FACTORS)
+def test_wrong_factors_are_one_sentence(name: str, tmp_path: Path) -> None:
+    factors, parts = WRONG_FACTORS[name]
+    path = save(tmp_path / "own.npz", x=images(), factors=factors)
+    assert_one_sentence(error_of(path), str(path), *parts)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import CPU, evaluation_settings, make_run, model_options
+from support import CPU, evaluation_settings, features_of, make_run, model_options
 from vae_ablation.data.base import Dataset
 from vae_ablation.distributions import Bernoulli
 from vae_ablation.evaluation import evaluate_pack
@@ -66,9 +66,10 @@ def test_the_table_shows_a_collapsed_arm_at_its_reference_and_marks_it_improper(
         for parameter in model.parameters():
             parameter.zero_()
         model.decoder.network[0].bias.copy_(torch.tensor(np.log(p) - np.log1p(-p)))
-    history = np.array([[206.0, 0.0, 206.0, 0.0]] * 3)
+    history = np.array([[206.0, 0.0, 206.0] * 2] * 3)
     settings = evaluation_settings(nll_samples=4)
-    (found,) = evaluate_pack([run], [model], [history], dataset, settings, CPU)
+    extractor = features_of(dataset)
+    (found,) = evaluate_pack([run], [model], [history], dataset, extractor, settings, CPU)
     metrics = found.metrics
     assert metrics["distortion"] == pytest.approx(205.80, abs=0.02)
     assert metrics["nll"] == pytest.approx(205.80, abs=0.02)

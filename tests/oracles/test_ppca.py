@@ -20,7 +20,7 @@ import torch
 from support import make_run, model_options, stacked, trained_model, training_settings
 from vae_ablation import training
 from vae_ablation.data.base import Dataset
-from vae_ablation.evaluation.bounds import encode, mean_distortion
+from vae_ablation.evaluation.bounds import distortions, encode
 from vae_ablation.evaluation.codes import active_units
 from vae_ablation.streams import stream
 from vae_ablation.training import train_pack
@@ -87,7 +87,7 @@ def train_linear(
     x = torch.from_numpy(dataset.observe("train"))
     posterior = encode(pack, x)
     noise = [stream(0, "oracle") for _ in runs]
-    distortion = mean_distortion(pack, posterior, x, noise, [False] * len(runs))
+    distortion = distortions(pack, posterior, x, noise, [False] * len(runs)).mean(1)
     rates = posterior.rate_per_dim().double().sum(-1).mean(-1).numpy()
     constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,13 @@ Options = dict[str, Any]
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5}
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """The random stream of a dataset's seed for one purpose, independent of its other streams."""
+    return np.random.default_rng([seed, _STREAMS[purpose]])
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,26 @@ class RawData:
         labels: [n] class of each example, or None.
         levels: number of grey levels, or None where x holds intensities.
         official_test: [n] true where the source's own test split is, or None.
+        factors: [n, factors] value of each generative factor, as its index, or None where unknown.
+        factor_names: names of the factors, in the order of their columns.
     """
 
     x: NDArray[Any]
     labels: NDArray[np.int64] | None
     levels: int | None
     official_test: NDArray[np.bool_] | None = None
+    factors: NDArray[np.int64] | None = None
+    factor_names: tuple[str, ...] = ()
+
+    def take(self, keep: NDArray[np.bool_]) -> RawData:
+        """The examples where `keep`, [n], is true."""
+        return replace(
+            self,
+            x=self.x[keep],
+            labels=None if self.labels is None else self.labels[keep],
+            official_test=None if self.official_test is None else self.official_test[keep],
+            factors=None if self.factors is None else self.factors[keep],
+        )
 
 
 class Source(ABC):
@@ -59,10 +80,13 @@ class Source(ABC):
     Attributes:
         name: what the config calls it.
         version: raised by hand when the source begins to give other data for the same options.
+        own_options: keys of a dataset's section that belong to this source. They do not count for
+            the identity of other sources' datasets, which a new key would else change.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    own_options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, where: str, options: Options) -> None:  # noqa: B027
         """Refuse options that cannot work, before anything runs.
@@ -105,6 +129,8 @@ class Dataset:
         observed: shape, levels and whether the observed variable is binary.
         dynamic: training redraws the binarisation each epoch.
         checksum: SHA-256 of the arrays.
+        factors: [n, factors] value of each generative factor, as its index, or None where unknown.
+        factor_names: names of the factors, in the order of their columns.
     """
 
     name: str
@@ -115,6 +141,8 @@ class Dataset:
     observed: Observed
     dynamic: bool
     checksum: str
+    factors: NDArray[np.int64] | None = None
+    factor_names: tuple[str, ...] = ()
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -132,6 +160,10 @@ class Dataset:
     def labels_of(self, split: str) -> NDArray[np.int64]:
         """[n] labels of a split."""
         return self.labels[self.rows(split)]
+
+    def factors_of(self, split: str) -> NDArray[np.int64] | None:
+        """[n, factors] generative factors of a split, or None where they are not known."""
+        return None if self.factors is None else self.factors[self.rows(split)]
 
     @property
     def has_labels(self) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vae_ablation.data.base import Observed, Options, RawData, Source
 from vae_ablation.errors import UserError
 
+_ARRAYS = {"x", "y", "factors"}
 # what NumPy and zipfile raise for damaged archives
 _UNREADABLE = (
     OSError,
@@ -32,7 +33,7 @@ _UNREADABLE = (
 
 
 class Npz(Source):
-    """x, [n, height, width] or [n, dims], 8-bit or in [0, 1], and optional labels y."""
+    """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
 
     name = "npz"
 
@@ -53,21 +54,28 @@ class Npz(Source):
         return Observed(raw.x.shape[1:], raw.levels, binary=raw.levels == 2)
 
     def load(self, options: Options) -> RawData:
-        """Read and check x and y."""
+        """Read and check x, y and factors."""
         path = Path(options["path"])
         arrays = _read(path)
         if "x" not in arrays:
             raise UserError(f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'}.")
         x, levels = _check_images(arrays["x"], path)
-        return RawData(x, _check_labels(arrays.get("y"), len(x), path), levels)
+        factors = _check_factors(arrays.get("factors"), len(x), path)
+        return RawData(
+            x,
+            _check_labels(arrays.get("y"), len(x), path),
+            levels,
+            factors=factors,
+            factor_names=() if factors is None else _numbered(factors.shape[1]),
+        )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays x and y; the others by name only."""
+    """Arrays x, y and factors; the others by name only."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {
-                name: _array(archive, name) if name in {"x", "y"} else np.empty(0)
+                name: _array(archive, name) if name in _ARRAYS else np.empty(0)
                 for name in archive.files
             }
     except _UNREADABLE as error:
@@ -130,3 +138,23 @@ def _check_labels(y: NDArray[Any] | None, n: int, path: Path) -> NDArray[np.int6
     if y.dtype.kind not in "iu" or y.min() < 0:
         raise UserError(f"{path}: y is of type {y.dtype}; allowed: integers from 0.")
     return y.astype(np.int64)
+
+
+def _check_factors(factors: NDArray[Any] | None, n: int, path: Path) -> NDArray[np.int64] | None:
+    if factors is None:
+        return None
+    if factors.ndim != 2 or len(factors) != n or factors.shape[1] == 0:
+        raise UserError(
+            f"{path}: factors has shape {factors.shape} where x has {n} examples; "
+            f"allowed: [{n}, factors]."
+        )
+    if factors.dtype.kind not in "iu":
+        raise UserError(f"{path}: factors is of type {factors.dtype}; allowed: integers from 0.")
+    if factors.min() < 0:
+        raise UserError(f"{path}: factors holds {factors.min()}; allowed: integers from 0.")
+    return factors.astype(np.int64)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    """Names of factors that the archive does not name."""
+    return tuple(f"factor_{number}" for number in range(1, count + 1))

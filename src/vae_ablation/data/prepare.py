@@ -20,19 +20,24 @@ from vae_ablation.data.base import (
     Observed,
     Options,
     RawData,
+    generator,
 )
 from vae_ablation.errors import UserError
 from vae_ablation.files import file_digest, read_json, stable_hash, write_atomic, write_json
 
 PREPARE_VERSION = 1
 _LOCATION_KEYS = {"path", "root"}
-_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4}
 
 
 def data_hash(options: Options) -> str:
-    """Identity of a prepared dataset: options and bytes of the user's files, not their place."""
+    """Identity of a prepared dataset: options and bytes of the user's files, not their place.
+
+    Options that belong to other sources do not count.
+    """
     source = SOURCES[options["source"]]
-    settings = {key: value for key, value in options.items() if key not in _LOCATION_KEYS}
+    foreign = frozenset().union(*(each.own_options for each in SOURCES.values()))
+    ignored = _LOCATION_KEYS | (foreign - source.own_options)
+    settings = {key: value for key, value in options.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
     return stable_hash([PREPARE_VERSION, source.version, settings, digests])
 
@@ -49,12 +54,8 @@ def observed_after(shape: tuple[int, ...], levels: int | None, binarize: str) ->
     return Observed(shape, 2 if binary else levels, binary)
 
 
-def _generator(seed: int, purpose: str) -> np.random.Generator:
-    return np.random.default_rng([seed, _STREAMS[purpose]])
-
-
 def stratified_share(
-    strata: NDArray[np.int64], count: int, generator: np.random.Generator
+    strata: NDArray[np.int64], count: int, random: np.random.Generator
 ) -> NDArray[np.bool_]:
     """[n] true for `count` examples drawn so that every stratum gives its share.
 
@@ -67,7 +68,7 @@ def stratified_share(
     taken[order[: count - taken.sum()]] += 1
     chosen = np.zeros(len(strata), dtype=bool)
     for value, size in zip(values, taken, strict=True):
-        chosen[generator.permutation(np.flatnonzero(strata == value))[:size]] = True
+        chosen[random.permutation(np.flatnonzero(strata == value))[:size]] = True
     return chosen
 
 
@@ -79,11 +80,11 @@ def split_examples(
     split = np.full(len(labels), TRAIN, dtype=np.int8)
     if official_test is None:
         count = max(1, round(options["test"] * len(labels)))
-        official_test = stratified_share(labels, count, _generator(seed, "test"))
+        official_test = stratified_share(labels, count, generator(seed, "test"))
     split[official_test] = TEST
     rest = np.flatnonzero(split == TRAIN)
     count = max(1, round(options["validation"] * len(rest)))
-    held_out = stratified_share(labels[rest], count, _generator(seed, "validation"))
+    held_out = stratified_share(labels[rest], count, generator(seed, "validation"))
     split[rest[held_out]] = VALIDATION
     return split
 
@@ -95,13 +96,8 @@ def _thin(raw: RawData, options: Options) -> RawData:
         return raw
     labels = np.full(len(raw.x), -1) if raw.labels is None else raw.labels
     strata = labels if raw.official_test is None else labels * 2 + raw.official_test
-    keep = stratified_share(strata, limit, _generator(options["split_seed"], "subset"))
-    return RawData(
-        raw.x[keep],
-        None if raw.labels is None else raw.labels[keep],
-        raw.levels,
-        None if raw.official_test is None else raw.official_test[keep],
-    )
+    keep = stratified_share(strata, limit, generator(options["split_seed"], "subset"))
+    return raw.take(keep)
 
 
 def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8] | None:
@@ -110,7 +106,7 @@ def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.
         return None
     if options["binarize"] == "threshold":
         return (intensities >= 0.5).astype(np.uint8)
-    uniform = _generator(options["split_seed"], "binarize").random(intensities.shape, np.float32)
+    uniform = generator(options["split_seed"], "binarize").random(intensities.shape, np.float32)
     return (uniform < intensities).astype(np.uint8)
 
 
@@ -142,6 +138,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
             "needs at least one example, so raise max_examples or give more data."
         )
     arrays = {"x": raw.x, "labels": labels, "split": split}
+    if raw.factors is not None:
+        arrays["factors"] = raw.factors
     fixed = _binarize(_intensities(raw.x, raw.levels), options)
     if fixed is not None:
         arrays["fixed"] = fixed
@@ -156,6 +154,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
         "checksum": _checksum(arrays),
         "sizes": sizes,
     }
+    if raw.factors is not None:
+        info["factor_names"] = list(raw.factor_names)
     _store(arrays, info, folder)
     return info
 
@@ -203,4 +203,6 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         observed=Observed(tuple(info["shape"]), info["levels"], info["binary"]),
         dynamic=info["dynamic"],
         checksum=info["checksum"],
+        factors=arrays.get("factors"),
+        factor_names=tuple(info.get("factor_names", ())),
     )

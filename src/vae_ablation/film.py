@@ -1,0 +1,77 @@
+"""What training films: the same few validation examples, reconstructed after chosen epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.stacked import StackedVAE
+
+FRAMES = 24
+SHOWN = 10
+_ROWS = 16
+"""Rows decoded at once; a multiple of 16, so that a pack changes no bit."""
+
+
+def filmed_epochs(epochs: int) -> list[int]:
+    """Numbers of epochs after which a picture is taken: 0, then evenly on the log axis."""
+    steps = np.geomspace(1, epochs, FRAMES - 1).round().astype(int)
+    return [0, *sorted(set(steps.tolist()))]
+
+
+class Film:
+    """Takes pictures of a pack while it trains; does nothing where the data are no images.
+
+    Args:
+        dataset: the prepared dataset.
+        epochs: of the training.
+        runs: size of the pack.
+        device: where the pack trains.
+    """
+
+    def __init__(self, dataset: Dataset, epochs: int, runs: int, device: torch.device) -> None:
+        self.shape = dataset.observed.shape
+        self.epochs = filmed_epochs(epochs) if len(self.shape) == 2 else []
+        labels = dataset.labels_of("validation")
+        _, first = np.unique(labels, return_index=True)
+        rest = np.setdiff1d(np.arange(len(labels)), first)
+        self.rows = np.concatenate([first, rest])[:SHOWN]
+        x = dataset.observe("validation")[np.resize(self.rows, _ROWS)]
+        self.x = torch.from_numpy(x).to(device)
+        self.originals = self._bytes(dataset.intensities("validation")[self.rows])
+        self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(runs)]
+
+    @torch.no_grad()
+    def take(self, epoch: int, model: StackedVAE, active: list[int]) -> None:
+        """Keep a picture of the active runs where `epoch` epochs are to be filmed."""
+        if epoch not in self.epochs:
+            return
+        x = self.x.expand(len(model), *self.x.shape)
+        means: Tensor = model.map(lambda m, v: m.decoder(m.encoder(v).mean).mean, x)
+        for index, mean in zip(active, means[:, : len(self.rows)].cpu().numpy(), strict=True):
+            self.frames[index].append(self._bytes(mean))
+
+    def of(self, index: int) -> dict[str, NDArray[Any]]:
+        """8-bit pictures of one run.
+
+        Returns:
+            epochs [frames], images [frames, shown, height, width] and originals [shown, height,
+            width].
+        """
+        frames = self.frames[index]
+        if not frames:
+            return {}
+        return {
+            "epochs": np.array(self.epochs[: len(frames)]),
+            "images": np.stack(frames),
+            "originals": self.originals,
+        }
+
+    def _bytes(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
+        clean = np.nan_to_num(values, nan=0.0).clip(0, 1)
+        return np.round(255 * clean).astype(np.uint8).reshape(len(values), *self.shape)
