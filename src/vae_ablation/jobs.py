@@ -91,6 +91,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
         target: the folder to write.
     """
     from vae_ablation.evaluation import evaluate_pack
+    from vae_ablation.features import load_features
 
     study, _ = read_frozen(folder)
     torch.set_num_threads(study.config["packs"]["threads"])
@@ -110,6 +111,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
             [item.model for item in loaded],
             [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
             load_dataset(name, study.prepared[name]),
+            load_features(study.features_path(name)),
             study.config["evaluation"],
             choose_device(study.config["training"]["device"]),
         )
@@ -125,6 +127,21 @@ def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
 
     run = Run(**record["run"])
     return measure_columns(run.likelihood, study.observed[run.dataset], record["model"])
+
+
+def features_job(folder: Path, name: str) -> None:
+    """Fit the features of a dataset and write them to `Study.features_path`.
+
+    Args:
+        folder: results/<study>.
+        name: the dataset.
+    """
+    from vae_ablation.features import fit_features
+
+    study, _ = read_frozen(folder)
+    torch.set_num_threads(study.config["packs"]["threads"])
+    dataset = load_dataset(name, study.prepared[name])
+    fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
 
 def controls_job(folder: Path, name: str, target: Path) -> None:

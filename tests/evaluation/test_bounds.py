@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ from support import (
 )
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation.bounds import (
+    NllEstimate,
     decode_mean,
+    distortions,
     encode,
     example_blocks,
     importance_nll,
-    mean_distortion,
     run_blocks,
 )
 from vae_ablation.model import VAE
@@ -34,6 +36,11 @@ from vae_ablation.training import train_pack
 
 SIGMA = 0.4
 DIMS, LATENT = 6, 3
+
+
+def mean_bounds(*arguments: Any) -> NllEstimate:
+    """Bounds averaged over the examples."""
+    return importance_nll(*arguments).means()
 
 
 def streams(count: int, purpose: str = "test") -> list[torch.Generator]:
@@ -79,7 +86,7 @@ def test_nll_is_the_exact_marginal_of_a_linear_gaussian_model(fitted: bool) -> N
     x = truth.rvs(60, random_state=1)
     tensor = torch.tensor(x, dtype=torch.float32)
     pack = stacked([model])
-    found = importance_nll(pack, encode(pack, tensor), tensor, 4096, streams(1))
+    found = mean_bounds(pack, encode(pack, tensor), tensor, 4096, streams(1))
     assert float(found.nll[0]) == pytest.approx(-truth.logpdf(x).mean(), abs=0.05)
     assert float(found.gap[0]) < 0.1
 
@@ -96,10 +103,10 @@ def test_the_bound_is_exact_where_the_encoder_is_the_posterior() -> None:
     pack = stacked([model])
     posterior = encode(pack, tensor)
     exact = -truth.logpdf(x).mean()
-    distortion = mean_distortion(pack, posterior, tensor, streams(1), [False])[0]
+    distortion = distortions(pack, posterior, tensor, streams(1), [False])[0].mean()
     rate = float(posterior.rate_per_dim().double().sum(-1).mean())
     assert distortion + rate == pytest.approx(exact, abs=0.1)
-    found = importance_nll(pack, posterior, tensor, 1024, streams(1))
+    found = mean_bounds(pack, posterior, tensor, 1024, streams(1))
     assert found.nll[0] == pytest.approx(exact, abs=0.02)
     # half of the samples come from the prior: the others alone would give an ESS of K/2
     assert 0.3 < found.ess[0] <= 1
@@ -116,7 +123,7 @@ def test_mean_distortion_is_the_closed_form_of_a_linear_gaussian_model() -> None
     spread = (np.square(weight) * scales**2).sum()
     truth = 0.5 * (np.square(residual).sum(1).mean() + spread) / SIGMA**2
     truth += DIMS * math.log(SIGMA * math.sqrt(2 * math.pi))
-    found = mean_distortion(pack, posterior, tensor, streams(1), [False])
+    found = distortions(pack, posterior, tensor, streams(1), [False]).mean(1)
     assert found[0] == pytest.approx(truth, abs=0.05)
 
 
@@ -128,7 +135,7 @@ def test_a_point_posteriors_distortion_is_taken_at_its_mean() -> None:
     posterior = encode(pack, tensor)
     residual = x - bias - posterior.mean[0].double().numpy() @ weight.T
     truth = -stats.norm.logpdf(residual, 0, SIGMA).sum(1).mean()
-    found = mean_distortion(pack, posterior, tensor, streams(2), [True, False])
+    found = distortions(pack, posterior, tensor, streams(2), [True, False]).mean(1)
     assert found[0] == pytest.approx(truth, rel=1e-5)
     assert found[1] > found[0]
 
@@ -168,7 +175,7 @@ def test_nll_is_that_of_quadrature(arm: int, planar: tuple[Dataset, list[VAE]]) 
     posterior = encode(pack, x)
     exact = quadrature_nll(models[arm], x, 7.0, 501)
     assert exact == pytest.approx(quadrature_nll(models[arm], x, 7.0, 701), abs=1e-3)
-    found = importance_nll(pack, posterior, x, 16384, streams(1))
+    found = mean_bounds(pack, posterior, x, 16384, streams(1))
     assert found.nll[0] == pytest.approx(exact, abs=0.05)
     assert found.nll[0] >= exact - 0.05
 
@@ -180,9 +187,9 @@ def test_a_narrow_posterior_alone_would_miss_the_mass(planar: tuple[Dataset, lis
     posterior = encode(pack, x)
     exact = quadrature_nll(models[0], x, 7.0, 501)
     rate = float(posterior.rate_per_dim().double().sum(-1).mean())
-    elbo_bound = mean_distortion(pack, posterior, x, streams(1), [False])[0] + rate
+    elbo_bound = distortions(pack, posterior, x, streams(1), [False])[0].mean() + rate
     assert elbo_bound > exact + 1, "the KL-off arm's q is no proposal that needs defending"
-    assert importance_nll(pack, posterior, x, 4096, streams(1)).nll[0] < elbo_bound - 1
+    assert mean_bounds(pack, posterior, x, 4096, streams(1)).nll[0] < elbo_bound - 1
 
 
 def test_nll_is_at_most_minus_elbo_and_falls_with_more_samples(
@@ -193,9 +200,9 @@ def test_nll_is_at_most_minus_elbo_and_falls_with_more_samples(
     pack = stacked(models)
     posterior = encode(pack, x)
     rate = posterior.rate_per_dim().double().sum(-1).mean(-1).numpy()
-    minus_elbo = mean_distortion(pack, posterior, x, streams(2), [False, False]) + rate
-    few = importance_nll(pack, posterior, x, 16, streams(2))
-    many = importance_nll(pack, posterior, x, 1024, streams(2))
+    minus_elbo = distortions(pack, posterior, x, streams(2), [False, False]).mean(1) + rate
+    few = mean_bounds(pack, posterior, x, 16, streams(2))
+    many = mean_bounds(pack, posterior, x, 1024, streams(2))
     assert (many.nll <= minus_elbo + 0.02).all()
     assert (many.nll <= few.nll + 0.02).all()
     for found in (few, many):
@@ -210,9 +217,9 @@ def test_the_gap_is_the_fall_of_the_bound_when_the_samples_double() -> None:
     pack = stacked([model])
     posterior = encode(pack, x)
     half = np.mean([
-        importance_nll(pack, posterior, x, 32, [stream(i, "half")]).nll[0] for i in range(12)
+        mean_bounds(pack, posterior, x, 32, [stream(i, "half")]).nll[0] for i in range(12)
     ])  # fmt: skip
-    whole = [importance_nll(pack, posterior, x, 64, [stream(i, "whole")]) for i in range(12)]
+    whole = [mean_bounds(pack, posterior, x, 64, [stream(i, "whole")]) for i in range(12)]
     fall = half - np.mean([found.nll[0] for found in whole])
     assert np.mean([found.gap[0] for found in whole]) == pytest.approx(fall, abs=0.1)
     assert fall > 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -14,6 +15,7 @@ from scipy import stats
 from support import (
     CPU,
     evaluation_settings,
+    features_of,
     make_dataset,
     make_run,
     model_options,
@@ -50,6 +52,7 @@ def evaluated(
         [trained_model(result, dataset, options) for result in some],
         [result.history for result in some],
         dataset,
+        features_of(dataset),
         evaluation_settings(**settings),
         CPU,
     )
@@ -57,7 +60,7 @@ def evaluated(
 
 
 def content(one: Evaluated) -> dict[str, Any]:
-    parts = {"codes": one.codes, "pictures": one.pictures}
+    parts = {"codes": one.codes, "pictures": one.pictures, "examples": one.examples}
     arrays = {
         f"{kind}/{name}": value.tobytes()
         for kind, part in parts.items()
@@ -109,10 +112,61 @@ def test_the_rate_is_that_of_the_codes(whole: dict[str, Evaluated]) -> None:
 def test_point_arms_have_no_rate_elbo_or_nll(whole: dict[str, Evaluated]) -> None:
     metrics = whole["point"].metrics
     empty = {"rate", "elbo", "nll", "nll_ess", "nll_gap", "rate_per_dim", "bits_per_dim",
-             "active_units", "collapsed_fraction", "posterior_std"}  # fmt: skip
+             "active_units", "collapsed_fraction", "posterior_std", "mutual_information",
+             "marginal_kl", "hole_rate", "validation_elbo"}  # fmt: skip
     assert not empty & set(metrics)
     assert metrics["objective"] == metrics["distortion"]
-    assert {"mse", "code_rms", "knn_accuracy", "slope"} <= set(metrics)
+    assert {"mse", "code_rms", "knn_accuracy", "slope", "sample_fid"} <= set(metrics)
+
+
+def test_metrics_are_the_means_of_their_examples(whole: dict[str, Evaluated]) -> None:
+    for arm, one in whole.items():
+        n = len(one.codes["mean"])
+        for name, values in one.examples.items():
+            assert values.shape == (n,)
+            assert values.dtype == np.float32
+            assert one.metrics[name] == pytest.approx(np.nanmean(values), rel=1e-5), (arm, name)
+    terms = {"distortion", "rate", "elbo", "nll"}
+    labelled = {"mse", "knn_accuracy", "probe_accuracy"}
+    assert set(whole["beta1"].examples) == terms | labelled
+    assert set(whole["point"].examples) == {"distortion"} | labelled
+
+
+def test_the_rate_is_mutual_information_and_marginal_kl(whole: dict[str, Evaluated]) -> None:
+    for arm in ("beta1", "beta0.1", "beta50"):
+        metrics = whole[arm].metrics
+        parts = metrics["mutual_information"] + metrics["marginal_kl"]
+        assert parts == pytest.approx(metrics["rate"], abs=0.25)
+        assert metrics["mi_ceiling"] == pytest.approx(math.log(len(whole[arm].codes["mean"])))
+
+
+def test_samples_are_scored_for_every_arm_above_the_floor_of_real_data(
+    whole: dict[str, Evaluated],
+) -> None:
+    floors = {one.metrics["sample_fid_floor"] for one in whole.values()}
+    assert len(floors) == 1
+    for one in whole.values():
+        assert one.metrics["sample_fid"] > one.metrics["sample_fid_floor"]
+        assert {"sample_fid_expost", "sample_precision", "sample_recall"} <= set(one.metrics)
+
+
+def test_disentanglement_is_measured_where_factors_are_known_only(
+    few_digits: Dataset, whole: dict[str, Evaluated]
+) -> None:
+    names = {"mig", "dci_disentanglement", "sap"}
+    assert not names & set(whole["beta1"].metrics)
+    factors = np.column_stack([few_digits.labels, np.arange(len(few_digits.x)) % 3])
+    known = dataclasses.replace(few_digits, factors=factors, factor_names=("digit", "third"))
+    (found,) = evaluated([make_run(beta=0.1)], known, model_options()).values()
+    assert names <= set(found.metrics)
+
+
+def test_an_importance_weighted_arm_is_measured_like_any_other(few_digits: Dataset) -> None:
+    run = make_run(objective="iwae", importance_samples=5)
+    (found,) = evaluated([run], few_digits, model_options()).values()
+    assert "objective" not in found.metrics
+    assert found.metrics["validation_objective"] < -found.metrics["validation_elbo"]
+    assert found.metrics["nll"] <= -found.metrics["elbo"] + 0.3
 
 
 def test_kl_off_arms_have_no_active_units(whole: dict[str, Evaluated]) -> None:
@@ -136,7 +190,13 @@ def test_mse_is_that_of_the_distributions_mean(likelihood: str, few_digits: Data
     (result,) = train_pack([run], few_digits, options, training_settings(epochs=10))
     model = trained_model(result, few_digits, options)
     (found,) = evaluate_pack(
-        [run], [model], [result.history], few_digits, evaluation_settings(), CPU
+        [run],
+        [model],
+        [result.history],
+        few_digits,
+        features_of(few_digits),
+        evaluation_settings(),
+        CPU,
     )
     x = torch.from_numpy(few_digits.intensities("test"))
     with torch.no_grad():
@@ -188,7 +248,9 @@ def test_mse_of_binarised_data_is_taken_before_binarisation() -> None:
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.zero_()  # every mean is one half
-    (found,) = evaluate_pack([run], [model], [result.history], dataset, evaluation_settings(), CPU)
+    (found,) = evaluate_pack(
+        [run], [model], [result.history], dataset, features_of(dataset), evaluation_settings(), CPU
+    )
     assert found.metrics["mse"] == pytest.approx(0, abs=1e-12)
 
 
@@ -206,7 +268,7 @@ def test_history_columns_are_of_the_validation_objective(few_digits: Dataset) ->
     run = make_run(beta=0.1, seed=1)
     (result,) = train_pack([run], few_digits, model_options(), training_settings(epochs=6))
     metrics = evaluated([run], few_digits, model_options())["beta0.1"].metrics
-    objective = result.history[:, 2] + 0.1 * result.history[:, 3]
+    objective = result.history[:, 3] + 0.1 * result.history[:, 4]
     assert metrics["validation_objective"] == pytest.approx(objective[-1])
     assert metrics["epochs"] == 6
     line = np.polyfit(range(3), objective[-3:], 1)[0] * 2 / objective[-3:].mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from vae_ablation.evaluation.pictures import (
 )
 from vae_ablation.model import VAE
 from vae_ablation.streams import stream
+from vae_ablation.study import Run
 
 
 def test_one_example_of_each_class_is_shown_first() -> None:
@@ -113,6 +116,69 @@ def test_interpolations_are_straight_lines_between_the_first_of_each_label(
         ends = [means[0, np.flatnonzero(labels == label)[0]].numpy() for label in (a, b)]
         z = np.linspace(ends[0], ends[1], 11)
         assert_pictures(line, picture(models[0], z))
+
+
+def test_the_archetype_is_the_centre_of_the_prior_and_the_mean_is_of_the_train_split(
+    drawn: tuple[list[VAE], list[Pictures], torch.Tensor], few_digits: Dataset
+) -> None:
+    models, all_pictures, _ = drawn
+    train = few_digits.intensities("train").astype(float)
+    for model, pictures in zip(models, all_pictures, strict=True):
+        assert_pictures(pictures["archetype"], picture(model, np.zeros(2)))
+        assert_pictures(pictures["data_mean"], 255 * train.mean(0).reshape(8, 8))
+
+
+def walked(
+    few_digits: Dataset, run: Run, latent_dim: int, rates: list[float] | None
+) -> tuple[VAE, Pictures, np.ndarray]:
+    """One model's pictures and the posterior means that they begin from.
+
+    The example shown first is not the first of the split.
+    """
+    labels = few_digits.labels_of("test")
+    other = few_digits.labels.copy()
+    other[few_digits.rows("test")] = np.where(np.arange(len(labels)) == 5, 0, labels + 1)
+    few_digits = replace(few_digits, labels=other)
+    model = VAE(few_digits.observed, "gaussian", latent_dim, model_options(), run.seed)
+    pack = stacked([model])
+    means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
+    kl = None if rates is None else torch.tensor([rates])
+    (pictures,) = draw_pictures(pack, [run], few_digits, means, [], kl)
+    return model, pictures, means[0].numpy()
+
+
+def test_traversals_walk_the_dimensions_from_the_largest_kl_down(few_digits: Dataset) -> None:
+    run = make_run(latent_dim=3)
+    model, pictures, means = walked(few_digits, run, 3, [0.5, 2.0, 0.125])
+    assert pictures["index"][0] == 5
+    assert pictures["traversal_dims"].tolist() == [1, 0, 2]
+    assert pictures["traversal_kl"].tolist() == [2.0, 0.5, 0.125]
+    assert pictures["traversal_range"].tolist() == [[-3, 3]] * 3
+    z = np.tile(means[pictures["index"][0]], (3, 11, 1))
+    for row, dim in enumerate((1, 0, 2)):
+        z[row, :, dim] = np.linspace(-3, 3, 11)
+    assert_pictures(pictures["traversals"], picture(model, z))
+
+
+def test_without_a_kl_term_a_walk_covers_the_codes(few_digits: Dataset) -> None:
+    run = make_run(latent_dim=3, kl=False, beta=0.0)
+    model, pictures, means = walked(few_digits, run, 3, [1.0, 2.0, 3.0])
+    ends = np.percentile(means, [0.5, 99.5], axis=0)
+    np.testing.assert_allclose(pictures["traversal_range"], ends[:, ::-1].T, rtol=1e-5)
+    z = np.tile(means[pictures["index"][0]], (11, 1))
+    z[:, 2] = np.linspace(*ends[:, 2], 11)
+    assert_pictures(pictures["traversals"][0], picture(model, z))
+
+
+def test_a_point_posterior_has_no_kl_and_is_ordered_by_the_variance_of_its_codes(
+    few_digits: Dataset,
+) -> None:
+    run = make_run(latent_dim=12, kl=False, beta=0.0, posterior="point")
+    _, pictures, means = walked(few_digits, run, 12, [float(d) for d in range(12)])
+    assert "traversal_kl" not in pictures
+    spread = means.astype(float).var(0)
+    assert pictures["traversal_dims"].tolist() == np.argsort(-spread)[:8].tolist()
+    assert pictures["traversals"].shape == (8, 11, 8, 8)
 
 
 def test_only_latent_dimension_2_has_a_manifold(few_digits: Dataset) -> None:

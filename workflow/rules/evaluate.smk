@@ -1,6 +1,23 @@
+rule features:
+    input:
+        lambda wildcards: prepared(wildcards.dataset),
+    output:
+        STUDY / "features" / "{dataset}" / "{hash}.npz",
+    log:
+        STUDY / "logs" / "features" / "{dataset}-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: STATE.study.config["packs"]["threads"]
+    params:
+        script=script("features"),
+    shell:
+        "{params.script} {wildcards.dataset} {log:q}"
+
+
 rule evaluate:
     input:
         pack_dataset,
+        features=pack_features,
         trained=STUDY / "packs" / "{pack}" / "train",
     output:
         directory(STUDY / "packs" / "{pack}" / "evaluation" / "{hash}"),

@@ -76,14 +76,14 @@ def _log_prob(model: BoundVAE, z: Tensor, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_distortion(
+def distortions(
     model: StackedVAE,
     posterior: Posterior,
     x: Tensor,
     generators: Sequence[torch.Generator],
     points: Sequence[bool],
 ) -> NDArray[np.float64]:
-    """E over x and z ~ q(z given x) of −log p(x given z), per run: [runs], nats per example.
+    """E over z ~ q(z given x) of −log p(x given z), of every example: [runs, n], nats.
 
     Args:
         model: the pack.
@@ -92,16 +92,15 @@ def mean_distortion(
         generators: one stream per run.
         points: runs with a point posterior, for which z = μ.
     """
-    runs, _, latent = posterior.mean.shape
-    total = np.zeros(runs)
+    latent = posterior.mean.shape[-1]
+    parts = []
     mask = torch.tensor([not point for point in points], device=x.device)[:, None, None, None]
     for rows in example_blocks(len(x), ELBO_DRAWS * x.shape[1]):
         block = x[rows]
         noise = _normals(generators, (len(block), ELBO_DRAWS, latent), x.device) * mask
-        z = posterior.mean[:, rows, None] + posterior.std[:, rows, None] * noise
-        logs = _by_runs(model, z, block, ELBO_DRAWS)
-        total += logs.mean(-1).sum(-1).cpu().numpy()
-    return -total / len(x)
+        z = Posterior(posterior.mean[:, rows], posterior.log_std[:, rows]).at(noise)
+        parts.append(-_by_runs(model, z, block, ELBO_DRAWS).mean(-1).cpu().numpy())
+    return np.concatenate(parts, axis=1)
 
 
 def _normals(
@@ -123,10 +122,10 @@ def _by_runs(model: StackedVAE, z: Tensor, x: Tensor, draws: int) -> Tensor:
 
 @dataclass(frozen=True)
 class NllEstimate:
-    """Importance-weighted bounds on −log p(x), means over the split, per run: each [runs].
+    """Importance-weighted bounds on −log p(x) of every example: each [runs, n].
 
     Attributes:
-        nll: nats per example; an upper bound in expectation.
+        nll: nats; an upper bound in expectation.
         ess: effective samples / K.
         gap: how much the bound falls when K/2 samples become K, nats.
     """
@@ -134,6 +133,10 @@ class NllEstimate:
     nll: NDArray[np.float64]
     ess: NDArray[np.float64]
     gap: NDArray[np.float64]
+
+    def means(self) -> NllEstimate:
+        """Means over the split: each [runs]."""
+        return NllEstimate(self.nll.mean(1), self.ess.mean(1), self.gap.mean(1))
 
 
 @torch.no_grad()
@@ -157,14 +160,12 @@ def importance_nll(
         samples: K, a multiple of 4.
         generators: one stream per run.
     """
-    runs, count, _ = posterior.mean.shape
-    sums = np.zeros((3, runs))
-    for rows in example_blocks(count, samples * x.shape[1]):
+    parts = []
+    for rows in example_blocks(len(x), samples * x.shape[1]):
         part = Posterior(posterior.mean[:, rows], posterior.log_std[:, rows])
         log_weights = _log_weights(model, part, x[rows], samples, generators)
-        for total, values in zip(sums, _estimates(log_weights), strict=True):
-            total += values.sum(-1).cpu().numpy()
-    nll, ess, gap = sums / count
+        parts.append([values.cpu().numpy() for values in _estimates(log_weights)])
+    nll, ess, gap = (np.concatenate(values, axis=1) for values in zip(*parts, strict=True))
     return NllEstimate(nll, ess, gap)
 
 
@@ -178,7 +179,7 @@ def _log_weights(
     """Log p(x given z) + log p(z) − log m(z): [runs, n, samples] float64; draws alternate q, p."""
     latent = posterior.mean.shape[-1]
     noise = _normals(generators, (len(x), samples, latent), x.device)
-    from_q = posterior.mean[:, :, None] + posterior.std[:, :, None] * noise[:, :, ::2]
+    from_q = posterior.at(noise[:, :, ::2])
     z = torch.stack([from_q, noise[:, :, 1::2]], dim=3).flatten(2, 3)
     wide = z.double()
     prior = -0.5 * wide.square().sum(-1) - 0.5 * latent * math.log(2 * math.pi)

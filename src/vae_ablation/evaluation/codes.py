@@ -66,28 +66,46 @@ def cluster_scores(means: Codes, labels: Labels, seed: int) -> dict[str, float]:
 def label_accuracies(
     train: Codes, train_labels: Labels, test: Codes, test_labels: Labels
 ) -> dict[str, float]:
-    """Accuracy of 15 nearest neighbours on the codes as they are, and of a multinomial logistic
-    probe on standardised codes; fitted on train codes, scored on held-out codes.
+    """Means of `label_hits` over the labelled examples; empty where those are."""
+    hits = label_hits(train, train_labels, test, test_labels)
+    return {name: float(np.nanmean(values)) for name, values in hits.items()}
+
+
+def label_hits(
+    train: Codes, train_labels: Labels, test: Codes, test_labels: Labels
+) -> dict[str, NDArray[np.float32]]:
+    """Whether held-out examples are classed right: by their 15 nearest neighbours on the codes as
+    they are (knn_accuracy), and by a multinomial logistic probe on standardised codes
+    (probe_accuracy); both fitted on train codes.
 
     Returns:
-        knn_accuracy and probe_accuracy; empty where fewer than two classes are present.
+        1 or 0 for each test example, NaN for one without a label: [n] each; empty where fewer than
+        two classes are present.
     """
     fit, score = train_labels >= 0, test_labels >= 0
     train, train_labels = train[fit].astype(np.float64), train_labels[fit]
-    test, test_labels = test[score].astype(np.float64), test_labels[score]
-    if len(np.unique(train_labels)) < 2 or not len(test):
+    codes, labels = test[score].astype(np.float64), test_labels[score]
+    if len(np.unique(train_labels)) < 2 or not len(codes):
         return {}
-    if not (np.isfinite(train).all() and np.isfinite(test).all()):
+    if not (np.isfinite(train).all() and np.isfinite(codes).all()):
         return {}
     knn = KNeighborsClassifier(n_neighbors=min(NEIGHBOURS, len(train)))
     scaler = StandardScaler().fit(train)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = LogisticRegression(max_iter=300).fit(scaler.transform(train), train_labels)
-    return {
-        "knn_accuracy": float(knn.fit(train, train_labels).score(test, test_labels)),
-        "probe_accuracy": float(probe.score(scaler.transform(test), test_labels)),
+    found = {
+        "knn_accuracy": knn.fit(train, train_labels).predict(codes),
+        "probe_accuracy": probe.predict(scaler.transform(codes)),
     }
+    return {name: _spread(named == labels, score) for name, named in found.items()}
+
+
+def _spread(hits: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Hits of the labelled examples, NaN between them for the others."""
+    values = np.full(len(known), np.nan, np.float32)
+    values[known] = hits
+    return values
 
 
 def slope(objective: NDArray[np.float64]) -> float | None:

@@ -12,22 +12,26 @@ import torch
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset, Observed
+from vae_ablation.evaluation.aggregate import aggregate_columns
 from vae_ablation.evaluation.bounds import (
     NLL_LOOSE,
     NllEstimate,
     decode_mean,
+    distortions,
     encode,
     importance_nll,
-    mean_distortion,
 )
 from vae_ablation.evaluation.codes import (
     active_units,
     cluster_scores,
-    label_accuracies,
+    label_hits,
     root_mean_square,
     slope,
 )
+from vae_ablation.evaluation.disentanglement import disentanglement_columns
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
+from vae_ablation.evaluation.samples import RealFeatures, sample_columns
+from vae_ablation.features import FeatureExtractor
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.stacked import StackedVAE
@@ -46,12 +50,16 @@ class Evaluated:
         metrics: columns of metrics.csv that are defined for it, and rate_per_dim.
         codes: mean and std [n, latent] float32 of the test split's posterior, and labels [n].
         pictures: see `draw_pictures`.
+        examples: what metrics are means of, float32 [n] over the test split: distortion, rate,
+            elbo, nll, mse, knn_accuracy, probe_accuracy, as far as they are defined; NaN for an
+            example without a label.
     """
 
     run: Run
     metrics: Metrics
     codes: dict[str, NDArray[Any]]
     pictures: Pictures
+    examples: dict[str, NDArray[np.float32]]
 
 
 def measure_columns(likelihood: str, observed: Observed, options: Mapping[str, Any]) -> Metrics:
@@ -80,6 +88,7 @@ def evaluate_pack(
     models: Sequence[VAE],
     histories: Sequence[NDArray[np.float64]],
     dataset: Dataset,
+    extractor: FeatureExtractor,
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> list[Evaluated]:
@@ -94,12 +103,14 @@ def evaluate_pack(
         models: their trained models.
         histories: as in `TrainingResult.history` up to the kept weights, one per run.
         dataset: the prepared dataset.
+        extractor: features of the dataset, in which samples are compared with it.
         settings: the config's evaluation section.
         device: where to compute; mps, which has no float64, falls back to the CPU.
     """
     if device.type == "mps":
         device = torch.device("cpu")
     size = 1 if device.type == "cpu" else len(runs)
+    real = RealFeatures.of(dataset, extractor, settings["seed"])
     return [
         evaluated
         for start in range(0, len(runs), size)
@@ -108,6 +119,7 @@ def evaluate_pack(
             StackedVAE.stack(models[start : start + size], device),
             histories[start : start + size],
             dataset,
+            real,
             settings,
         )
     ]
@@ -118,6 +130,7 @@ def _evaluate_together(
     model: StackedVAE,
     histories: Sequence[NDArray[np.float64]],
     dataset: Dataset,
+    real: RealFeatures,
     settings: Mapping[str, Any],
 ) -> list[Evaluated]:
     device = model.flat.device
@@ -126,26 +139,46 @@ def _evaluate_together(
     train = encode(model, torch.from_numpy(dataset.observe("train")).to(device))
     noise = [stream(run.seed, f"evaluation {settings['seed']}") for run in runs]
     points = [run.posterior == "point" for run in runs]
-    distortion = mean_distortion(model, posterior, x, noise, points)
+    distortion = distortions(model, posterior, x, noise, points)
     bounds = importance_nll(model, posterior, x, settings["nll_samples"], noise)
+    means = bounds.means()
     errors = _reconstruction_errors(model, posterior, dataset)
+    aggregate = aggregate_columns(posterior, train, noise)
+    samples = sample_columns(model, runs, train.mean, real, settings["seed"])
     pairs = [tuple(pair) for pair in settings["interpolations"]]
     pictures = draw_pictures(
-        model, runs, dataset, posterior.mean, pairs or default_pairs(dataset.labels_of("test"))
+        model,
+        runs,
+        dataset,
+        posterior.mean,
+        pairs or default_pairs(dataset.labels_of("test")),
+        _wide(posterior).rate_per_dim().mean(1),
     )
     evaluated = []
     for index, run in enumerate(runs):
         codes = _codes(run, posterior, index, dataset)
         train_means = train.mean[index].cpu().numpy()
+        examples = {
+            **_term_examples(run, distortion[index], posterior, index),
+            **({} if run.posterior == "point" else {"nll": bounds.nll[index]}),
+            "mse": errors[index],
+            **label_hits(
+                train_means, dataset.labels_of("train"), codes["mean"], dataset.labels_of("test")
+            ),
+        }
         metrics = {
             **measure_columns(run.likelihood, dataset.observed, model.template.decoder.options),
-            **_objective_columns(run, float(distortion[index]), posterior, index),
-            **_nll_columns(run, bounds, index, dataset),
+            **{name: float(np.nanmean(values)) for name, values in examples.items()},
+            **_objective_columns(run, distortion[index].mean(), posterior, index),
+            **_nll_columns(run, means, index, dataset),
             **_history_columns(run, histories[index]),
-            **_code_columns(run, codes, train_means, dataset, settings["seed"]),
-            "mse": float(errors[index]),
+            **({} if run.posterior == "point" else aggregate[index]),
+            **_code_columns(run, codes, settings["seed"]),
+            **_factor_columns(train_means, codes["mean"], dataset, settings["seed"]),
+            **samples[index],
         }
-        evaluated.append(Evaluated(run, _finite(metrics), codes, pictures[index]))
+        examples = {name: values.astype(np.float32) for name, values in examples.items()}
+        evaluated.append(Evaluated(run, _finite(metrics), codes, pictures[index], examples))
     return evaluated
 
 
@@ -172,29 +205,45 @@ def _codes(run: Run, posterior: Posterior, index: int, dataset: Dataset) -> dict
 def _reconstruction_errors(
     model: StackedVAE, posterior: Posterior, dataset: Dataset
 ) -> NDArray[np.float64]:
-    """(E[x given z = μ] − intensity)², mean over dimensions and examples, per run: [runs]."""
+    """(E[x given z = μ] − intensity)², mean over dimensions, of every example: [runs, n]."""
     target = torch.from_numpy(dataset.intensities("test")).to(posterior.mean.device)
-    total = np.zeros(len(model))
+    parts = []
     step = max(1, 2**24 // (len(model) * target.shape[1]))
     for start in range(0, len(target), step):
         rows = slice(start, start + step)
         error = decode_mean(model, posterior.mean[:, rows]) - target[rows]
-        total += error.double().square().sum((1, 2)).cpu().numpy()
-    return total / target.numel()
+        parts.append(error.double().square().mean(-1).cpu().numpy())
+    return np.concatenate(parts, axis=1)
+
+
+def _term_examples(
+    run: Run, distortion: NDArray[np.float64], posterior: Posterior, index: int
+) -> dict[str, NDArray[np.float64]]:
+    """distortion, rate and elbo of every example; a point posterior has no finite KL."""
+    if run.posterior == "point":
+        return {"distortion": distortion}
+    rate = _one(posterior, index).rate_per_dim().sum(-1).cpu().numpy()
+    return {"distortion": distortion, "rate": rate, "elbo": -(distortion + rate)}
+
+
+def _one(posterior: Posterior, index: int) -> Posterior:
+    """One run's posterior in float64."""
+    return _wide(Posterior(posterior.mean[index], posterior.log_std[index]))
+
+
+def _wide(posterior: Posterior) -> Posterior:
+    return Posterior(posterior.mean.double(), posterior.log_std.double())
 
 
 def _objective_columns(run: Run, distortion: float, posterior: Posterior, index: int) -> Metrics:
-    """distortion, rate, elbo, objective in nats per example; a point posterior has no finite KL."""
+    """What was minimised, in nats per example (empty for iwae), and the posterior's width."""
     if run.posterior == "point":
-        return {"distortion": distortion, "objective": distortion}
-    one = Posterior(posterior.mean[index].double(), posterior.log_std[index].double())
+        return {"objective": distortion}
+    one = _one(posterior, index)
     rates = one.rate_per_dim().mean(0).cpu().numpy()
-    rate = float(rates.sum())
+    weighted = run.beta * float(rates.sum()) if run.beta else 0.0
     return {
-        "distortion": distortion,
-        "rate": rate,
-        "elbo": -(distortion + rate),
-        "objective": distortion + run.beta * rate,
+        "objective": distortion + weighted if run.objective == "elbo" else None,
         "rate_per_dim": rates.tolist(),
         "posterior_std": float(one.std.mean()),
     }
@@ -205,7 +254,6 @@ def _nll_columns(run: Run, bounds: NllEstimate, index: int, dataset: Dataset) ->
         return {}
     nll, gap = float(bounds.nll[index]), float(bounds.gap[index])
     columns = {
-        "nll": nll,
         "nll_ess": float(bounds.ess[index]),
         "nll_gap": gap,
         "nll_loose": gap > NLL_LOOSE,
@@ -217,22 +265,18 @@ def _nll_columns(run: Run, bounds: NllEstimate, index: int, dataset: Dataset) ->
 
 
 def _history_columns(run: Run, history: NDArray[np.float64]) -> Metrics:
-    """Slope and the validation objective after the last epoch, at the run's own β."""
-    objective = history[:, 2] + (run.beta * history[:, 3] if run.beta else 0.0)
-    return {
-        "slope": slope(objective),
+    """Slope and values of the validation split after the last epoch, at the run's β and at 1."""
+    columns: Metrics = {
+        "slope": slope(history[:, 5]),
         "epochs": len(history),
-        "validation_objective": float(objective[-1]),
+        "validation_objective": float(history[-1, 5]),
     }
+    if run.posterior != "point":
+        columns["validation_elbo"] = -float(history[-1, 3] + history[-1, 4])
+    return columns
 
 
-def _code_columns(
-    run: Run,
-    codes: Mapping[str, NDArray[Any]],
-    train_means: NDArray[np.floating],
-    dataset: Dataset,
-    seed: int,
-) -> Metrics:
+def _code_columns(run: Run, codes: Mapping[str, NDArray[Any]], seed: int) -> Metrics:
     """Columns of the posterior means; active units only where the prior fixes the codes' scale."""
     means, labels = codes["mean"], codes["labels"]
     columns: Metrics = {"code_rms": root_mean_square(means)}
@@ -241,5 +285,14 @@ def _code_columns(
         columns |= {"active_units": active, "collapsed_fraction": 1 - active / run.latent_dim}
     if columns.get("active_units") != 0:
         columns |= cluster_scores(means, labels, seed)
-    train_labels = dataset.labels_of("train")
-    return columns | label_accuracies(train_means, train_labels, means, labels)
+    return columns
+
+
+def _factor_columns(
+    train_means: NDArray[Any], means: NDArray[Any], dataset: Dataset, seed: int
+) -> Metrics:
+    """Disentanglement, only where the data's generative factors are known."""
+    train_factors, factors = dataset.factors_of("train"), dataset.factors_of("test")
+    if train_factors is None or factors is None:
+        return {}
+    return disentanglement_columns(train_means, train_factors, means, factors, seed)

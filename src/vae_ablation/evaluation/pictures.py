@@ -1,4 +1,4 @@
-"""What a run's decoder draws: reconstructions, prior samples, the manifold, interpolations."""
+"""What a run's decoder draws: reconstructions, samples, the manifold, paths between codes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ SHOWN = 10
 SAMPLES = 25
 MANIFOLD = 15
 STEPS = 11
+TRAVERSED = 8
+PRIOR_RANGE = 3.0
+CODE_RANGE = (0.005, 0.995)
 
 
 def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -45,6 +48,7 @@ def draw_pictures(
     dataset: Dataset,
     means: Tensor,
     pairs: Sequence[tuple[int, int]],
+    rates: Tensor | None = None,
 ) -> list[Pictures]:
     """Pictures of every run of a pack; empty where the data are no images.
 
@@ -54,9 +58,15 @@ def draw_pictures(
         dataset: the prepared dataset.
         means: posterior means of the test split, [runs, n, latent].
         pairs: label pairs to interpolate between.
+        rates: KL of each latent dimension, [runs, latent], nats per example: the order in which
+            dimensions are walked. Without it, and for point posteriors, the variance of the means
+            orders them.
 
     Returns:
-        Per run, arrays as in pictures.npz: 8-bit images, [..., height, width].
+        Per run, arrays as in pictures.npz: 8-bit images, [..., height, width]. `traversals` is
+        [dims, steps, height, width], its rows `traversal_dims` from the largest KL down; with
+        `traversal_kl` in nats (absent for point posteriors) and `traversal_range` [dims, 2], the
+        ends of each walk.
     """
     shape = dataset.observed.shape
     if len(shape) != 2:
@@ -64,7 +74,15 @@ def draw_pictures(
     labels = dataset.labels_of("test")
     index = shown_examples(labels)
     originals = _bytes(dataset.intensities("test")[index], shape)
-    parts = {"reconstructions": means[:, index], "samples": _prior_draws(runs, means)}
+    walks = [
+        _walk(run, means[r], None if rates is None else rates[r]) for r, run in enumerate(runs)
+    ]
+    parts = {
+        "reconstructions": means[:, index],
+        "samples": _prior_draws(runs, means),
+        "archetype": torch.zeros_like(means[:, :1]),
+        "traversals": _traversals(means[:, index[0]], walks),
+    }
     if runs[0].latent_dim == 2:
         parts["manifold"] = _grid(means)
     ends = _ends(labels, pairs)
@@ -74,12 +92,17 @@ def draw_pictures(
         name: _bytes(decode_mean(model, z.flatten(1, -2)).cpu().numpy(), shape, z.shape[:-1])
         for name, z in parts.items()
     }
-    common: Pictures = {"index": index, "originals": originals}
+    drawn["archetype"] = drawn["archetype"][:, 0]
+    average = _bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
+    common: Pictures = {"index": index, "originals": originals, "data_mean": average}
     if "manifold" in drawn:
         common["manifold_quantiles"] = _quantiles()
     if len(ends):
         common["interpolation_labels"] = labels[ends]
-    return [common | {name: images[r] for name, images in drawn.items()} for r in range(len(runs))]
+    return [
+        common | walks[r] | {name: images[r] for name, images in drawn.items()}
+        for r in range(len(runs))
+    ]
 
 
 def _bytes(
@@ -121,3 +144,33 @@ def _lines(means: Tensor, ends: NDArray[np.int64]) -> Tensor:
     start, stop = (means[:, ends[:, side], None] for side in (0, 1))
     share = torch.linspace(0, 1, STEPS, device=means.device)[:, None]
     return start + share * (stop - start)
+
+
+def _walk(run: Run, means: Tensor, rates: Tensor | None) -> Pictures:
+    """Which dimensions of a run are walked, in which order, and how far.
+
+    The prior fixes the scale of the codes only through the KL term: without it a walk covers the
+    middle 99 % of the codes themselves.
+    """
+    codes = means.double().cpu().numpy()
+    known = rates is not None and run.posterior != "point"
+    weight = rates.double().cpu().numpy() if rates is not None and known else codes.var(0)
+    dims = np.argsort(-weight, kind="stable")[:TRAVERSED]
+    walk: Pictures = {"traversal_dims": dims}
+    if known:
+        walk["traversal_kl"] = weight[dims]
+    if run.kl:
+        walk["traversal_range"] = np.tile([-PRIOR_RANGE, PRIOR_RANGE], (len(dims), 1))
+    else:
+        walk["traversal_range"] = np.quantile(codes[:, dims], CODE_RANGE, axis=0).T
+    return walk
+
+
+def _traversals(anchors: Tensor, walks: Sequence[Pictures]) -> Tensor:
+    """Codes [runs, dims, STEPS, latent]: the anchor's [runs, latent] with one coordinate moved."""
+    dims = torch.from_numpy(np.stack([walk["traversal_dims"] for walk in walks]))
+    ends = np.array([walk["traversal_range"] for walk in walks], dtype=np.float64)
+    values = torch.from_numpy(np.linspace(ends[..., 0], ends[..., 1], STEPS, axis=-1))
+    z = anchors[:, None, None].repeat(1, dims.shape[1], STEPS, 1)
+    place = dims[:, :, None, None].expand(*z.shape[:-1], 1)
+    return z.scatter_(-1, place.to(z.device), values[..., None].to(z))

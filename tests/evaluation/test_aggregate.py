@@ -1,0 +1,209 @@
+"""The aggregate posterior against naive densities, closed forms, identities and planted holes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import brentq
+
+from vae_ablation.evaluation import bounds
+from vae_ablation.evaluation.aggregate import aggregate_columns, mixture_log_prob
+from vae_ablation.model import Posterior
+from vae_ablation.streams import stream
+
+
+def posterior_of(means: np.ndarray, stds: np.ndarray | float) -> Posterior:
+    """One run's posterior as `encode` gives it: float32, [1, n, latent]."""
+    log_std = np.broadcast_to(np.log(stds), means.shape)
+    return Posterior(*(torch.tensor(v, dtype=torch.float32)[None] for v in (means, log_std)))
+
+
+def columns(posterior: Posterior, train: Posterior | None = None, seed: int = 0) -> dict:
+    train = posterior if train is None else train
+    (found,) = aggregate_columns(posterior, train, [stream(seed, "aggregate")])
+    return found
+
+
+def matched(n: int, std: float, latent: int, seed: int = 0) -> Posterior:
+    """Posteriors whose mixture is the prior as n → ∞: μ ~ N(0, (1 − σ²)I)."""
+    means = np.random.default_rng(seed).normal(size=(n, latent)) * math.sqrt(1 - std**2)
+    return posterior_of(means, std)
+
+
+def naive_log_prob(components: Posterior, z: np.ndarray) -> np.ndarray:
+    """The mixture's log density in extended precision, [n, N, latent] at once."""
+    mean, log_std, z = (
+        np.asarray(v, np.longdouble) for v in (components.mean[0], components.log_std[0], z)
+    )
+    standard = (z[:, None] - mean) * np.exp(-log_std)
+    logs = (-0.5 * standard**2 - log_std - 0.5 * np.log(2 * np.longdouble(np.pi))).sum(-1)
+    top = logs.max(1)
+    return top + np.log(np.exp(logs - top[:, None]).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("spread", "log_std"), [(1, -1), (3, 0), (10, -5), (100, -10), (1000, -10), (0.01, 10)]
+)
+def test_the_mixture_density_is_the_naive_one_at_any_scale(spread: float, log_std: float) -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(300, 5)) * spread
+    components = posterior_of(means, np.exp(log_std + rng.uniform(0, 1, means.shape)))
+    own = components.mean[0, :60].double() + components.std[0, :60].double() * torch.tensor(
+        rng.normal(size=(60, 5))
+    )
+    z = torch.cat([own, torch.tensor(rng.normal(size=(40, 5)))])
+    found = mixture_log_prob(components, z[None])
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(
+        found[0], naive_log_prob(components, z.numpy()).astype(float), rtol=1e-9, atol=1e-8
+    )
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    means = torch.tensor(rng.normal(size=(3, 170, 4)))
+    components = Posterior(means, torch.tensor(rng.normal(size=(3, 170, 4))))
+    z = torch.tensor(rng.normal(size=(3, 230, 4)))
+    monkeypatch.setattr(bounds, "_CPU_BLOCK", 2**30)
+    whole = mixture_log_prob(components, z)
+    for block in (1, 170 * 4, 5000, 60_000, 200_000):
+        monkeypatch.setattr(bounds, "_CPU_BLOCK", block)
+        np.testing.assert_allclose(mixture_log_prob(components, z), whole, rtol=1e-12)
+
+
+def test_a_posterior_that_is_the_prior_holds_nothing_and_leaves_no_hole() -> None:
+    found = columns(posterior_of(np.zeros((300, 3)), 1.0))
+    assert found["mutual_information"] == pytest.approx(0, abs=1e-12)
+    assert found["marginal_kl"] == pytest.approx(0, abs=1e-12)
+    assert found["mi_ceiling"] == pytest.approx(math.log(300))
+    assert found["mi_saturated"] is False
+    assert found["hole_rate"] == pytest.approx(0.01, abs=0.01)
+
+
+def test_the_hole_rate_of_the_prior_is_a_hundredth_on_average() -> None:
+    same = posterior_of(np.zeros((500, 2)), 1.0)
+    rates = [columns(same, seed=seed)["hole_rate"] for seed in range(30)]
+    # threshold and share each have a binomial error of 0.0022
+    assert np.mean(rates) == pytest.approx(0.01, abs=4.5 * 0.0032 / math.sqrt(30))
+
+
+@pytest.mark.parametrize("std", [0.3, 0.6, 0.9])
+def test_codes_that_fill_the_prior_have_the_closed_form_information(std: float) -> None:
+    found = columns(matched(10_000, std, 2), matched(10_000, std, 2, seed=1))
+    assert abs(found["marginal_kl"]) < 0.03
+    # per dimension ½ ln(1/σ²), a Gaussian channel's capacity
+    assert found["mutual_information"] == pytest.approx(-2 * math.log(std), abs=0.05)
+    assert found["mi_saturated"] is False
+    assert found["hole_rate"] == pytest.approx(0.01, abs=0.01)
+
+
+def test_separate_codes_saturate_at_the_log_of_their_number() -> None:
+    means = np.random.default_rng(0).normal(size=(400, 4)) * 30
+    posterior = posterior_of(means, math.exp(-10))
+    found = columns(posterior)
+    assert found["mutual_information"] == pytest.approx(math.log(400), abs=1e-7)
+    assert found["mi_saturated"] is True
+    rate = float(posterior.rate_per_dim().double().sum(-1).mean())
+    assert found["marginal_kl"] == pytest.approx(rate - math.log(400), rel=1e-3)
+    assert found["hole_rate"] > 0.99
+
+
+@pytest.mark.parametrize(("copies", "saturated"), [(2, True), (4, False)])
+def test_saturation_begins_a_nat_below_the_ceiling(copies: int, saturated: bool) -> None:
+    means = np.repeat(np.arange(60.0)[:, None] * 100, copies, axis=0)
+    found = columns(posterior_of(means, 1.0))
+    assert found["mutual_information"] == pytest.approx(math.log(60), abs=1e-9)
+    assert found["mi_ceiling"] == pytest.approx(math.log(60 * copies))
+    assert found["mi_saturated"] is saturated
+
+
+@pytest.mark.parametrize("n", [150, 3000])
+def test_information_and_marginal_kl_add_up_to_the_rate(n: int) -> None:
+    rng = np.random.default_rng(4)
+    posterior = posterior_of(rng.normal(size=(n, 3)), rng.uniform(0.1, 1.2, size=(n, 3)))
+    found = columns(posterior)
+    rate = float(posterior.rate_per_dim().double().sum(-1).mean())
+    total = found["mutual_information"] + found["marginal_kl"]
+    # Var log(q/p) per draw is about (1 + μ²σ²) per dimension, 2048 draws or more
+    assert total == pytest.approx(rate, abs=4.5 * math.sqrt(3 * 2 / 2048))
+    assert 0 < found["mutual_information"] < found["mi_ceiling"]
+
+
+def ring(n: int, radius: float) -> np.ndarray:
+    angle = 2 * np.pi * np.arange(n) / n
+    return radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+def ring_hole(radius: float, std: float) -> float:
+    """Prior mass where a ring's density is below what 99 % of its own mass exceeds.
+
+    The mixture's |z| is Rice distributed and its density at radius ρ is rice(ρ)/(2πρ); that falls
+    on both sides of one top, so the region is a disc and an outside.
+    """
+    rice = stats.rice(radius / std, scale=std)
+    grid = np.linspace(1e-3, radius + 8 * std, 4000)
+    height = np.log(rice.pdf(grid) / grid + 1e-300)
+    top = grid[height.argmax()]
+
+    def edges(level: float) -> tuple[float, float]:
+        inside, outside = grid <= top, grid >= top
+        inner = np.interp(level, height[inside], grid[inside])
+        return inner, np.interp(-level, -height[outside], grid[outside])
+
+    def missing(level: float) -> float:
+        inner, outer = edges(level)
+        return rice.cdf(inner) + rice.sf(outer) - 0.01
+
+    inner, outer = edges(brentq(missing, height.max() - 15, height.max() - 1e-6))
+    return 1 - math.exp(-(inner**2) / 2) + math.exp(-(outer**2) / 2)
+
+
+@pytest.mark.parametrize(("radius", "std"), [(1.0, 0.1), (2.0, 0.3)])
+def test_a_planted_hole_has_its_prior_mass(radius: float, std: float) -> None:
+    held_out, train = ring(500, radius), ring(800, radius)
+    found = columns(posterior_of(held_out, std), posterior_of(train, std))
+    truth = ring_hole(radius, std)
+    assert 0.3 < truth < 0.9
+    assert found["hole_rate"] == pytest.approx(truth, abs=0.04)
+
+
+def test_holes_are_of_the_train_posteriors_at_held_out_codes() -> None:
+    held_out, train = (
+        posterior_of(np.tile([1.0, 0.0], (50, 1)), 0.05),
+        posterior_of(np.zeros((50, 2)), 1.0),
+    )
+    # under N(0, I) all prior draws beyond the radius of 99 % of the codes are rarer
+    radius = stats.rice(1 / 0.05, scale=0.05).ppf(0.99)
+    found = columns(held_out, train)["hole_rate"]
+    assert found == pytest.approx(math.exp(-(radius**2) / 2), abs=0.05)
+    # the other way round no prior draw is rarer under the train posteriors than 1 % of the codes
+    assert columns(train, held_out)["hole_rate"] == pytest.approx(0.01, abs=0.01)
+
+
+def test_held_out_codes_of_all_the_split_are_scored_for_holes() -> None:
+    stds = np.repeat([0.01, 1.0], 3000)[:, None] * np.ones(2)
+    found = columns(posterior_of(np.zeros((6000, 2)), stds), posterior_of(np.zeros((9, 2)), 1.0))
+    # one percent of all codes is two percent of the second half, which is as wide as the prior
+    assert found["hole_rate"] == pytest.approx(0.02, abs=0.015)
+
+
+def test_a_run_alone_is_the_run_in_a_pack() -> None:
+    rng = np.random.default_rng(7)
+    scales = np.array([0.1, 1.0, 20.0])[:, None, None]
+    means = torch.tensor(rng.normal(size=(3, 120, 4)) * scales, dtype=torch.float32)
+    log_std = torch.tensor(rng.uniform(-9, 0, (3, 120, 4)), dtype=torch.float32)
+    pack, train = Posterior(means[:, :50], log_std[:, :50]), Posterior(means, log_std)
+    together = aggregate_columns(pack, train, [stream(s, "test") for s in range(3)])
+    for run, found in enumerate(together):
+        one, its_train = (Posterior(p.mean[run : run + 1], p.log_std[run : run + 1])
+                          for p in (pack, train))  # fmt: skip
+        (alone,) = aggregate_columns(one, its_train, [stream(run, "test")])
+        assert found == pytest.approx(alone, rel=1e-10)
+        (again,) = aggregate_columns(one, its_train, [stream(run, "test")])
+        assert again == alone
+    (other,) = aggregate_columns(one, its_train, [stream(9, "test")])
+    assert other["mutual_information"] != alone["mutual_information"]
