@@ -1,0 +1,84 @@
+"""What may be compared with what: METRICS.md, "Rules before formulas"."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vae_ablation.tables import COST_COLUMNS, averaged_columns
+
+FURTHER_AXES: dict[str, tuple[str, str | int]] = {
+    "architecture": ("architecture", "mlp"),
+    "objective": ("bound", "elbo"),
+    "importance_samples": ("importance_samples", 1),
+}
+"""Axes that a table may lack: their column, and the value that its runs then have."""
+
+AXES = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior", *FURTHER_AXES, "arm")
+"""Columns that tell arms apart, in the order in which arms are sorted."""
+
+SCORES = ("distortion", "elbo", "nll", "bits_per_dim")
+"""Columns that are comparable only within one measure."""
+
+_NOT_RESULTS = {
+    # Diagnostics and ceilings of other columns.
+    *("nll_ess", "nll_gap", "mi_ceiling", "sample_fid_floor", "feature_accuracy", "slope"),
+    # Weighs the rate by the arm's own β: a different quantity for each arm.
+    "objective",
+    # The validation split is there to select by.
+    *("validation_objective", "validation_elbo"),
+    *("epochs", *COST_COLUMNS, *FURTHER_AXES),
+}
+_BOUNDS = ("nll", "bits_per_dim")
+_SATURATING = ("mutual_information", "marginal_kl")
+_WITHOUT_OPTIMUM = ("rate", "elbo", "code_rms", "marginal_kl")
+"""Grow with training where no KL term holds them; marginal_kl since rate = information + it."""
+
+
+def result_metrics(metrics: pd.DataFrame) -> list[str]:
+    """Numeric columns that are a result of an arm, in the order of the table."""
+    return [
+        name
+        for name in averaged_columns(metrics)
+        if name not in _NOT_RESULTS and not pd.api.types.is_bool_dtype(metrics[name])
+    ]
+
+
+def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The trained runs, in order, with only those results that may enter a comparison.
+
+    Blank (NaN) are: all results of runs that are not ok; `nll` and `bits_per_dim` where the bound
+    is loose; `mutual_information` and `marginal_kl` where the information is saturated; and, where
+    there is no KL term, the columns that have no optimum without it. Cross-entropies stay: they are
+    comparable among themselves, and their measure keeps them from proper scores.
+
+    Args:
+        metrics: metrics.csv; it may lack metrics, and axes that do not vary (`FURTHER_AXES`).
+
+    Returns:
+        The columns of metrics.csv, sorted, with every axis of `AXES`: `objective` is the axis of
+        that name and not the metric.
+    """
+    runs = _with_axes(metrics[metrics["model"] == "vae"])
+    results = result_metrics(metrics)
+    runs[results] = runs[results].astype(np.float64)
+    for barred, columns in (
+        (runs["status"] != "ok", results),
+        (_flag(runs, "nll_loose"), _BOUNDS),
+        (_flag(runs, "mi_saturated"), _SATURATING),
+        (~runs["kl"], _WITHOUT_OPTIMUM),
+    ):
+        runs.loc[barred, [name for name in columns if name in results]] = np.nan
+    return runs.sort_values([*AXES, "seed"], ignore_index=True)
+
+
+def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:
+    further = {axis: rows.get(*column) for axis, column in FURTHER_AXES.items()}
+    types = {"latent_dim": int, "seed": int, "importance_samples": int}
+    return rows.assign(**further, kl=_flag(rows, "kl")).astype(types)
+
+
+def _flag(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A column of True, False and nothing, as booleans; nothing is False."""
+    known = rows.get(name, pd.Series(False, index=rows.index))
+    return known.eq(True).fillna(False).astype(bool)

@@ -1,0 +1,20 @@
+"""failures.csv: what did not end well, and why."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+COLUMNS = [
+    *("run", "dataset", "likelihood", "latent_dim", "arm", "seed", "status", "reason", "epochs")
+]
+_ORDER = ["dataset", "likelihood", "latent_dim", "beta", "arm", "seed"]
+
+
+def failures(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Every run that diverged or failed, with its reason, sorted by its axes.
+
+    Args:
+        metrics: metrics.csv.
+    """
+    bad = metrics[metrics["status"] != "ok"]
+    return bad.sort_values(_ORDER).reindex(columns=COLUMNS).reset_index(drop=True)

@@ -1,0 +1,29 @@
+"""Write the tables of this package into a study's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from vae_ablation.statistics.contrasts import contrasts
+from vae_ablation.statistics.failures import failures
+from vae_ablation.statistics.importance import importance
+from vae_ablation.statistics.pareto import pareto
+from vae_ablation.tables import read_metrics, write_csv
+
+
+def write_statistics(folder: Path) -> None:
+    """Write contrasts.csv, importance.csv, pareto.csv and failures.csv.
+
+    Args:
+        folder: results/<study>, with its frozen config and tables/metrics.csv.
+    """
+    tables = folder / "tables"
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    metrics = read_metrics(tables / "metrics.csv")
+    primary = config["statistics"]["primary_metrics"]
+    write_csv(contrasts(metrics, primary, folder), tables / "contrasts.csv")
+    write_csv(importance(metrics), tables / "importance.csv")
+    write_csv(pareto(metrics), tables / "pareto.csv")
+    write_csv(failures(metrics), tables / "failures.csv")
