@@ -1,0 +1,259 @@
+"""What the tables say about one dataset: estimates, paired differences, contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+
+from vae_ablation.plots.selection import Arm, arm_order, nearest_to_one, parse_arm
+from vae_ablation.tables import mean_interval
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % Student-t interval.
+
+    Attributes:
+        mean: finite.
+        low: lower end of the interval, None where n is 1.
+        high: upper end, None where n is 1.
+        n: seeds.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval lies on one side of 0, and 0 where it says nothing."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
+
+    @property
+    def negative(self) -> Estimate:
+        """The same quantity counted the other way."""
+        low = None if self.high is None else -self.high
+        return Estimate(-self.mean, low, None if self.low is None else -self.low, self.n)
+
+    def row(self, name: str) -> Row:
+        """Columns `name`, ci_low, ci_high and n of a row of evidence."""
+        return {name: self.mean, "ci_low": self.low, "ci_high": self.high, "n": self.n}
+
+    def ends(self, name: str) -> Row:
+        """As `row`, with the name before every column: for rows of several estimates."""
+        return {name: self.mean, f"{name} low": self.low, f"{name} high": self.high}
+
+
+def estimate_of(mean: Any, low: Any, high: Any, n: Any) -> Estimate | None:
+    """An estimate from the cells of a table; None where the mean is undefined."""
+    if not _is_finite(mean) or not _is_finite(n):
+        return None
+    if n < 2 or not _is_finite(low) or not _is_finite(high):
+        return Estimate(float(mean), None, None, int(n))
+    return Estimate(float(mean), float(low), float(high), int(n))
+
+
+def over_seeds(values: Iterable[float]) -> Estimate | None:
+    """Mean and interval of replicates; None where there are none."""
+    n, mean, low, high = mean_interval(values)
+    return estimate_of(mean, low, high, n)
+
+
+def _is_finite(value: Any) -> bool:
+    return not pd.isna(value) and isfinite(value)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What seeds are replicates of: an arm of one likelihood and latent dimension."""
+
+    likelihood: str
+    latent_dim: int
+    arm: str
+
+    @property
+    def parsed(self) -> Arm:
+        """Kind, β and variant of the arm."""
+        return parse_arm(self.arm)
+
+    @property
+    def setting(self) -> tuple[str, str]:
+        """Likelihood and variant (architecture, objective …): what β and the KL vary within."""
+        return self.likelihood, self.parsed.variant
+
+    @property
+    def row(self) -> Row:
+        """Columns that name the cell in a row of evidence."""
+        return {"likelihood": self.likelihood, "latent_dim": self.latent_dim, "arm": self.arm}
+
+
+class Evidence:
+    """The tables, read for one dataset.
+
+    Args:
+        dataset: its name.
+        metrics: metrics.csv.
+        summary: summary.csv.
+        contrasts: contrasts.csv, or None.
+        importance: importance.csv, or None.
+        config: the resolved config.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        metrics: pd.DataFrame,
+        summary: pd.DataFrame,
+        contrasts: pd.DataFrame | None,
+        importance: pd.DataFrame | None,
+        config: dict[str, Any],
+    ) -> None:
+        self.dataset = dataset
+        rows = metrics[metrics["dataset"] == dataset]
+        self.runs = rows[rows["model"] == "vae"]
+        self.controls = rows[rows["model"] != "vae"]
+        self.ok = self.runs[self.runs["status"] == "ok"]
+        self.importance = _of(importance, dataset)
+        self.contrasts = _of(contrasts, dataset)
+        self.config = config
+        self._summary = summary[(summary["dataset"] == dataset) & (summary["model"] == "vae")]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every arm with a run that ended well, by likelihood, latent dimension and β."""
+        keys = {_cell(row) for row in self.ok[["likelihood", "latent_dim", "arm"]].values}
+        return sorted(keys, key=lambda c: (c.likelihood, c.latent_dim, arm_order(c.arm)))
+
+    @cached_property
+    def settings(self) -> dict[tuple[str, str], list[Cell]]:
+        """Cells by likelihood and variant."""
+        found: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.setting, []).append(cell)
+        return found
+
+    def estimate(self, cell: Cell, metric: str) -> Estimate | None:
+        """Mean and interval of a metric, as in summary.csv."""
+        return self._estimates.get((cell, metric))
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[Cell, str], Estimate]:
+        columns = ["likelihood", "latent_dim", "arm", "metric", "mean", "ci_low", "ci_high", "n"]
+        found = {
+            (_cell(row), str(row[3])): estimate_of(*row[4:])
+            for row in self._summary[columns].values
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def by_seed(self, cell: Cell, metric: str) -> pd.Series:
+        """Finite values of a metric in the runs that ended well, indexed by seed."""
+        rows = self._runs_of.get(cell)
+        if rows is None or metric not in rows:
+            return pd.Series(dtype=float)
+        values = pd.to_numeric(rows[metric], errors="coerce").astype(float)
+        return values[values.map(isfinite)]
+
+    def count(self, cell: Cell, flag: str) -> int:
+        """Runs of a cell that ended well and in which a column is True."""
+        rows = self._runs_of.get(cell)
+        return 0 if rows is None or flag not in rows else int(rows[flag].eq(True).sum())
+
+    @cached_property
+    def _runs_of(self) -> dict[Cell, pd.DataFrame]:
+        groups = self.ok.drop_duplicates(["likelihood", "latent_dim", "arm", "seed"]).set_index(
+            "seed"
+        )
+        grouped = groups.groupby(["likelihood", "latent_dim", "arm"], sort=False)
+        return {_cell(key): rows for key, rows in grouped}
+
+    def difference(self, cell: Cell, other: Cell, metric: str) -> Estimate | None:
+        """`metric` of `cell` minus that of `other`, paired by seed."""
+        return paired(self.by_seed(cell, metric), self.by_seed(other, metric))
+
+    def contrast(self, kind: str, cell: Cell, metric: str) -> tuple[Cell, Estimate] | None:
+        """The reference of a contrast and the difference to it, as in contrasts.csv."""
+        return self._contrasts.get((kind, cell, metric))
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[str, Cell, str], tuple[Cell, Estimate]]:
+        columns = ["contrast", "metric", "likelihood", "latent_dim", "arm", "reference_latent_dim"]
+        columns += ["reference_arm", "mean_difference", "ci_low", "ci_high", "n"]
+        found: dict[tuple[str, Cell, str], tuple[Cell, Estimate]] = {}
+        for row in self.contrasts.reindex(columns=columns).values:
+            difference = estimate_of(*row[7:])
+            if difference is not None:
+                reference = _cell((row[2], row[5], row[6]))
+                found[str(row[0]), _cell(row[2:5]), str(row[1])] = (reference, difference)
+        return found
+
+    @property
+    def primary(self) -> pd.DataFrame:
+        """Rows of contrasts.csv in the metrics that the config names as primary."""
+        if "primary" not in self.contrasts:
+            return self.contrasts.head(0)
+        return self.contrasts[self.contrasts["primary"].astype(str) == "True"]
+
+    def has_effects(self, likelihood: str) -> bool:
+        """Whether a primary metric has a contrast under a likelihood."""
+        rows = self.primary
+        return "likelihood" in rows and bool((rows["likelihood"] == likelihood).any())
+
+    def control(
+        self, model: str, metric: str, latent_dim: int, likelihood: str = ""
+    ) -> float | None:
+        """Mean of a control's metric at a latent dimension, or None.
+
+        Args:
+            model: pca, raw or untrained.
+            metric: column of metrics.csv.
+            latent_dim: its latent dimension; the raw data have none and fit every one.
+            likelihood: if given, only rows scored under it count.
+        """
+        rows = self.controls[self.controls["model"] == model]
+        rows = rows[rows["latent_dim"].isna() | (rows["latent_dim"] == latent_dim)]
+        if likelihood:
+            rows = rows[rows["likelihood"] == likelihood]
+        found = over_seeds(rows[metric]) if metric in rows else None
+        return None if found is None else found.mean
+
+    def column(self, likelihood: str, name: str) -> str:
+        """The values of a text column under one likelihood, e.g. its measure."""
+        values = self.runs.loc[self.runs["likelihood"] == likelihood, name].dropna()
+        return ", ".join(sorted({str(value) for value in values}))
+
+
+def paired(one: pd.Series, other: pd.Series) -> Estimate | None:
+    """Mean and interval of the difference of two series over the seeds that both have."""
+    both = one.index.intersection(other.index)
+    return over_seeds(one[both] - other[both])
+
+
+def reference_arm(cells: Iterable[Cell]) -> str | None:
+    """The β arm nearest to 1 on the log axis; None without one."""
+    arms = sorted({cell.arm for cell in cells if cell.parsed.kind == "beta"}, key=arm_order)
+    return nearest_to_one(arms) if arms else None
+
+
+def dims_of(cells: Iterable[Cell]) -> list[int]:
+    """Latent dimensions, ascending."""
+    return sorted({cell.latent_dim for cell in cells})
+
+
+def _cell(row: Any) -> Cell:
+    return Cell(str(row[0]), int(row[1]), str(row[2]))
+
+
+def _of(table: pd.DataFrame | None, dataset: str) -> pd.DataFrame:
+    if table is None or "dataset" not in table:
+        return pd.DataFrame()
+    return table[table["dataset"] == dataset]
