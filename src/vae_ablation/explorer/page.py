@@ -1,0 +1,127 @@
+"""One dataset's runs as a single file in which nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_ablation.data.prepare import load_dataset
+from vae_ablation.explorer.choice import Choice, choose_runs
+from vae_ablation.explorer.payload import describe_examples, describe_run, shown_rows
+from vae_ablation.files import write_text
+from vae_ablation.plots.results import StudyResults
+from vae_ablation.workflow_state import read_frozen
+
+REPORT_BYTES = 1_540_000
+"""Largest page that opens in the report: it lies there as a base64 address in a frame, and Chromium
+opens no address above 2 MiB."""
+_NOTES = 1000
+"""What little else the page says, bytes."""
+
+
+def write_explorers(folder: Path, dataset_name: str, target: Path) -> None:
+    """Write the page for the report, and beside its folder one that leaves no run out.
+
+    Args:
+        folder: results/<study>.
+        dataset_name: the dataset.
+        target: <explorer>/report/<dataset>.html; the full page is <explorer>/<dataset>.html.
+    """
+    write_explorer(folder, dataset_name, target.parents[1] / target.name, None)
+    write_explorer(folder, dataset_name, target)
+
+
+def write_explorer(
+    folder: Path, dataset_name: str, target: Path, max_bytes: int | None = REPORT_BYTES
+) -> None:
+    """Write the latent explorer of a dataset.
+
+    Args:
+        folder: results/<study>, with its tables.
+        dataset_name: the dataset.
+        target: the HTML file to write.
+        max_bytes: size of the page at which further runs are left out (the page says how many), the
+            least important first; None holds them all.
+
+    Raises:
+        UserError: the folder holds no study, or its data or weights cannot be read.
+    """
+    study, _ = read_frozen(folder)
+    dataset = load_dataset(dataset_name, study.prepared[dataset_name])
+    rows = shown_rows(dataset)
+    examples = describe_examples(dataset, rows)
+    results = StudyResults(folder)
+    choices = choose_runs(results, dataset_name)
+    frame = len(render({**examples, "runs": []}).encode()) + _NOTES
+    room = None if max_bytes is None else max_bytes - frame
+    held = dict(_held(results, choices, rows, room))
+    shown = sorted(held, key=lambda choice: choice.order)
+    page = {
+        **examples,
+        "runs": [held[choice] for choice in shown],
+        "start": shown.index(next(iter(held))) if held else 0,
+        "note": _note(len(choices), len(held)),
+    }
+    write_text(target, render(page))
+
+
+def _note(wanted: int, held: int) -> str:
+    if not wanted:
+        return "Nothing can be drawn: no run with two dimensions or more ended well."
+    if not held:
+        return "Nothing can be drawn: even one decoder is too large for a page of the report."
+    if wanted > held:
+        return (
+            f"{wanted - held} more of the {wanted} runs chosen did not fit into this page of the "
+            "report; the page in the study's folder explorer/ has them all."
+        )
+    return ""
+
+
+def _held(
+    results: StudyResults,
+    choices: Sequence[Choice],
+    rows: NDArray[np.int64],
+    room: int | None,
+) -> Iterator[tuple[Choice, dict[str, Any]]]:
+    """Runs by importance, as long as there is room (bytes)."""
+    for choice in choices:
+        described = describe_run(results, choice, rows)
+        if described is None:
+            continue
+        size = len(_json(described).encode()) + 2
+        if room is None or size <= room:
+            yield choice, described
+            room = None if room is None else room - size
+
+
+def render(page: dict[str, Any]) -> str:
+    """The page with everything inlined."""
+    parts = {name: _part(f"explorer.{name}") for name in ("html", "css", "js")}
+    filled = {
+        "{{TITLE}}": html.escape(f"Latent explorer: {page['dataset']}"),
+        "{{DATA}}": _json(page),
+        "/*STYLE*/": parts["css"],
+        "/*SCRIPT*/": parts["js"],
+    }
+    # in one pass, so that a mark inside of what is filled in stays what it is
+    marks = "|".join(map(re.escape, filled))
+    return re.sub(marks, lambda mark: filled[mark[0]], parts["html"])
+
+
+def _part(name: str) -> str:
+    return files("vae_ablation.explorer").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand in a script element: no `<` can end or open one."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,12 @@
+"""The latent explorer of one dataset: STUDY DATASET TARGET LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.scripting import job
+
+folder, dataset, target, log = sys.argv[1:]
+with job(log):
+    from vae_ablation.explorer import write_explorers
+
+    write_explorers(Path(folder), dataset, Path(target))
