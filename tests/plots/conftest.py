@@ -42,6 +42,7 @@ class Plan:
     pictures: bool = True
     umap: bool = True
     controls: bool = True
+    statistics: bool = True
     drop_columns: tuple[str, ...] = ()
     n: int = 60
     images: Any = None
@@ -172,7 +173,34 @@ def write_pictures(folder: Path, plan: Plan, arm: str, found: dict[str, Any], d:
         pick = rng.integers(0, len(images), (15, 15))
         arrays["manifold"] = blur(images[pick], noise / 2)
         arrays["manifold_quantiles"] = np.linspace(0.02, 0.98, 15)
+    arrays |= walks(arm, found, d, side)
+    arrays["data_mean"] = np.round(255 * average).astype(np.uint8)
+    arrays["archetype"] = blur(images[0], noise)
     np.savez(folder / "pictures.npz", **arrays)
+
+
+def walks(arm: str, found: dict[str, Any], d: int, side: int) -> dict[str, Any]:
+    """Traversals of at most eight dimensions, the largest KL first; their pictures are noise."""
+    rng = np.random.default_rng(d)
+    kl = found["rate_per_dim"]
+    dims = np.argsort(-np.array(kl if kl else rng.uniform(1, 2, d)))[:8]
+    scale = 3.0 if arm.startswith("beta") else 2 * found["code_rms"]
+    arrays = {
+        "traversals": rng.integers(0, 256, (len(dims), 11, side, side), dtype=np.uint8),
+        "traversal_dims": dims,
+        "traversal_range": np.tile([-scale, scale], (len(dims), 1)),
+    }
+    return arrays | ({"traversal_kl": np.array(kl)[dims]} if kl else {})
+
+
+def write_snapshots(folder: Path, plan: Plan) -> None:
+    """Pictures of four examples that come out of the grey, after 0, 1, 4 and all epochs."""
+    rng = np.random.default_rng(7)
+    originals = rng.integers(0, 256, (4, plan.side, plan.side), dtype=np.uint8)
+    epochs = np.unique([0, 1, 4, plan.epochs])
+    share = (epochs / plan.epochs)[:, None, None, None]
+    images = np.round(share * originals + (1 - share) * 90).astype(np.uint8)
+    np.savez(folder / "snapshots.npz", epochs=epochs, images=images, originals=originals)
 
 
 def control_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -215,6 +243,51 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
+PRIMARY = ("nll", "rate", "active_units", "probe_accuracy")
+
+
+def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Differences from β = 1 and from the largest latent dimension, with planted intervals."""
+    rows = metrics[(metrics["model"] == "vae") & (metrics["status"] == "ok")]
+    lines = []
+    for key, mine in rows.groupby(["likelihood", "latent_dim", "arm"]):
+        likelihood, dim, arm = key
+        kind = {"kl-off": "kl_off", "point": "point"}.get(arm, "beta")
+        wanted = [(kind, dim, "beta1"), ("latent_dim", max(plan.latent_dims), arm)]
+        for contrast, other_dim, other in wanted:
+            if (dim, arm) == (other_dim, other):
+                continue
+            same = (rows["likelihood"] == likelihood) & (rows["latent_dim"] == other_dim)
+            theirs = rows[same & (rows["arm"] == other)]
+            for metric in (*PRIMARY, "mse"):
+                value = mine[metric].astype(float).mean() - theirs[metric].astype(float).mean()
+                if np.isfinite(value):
+                    lines.append(
+                        {"dataset": plan.dataset, "likelihood": likelihood, "contrast": contrast,
+                         "latent_dim": dim, "arm": arm, "reference_latent_dim": other_dim,
+                         "reference_arm": other, "metric": metric, "primary": metric in PRIMARY,
+                         "n": len(mine), "lost": 0, "mean_difference": value,
+                         "ci_low": value - 1.5, "ci_high": value + 1.5,
+                         "boot_low": value - 0.5 if metric != "active_units" else None,
+                         "boot_high": value + 0.5 if metric != "active_units" else None}
+                    )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def importance_rows(plan: Plan) -> pd.DataFrame:
+    """Planted shares: the likelihood is an axis of what the likelihoods share."""
+    within = {"beta": 0.5, "latent_dim": 0.25, "beta:latent_dim": 0.15, "residual": 0.1}
+    across = {"beta": 0.4, "latent_dim": 0.1, "likelihood": 0.2, "beta:latent_dim": 0.05,
+              "beta:likelihood": 0.05, "latent_dim:likelihood": 0.05, "residual": 0.15}  # fmt: skip
+    parts = [("all", m, across) for m in ("mse", "rate", "probe_accuracy")]
+    parts += [(name, m, within) for name in plan.likelihoods for m in ("nll", "rate")]
+    return pd.DataFrame(
+        {"dataset": plan.dataset, "likelihood": likelihood, "metric": metric, "term": term,
+         "share": share, "n": 24}
+        for likelihood, metric, terms in parts for term, share in terms.items()
+    )  # fmt: skip
+
+
 def write_run(study: Path, plan: Plan, row: dict[str, Any], rng: Any) -> dict[str, Any]:
     folder = study / "runs" / row["run"]
     folder.mkdir(parents=True)
@@ -227,6 +300,7 @@ def write_run(study: Path, plan: Plan, row: dict[str, Any], rng: Any) -> dict[st
     mean = write_codes(folder, plan, arm, found, d, rng)
     if plan.pictures:
         write_pictures(folder, plan, arm, found, d)
+        write_snapshots(folder, plan)
     if plan.umap and d > 2:
         umap = study / "umap"
         umap.mkdir(parents=True, exist_ok=True)
@@ -259,6 +333,9 @@ def build(study: Path, plan: Plan) -> Path:
     tables.mkdir(parents=True)
     metrics.drop(columns=list(plan.drop_columns)).to_csv(tables / "metrics.csv", index=False)
     summary[~summary["metric"].isin(plan.drop_columns)].to_csv(tables / "summary.csv", index=False)
+    if plan.statistics and len(summary):
+        contrast_rows(metrics, plan).to_csv(tables / "contrasts.csv", index=False)
+        importance_rows(plan).to_csv(tables / "importance.csv", index=False)
     (study / "config.yaml").write_text("study: synthetic\n")
     return study
 

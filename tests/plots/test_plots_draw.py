@@ -14,8 +14,13 @@ from vae_ablation.plots import FIGURES, Selection, StudyResults, draw_figures, s
 from vae_ablation.plots.registry import figure
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report" / "figures"
-LIKELIHOOD_WIDE = {"all/heatmaps", "all/kl_per_dimension"}
-PER_DIM = {"interpolations", "latent_space", "loss_curves", "reconstructions", "samples"}
+PICTURES = {
+    "interpolations", "reconstructions", "samples", "traversals", "training_film"
+}  # fmt: skip
+LIKELIHOOD_WIDE = {f"all/{name}" for name in ("heatmaps", "kl_per_dimension", "collapse_map")}
+EXPLAINED = {"all/archetype", "all/effects"}
+PER_DIM = PICTURES | {"latent_space", "loss_curves"}
+PLANE = {"z2/manifold", "z2/kl_on_off", "z2/aggregate_posterior"}
 
 
 def names(folder: Path, suffix: str = "png") -> set[str]:
@@ -40,8 +45,8 @@ def texts(fig: Figure) -> list[str]:
 
 def test_every_figure_of_a_likelihood_is_drawn(study, tmp_path):
     written = draw_figures(study, "digits", "gaussian", tmp_path / "out")
-    expected = LIKELIHOOD_WIDE | {f"z{d}/{name}" for d in (2, 4) for name in PER_DIM}
-    expected |= {"z2/manifold", "z2/kl_on_off"}
+    expected = LIKELIHOOD_WIDE | EXPLAINED | PLANE
+    expected |= {f"z{d}/{name}" for d in (2, 4) for name in PER_DIM}
     assert names(tmp_path / "out") == names(tmp_path / "out", "pdf") == expected
     assert sorted(written) == sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
 
@@ -50,6 +55,7 @@ def test_every_figure_of_a_dataset_is_drawn(study, tmp_path):
     draw_figures(study, "digits", "all", tmp_path / "out")
     assert names(tmp_path / "out") == {
         "all/rate_distortion",
+        "all/importance",
         "z2/likelihood_comparison",
         "z4/likelihood_comparison",
     }
@@ -61,7 +67,8 @@ def test_the_folder_holds_nothing_stale(make_study, tmp_path, unrendered):
     (out / "z99").mkdir(parents=True)
     (out / "z99" / "samples.png").write_text("old")
     draw_figures(study, "digits", "gaussian", out)
-    assert names(out) == LIKELIHOOD_WIDE | {"z2/latent_space", "z2/loss_curves", "z2/kl_on_off"}
+    planes = {f"z2/{name}" for name in ("latent_space", "loss_curves", "kl_on_off")}
+    assert names(out) == LIKELIHOOD_WIDE | planes | {"all/effects", "z2/aggregate_posterior"}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -131,7 +138,7 @@ def test_diverged_runs_are_left_out_and_named(make_study, tmp_path):
         reason=reason,
     )
     written = draw_figures(study, "a$b_c$^{", "gaussian", tmp_path / "out")
-    assert len(written) == 2 * (len(LIKELIHOOD_WIDE) + len(PER_DIM) + 2)
+    assert len(written) == 2 * len(LIKELIHOOD_WIDE | EXPLAINED | PER_DIM | PLANE)
     selection = Selection("a$b_c$^{", "gaussian", 2)
     fig = FIGURES["loss_curves"].draw(StudyResults(study), selection)
     shown = texts(fig)
@@ -154,16 +161,16 @@ def test_missing_optional_columns_and_labels_break_nothing(make_study, tmp_path)
         drop_columns=("knn_accuracy", "nll_loose", "measure", "reason", "mse", "silhouette"),
     )
     draw_figures(study, "digits", "bernoulli", tmp_path / "a")
-    expected = LIKELIHOOD_WIDE | {f"z2/{name}" for name in PER_DIM}
-    assert names(tmp_path / "a") == expected | {"z2/manifold", "z2/kl_on_off"}
+    expected = LIKELIHOOD_WIDE | EXPLAINED | PLANE | {f"z2/{name}" for name in PER_DIM}
+    assert names(tmp_path / "a") == expected
     draw_figures(study, "digits", "all", tmp_path / "b")
-    assert names(tmp_path / "b") == {"all/rate_distortion"}
+    assert names(tmp_path / "b") == {"all/rate_distortion", "all/importance"}
 
 
 def test_data_that_are_no_images_and_one_likelihood_leave_out_what_needs_them(make_study):
     study = make_study(likelihoods=("gaussian",), seeds=(0,), pictures=False, umap=False)
     results = StudyResults(study)
-    for name in ("reconstructions", "samples", "manifold", "interpolations"):
+    for name in PICTURES | {"manifold", "archetype"}:
         assert FIGURES[name].draw(results, Selection("digits", "gaussian", 2)) is None
     assert FIGURES["latent_space"].draw(results, Selection("digits", "gaussian", 4)) is None
     assert FIGURES["likelihood_comparison"].draw(results, Selection("digits", None, 2)) is None
@@ -189,7 +196,7 @@ def test_many_arms_and_dimensions_do_not_make_more_figures(make_study, tmp_path,
     )
     draw_figures(study, "digits", "gaussian", tmp_path / "out")
     assert {name.split("/")[0] for name in names(tmp_path / "out")} == {"z2", "z5", "z7", "all"}
-    assert len(names(tmp_path / "out")) == 19
+    assert len(names(tmp_path / "out")) == 29
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(make_study):

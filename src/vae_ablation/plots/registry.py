@@ -14,7 +14,8 @@ from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.selection import Selection
 
 Scope = Literal["likelihood", "dataset", "study"]
-Draw = Callable[[StudyResults, Selection], Figure | None]
+Drawn = Figure | style.Film | None
+Draw = Callable[[StudyResults, Selection], Drawn]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class FigureSpec:
 
     Attributes:
         name: file stem of the figure and of its caption in workflow/report/figures/.
-        draw: gives the figure, or None where the study has nothing to show there.
+        draw: gives the figure or film, or None where the study has nothing to show there.
         scope: drawn once per dataset and likelihood, once per dataset, or once per study.
         category: heading of the report under which it stands.
         per_latent_dim: drawn once for each chosen latent dimension within its scope.
@@ -52,7 +53,7 @@ def heading(name: str) -> str:
     """Heading of a figure in the report, numbered, since the report sorts headings by name."""
     category = FIGURES[name].category
     known = category in CATEGORIES
-    return f"{CATEGORIES.index(category) + 2 if known else len(CATEGORIES) + 2}. {category}"
+    return f"{CATEGORIES.index(category) + 4 if known else len(CATEGORIES) + 4}. {category}"
 
 
 def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callable[[Draw], Draw]:
@@ -68,7 +69,7 @@ def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callabl
             raise ValueError(f"two figures are named {name}")
 
         @wraps(draw)
-        def styled(results: StudyResults, selection: Selection) -> Figure | None:
+        def styled(results: StudyResults, selection: Selection) -> Drawn:
             with style.context():
                 return draw(results, selection)
 

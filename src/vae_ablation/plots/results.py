@@ -17,7 +17,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
-    "metric", "device",
+    "metric", "device", "contrast", "reference_arm", "term", "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
     "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",
@@ -27,6 +27,14 @@ _SUMMARY_COLUMNS = (
     "dataset", "likelihood", "latent_dim", "arm", "model", "metric", "n", "mean", "ci_low",
     "ci_high",
 )  # fmt: skip
+_CONTRAST_COLUMNS = (
+    "dataset", "likelihood", "contrast", "latent_dim", "arm", "reference_latent_dim",
+    "reference_arm", "metric", "primary", "n", "lost", "mean_difference", "ci_low", "ci_high",
+    "boot_low", "boot_high",
+)  # fmt: skip
+_IMPORTANCE_COLUMNS = ("dataset", "likelihood", "metric", "term", "share", "n")
+_PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
+_FAILURE_COLUMNS = ("run", "dataset", "likelihood", "latent_dim", "arm", "seed", "status", "reason")
 
 
 class StudyResults:
@@ -52,6 +60,26 @@ class StudyResults:
     def summary(self) -> pd.DataFrame:
         """tables/summary.csv: means and 95 % intervals over seeds, long."""
         return _read_table(self.study_dir / "tables" / "summary.csv", _SUMMARY_COLUMNS)
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """tables/contrasts.csv: differences between arms, paired by seed; empty if not written."""
+        return self._later_table("contrasts", _CONTRAST_COLUMNS)
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """tables/importance.csv: share of the variance by axis; empty if not written."""
+        return self._later_table("importance", _IMPORTANCE_COLUMNS)
+
+    @cached_property
+    def pareto(self) -> pd.DataFrame:
+        """tables/pareto.csv: the undominated arms; empty if not written."""
+        return self._later_table("pareto", _PARETO_COLUMNS)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """tables/failures.csv: runs that did not end well; empty if not written."""
+        return self._later_table("failures", _FAILURE_COLUMNS)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -81,6 +109,10 @@ class StudyResults:
     def pictures(self, run: str) -> Arrays | None:
         """The arrays of pictures.npz: uint8 images [..., H, W]."""
         return self._load(self._run_dir(run) / "pictures.npz")
+
+    def snapshots(self, run: str) -> Arrays | None:
+        """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""
+        return self._load(self._run_dir(run) / "snapshots.npz")
 
     def umap(self, run: str) -> NDArray[Any] | None:
         """UMAP embedding [n, 2] of a run's codes where it was computed."""
@@ -125,6 +157,12 @@ class StudyResults:
     @cached_property
     def _controls(self) -> pd.DataFrame:
         return self.metrics[self.metrics["model"] != "vae"]
+
+    def _later_table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        path = self.study_dir / "tables" / f"{name}.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=list(columns))
+        return _read_table(path, columns)
 
     def _run_dir(self, run: str) -> Path:
         return self.study_dir / "runs" / run
