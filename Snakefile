@@ -23,6 +23,8 @@ localrules:
     prepare,
     collect,
     summarize,
+    statistics,
+    findings,
     pages,
 
 
@@ -30,8 +32,10 @@ rule all:
     default_target: True
     input:
         TABLES,
-        FIGURES,
+        FINDINGS,
         PAGES,
+        EXPLORERS,
+        FIGURES,
 
 
 onstart:

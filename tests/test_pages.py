@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from vae_ablation.pages import arms_page, guide_page, runs_page, write_pages
+from vae_ablation.statistics import contrasts, importance, pareto
 from vae_ablation.tables import summarize, write_csv
 
 
@@ -21,6 +22,7 @@ def metrics() -> pd.DataFrame:
         {"run": f"digits/gaussian/z2/beta1/seed{seed}", "model": "vae", "dataset": "digits",
          "likelihood": "gaussian", "latent_dim": 2, "beta": 1.0, "kl": True,
          "posterior": "gaussian", "seed": seed, "status": "ok", "reason": None, "proper": True,
+         "measure": "grey/density",
          "arm": "beta1", "nll": 10.0 + seed, "mse": 0.125}
         for seed in range(3)
     ]  # fmt: skip
@@ -86,10 +88,16 @@ def test_an_arm_has_its_mean_interval_and_seeds(metrics: pd.DataFrame) -> None:
 def test_no_page_loads_anything(metrics: pd.DataFrame, tmp_path: Path) -> None:
     write_csv(metrics, tmp_path / "tables" / "metrics.csv")
     write_csv(summarize(metrics), tmp_path / "tables" / "summary.csv")
+    for name, found in (
+        ("contrasts", contrasts(metrics, ["nll"], None)),
+        ("importance", importance(metrics)),
+        ("pareto", pareto(metrics)),
+    ):
+        write_csv(found, tmp_path / "tables" / f"{name}.csv")
     guide = tmp_path / "metrics.md"
     guide.write_text("# Columns\n\n| column | meaning |\n|---|---|\n| `nll` | a bound |\n")
     write_pages(tmp_path, guide)
-    for name in ("arms", "runs", "columns"):
+    for name in ("arms", "runs", "contrasts", "importance", "pareto", "columns"):
         page = (tmp_path / "tables" / f"{name}.html").read_text()
         assert page.startswith("<!doctype html>")
         assert not re.search(r"(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest", page)

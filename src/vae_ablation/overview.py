@@ -91,8 +91,9 @@ def _plain(value: Any) -> Any:
 
 def read_overview(folder: Path) -> dict[str, Any]:
     """What the report's first page says; empty before there are tables."""
-    path = folder / "tables" / "overview.json"
-    return read_json(path) if path.is_file() else {}
+    path, told = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
+    findings = read_json(told) if told.is_file() else []
+    return {**read_json(path), "findings": findings} if path.is_file() else {}
 
 
 def read_captions(folder: Path) -> dict[str, str]:

@@ -13,8 +13,34 @@ import pandas as pd
 from vae_ablation.files import write_text
 from vae_ablation.tables import COST_COLUMNS, read_metrics
 
+_TITLES = {
+    "contrasts": "Contrasts between arms",
+    "importance": "Importance of the axes",
+    "pareto": "Undominated arms",
+}
+_NOTES = {
+    "contrasts": (
+        "An arm minus its reference, paired by seed: mean difference with its 95 % Student-t "
+        "interval over seeds (ci) and the 95 % bootstrap interval over test examples (boot), "
+        "Hedges-corrected effect, and p with Holm's adjustment where there are five pairs or more. "
+        "Only where the two may be compared; pairs lost to runs that are not ok are counted."
+    ),
+    "importance": (
+        "Analysis of variance on the balanced part of the grid: the share of each metric's "
+        "variance that an axis, or a pair of axes, explains. KL off is a level of beta."
+    ),
+    "pareto": (
+        "Arms that no other arm of the same measure beats on both columns. Loose bounds are left "
+        "out."
+    ),
+}
+
 IN_RUNS_ONLY = {
     "objective",
+    "mi_ceiling",
+    "sample_fid_floor",
+    "feature_accuracy",
+    "validation_elbo",
     "nll_ess",
     "epochs",
     "validation_objective",
@@ -70,7 +96,7 @@ document.querySelector("input").oninput = (event) => {
 
 
 def write_pages(folder: Path, guide: Path) -> None:
-    """Write arms.html, runs.html and columns.html into tables/.
+    """Write every table as a page, and columns.html, into tables/.
 
     Args:
         folder: results/<study>.
@@ -80,6 +106,9 @@ def write_pages(folder: Path, guide: Path) -> None:
     summary = pd.read_csv(tables / "summary.csv")
     write_text(tables / "arms.html", arms_page(summary))
     write_text(tables / "runs.html", runs_page(read_metrics(tables / "metrics.csv")))
+    for name in ("contrasts", "importance", "pareto"):
+        frame = pd.read_csv(tables / f"{name}.csv", keep_default_na=False, na_values=[""])
+        write_text(tables / f"{name}.html", plain_page(_TITLES[name], frame, _NOTES[name]))
     write_text(tables / "columns.html", guide_page(guide.read_text(encoding="utf-8")))
 
 
@@ -103,12 +132,17 @@ def arms_page(summary: pd.DataFrame) -> str:
 
 def runs_page(metrics: pd.DataFrame) -> str:
     """Every row of metrics.csv."""
+    note = "Every run and control. An empty cell is an undefined value."
+    return plain_page("Runs and controls", metrics, note)
+
+
+def plain_page(title: str, frame: pd.DataFrame, note: str) -> str:
+    """Every row of a table, with a note above it."""
     rows = [
-        [_any_cell(name, value) for name, value in zip(metrics.columns, row, strict=True)]
-        for row in metrics.itertuples(index=False)
+        [_any_cell(name, value) for name, value in zip(frame.columns, row, strict=True)]
+        for row in frame.itertuples(index=False)
     ]
-    note = "<p>Every run and control. An empty cell is an undefined value.</p>"
-    return _table_page("Runs and controls", list(metrics.columns), rows, note)
+    return _table_page(title, list(frame.columns), rows, f"<p>{html.escape(note)}</p>")
 
 
 def guide_page(text: str) -> str:

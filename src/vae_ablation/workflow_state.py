@@ -59,8 +59,23 @@ class Workflow:
     @property
     def tables_hash(self) -> str:
         """Digest of the code that summarises."""
-        names = ("tables", "overview", "pages")
+        names = ("columns", "tables", "overview", "pages")
         return source_hash(PACKAGE / f"{name}.py" for name in names)
+
+    @property
+    def statistics_hash(self) -> str:
+        """Digest of the code that compares arms."""
+        return _package_hash("statistics")
+
+    @property
+    def findings_hash(self) -> str:
+        """Digest of the code that puts the tables into words."""
+        return _package_hash("findings")
+
+    @property
+    def explorer_hash(self) -> str:
+        """Digest of the latent explorer."""
+        return _package_hash("explorer")
 
     @property
     def embed_hash(self) -> str:
@@ -92,6 +107,11 @@ class Workflow:
     def likelihoods(self, dataset: str) -> list[str]:
         """Likelihoods of a dataset's runs."""
         return sorted({run.likelihood for run in self.study.runs if run.dataset == dataset})
+
+
+def _package_hash(name: str) -> str:
+    """Digest of every file of a package."""
+    return source_hash(path for path in (PACKAGE / name).iterdir() if path.is_file())
 
 
 def open_study(config: Config) -> Study:

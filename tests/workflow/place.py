@@ -141,5 +141,13 @@ def held_weights(link: Path) -> Held:
 
 def result_bytes(folder: Path) -> dict[str, bytes]:
     """The files of a run that hold its result."""
-    names = ("model.safetensors", "history.csv", "metrics.json", "codes.npz", "pictures.npz")
+    names = (
+        "model.safetensors",
+        "history.csv",
+        "snapshots.npz",
+        "metrics.json",
+        "codes.npz",
+        "pictures.npz",
+        "examples.npz",
+    )
     return {name: (folder / name).read_bytes() for name in names}

@@ -89,7 +89,7 @@ def test_stopped_between_training_and_evaluation_nothing_trains_again(fresh: Pla
     trained = fresh.held()
     call = fresh.call("-n", TABLE)
     assert call.plan == "Study tiny: 1 runs wanted, all trained."
-    assert call.jobs == {"controls": 1, "evaluate": 1, "collect": 1}
+    assert call.jobs == {"controls": 1, "features": 1, "evaluate": 1, "collect": 1}
     assert fresh.held() == trained
 
 

@@ -42,8 +42,9 @@ def test_dry_run_shows_the_fan_out_and_why_runs_train_and_writes_nothing(fresh: 
     call = fresh.call("-n")
     assert call.plan == ("Study tiny: 5 runs wanted, 0 trained, 5 to train in 2 packs (5 new).")
     assert call.jobs == {
-        "prepare": 1, "controls": 1, "train": 2, "evaluate": 2, "collect": 1, "embed": 1,
-        "summarize": 1, "figures": 3, "pages": 1, "all": 1,
+        "prepare": 1, "controls": 1, "features": 1, "train": 2, "evaluate": 2, "collect": 1,
+        "embed": 1, "summarize": 1, "statistics": 1, "findings": 1, "explorer": 1, "figures": 3,
+        "pages": 1, "all": 1,
     }  # fmt: skip
     assert fresh.files() == {"study.yaml"}
 
@@ -180,7 +181,7 @@ def test_training_code_is_kept_retrained_or_refused(place: Place, own_checkout: 
 def test_studies_share_data_whatever_they_call_them(place: Place) -> None:
     place.config |= {"study": "second", "datasets": {"numbers": TINY["datasets"]["digits"]}}
     call = place.call("-n", "results/second/tables/metrics.csv")
-    assert call.jobs == {"controls": 1, "train": 2, "evaluate": 2, "collect": 1}
+    assert call.jobs == {"controls": 1, "features": 1, "train": 2, "evaluate": 2, "collect": 1}
 
 
 @pytest.mark.parametrize("change", [{"binarize": "static"}, {"max_examples": 130}])

@@ -64,6 +64,11 @@ def pack_dataset(wildcards):
     return prepared(STATE.plan.packs[wildcards.pack][0].run.dataset)
 
 
+def pack_features(wildcards):
+    """Features in which samples of a pack's runs are compared with their dataset."""
+    return STATE.study.features_path(STATE.plan.packs[wildcards.pack][0].run.dataset)
+
+
 def trainable():
     """Packs that training may write, as a pattern; every pack where a report draws the rules."""
     drawn = any(argument.startswith("--report") for argument in sys.argv)

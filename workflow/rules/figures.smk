@@ -24,8 +24,7 @@ rule embed:
 
 rule figures:
     input:
-        STUDY / "tables" / "metrics.csv",
-        STUDY / "tables" / "summary.csv",
+        TABLES,
         embedded,
     output:
         report(

@@ -1,8 +1,18 @@
-TABLES = [STUDY / "tables" / "metrics.csv", STUDY / "tables" / "summary.csv"]
+TABLES = [
+    STUDY / "tables" / f"{name}.csv"
+    for name in ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
+]
+FINDINGS = [
+    STUDY / "tables" / name for name in ("findings.html", "findings.json", "front_page.json")
+]
 PAGES = [
-    STUDY / "tables" / "arms.html",
-    STUDY / "tables" / "runs.html",
-    STUDY / "tables" / "columns.html",
+    STUDY / "tables" / f"{name}.html"
+    for name in ("arms", "runs", "contrasts", "importance", "pareto", "columns")
+]
+EXPLORERS = [
+    STUDY / "explorer" / page
+    for dataset in STATE.study.datasets
+    for page in (f"report/{dataset}.html", f"{dataset}.html")
 ]
 
 
@@ -39,28 +49,108 @@ rule summarize:
         "{params.script} {input:q} {output:q} {log:q}"
 
 
-rule pages:
+rule statistics:
     input:
         STUDY / "tables" / "metrics.csv",
-        STUDY / "tables" / "summary.csv",
+    output:
+        TABLES[2:],
+    log:
+        STUDY / "logs" / "statistics.log",
+    priority: 5
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=script("statistics"),
+        primary=STATE.study.config["statistics"]["primary_metrics"],
+        source=STATE.statistics_hash,
+    shell:
+        "{params.script} {log:q}"
+
+
+rule findings:
+    input:
+        TABLES,
+    output:
+        report(
+            FINDINGS[0],
+            caption="../report/findings.rst",
+            category="1. Findings",
+            labels={"page": "Findings, with their evidence"},
+        ),
+        FINDINGS[1:],
+    log:
+        STUDY / "logs" / "findings.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=script("findings"),
+        source=STATE.findings_hash,
+    shell:
+        "{params.script} {log:q}"
+
+
+rule explorer:
+    input:
+        STUDY / "tables" / "metrics.csv",
+        lambda wildcards: prepared(wildcards.dataset),
+    output:
+        report(
+            STUDY / "explorer" / "report" / "{dataset}.html",
+            caption="../report/explorer.rst",
+            category="3. Latent explorer",
+            labels={"page": "Latent explorer", "dataset": "{dataset}"},
+        ),
+        STUDY / "explorer" / "{dataset}.html",
+    log:
+        STUDY / "logs" / "explorer" / "{dataset}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=script("explorer"),
+        source=STATE.explorer_hash,
+    shell:
+        "{params.script} {wildcards.dataset} {output[0]:q} {log:q}"
+
+
+rule pages:
+    input:
+        TABLES,
         guide=BASE / "docs" / "metrics.md",
     output:
         report(
             STUDY / "tables" / "arms.html",
             caption="../report/arms.rst",
-            category="1. Tables",
+            category="2. Tables",
             labels={"table": "Arms: mean and interval over seeds"},
         ),
         report(
             STUDY / "tables" / "runs.html",
             caption="../report/runs.rst",
-            category="1. Tables",
+            category="2. Tables",
             labels={"table": "Runs and controls: every metric"},
+        ),
+        report(
+            STUDY / "tables" / "contrasts.html",
+            caption="../report/contrasts.rst",
+            category="2. Tables",
+            labels={"table": "Contrasts between arms, paired by seed"},
+        ),
+        report(
+            STUDY / "tables" / "importance.html",
+            caption="../report/importance.rst",
+            category="2. Tables",
+            labels={"table": "Importance of the axes"},
+        ),
+        report(
+            STUDY / "tables" / "pareto.html",
+            caption="../report/pareto.rst",
+            category="2. Tables",
+            labels={"table": "Undominated arms"},
         ),
         report(
             STUDY / "tables" / "columns.html",
             caption="../report/columns.rst",
-            category="1. Tables",
+            category="2. Tables",
             labels={"table": "What every column means"},
         ),
     log:
