@@ -23,7 +23,7 @@ localrules:
     prepare,
     collect,
     summarize,
-    statistics,
+    contrasts,
     findings,
     pages,
 

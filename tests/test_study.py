@@ -32,8 +32,11 @@ AXES: dict[str, st.SearchStrategy[Any]] = {
     "latent_dim": st.integers(1, 4),
     "beta": st.sampled_from([0, 0.01, 0.5, 1, 4]),
     "kl": st.booleans(),
-    "posterior": st.sampled_from(["gaussian", "point"]),
+    "posterior": st.sampled_from(["gaussian", "point", "fixed"]),
     "seed": st.integers(0, 3),
+    "architecture": st.sampled_from(["mlp", "conv"]),
+    "objective": st.sampled_from(["elbo", "iwae"]),
+    "importance_samples": st.sampled_from([1, 5]),
 }
 GRID = st.fixed_dictionaries({k: st.lists(v, min_size=1, max_size=3) for k, v in AXES.items()})
 GRIDS = st.lists(GRID, min_size=1, max_size=3)
@@ -61,6 +64,59 @@ def test_paths_are_those_of_the_results_contract(
     run = canonical_run("digits", "gaussian", 8, *axes, 0)
     assert (run.path, run.beta, run.kl, run.posterior) == (path, beta, kl, posterior)
     assert run.pack_key == "digits/gaussian/z8"
+
+
+def further(**axes: Any) -> Run:
+    return make_run(latent_dim=8, **axes)
+
+
+def test_further_axes_stand_in_the_arm_where_they_differ_from_their_default() -> None:
+    named = {
+        "beta1-conv": further(architecture="conv"),
+        "kl-off-fixed": further(kl=False, posterior="fixed"),
+        "beta1-iwae-k50": further(objective="iwae", importance_samples=50),
+        "beta1-k5": further(importance_samples=5),
+        "point-conv": further(posterior="point", architecture="conv", importance_samples=5),
+        "beta1": further(objective="iwae", importance_samples=1),
+    }
+    assert {name: run.arm for name, run in named.items()} == {name: name for name in named}
+    for name, run in named.items():
+        assert run.path == f"digits/gaussian/z8/{name}/seed0"
+    # what shapes tensors has a pack of its own; β, kl and a point posterior have not
+    named.pop("point-conv")
+    assert len({run.pack_key for run in named.values()}) == len(named)
+    conv = further(architecture="conv")
+    assert further(posterior="point", architecture="conv").pack_key == conv.pack_key
+    assert further(posterior="point").pack_key == further(kl=False).pack_key
+
+
+def test_a_run_of_before_the_further_axes_has_their_defaults() -> None:
+    old = {"dataset": "d", "likelihood": "gaussian", "latent_dim": 2, "beta": 1.0, "kl": True,
+           "posterior": "gaussian", "seed": 0}  # fmt: skip
+    assert Run(**old) == canonical_run(**old)
+    assert expand_runs([{axis: [value] for axis, value in old.items()}]) == [Run(**old)]
+
+
+def test_convolutions_on_data_that_do_not_fit_are_refused() -> None:
+    def error(**sections: Any) -> UserError:
+        study = open_study(resolved(grids=[{"architecture": ["mlp", "conv"]}], **sections))
+        with pytest.raises(UserError) as caught:
+            study.check_fit("config.yaml")
+        return caught.value
+
+    deep = error(model={"channels": [2, 4, 8, 16]})
+    assert_one_sentence(deep, "config.yaml", "digits", "conv", "4 times", "16 pixels", "8×8")
+
+
+def test_a_setting_counts_only_for_the_runs_that_read_it() -> None:
+    def changed(run: Run, **model: Any) -> bool:
+        settings = [open_study(resolved()), open_study(resolved(model=model))]
+        return len({study.train_hash(run, "data") for study in settings}) == 2
+
+    assert changed(make_run(architecture="conv"), channels=[3])
+    assert not changed(make_run(), channels=[3])
+    assert changed(make_run(posterior="fixed"), posterior_sigma=0.5)
+    assert not changed(make_run(), posterior_sigma=0.5)
 
 
 # --- expand_runs ---------------------------------------------------------------------------------
@@ -93,7 +149,7 @@ def test_the_order_of_grids_and_values_changes_nothing(
 def test_kl_off_and_point_posteriors_have_no_beta_of_their_own(grid: dict[str, Any]) -> None:
     for run in expand_runs([grid]):
         assert run.kl == (run.beta > 0)
-        assert run.posterior == "gaussian" or run.beta == 0
+        assert run.posterior != "point" or run.beta == 0
     off = expand_runs([grid | {"kl": [False]}])
     assert off == expand_runs([grid | {"kl": [False], "beta": [1]}])
     points = expand_runs([grid | {"posterior": ["point"]}])
@@ -110,7 +166,8 @@ def test_one_more_value_of_an_axis_only_adds(
 
 @given(GRID)
 def test_a_grid_without_collapsing_axes_is_its_full_product(grid: dict[str, Any]) -> None:
-    plain = grid | {"kl": [True], "posterior": ["gaussian"], "beta": [1, 2]}
+    plain = grid | {"kl": [True], "posterior": ["gaussian", "fixed"], "beta": [1, 2]}
+    plain |= {"importance_samples": [3, 5]}  # of one sample both objectives are one
     count = 1
     for values in plain.values():
         count *= len(set(values))

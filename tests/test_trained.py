@@ -13,7 +13,13 @@ import pytest
 import torch
 
 import vae_ablation
-from support import assert_one_sentence, make_run, model_options, training_settings
+from support import (
+    assert_one_sentence,
+    make_run,
+    model_options,
+    trained_model,
+    training_settings,
+)
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
@@ -226,3 +232,15 @@ def test_a_crash_while_writing_leaves_the_old_pack(
     with pytest.raises(OSError, match="no space"):
         save(study[0], study[1], few_digits)
     assert (folder_of(study[0], RUNS[1]) / "model.safetensors").read_bytes() == before
+
+
+def test_a_centred_run_comes_back_with_its_centre(few_digits: Dataset, tmp_path: Path) -> None:
+    options = model_options(center=True)
+    (result,) = train_pack([RUNS[0]], few_digits, options, training_settings(epochs=1))
+    record = record_of(result, few_digits) | {"model": options}
+    save_pack([result], [record], tmp_path / "runs", tmp_path / "packs" / "pack" / "train")
+    loaded = load_run(folder_of(tmp_path, RUNS[0]))
+    x = torch.from_numpy(few_digits.observe("test"))
+    with torch.no_grad():
+        truth = trained_model(result, few_digits, options).encoder(x).mean
+    assert torch.equal(loaded.encode(x).mean, truth)

@@ -458,6 +458,23 @@ def test_packs_change_no_bit_on_further_axes(
     assert_same(train(runs[:2], few_digits, options), whole)
 
 
+def test_a_centred_encoder_sees_x_minus_the_mean_of_the_train_split(few_digits: Dataset) -> None:
+    options = model_options(center=True)
+    run = make_run(beta=0.1)
+    (result,) = train([run], few_digits, options, epochs=2).values()
+    mean = few_digits.observe("train").astype(np.float64).mean(0)
+    np.testing.assert_allclose(result.weights["encoder.centre"], mean, atol=1e-6)
+    model = trained_model(result, few_digits, options)
+    x = torch.from_numpy(few_digits.observe("test"))
+    with torch.no_grad():
+        truth = model.encoder.network(x - torch.from_numpy(mean).float())[:, :2]
+        np.testing.assert_allclose(model.encoder(x).mean, truth, atol=1e-5)
+    plain = train([run], few_digits, epochs=2)[run.path]
+    assert "encoder.centre" not in plain.weights
+    pair = train([run, make_run(kl=False)], few_digits, options, epochs=2)
+    assert_same({run.path: result}, {run.path: pair[run.path]})
+
+
 # --- the film ------------------------------------------------------------------------------------
 
 

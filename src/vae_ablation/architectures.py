@@ -27,7 +27,7 @@ class Architecture(ABC):
     """
 
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ("hidden", "activation")
+    options: ClassVar[tuple[str, ...]] = ("hidden", "activation", "center")
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Why the data do not fit this architecture, or None."""
@@ -76,7 +76,7 @@ class Conv(Architecture):
     """Strided convolutions (4×4, stride 2), then the dense layers; the decoder mirrors them."""
 
     name = "conv"
-    options = ("hidden", "activation", "channels")
+    options = ("hidden", "activation", "center", "channels")
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""

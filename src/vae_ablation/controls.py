@@ -248,6 +248,8 @@ def _untrained_row(
     """The encoder that the runs of this seed start from, whatever their likelihood."""
     with seeded(run_seed, "encoder weights"):
         encoder = Encoder(dataset.observed, latent_dim, model, architecture)
+    if encoder.centre is not None:
+        encoder.centre = torch.from_numpy(dataset.observe("train")).mean(0)
     train, test = (
         encode_mean(encoder, torch.from_numpy(dataset.observe(split))).numpy()
         for split in ("train", "test")

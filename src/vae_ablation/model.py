@@ -52,7 +52,13 @@ class Posterior:
 
 
 class Encoder(nn.Module):
-    """x [..., dims] → q(z given x)."""
+    """x [..., dims] → q(z given x).
+
+    Attributes:
+        centre: what is taken from x, [dims] (the train split's mean where options say so), or None.
+    """
+
+    centre: Tensor | None
 
     def __init__(
         self,
@@ -64,13 +70,14 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.register_buffer("centre", torch.zeros(observed.dims) if options["center"] else None)
         self.fixed_std = float(options["posterior_sigma"]) if fixed else None
         outputs = latent_dim if fixed else 2 * latent_dim
         self.network = ARCHITECTURES[architecture].encoder(observed, outputs, options)
 
     def forward(self, x: Tensor) -> Posterior:
         """The posterior; log σ is held within ±10 so that an exploding run overflows no float."""
-        output = self.network(x)
+        output = self.network(x if self.centre is None else x - self.centre)
         if self.fixed_std is not None:
             return Posterior(output, torch.full_like(output, math.log(self.fixed_std)))
         mean, log_std = output.chunk(2, dim=-1)
@@ -132,6 +139,11 @@ class VAE(nn.Module):
             self.encoder = Encoder(observed, latent_dim, options, architecture, fixed)
         with seeded(seed, "decoder weights"):
             self.decoder = Decoder(observed, likelihood, latent_dim, options, architecture)
+
+    def center_on(self, x: Tensor) -> None:
+        """Take the mean of the train split x [n, dims] for the encoder's centre, if it has one."""
+        if self.encoder.centre is not None:
+            self.encoder.centre = x.double().mean(0).to(x.dtype)
 
     @classmethod
     def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:

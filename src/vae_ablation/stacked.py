@@ -97,9 +97,13 @@ class StackedVAE:
         return StackedVAE(self.template, self.flat.detach()[index].requires_grad_())
 
     def run_weights(self, position: int) -> dict[str, Tensor]:
-        """One run's weights without padding, on the CPU, by the names of the single-run module."""
+        """One run's weights without padding, on the CPU, by the names of the single-run module.
+
+        What all runs share (the encoder's centre) is among them.
+        """
         padded = self.select([position]).weights
-        return {
+        shared = {name: value.cpu().clone() for name, value in self.template.named_buffers()}
+        return shared | {
             name: padded[name][0][tuple(map(slice, shape))].detach().cpu().clone()
             for name, shape in self._shapes.items()
         }

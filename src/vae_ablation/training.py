@@ -146,16 +146,17 @@ class _PackTraining:
         self.active = list(range(len(runs)))
         self.draws = (runs[0].importance_samples, runs[0].latent_dim)
         self.terms = OBJECTIVES[runs[0].objective]
+        self.train_x = self._to_device(
+            dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
+        )
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
+        models[0].center_on(self.train_x.cpu())
         self.model = StackedVAE.stack(models, self.device)
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.film = Film(dataset, settings["epochs"], len(runs), self.device)
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
-        self.train_x = self._to_device(
-            dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
-        )
         self.validation_x = self._to_device(dataset.observe("validation"))
         fixed = [stream(run.seed, "validation") for run in runs]
         self.validation_noise = self._noise(len(self.validation_x), fixed)

@@ -11,6 +11,7 @@ from docutils.core import publish_parts
 
 from vae_ablation.files import read_json
 from vae_ablation.findings import Finding, findings_page, front_page, read_findings, write_findings
+from vae_ablation.findings.page import first_sentence
 from vae_ablation.plots.registry import FIGURES
 
 EVIL = "<script>`x`*y*|z|`a <javascript:b>`_"
@@ -158,3 +159,10 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
         files = sorted((tmp_path / "tables").glob("findings.*"))
         written.append([path.read_bytes() for path in files])
     assert written[0] == written[1]
+
+
+def test_the_first_page_leads_with_the_first_sentence() -> None:
+    assert first_sentence("It is 0.92 (95 % interval 0.42 to 1.42, n = 3). Then more. And") == (
+        "It is 0.92 (95 % interval 0.42 to 1.42, n = 3)."
+    )
+    assert first_sentence("One alone.") == "One alone."

@@ -86,6 +86,10 @@ def requested(browser: Any) -> set[str]:
     }
 
 
+PAGES = {"Findings": ("article", 3), "Tables": ("tbody tr", 3), "Latent explorer": ("canvas", 2)}
+"""Headings whose results are pages, in order: what is in their frame, and how many at least."""
+
+
 def show_first_result(browser: Any) -> None:
     eye = eventually(
         browser, lambda d: d.find_elements("css selector", "table tbody a[iconname=eye]")
@@ -110,18 +114,27 @@ def test_report_shows_tables_and_figures_without_a_network(
     )
     assert "9 runs" in page
     assert "9 ok" in page
+    found = json.loads((place.study / "tables" / "findings.json").read_text(encoding="utf-8"))
+    assert len(found) >= 3
+    for finding in found:
+        assert " ".join(finding["headline"].split()) in " ".join(page.split())
     names = categories(browser)
-    tables = [name for name in names if "Tables" in name]
-    assert len(tables) == 1
-    assert len(names) >= 4
+    assert [name.partition(". ")[2] for name in names[: len(PAGES)]] == list(PAGES)
+    assert len(names) >= len(PAGES) + 4
     for name in names:
         click_menu(browser, name)
         show_first_result(browser)
-        if name in tables:
+        shown = PAGES.get(name.partition(". ")[2])
+        if shown:
             frame = eventually(browser, lambda d: d.find_elements("css selector", "iframe"))[0]
             browser.switch_to.frame(frame)
-            rows = eventually(browser, lambda d: d.find_elements("css selector", "tbody tr"))
-            assert len(rows) >= 3
+            parts = eventually(
+                browser,
+                lambda d, wanted=shown: (
+                    len(parts := d.find_elements("css selector", wanted[0])) >= wanted[1] and parts
+                ),
+            )
+            assert all(part.is_displayed() for part in parts[:1])
             browser.switch_to.default_content()
         else:
             widths = eventually(browser, widths_of_figures)

@@ -49,18 +49,18 @@ rule summarize:
         "{params.script} {input:q} {output:q} {log:q}"
 
 
-rule statistics:
+rule contrasts:
     input:
         STUDY / "tables" / "metrics.csv",
     output:
         TABLES[2:],
     log:
-        STUDY / "logs" / "statistics.log",
+        STUDY / "logs" / "contrasts.log",
     priority: 5
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("statistics"),
+        script=script("contrasts"),
         primary=STATE.study.config["statistics"]["primary_metrics"],
         source=STATE.statistics_hash,
     shell:

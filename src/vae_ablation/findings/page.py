@@ -102,7 +102,8 @@ def front_page(found: Iterable[Finding]) -> list[dict[str, Any]]:
     """Findings for the report's first page: text that reStructuredText reads as text, and places.
 
     Returns:
-        For each finding headline and sentence (escaped), link (its figure in words, escaped),
+        For each finding headline, sentence and lead, which is the first of several sentences (all
+        escaped), link (its figure in words, escaped),
         kind, dataset, likelihood, latent_dim, figure, conclusive, and path: the figure's path
         below results/<study>/, or None.
     """
@@ -110,6 +111,7 @@ def front_page(found: Iterable[Finding]) -> list[dict[str, Any]]:
         {
             "headline": rst_text(finding.headline),
             "sentence": rst_text(finding.sentence),
+            "lead": rst_text(first_sentence(finding.sentence)),
             "link": rst_text(figure_words(finding)),
             "path": finding.figure_path,
         }
@@ -121,6 +123,11 @@ def front_page(found: Iterable[Finding]) -> list[dict[str, Any]]:
     ]
 
 
+def first_sentence(text: str) -> str:
+    """The text up to the first full stop that a capital letter follows."""
+    return re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)[0]
+
+
 def rst_text(text: str) -> str:
     """Text that reStructuredText and HTML read as nothing but text."""
     return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
@@ -130,7 +137,7 @@ def figure_words(finding: Finding) -> str:
     """`figure: rate distortion, gaussian, latent dimension 2`; empty without a figure."""
     if finding.figure is None:
         return ""
-    parts = [finding.figure.replace("_", " ")]
+    parts = [finding.figure.replace("_", " ").replace("kl ", "KL ")]
     parts += [plain(finding.likelihood)] if finding.likelihood else []
     parts += [f"latent dimension {finding.latent_dim}"] if finding.latent_dim is not None else []
     return f"figure: {', '.join(parts)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,18 +69,18 @@ def effects(results: StudyResults, selection: Selection) -> Figure | None:
     every = selection.rows(results)
     table = _primary(results.contrasts, selection)
     sections = _sections(table, every)
-    metrics = shown_metrics(table)[:MAX_METRICS]
-    if not sections or not metrics:
-        return None
     rows = [row for _, _, of in sections for row in of]
     table = table[[key in {row.key for row in rows} for key in _keys(table)]]
+    metrics = shown_metrics(table)[:MAX_METRICS]
+    if not metrics:
+        return None
     bottom = rows[-1].y + _ROW
     width = min((style.FULL_WIDTH - _NAMES - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
     top = TOP + 0.45
     sheet = Sheet(
         max(_NAMES + 0.2 + len(metrics) * (width + _GAP) - _GAP, MIN_WIDTH), top + bottom + 0.34,
         heading("Effects, paired by seed", selection, every), legend=_effect_handles(table),
-        note=f"{_counts(table)} {left_out(every)}".strip(),
+        note=f"{_counts(table)} {_without(results, metrics)} {left_out(every)}".strip(),
     )  # fmt: skip
     for y, title, of in sections:
         sheet.text(0.1, top + y, title, size=8.5, weight="bold")
@@ -97,6 +98,13 @@ def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     keep = (contrasts["dataset"] == selection.dataset) & contrasts["mean_difference"].notna()
     keep &= contrasts["likelihood"] == selection.likelihood
     return contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+
+
+def _without(results: StudyResults, shown: Sequence[str]) -> str:
+    """Which primary metrics have no contrast here: loose bounds and saturated values have none."""
+    primary = results.config.get("statistics", {}).get("primary_metrics", [])
+    missing = [style.metric_label(name).partition(" (")[0] for name in primary if name not in shown]
+    return f"No comparable values: {', '.join(missing)}." if missing else ""
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, str, int]]:
