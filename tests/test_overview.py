@@ -17,6 +17,7 @@ def metrics(reason="because"):
         {"beta": 0.0, "kl": False, "status": "diverged", "reason": reason, "seed": 0},
     ]
     frame = pd.DataFrame([common | row | {"posterior": "gaussian"} for row in rows])
+    frame = frame.assign(architecture="mlp", bound="elbo", importance_samples=1)
     frame["run"] = [f"d/gaussian/z2/a{i}/seed0" for i in range(len(frame))]
     return frame.assign(proper=[True, True, False], device="cpu", train_seconds=50.0)
 
@@ -31,6 +32,15 @@ def test_counts_are_those_of_the_table(tmp_path):
     assert overview["train_time"] == "2 min"
     assert overview["varied"] == ["seed: 0, 1", "the KL term: on, off"]
     assert overview["improper"] == ["gaussian"]
+
+
+def test_further_axes_are_named_where_they_vary(tmp_path):
+    more = metrics().assign(architecture="conv", posterior="fixed", importance_samples=5)
+    write_overview(tmp_path, pd.concat([metrics(), more]))
+    varied = read_overview(tmp_path)["varied"]
+    assert "architecture: conv, mlp" in varied
+    assert "draws of z per example in training: 1, 5" in varied
+    assert "the KL term: on, off, off with a fixed posterior scale" in varied
 
 
 def test_text_from_the_user_stays_text_in_the_report(tmp_path):

@@ -183,7 +183,13 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError(f"{folder}: has no tables yet; run snakemake first.")
     members = sorted(
         path
-        for pattern in ("tables/*", "figures/**/*.png", "figures/**/*.pdf", "config.yaml")
+        for pattern in (
+            "tables/*",
+            "explorer/*.html",
+            "figures/**/*.png",
+            "figures/**/*.pdf",
+            "config.yaml",
+        )
         for path in folder.glob(pattern)
         if path.is_file()
     )

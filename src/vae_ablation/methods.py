@@ -38,6 +38,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _models(study: Study, overview: dict[str, Any]) -> str:
     axes, hidden = overview["axes"], study.config["model"]["hidden"]
+    convolved = any(run.architecture == "conv" for run in study.runs)
     widths = f"hidden layers of {_listed(hidden)} units" if hidden else "no hidden layer"
     betas = [beta for beta in axes["beta"] if beta]
     arms = [f"β in {{{', '.join(f'{beta:g}' for beta in betas)}}}"] if betas else []
@@ -45,12 +46,25 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         arms.append("no KL term")
     if "point" in axes["posterior"]:
         arms.append("a deterministic autoencoder")
+    if any(run.objective == "iwae" for run in study.runs):
+        draws = sorted({run.importance_samples for run in study.runs if run.objective == "iwae"})
+        arms.append(
+            f"the importance-weighted bound of {_listed(draws)} samples (Burda et al. 2016)"
+        )
     return (
         f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
-        f"standard normal prior and {widths} were trained with {_listed(axes['likelihood'])} "
+        f"standard normal prior and {widths}"
+        f"{_channels(study) if convolved else ''} were trained with {_listed(axes['likelihood'])} "
         f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and {' and '.join(arms)} "
         f"(Higgins et al. 2017), with {len(axes['seed'])} seeds each: {overview['runs']} runs."
     )
+
+
+def _channels(study: Study) -> str:
+    """Whether all or some of the runs have convolutions before those layers."""
+    some = any(run.architecture == "mlp" for run in study.runs)
+    channels = _listed(study.config["model"]["channels"])
+    return f", {'in part ' if some else ''}behind strided convolutions of {channels} channels,"
 
 
 _PARTS = ("train", "validation", "test")
@@ -96,6 +110,10 @@ def _evaluation(study: Study) -> str:
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
         f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
-        "posterior and prior. Intervals are 95 % Student-t intervals over seeds, which are "
-        "replicates of training on one split."
+        "posterior and prior; samples are compared with held-out data by the Fréchet distance "
+        "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of a "
+        "classifier trained on the train split (principal components where there are no labels). "
+        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on one "
+        "split; contrasts are paired by seed. Primary metrics were "
+        f"{_listed(study.config['statistics']['primary_metrics'])}."
     )

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 CONVERGED_SLOPE = 0.01
 """A run whose validation objective changed by less than this share over its last tenth."""
 
-AXES = ("dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed")
+AXES = (
+    "dataset",
+    "likelihood",
+    "latent_dim",
+    "beta",
+    "kl",
+    "posterior",
+    "architecture",
+    "bound",
+    "importance_samples",
+    "seed",
+)
 
 
 def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
@@ -26,7 +37,8 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         metrics: metrics.csv.
     """
     runs = metrics[metrics["model"] == "vae"]
-    axes = {axis: [_plain(value) for value in sorted(runs[axis].unique())] for axis in AXES}
+    known = [axis for axis in AXES if axis in runs]
+    axes = {axis: [_plain(value) for value in sorted(runs[axis].unique())] for axis in known}
     bad = runs[runs["status"] != "ok"]
     slopes = runs["slope"].dropna().abs()
     overview = {
@@ -55,13 +67,16 @@ _NAMES = {
     "likelihood": "likelihood",
     "latent_dim": "latent dimension",
     "beta": "β, the weight of the KL term",
+    "architecture": "architecture",
+    "bound": "training objective",
+    "importance_samples": "draws of z per example in training",
     "seed": "seed",
 }
 
 
 def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
     """One line per axis with more than one value, and one for arms without a KL term."""
-    values = {axis: axes[axis] for axis in _NAMES}
+    values = {axis: axes[axis] for axis in _NAMES if axis in axes}
     values["beta"] = [beta for beta in axes["beta"] if beta]
     lines = [
         f"{_NAMES[axis]}: {', '.join(str(value).replace('_', ' ') for value in found)}"
@@ -72,7 +87,11 @@ def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
     return lines + ([f"the KL term: on, {', '.join(off)}"] if off else [])
 
 
-_ARMS_WITHOUT_KL = {"gaussian": "off", "point": "off with the variance taken away (deterministic)"}
+_ARMS_WITHOUT_KL = {
+    "gaussian": "off",
+    "fixed": "off with a fixed posterior scale",
+    "point": "off with the variance taken away (deterministic)",
+}
 
 
 def _escaped(row: dict[Any, Any]) -> dict[str, str]:

@@ -165,7 +165,8 @@ def chunk_packs(
         pack id → its runs, in order.
     """
     packs: dict[str, list[Run]] = {}
-    for key, group in itertools.groupby(sorted(runs), key=lambda run: run.pack_key):
+    ordered = sorted(runs, key=lambda run: (run.pack_key, run))
+    for key, group in itertools.groupby(ordered, key=lambda run: run.pack_key):
         for members in _even_chunks(list(group), max_runs[key]):
             packs[_free_id(key, members, salt, {*taken, *packs})] = members
     return packs

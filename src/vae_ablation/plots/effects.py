@@ -69,11 +69,11 @@ def effects(results: StudyResults, selection: Selection) -> Figure | None:
     every = selection.rows(results)
     table = _primary(results.contrasts, selection)
     sections = _sections(table, every)
+    if not sections:
+        return None
     rows = [row for _, _, of in sections for row in of]
     table = table[[key in {row.key for row in rows} for key in _keys(table)]]
     metrics = shown_metrics(table)[:MAX_METRICS]
-    if not metrics:
-        return None
     bottom = rows[-1].y + _ROW
     width = min((style.FULL_WIDTH - _NAMES - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
     top = TOP + 0.45
