@@ -115,7 +115,8 @@ def write_pages(folder: Path, guide: Path) -> None:
 def arms_page(summary: pd.DataFrame) -> str:
     """One row per arm: mean over seeds and, below it, the 95 % interval."""
     shown = [name for name in summary["metric"].unique() if name not in IN_RUNS_ONLY]
-    axes = ["model", "dataset", "likelihood", "latent_dim", "arm"]
+    # untrained encoders have no arm: their architecture tells them apart
+    axes = ["model", "dataset", "likelihood", "latent_dim", "arm", "architecture"]
     rows = []
     for key, group in summary.groupby(axes, dropna=False, sort=False):
         by_metric = group.set_index("metric")

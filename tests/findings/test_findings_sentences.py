@@ -489,7 +489,7 @@ def test_the_strongest_axis_and_a_strong_interaction_are_named() -> None:
     rows = [share("beta", 0.7), share("latent_dim", 0.1), share("beta:latent_dim", 0.15),
             share("residual", 0.05)]  # fmt: skip
     finding = only(found(FLAT, importance=rows, kind="importance"))
-    assert finding.headline == "β explains most, in 1 of 1 decompositions"
+    assert finding.headline == "β explains most, in 1 of 1 decomposition"
     assert "rate: β 70 %, the interaction of β and the latent dimension 15 %" in finding.sentence
 
 

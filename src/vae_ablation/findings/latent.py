@@ -98,10 +98,10 @@ def _collapse_headline(by_dim: dict[int, Collapse]) -> str:
     starts = sorted({found.beta for found in by_dim.values() if found.beta is not None})
     if not starts:
         largest = max(found.cells[-1].parsed.beta for found in by_dim.values())
-        return f"no collapse up to β = {words.number(largest)}"
+        return f"no collapse up to β = {largest:g}"
     if len(starts) == 1 and all(found.beta is not None for found in by_dim.values()):
-        return f"the posterior has collapsed at β = {words.number(starts[0])}"
-    ends = " or ".join(words.number(beta) for beta in starts)
+        return f"the posterior has collapsed at β = {starts[0]:g}"
+    ends = " or ".join(f"{beta:g}" for beta in starts)
     return f"the posterior collapses at β = {ends}, depending on the latent dimension"
 
 
@@ -118,12 +118,12 @@ def _onset(by_dim: dict[int, Collapse]) -> str:
 
 def _onset_clause(found: Collapse) -> str:
     if found.start is None:
-        return f"no arm collapses up to β = {words.number(found.cells[-1].parsed.beta)}"
-    here = f"β = {words.number(found.cells[found.start].parsed.beta)}"
+        return f"no arm collapses up to β = {found.cells[-1].parsed.beta:g}"
+    here = f"β = {found.cells[found.start].parsed.beta:g}"
     on = " on" if found.start < len(found.cells) - 1 else ""
     if found.start == 0:
         return f"no unit is active in any seed at {here}, the smallest studied{on and ', and on'},"
-    before = words.number(found.cells[found.start - 1].parsed.beta)
+    before = f"{found.cells[found.start - 1].parsed.beta:g}"
     since = f"from {here}{on}" if on else f"at {here}"
     return f"no unit is active in any seed {since}, and some are at β = {before},"
 

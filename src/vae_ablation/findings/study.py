@@ -29,6 +29,13 @@ def _term(name: str) -> str:
     return words.join(_AXES.get(axis, axis.replace("_", " ")) for axis in name.split(":"))
 
 
+def _leader(top: str, leaders: Sequence[str]) -> str:
+    most = f"in {leaders.count(top)} of {words.count(len(leaders), 'decomposition')}"
+    if top == "residual":
+        return f"Most of the variance is between seeds, explained by no axis, {most}"
+    return f"{words.capital(_term(top))} explains most, {most}"
+
+
 @finder
 def importance(evidence: Evidence) -> Iterator[Finding]:
     """Which axis explains most of the variance of the primary metrics."""
@@ -39,8 +46,7 @@ def importance(evidence: Evidence) -> Iterator[Finding]:
     top = max(sorted(set(leaders)), key=leaders.count)
     yield Finding(
         kind="importance",
-        headline=f"{words.capital(_term(top))} explains most, in "
-        f"{leaders.count(top)} of {len(leaders)} decompositions",
+        headline=_leader(top, leaders),
         sentence=f"Of the variance of each metric, {'; '.join(_share(*pair) for pair in shares)}.",
         dataset=evidence.dataset,
         conclusive=leaders.count(top) == len(leaders) and top != "residual",
