@@ -94,13 +94,13 @@ rule explorer:
         STUDY / "tables" / "metrics.csv",
         lambda wildcards: prepared(wildcards.dataset),
     output:
-        report(
+        page=report(
             STUDY / "explorer" / "report" / "{dataset}.html",
             caption="../report/explorer.rst",
             category="3. Latent explorer",
             labels={"page": "Latent explorer", "dataset": "{dataset}"},
         ),
-        STUDY / "explorer" / "{dataset}.html",
+        full=STUDY / "explorer" / "{dataset}.html",
     log:
         STUDY / "logs" / "explorer" / "{dataset}.log",
     conda:
@@ -109,7 +109,7 @@ rule explorer:
         script=script("explorer"),
         source=STATE.explorer_hash,
     shell:
-        "{params.script} {wildcards.dataset} {output[0]:q} {log:q}"
+        "{params.script} {wildcards.dataset} {output.page:q} {log:q}"
 
 
 rule pages:
