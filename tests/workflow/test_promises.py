@@ -141,7 +141,7 @@ def test_evaluation_setting_and_data_prepared_again_train_nothing(place: Place) 
     place.config["evaluation"] = {"nll_samples": 16}
     call = place.call(TABLE)
     assert call.to_train == 0
-    assert call.jobs == {"prepare": 1, "controls": 1, "evaluate": 2, "collect": 1}
+    assert call.jobs == {"prepare": 1, "features": 1, "controls": 1, "evaluate": 2, "collect": 1}
     assert place.held() == before
     after = place.metrics()
     assert (after["nll"] != table["nll"]).all()
@@ -257,10 +257,10 @@ if any(argument.endswith("scripts/train.py") for argument in sys.orig_argv):
     from vae_ablation import training
 
     class Broken(training.VAE):
-        def __init__(self, observed, likelihood, latent_dim, options, seed):
+        def __init__(self, observed, likelihood, latent_dim, options, seed, *further):
             if seed == 7:
                 raise RuntimeError("broken on purpose")
-            super().__init__(observed, likelihood, latent_dim, options, seed)
+            super().__init__(observed, likelihood, latent_dim, options, seed, *further)
 
     training.VAE = Broken
 """
