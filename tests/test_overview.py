@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from docutils.core import publish_parts
 
-from vae_ablation.files import read_json
+from vae_ablation.files import read_json, write_json
 from vae_ablation.overview import read_captions, read_overview, write_overview
 
 
@@ -60,3 +60,15 @@ def test_there_is_no_overview_before_there_are_tables(tmp_path):
 def test_captions_are_read_by_figure_name(tmp_path):
     (tmp_path / "one.rst").write_text("Eins")
     assert read_captions(tmp_path) == {"one": "Eins"}
+
+
+def test_a_finding_links_its_figure_where_that_is_drawn(tmp_path):
+    write_overview(tmp_path, metrics())
+    drawn, absent = "figures/a%20b/all/all/heatmaps.png", "figures/d/gaussian/all/effects.png"
+    told = [{"headline": "h", "path": path} for path in (drawn, absent, None)]
+    write_json(tmp_path / "tables" / "front_page.json", told)
+    figure = tmp_path / "figures" / "a b" / "all" / "all" / "heatmaps.png"
+    figure.parent.mkdir(parents=True)
+    figure.touch()
+    found = [finding["result"] for finding in read_overview(tmp_path)["findings"]]
+    assert found == [f"{tmp_path.as_posix()}/{drawn}", None, None]

@@ -111,9 +111,9 @@ def _evaluation(study: Study) -> str:
         f"importance-weighted bound (Burda et al. 2016) with "
         f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
         "posterior and prior; samples are compared with held-out data by the Fréchet distance "
-        "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of a "
-        "classifier trained on the train split (principal components where there are no labels). "
-        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on one "
-        "split; contrasts are paired by seed. Primary metrics were "
+        "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
+        "a classifier trained on the train split (principal components where there are no labels). "
+        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
+        "one split; contrasts are paired by seed. Primary metrics were "
         f"{_listed(study.config['statistics']['primary_metrics'])}."
     )

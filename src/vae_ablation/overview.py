@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import duration
@@ -109,10 +110,19 @@ def _plain(value: Any) -> Any:
 
 
 def read_overview(folder: Path) -> dict[str, Any]:
-    """What the report's first page says; empty before there are tables."""
+    """What the report's first page says; empty before there are tables.
+
+    Each finding has `result`: the report's name of its figure, or None where it is not drawn.
+    """
     path, told = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
+    if not path.is_file():
+        return {}
     findings = read_json(told) if told.is_file() else []
-    return {**read_json(path), "findings": findings} if path.is_file() else {}
+    for finding in findings:
+        place = finding["path"]
+        drawn = place and (folder / unquote(place)).is_file()
+        finding["result"] = f"{folder.as_posix()}/{place}" if drawn else None
+    return {**read_json(path), "findings": findings}
 
 
 def read_captions(folder: Path) -> dict[str, str]:
