@@ -74,5 +74,8 @@ ARM_COLUMNS = [
     "importance_samples",
 ]
 
-PRIMARY_METRICS = [name for name in METRIC_COLUMNS if name not in {"nll_loose", "mi_saturated"}]
+FLAG_COLUMNS = {"nll_loose", "mi_saturated"}
+"""Metric columns that are true or false."""
+
+PRIMARY_METRICS = [name for name in METRIC_COLUMNS if name not in FLAG_COLUMNS]
 """What a config may name as a primary metric."""

@@ -26,6 +26,28 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Spectrum:
+    """Mean and covariance of data: what every principal component analysis of them begins with.
+
+    Attributes:
+        mean: [dims].
+        values: eigenvalues of the population covariance, descending, [dims].
+        vectors: its eigenvectors, [dims, dims], a column each.
+    """
+
+    mean: Array
+    values: Array
+    vectors: Array
+
+    @classmethod
+    def of(cls, x: NDArray[np.floating]) -> Spectrum:
+        """The spectrum of x [n, dims], in float64."""
+        wide = x.astype(np.float64)
+        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
+        return cls(wide.mean(0), values[::-1], vectors[:, ::-1])
+
+
+@dataclass(frozen=True)
 class ProbabilisticPCA:
     """p(x) = N(mean, WWᵀ + σ²I) at its maximum likelihood (Tipping and Bishop 1999).
 
@@ -44,15 +66,16 @@ class ProbabilisticPCA:
         cls, x: NDArray[np.floating], latent_dim: int, variance: float | None
     ) -> ProbabilisticPCA:
         """Fit to x [n, dims]; σ² given, or None for its maximum-likelihood value."""
-        wide = x.astype(np.float64)
-        mean = wide.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
-        values, vectors = values[::-1], vectors[:, ::-1]
+        return cls.of(Spectrum.of(x), latent_dim, variance)
+
+    @classmethod
+    def of(cls, data: Spectrum, latent_dim: int, variance: float | None) -> ProbabilisticPCA:
+        """Fit to data of this spectrum; see `fit`."""
         if variance is None:
-            rest = values[latent_dim:]
+            rest = data.values[latent_dim:]
             variance = max(float(rest.mean()) if len(rest) else 0.0, 1e-6)
-        scale = np.sqrt(np.maximum(values[:latent_dim] - variance, 0))
-        return cls(mean, vectors[:, :latent_dim] * scale, variance)
+        scale = np.sqrt(np.maximum(data.values[:latent_dim] - variance, 0))
+        return cls(data.mean, data.vectors[:, :latent_dim] * scale, variance)
 
     def codes(self, x: NDArray[np.floating]) -> Array:
         """Posterior means M⁻¹Wᵀ(x − mean), M = WᵀW + σ²I: [n, latent]."""
@@ -101,12 +124,15 @@ class LinearOptimum:
         cls, x: NDArray[np.floating], latent_dim: int, beta: float, sigma: float
     ) -> LinearOptimum:
         """The optimum for train rows x [n, dims]."""
-        wide = x.astype(np.float64)
-        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
-        top = np.argsort(-values)[:latent_dim]
+        return cls.of(Spectrum.of(x), latent_dim, beta, sigma)
+
+    @classmethod
+    def of(cls, data: Spectrum, latent_dim: int, beta: float, sigma: float) -> LinearOptimum:
+        """The optimum for train rows of this spectrum."""
         noise = beta * sigma**2
-        active = top[values[top] > noise]
-        return cls(wide.mean(0), vectors[:, active], values[active], noise, sigma**2)
+        active = min(latent_dim, int((data.values > noise).sum()))
+        directions, values = data.vectors[:, :active], data.values[:active]
+        return cls(data.mean, directions, values, noise, sigma**2)
 
     def codes(self, x: NDArray[np.floating]) -> Array:
         """Posterior means of the active dimensions, [n, active]."""
@@ -146,12 +172,13 @@ def control_rows(
     """
     latent_dims = sorted({run.latent_dim for run in runs})
     gaussian = any(run.likelihood == "gaussian" for run in runs)
+    train = Spectrum.of(dataset.observe("train"))
     rows = [_raw_row(dataset, seed)]
-    rows += [_pca_row(dataset, latent_dim, gaussian, model, seed) for latent_dim in latent_dims]
+    rows += [_pca_row(dataset, train, dim, gaussian, model, seed) for dim in latent_dims]
     starts = sorted({(run.latent_dim, run.architecture, run.seed) for run in runs})
     rows += [_untrained_row(dataset, *start, model, seed) for start in starts]
     optima = sorted({(run.latent_dim, run.beta) for run in runs if has_linear_optimum(run, model)})
-    return rows + [_optimum_row(dataset, *optimum, model, seed) for optimum in optima]
+    return rows + [_optimum_row(dataset, train, *optimum, model, seed) for optimum in optima]
 
 
 def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
@@ -162,10 +189,15 @@ def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
 
 
 def _optimum_row(
-    dataset: Dataset, latent_dim: int, beta: float, model: Mapping[str, Any], seed: int
+    dataset: Dataset,
+    data: Spectrum,
+    latent_dim: int,
+    beta: float,
+    model: Mapping[str, Any],
+    seed: int,
 ) -> dict[str, Any]:
     train, test = dataset.observe("train"), dataset.observe("test")
-    best = LinearOptimum.fit(train, latent_dim, beta, model["gaussian_sigma"])
+    best = LinearOptimum.of(data, latent_dim, beta, model["gaussian_sigma"])
     codes, rate, distortion = best.codes(test), best.rate(test), best.distortion(test)
     active = active_units(codes)
     return {
@@ -209,14 +241,19 @@ def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
 
 
 def _pca_row(
-    dataset: Dataset, latent_dim: int, gaussian: bool, model: Mapping[str, Any], seed: int
+    dataset: Dataset,
+    data: Spectrum,
+    latent_dim: int,
+    gaussian: bool,
+    model: Mapping[str, Any],
+    seed: int,
 ) -> dict[str, Any]:
     """PCA with the gaussian arms' own σ²; its nll only where those have one scalar scale."""
     scale = model["gaussian_scale"]
     fixed = gaussian and scale == "fixed"
     variance = model["gaussian_sigma"] ** 2 if fixed else None
     train, test = dataset.observe("train"), dataset.observe("test")
-    pca = ProbabilisticPCA.fit(train, latent_dim, variance)
+    pca = ProbabilisticPCA.of(data, latent_dim, variance)
     codes = pca.codes(test)
     error = pca.decode(codes) - dataset.intensities("test")
     row = {
@@ -248,8 +285,7 @@ def _untrained_row(
     """The encoder that the runs of this seed start from, whatever their likelihood."""
     with seeded(run_seed, "encoder weights"):
         encoder = Encoder(dataset.observed, latent_dim, model, architecture)
-    if encoder.centre is not None:
-        encoder.centre = torch.from_numpy(dataset.observe("train")).mean(0)
+    encoder.center_on(torch.from_numpy(dataset.observe("train")))
     train, test = (
         encode_mean(encoder, torch.from_numpy(dataset.observe(split))).numpy()
         for split in ("train", "test")

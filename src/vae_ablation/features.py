@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
-from vae_ablation.files import write_atomic
+from vae_ablation.examples import spaced
+from vae_ablation.files import UNREADABLE_NPZ, write_atomic
 from vae_ablation.model import seeded
 from vae_ablation.optimizer import StackedAdam
 from vae_ablation.streams import stream
@@ -49,22 +47,8 @@ FITTED_VALUES = 50_000_000
 VISITED_VALUES = 400_000_000
 """Most numbers that training sees over all epochs: ten seconds on one core."""
 
-# what NumPy and zipfile raise for damaged archives, and torch for weights of other shapes
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# and what torch raises for weights of other shapes
+_UNREADABLE = (*UNREADABLE_NPZ, IndexError)
 
 
 @dataclass(frozen=True)
@@ -177,12 +161,6 @@ def fit_features(dataset: Dataset, seed: int) -> FeatureExtractor:
         _scale(activations),
         _accuracy(network, dataset, classes),
     )
-
-
-def spaced(count: int, limit: int) -> NDArray[np.int64]:
-    """At most `limit` of the positions 0 to count − 1, evenly spaced."""
-    size = min(count, limit)
-    return np.arange(size) * count // size
 
 
 def _labelled(

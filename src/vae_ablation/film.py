@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.examples import picture_bytes, shown_examples
 from vae_ablation.stacked import StackedVAE
 
 FRAMES = 24
-SHOWN = 10
 _ROWS = 16
 """Rows decoded at once; a multiple of 16, so that a pack changes no bit."""
 
@@ -37,13 +37,10 @@ class Film:
     def __init__(self, dataset: Dataset, epochs: int, runs: int, device: torch.device) -> None:
         self.shape = dataset.observed.shape
         self.epochs = filmed_epochs(epochs) if len(self.shape) == 2 else []
-        labels = dataset.labels_of("validation")
-        _, first = np.unique(labels, return_index=True)
-        rest = np.setdiff1d(np.arange(len(labels)), first)
-        self.rows = np.concatenate([first, rest])[:SHOWN]
+        self.rows = shown_examples(dataset.labels_of("validation"))
         x = dataset.observe("validation")[np.resize(self.rows, _ROWS)]
         self.x = torch.from_numpy(x).to(device)
-        self.originals = self._bytes(dataset.intensities("validation")[self.rows])
+        self.originals = picture_bytes(dataset.intensities("validation")[self.rows], self.shape)
         self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(runs)]
 
     @torch.no_grad()
@@ -54,7 +51,7 @@ class Film:
         x = self.x.expand(len(model), *self.x.shape)
         means: Tensor = model.map(lambda m, v: m.decoder(m.encoder(v).mean).mean, x)
         for index, mean in zip(active, means[:, : len(self.rows)].cpu().numpy(), strict=True):
-            self.frames[index].append(self._bytes(mean))
+            self.frames[index].append(picture_bytes(mean, self.shape))
 
     def of(self, index: int) -> dict[str, NDArray[Any]]:
         """8-bit pictures of one run.
@@ -71,7 +68,3 @@ class Film:
             "images": np.stack(frames),
             "originals": self.originals,
         }
-
-    def _bytes(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
-        clean = np.nan_to_num(values, nan=0.0).clip(0, 1)
-        return np.round(255 * clean).astype(np.uint8).reshape(len(values), *self.shape)

@@ -75,6 +75,11 @@ class Encoder(nn.Module):
         outputs = latent_dim if fixed else 2 * latent_dim
         self.network = ARCHITECTURES[architecture].encoder(observed, outputs, options)
 
+    def center_on(self, x: Tensor) -> None:
+        """Take the mean of the train split x [n, dims] for the centre, if there is one."""
+        if self.centre is not None:
+            self.centre = x.double().mean(0).to(x.dtype)
+
     def forward(self, x: Tensor) -> Posterior:
         """The posterior; log σ is held within ±10 so that an exploding run overflows no float."""
         output = self.network(x if self.centre is None else x - self.centre)
@@ -139,11 +144,6 @@ class VAE(nn.Module):
             self.encoder = Encoder(observed, latent_dim, options, architecture, fixed)
         with seeded(seed, "decoder weights"):
             self.decoder = Decoder(observed, likelihood, latent_dim, options, architecture)
-
-    def center_on(self, x: Tensor) -> None:
-        """Take the mean of the train split x [n, dims] for the encoder's centre, if it has one."""
-        if self.encoder.centre is not None:
-            self.encoder.centre = x.double().mean(0).to(x.dtype)
 
     @classmethod
     def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:

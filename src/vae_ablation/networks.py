@@ -58,16 +58,10 @@ class ConvolutionsDown(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.dense = Dense([channels[-1] * sides[-1][0] * sides[-1][1], *widths], activation)
 
-    @property
-    def _first(self) -> nn.Conv2d:
-        first = self.convolutions[0]
-        assert isinstance(first, nn.Conv2d)
-        return first
-
     def forward(self, x: Tensor) -> Tensor:
         """Map x [..., dims] to [..., outputs]."""
         images = x.reshape(-1, 1, *self.side)
-        features = self.convolutions(_with_channels(images, self._first.weight.shape[1]))
+        features = self.convolutions(_with_channels(images, self.convolutions[0], 1))
         flat = self.dense(features[:, : self.channels].flatten(1))
         return flat.reshape(*x.shape[:-1], -1)
 
@@ -103,19 +97,15 @@ class ConvolutionsUp(nn.Module):
             ]
         self.convolutions = nn.Sequential(*layers)
 
-    @property
-    def _first(self) -> nn.ConvTranspose2d:
-        first = self.convolutions[1]
-        assert isinstance(first, nn.ConvTranspose2d)
-        return first
-
     def forward(self, z: Tensor) -> Tensor:
         """Map z [..., latent] to [..., dims]."""
         flat = self.dense(z).reshape(-1, self.channels, *self.side)
-        images = self.convolutions(_with_channels(flat, self._first.weight.shape[0]))
+        images = self.convolutions(_with_channels(flat, self.convolutions[1], 0))
         return images[:, 0].reshape(*z.shape[:-1], -1)
 
 
-def _with_channels(images: Tensor, channels: int) -> Tensor:
-    """Images [n, c, height, width] with empty channels added up to `channels`."""
-    return pad(images, (0, 0, 0, 0, 0, channels - images.shape[1]))
+def _with_channels(images: Tensor, layer: nn.Module, axis: int) -> Tensor:
+    """Images [n, c, height, width] with empty channels up to those along an axis of the weights."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return pad(images, (0, 0, 0, 0, 0, weight.shape[axis] - images.shape[1]))

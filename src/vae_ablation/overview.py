@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from vae_ablation.columns import ARM_COLUMNS
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import duration
 
@@ -16,18 +17,7 @@ if TYPE_CHECKING:
 CONVERGED_SLOPE = 0.01
 """A run whose validation objective changed by less than this share over its last tenth."""
 
-AXES = (
-    "dataset",
-    "likelihood",
-    "latent_dim",
-    "beta",
-    "kl",
-    "posterior",
-    "architecture",
-    "bound",
-    "importance_samples",
-    "seed",
-)
+AXES = (*(name for name in ARM_COLUMNS if name not in {"model", "arm"}), "seed")
 
 
 def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
@@ -96,11 +86,13 @@ _ARMS_WITHOUT_KL = {
 
 
 def _escaped(row: dict[Any, Any]) -> dict[str, str]:
+    """Every value as `rst_text`."""
+    return {str(name): rst_text(str(text)) for name, text in row.items()}
+
+
+def rst_text(text: str) -> str:
     """Text that reStructuredText and HTML read as nothing but text."""
-    return {
-        str(name): re.sub(r"([^\w\s])", r"\\\1", " ".join(str(text).split()))
-        for name, text in row.items()
-    }
+    return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 
 def _plain(value: Any) -> Any:

@@ -331,7 +331,7 @@ class Study:
     @cached_property
     def eval_hash(self) -> str:
         """Digest of the evaluation settings and of the code that evaluates."""
-        sources = [_PACKAGE / f"{name}.py" for name in ("controls", "features")]
+        sources = [_PACKAGE / f"{name}.py" for name in ("controls", "examples", "features")]
         sources += (_PACKAGE / "evaluation").glob("*.py")
         return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
 

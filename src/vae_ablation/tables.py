@@ -10,12 +10,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from vae_ablation.columns import ARM_COLUMNS, COST_COLUMNS, FIRST_COLUMNS, METRIC_COLUMNS
+from vae_ablation.columns import (
+    ARM_COLUMNS,
+    COST_COLUMNS,
+    FIRST_COLUMNS,
+    FLAG_COLUMNS,
+    METRIC_COLUMNS,
+)
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_text
 from vae_ablation.study import Plan, Run
 
-_NOT_AVERAGED = {"nll_loose", "mi_saturated", "device"}
+_NOT_AVERAGED = {*FLAG_COLUMNS, "device"}
 _NOT_COLUMNS = {"rate_per_dim"}
 
 

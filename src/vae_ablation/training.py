@@ -150,7 +150,7 @@ class _PackTraining:
             dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
         )
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
-        models[0].center_on(self.train_x.cpu())
+        models[0].encoder.center_on(self.train_x.cpu())
         self.model = StackedVAE.stack(models, self.device)
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chromium import open_chromium, requested, schemes
 from support import resolved
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.explorer import write_explorer
@@ -21,15 +22,6 @@ from vae_ablation.tables import collect, write_csv
 from vae_ablation.trained import load_run
 from vae_ablation.workflow_state import Workflow
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--window-size=1100,943",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
 TRAINING = {"epochs": 15, "batch_size": 32, "device": "cpu", "learning_rate": 0.01}
 
 
@@ -233,30 +225,14 @@ class Explorer:
 
     def requested(self) -> set[str]:
         """Addresses that were asked for since this was last called."""
-        log = self.driver.get_log("performance")
-        messages = (json.loads(entry["message"])["message"] for entry in log)
-        return {
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        }
+        return requested(self.driver)
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium without a network, its console and its requests recorded."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
-    if missing:
-        pytest.skip(f"no {' and no '.join(missing)}: install Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with open_chromium(tmp_path_factory.mktemp("chromium"), "1100,943") as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -268,4 +244,4 @@ def explorer(chromium: Any) -> Iterator[Explorer]:
     opened.requested()
     yield opened
     assert opened.complaints() == []
-    assert {address.split(":")[0] for address in opened.requested()} <= {"file", "data", "blob"}
+    assert schemes(opened.requested()) <= {"file", "data", "blob"}

@@ -10,17 +10,8 @@ from typing import Any
 
 import pytest
 
+from chromium import open_chromium, requested, schemes
 from workflow.place import Place
-
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--window-size=1400,1000",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
 
 pytestmark = pytest.mark.browser
 
@@ -28,18 +19,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """Chromium without a network, its console and its requests recorded."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
-    if missing:
-        pytest.skip(f"no {' and no '.join(missing)}: install Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path / 'chromium'}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with open_chromium(tmp_path / "chromium", "1400,1000") as driver:
+        yield driver
 
 
 def eventually(browser: Any, found: Callable[[Any], Any]) -> Any:
@@ -74,16 +55,6 @@ def widths_of_figures(browser: Any) -> list[int]:
         ".filter(image => image.src.includes('image/png') && image.complete)"
         ".map(image => image.naturalWidth)"
     )
-
-
-def requested(browser: Any) -> set[str]:
-    """Schemes of every address that the page asked for."""
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return {
-        message["params"]["request"]["url"].split(":")[0]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    }
 
 
 PAGES = {"Findings": ("article", 3), "Tables": ("tbody tr", 3), "Latent explorer": ("canvas", 2)}
@@ -144,4 +115,4 @@ def test_report_shows_tables_and_figures_without_a_network(
 
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
-    assert requested(browser) <= {"file", "data", "blob"}
+    assert schemes(requested(browser)) <= {"file", "data", "blob"}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +10,9 @@ from numpy.typing import NDArray
 
 from vae_ablation.data.base import Observed, Options, RawData, Source
 from vae_ablation.errors import UserError
+from vae_ablation.files import UNREADABLE_NPZ
 
 _ARRAYS = {"x", "y", "factors"}
-# what NumPy and zipfile raise for damaged archives
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class Npz(Source):
@@ -78,7 +61,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                 name: _array(archive, name) if name in _ARRAYS else np.empty(0)
                 for name in archive.files
             }
-    except _UNREADABLE as error:
+    except UNREADABLE_NPZ as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: not readable as an .npz of plain arrays ({reason}).") from None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_ablation.evaluation.bounds import example_blocks, run_blocks
+from vae_ablation.examples import spaced
 from vae_ablation.model import Posterior
 
 MIXTURE_DRAWS = 2048
@@ -103,10 +104,9 @@ def _hole_rates(
 ) -> list[float]:
     """Share of z ~ p(z) that the train posteriors cover less than 99 % of held-out codes."""
     prior = _normals(generators, (HOLE_DRAWS, codes.shape[-1]), codes.device)
-    kept = min(HOLE_DRAWS, codes.shape[1])
-    spaced = codes[:, torch.arange(kept, device=codes.device) * codes.shape[1] // kept]
-    logs = mixture_log_prob(train, torch.cat([prior, spaced], dim=1))
-    at_prior, at_codes = logs.split([HOLE_DRAWS, kept], dim=1)
+    kept = codes[:, spaced(codes.shape[1], HOLE_DRAWS)]
+    logs = mixture_log_prob(train, torch.cat([prior, kept], dim=1))
+    at_prior, at_codes = logs.split([HOLE_DRAWS, kept.shape[1]], dim=1)
     threshold = at_codes.quantile(HOLE_SHARE, dim=1, keepdim=True)
     return (at_prior < threshold).double().mean(-1).tolist()
 

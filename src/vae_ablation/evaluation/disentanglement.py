@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from vae_ablation.evaluation.codes import Codes
+from vae_ablation.examples import spaced
 
 Factors = NDArray[np.integer]
 
@@ -64,8 +65,7 @@ def disentanglement_columns(
 
 def _evenly(values: NDArray) -> NDArray:
     """At most MAX_EXAMPLES rows, evenly spaced."""
-    kept = min(MAX_EXAMPLES, len(values))
-    return values[np.arange(kept) * len(values) // kept]
+    return values[spaced(len(values), MAX_EXAMPLES)]
 
 
 def mig(codes: Codes, factors: Factors) -> float | None:

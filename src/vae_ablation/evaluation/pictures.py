@@ -12,26 +12,19 @@ from torch import Tensor
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import decode_mean
+from vae_ablation.examples import picture_bytes, shown_examples
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
 from vae_ablation.study import Run
 
 Pictures = dict[str, NDArray[np.generic]]
 
-SHOWN = 10
 SAMPLES = 25
 MANIFOLD = 15
 STEPS = 11
 TRAVERSED = 8
 PRIOR_RANGE = 3.0
 CODE_RANGE = (0.005, 0.995)
-
-
-def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of the test split to show: one of each class first, then the next ones, ten in all."""
-    _, first = np.unique(labels, return_index=True)
-    rest = np.setdiff1d(np.arange(len(labels)), first[labels[first] >= 0])
-    return np.concatenate([first[labels[first] >= 0], rest])[:SHOWN]
 
 
 def default_pairs(labels: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -73,7 +66,7 @@ def draw_pictures(
         return [{} for _ in runs]
     labels = dataset.labels_of("test")
     index = shown_examples(labels)
-    originals = _bytes(dataset.intensities("test")[index], shape)
+    originals = picture_bytes(dataset.intensities("test")[index], shape)
     walks = [
         _walk(run, means[r], None if rates is None else rates[r]) for r, run in enumerate(runs)
     ]
@@ -89,11 +82,11 @@ def draw_pictures(
     if len(ends):
         parts["interpolations"] = _lines(means, ends)
     drawn = {
-        name: _bytes(decode_mean(model, z.flatten(1, -2)).cpu().numpy(), shape, z.shape[:-1])
+        name: picture_bytes(decode_mean(model, z.flatten(1, -2)).cpu().numpy(), shape, z.shape[:-1])
         for name, z in parts.items()
     }
     drawn["archetype"] = drawn["archetype"][:, 0]
-    average = _bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
+    average = picture_bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
     common: Pictures = {"index": index, "originals": originals, "data_mean": average}
     if "manifold" in drawn:
         common["manifold_quantiles"] = _quantiles()
@@ -103,14 +96,6 @@ def draw_pictures(
         common | walks[r] | {name: images[r] for name, images in drawn.items()}
         for r in range(len(runs))
     ]
-
-
-def _bytes(
-    values: NDArray[np.floating], shape: tuple[int, ...], leading: Sequence[int] | None = None
-) -> NDArray[np.uint8]:
-    clean = np.nan_to_num(values, nan=0.0).clip(0, 1)
-    lead = values.shape[:-1] if leading is None else tuple(leading)
-    return np.round(255 * clean).astype(np.uint8).reshape(*lead, *shape)
 
 
 def _prior_draws(runs: Sequence[Run], like: Tensor) -> Tensor:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.explorer.choice import Choice, choose_runs
@@ -27,6 +25,47 @@ _NOTES = 1000
 """What little else the page says, bytes."""
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What pages of one dataset are made of.
+
+    Attributes:
+        examples: `describe_examples`.
+        wanted: number of runs chosen.
+        runs: the runs that can be described, by importance.
+    """
+
+    examples: dict[str, Any]
+    wanted: int
+    runs: dict[Choice, dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: Path, dataset_name: str) -> Contents:
+        """Read a study's folder; see `write_explorer`."""
+        study, _ = read_frozen(folder)
+        dataset = load_dataset(dataset_name, study.prepared[dataset_name])
+        rows = shown_rows(dataset)
+        results = StudyResults(folder)
+        choices = choose_runs(results, dataset_name)
+        described = {choice: describe_run(results, choice, rows) for choice in choices}
+        runs = {choice: run for choice, run in described.items() if run is not None}
+        return cls(describe_examples(dataset, rows), len(choices), runs)
+
+    def page(self, max_bytes: int | None) -> str:
+        """The page, with as many runs as `max_bytes` hold."""
+        frame = len(render({**self.examples, "runs": []}).encode()) + _NOTES
+        held = dict(_held(self.runs, None if max_bytes is None else max_bytes - frame))
+        shown = sorted(held, key=lambda choice: choice.order)
+        return render(
+            {
+                **self.examples,
+                "runs": [held[choice] for choice in shown],
+                "start": shown.index(next(iter(held))) if held else 0,
+                "note": _note(self.wanted, len(held)),
+            }
+        )
+
+
 def write_explorers(folder: Path, dataset_name: str, target: Path) -> None:
     """Write the page for the report, and beside its folder one that leaves no run out.
 
@@ -35,8 +74,9 @@ def write_explorers(folder: Path, dataset_name: str, target: Path) -> None:
         dataset_name: the dataset.
         target: <explorer>/report/<dataset>.html; the full page is <explorer>/<dataset>.html.
     """
-    write_explorer(folder, dataset_name, target.parents[1] / target.name, None)
-    write_explorer(folder, dataset_name, target)
+    contents = Contents.of(folder, dataset_name)
+    write_text(target.parents[1] / target.name, contents.page(None))
+    write_text(target, contents.page(REPORT_BYTES))
 
 
 def write_explorer(
@@ -54,23 +94,7 @@ def write_explorer(
     Raises:
         UserError: the folder holds no study, or its data or weights cannot be read.
     """
-    study, _ = read_frozen(folder)
-    dataset = load_dataset(dataset_name, study.prepared[dataset_name])
-    rows = shown_rows(dataset)
-    examples = describe_examples(dataset, rows)
-    results = StudyResults(folder)
-    choices = choose_runs(results, dataset_name)
-    frame = len(render({**examples, "runs": []}).encode()) + _NOTES
-    room = None if max_bytes is None else max_bytes - frame
-    held = dict(_held(results, choices, rows, room))
-    shown = sorted(held, key=lambda choice: choice.order)
-    page = {
-        **examples,
-        "runs": [held[choice] for choice in shown],
-        "start": shown.index(next(iter(held))) if held else 0,
-        "note": _note(len(choices), len(held)),
-    }
-    write_text(target, render(page))
+    write_text(target, Contents.of(folder, dataset_name).page(max_bytes))
 
 
 def _note(wanted: int, held: int) -> str:
@@ -87,16 +111,10 @@ def _note(wanted: int, held: int) -> str:
 
 
 def _held(
-    results: StudyResults,
-    choices: Sequence[Choice],
-    rows: NDArray[np.int64],
-    room: int | None,
+    runs: Mapping[Choice, dict[str, Any]], room: int | None
 ) -> Iterator[tuple[Choice, dict[str, Any]]]:
     """Runs by importance, as long as there is room (bytes)."""
-    for choice in choices:
-        described = describe_run(results, choice, rows)
-        if described is None:
-            continue
+    for choice, described in runs.items():
         size = len(_json(described).encode()) + 2
         if room is None or size <= room:
             yield choice, described

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.examples import spaced
 from vae_ablation.explorer.arrays import Bundle, rounded
 from vae_ablation.explorer.choice import Choice
 from vae_ablation.explorer.layers import UndrawableError, decoder_steps, enough_bits
@@ -38,10 +39,8 @@ METRICS = {
 
 def shown_rows(dataset: Dataset) -> NDArray[np.int64]:
     """Positions in the test split of the examples shown, evenly spaced: the same for all runs."""
-    held_out = len(dataset.rows("test"))
     limit = max(1, min(MAX_EXAMPLES, MAX_VALUES // dataset.observed.dims))
-    count = min(held_out, limit)
-    return np.arange(count) * held_out // count
+    return spaced(len(dataset.rows("test")), limit)
 
 
 def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from vae_ablation.files import read_json, write_json, write_text
 from vae_ablation.findings.finding import Finding, findings
+from vae_ablation.overview import rst_text
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.style import number, plain
 
@@ -71,25 +70,11 @@ def write_findings(folder: Path) -> None:
     """
     results, tables = StudyResults(folder), folder / "tables"
     found = findings(
-        results.metrics,
-        results.summary,
-        _table(tables / "contrasts.csv"),
-        _table(tables / "importance.csv"),
-        results.config,
+        results.metrics, results.summary, results.contrasts, results.importance, results.config
     )
     write_json(tables / "findings.json", [asdict(finding) for finding in found])
     write_json(tables / "front_page.json", front_page(found))
     write_text(tables / "findings.html", findings_page(found))
-
-
-def _table(path: Path) -> pd.DataFrame | None:
-    # A dataset may be called "NA" or "1": only the empty cell is empty, and names stay text.
-    if not path.is_file():
-        return None
-    names = ("dataset", "likelihood", "arm", "reference_arm", "contrast", "metric", "term")
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(names, "object"), keep_default_na=False, na_values=[""]
-    )
 
 
 def read_findings(folder: Path) -> list[Finding]:
@@ -126,11 +111,6 @@ def front_page(found: Iterable[Finding]) -> list[dict[str, Any]]:
 def first_sentence(text: str) -> str:
     """The text up to the first full stop that a capital letter follows."""
     return re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)[0]
-
-
-def rst_text(text: str) -> str:
-    """Text that reStructuredText and HTML read as nothing but text."""
-    return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 
 def figure_words(finding: Finding) -> str:

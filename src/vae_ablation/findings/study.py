@@ -20,7 +20,7 @@ INTERACTION = 0.1
 """Share of the variance above which an interaction of two axes is told."""
 
 _AXES = {"beta": "β", "latent_dim": "the latent dimension", "likelihood": "the likelihood",
-         "architecture": "the architecture", "bound": "the bound",
+         "architecture": "the architecture", "objective": "the objective",
          "posterior": "the posterior", "seed": "the seed",
          "residual": "what no axis explains (seeds)"}  # fmt: skip
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from vae_ablation.statistics.contrasts import contrasts
 from vae_ablation.statistics.failures import failures
 from vae_ablation.statistics.importance import importance
 from vae_ablation.statistics.pareto import pareto
 from vae_ablation.tables import read_metrics, write_csv
+from vae_ablation.workflow_state import read_frozen
 
 
 def write_statistics(folder: Path) -> None:
@@ -20,9 +19,9 @@ def write_statistics(folder: Path) -> None:
         folder: results/<study>, with its frozen config and tables/metrics.csv.
     """
     tables = folder / "tables"
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    study, _ = read_frozen(folder)
     metrics = read_metrics(tables / "metrics.csv")
-    primary = config["statistics"]["primary_metrics"]
+    primary = study.config["statistics"]["primary_metrics"]
     write_csv(contrasts(metrics, primary, folder), tables / "contrasts.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")

@@ -1,0 +1,39 @@
+"""Which examples stand for a split, and pictures of them as bytes. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHOWN = 10
+"""Examples that figures show."""
+
+
+def spaced(count: int, limit: int) -> NDArray[np.int64]:
+    """At most `limit` of the positions 0 to count − 1, evenly spaced."""
+    size = min(count, limit)
+    return np.arange(size) * count // size
+
+
+def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions in a split to show: one of each class first, then the next ones, SHOWN in all."""
+    _, first = np.unique(labels, return_index=True)
+    rest = np.setdiff1d(np.arange(len(labels)), first[labels[first] >= 0])
+    return np.concatenate([first[labels[first] >= 0], rest])[:SHOWN]
+
+
+def picture_bytes(
+    values: NDArray[np.floating], shape: tuple[int, ...], leading: Sequence[int] | None = None
+) -> NDArray[np.uint8]:
+    """Intensities [..., dims] as 8-bit pictures [..., *shape]; what is not in [0, 1] is cut.
+
+    Args:
+        values: intensities; NaN is black.
+        shape: of one picture.
+        leading: axes before it; those of `values` where left out.
+    """
+    clean = np.nan_to_num(values, nan=0.0).clip(0, 1)
+    lead = values.shape[:-1] if leading is None else tuple(leading)
+    return np.round(255 * clean).astype(np.uint8).reshape(*lead, *shape)
