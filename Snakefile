@@ -14,6 +14,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/apply.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 
@@ -26,12 +27,14 @@ localrules:
     contrasts,
     findings,
     pages,
+    applications,
 
 
 rule all:
     default_target: True
     input:
         TABLES,
+        APPLICATIONS,
         FINDINGS,
         PAGES,
         EXPLORERS,

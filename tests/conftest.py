@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from support import dataset_options
+from support import cell_options, dataset_options
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 
@@ -38,6 +38,14 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("few_digits")
     prepare_dataset(dataset_options(max_examples=300), folder)
     return load_dataset("digits", folder)
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """300 simulated cells, 30 genes and 5 proteins, two batches."""
+    folder = tmp_path_factory.mktemp("cells")
+    prepare_dataset(cell_options(), folder)
+    return load_dataset("cells", folder)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from vae_ablation.config import Config, resolve_config
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.errors import UserError
 from vae_ablation.features import FeatureExtractor, fit_features
+from vae_ablation.likelihoods import LIKELIHOODS, Given
+from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.study import Run, canonical_run
@@ -21,6 +23,8 @@ from vae_ablation.training import TrainingResult
 
 CPU = torch.device("cpu")
 CONFIG = Path("config.yaml")
+IMAGE_LIKELIHOODS = [name for name, one in LIKELIHOODS.items() if not one.counts]
+COUNT_LIKELIHOODS = [name for name, one in LIKELIHOODS.items() if one.counts]
 
 
 def resolved(**sections: Any) -> Config:
@@ -44,6 +48,12 @@ def evaluation_settings(**changes: Any) -> dict[str, Any]:
 def dataset_options(**changes: Any) -> dict[str, Any]:
     """Options of one dataset; the digits unless said otherwise."""
     return resolved(datasets={"digits": changes})["datasets"]["digits"]
+
+
+def cell_options(**changes: Any) -> dict[str, Any]:
+    """Options of one dataset of few simulated cells with few genes."""
+    few = {"source": "simulated-cells", "examples": 300, "genes": 30, "proteins": 5}
+    return resolved(datasets={"cells": few | changes})["datasets"]["cells"]
 
 
 def make_run(
@@ -90,6 +100,23 @@ def make_dataset(
         factors=None if factors is None else factors.astype(np.int64),
         factor_names=tuple(f"factor_{i + 1}" for i in range(columns)),
     )
+
+
+def told_nothing(x: torch.Tensor) -> torch.Tensor:
+    """The context of images without a condition, which is empty: [..., 0]."""
+    return x.new_empty(*x.shape[:-1], 0)
+
+
+def examples(x: torch.Tensor) -> Examples:
+    """Images in memory that no context comes with."""
+    return Examples(x, np.arange(len(x)), told_nothing(x))
+
+
+def given(
+    observed: Observed, options: dict[str, Any], library: torch.Tensor | None = None
+) -> Given:
+    """What a likelihood stands on; its dispersion is per gene unless options say otherwise."""
+    return Given(observed, {"dispersion": "gene", **options}, library)
 
 
 def trained_model(result: TrainingResult, dataset: Dataset, options: dict[str, Any]) -> VAE:

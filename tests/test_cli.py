@@ -137,7 +137,8 @@ def test_methods_name_the_settings_and_the_failures(study):
     frozen, _ = read_frozen(study)
     write_json(
         frozen.prepared["digits"] / "dataset.json",
-        {"sizes": {"train": 11, "validation": 22, "test": 33}, "checksum": "c"},
+        {"shape": [8, 8], "levels": 17, "binary": False, "checksum": "c"}
+        | {"sizes": {"train": 11, "validation": 22, "test": 33}},
     )
     text = methods_paragraph(study)
     for fact in (

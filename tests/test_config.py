@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from support import assert_one_sentence
 from vae_ablation.config import SCHEMA_PATH, read_config, resolve_config
 from vae_ablation.errors import UserError
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.study import expand_runs
 from vae_ablation.workflow_state import Workflow
 
 FILE = Path("study.yaml")
@@ -88,6 +90,24 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
     ("dataset name", {"datasets": {"a/b": {}}}, ["datasets", "'a/b'", "letters"]),
     ("no mapping", ["study"], ["the config", "['study']", "a mapping"]),
     ("null section", {"training": None}, ["training", "None", "a mapping"]),
+    ("binarised counts",
+     {"datasets": {"c": {"source": "simulated-cells", "binarize": "static"}}},
+     ["datasets.c.binarize is static", "counts", "simulated-cells", "allowed", "none"]),
+    ("corrupted images", {"datasets": {"d": {"corrupt": {"kind": "thin", "share": 0.2}}}},
+     ["datasets.d.corrupt", "thin", "images", "sklearn-digits", "allowed", "null"]),
+    ("unknown corruption",
+     {"datasets": {"c": {"source": "simulated-cells", "corrupt": {"kind": "blur"}}}},
+     ["datasets.c.corrupt.kind", "'blur'", "thin, zero"]),
+    ("all counts corrupted",
+     {"datasets": {"c": {"source": "simulated-cells", "corrupt": {"share": 1}}}},
+     ["datasets.c.corrupt.share", "1", "a number greater than 0"]),
+    ("unknown condition", grid(condition=["donor"]),
+     ["grids[0].condition[0]", "'donor'", "none, label, batch"]),
+    ("unknown dispersion", grid(dispersion=["cell"]),
+     ["grids[0].dispersion[0]", "'cell'", "gene, gene_cell"]),
+    ("negative warm-up", grid(kl_warmup_epochs=[3, -1]),
+     ["grids[0].kl_warmup_epochs[1]", "-1", "at least 0"]),
+    ("no warm-up", grid(kl_warmup_epochs=[]), ["grids[0].kl_warmup_epochs", "[]"]),
     ("npz without a path", {"datasets": {"d": {"source": "npz"}}},
      ["datasets.d.path", "null", "needs the path of an .npz file"]),
 ]  # fmt: skip
@@ -131,6 +151,66 @@ def test_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
     raw = {"datasets": {"own": {"source": "npz", "path": "own.npz"}}}
     resolved = resolve_config(raw, tmp_path / FILE)
     assert resolved["datasets"]["own"]["path"] == str(tmp_path / "own.npz")
+
+
+CELLS = {"source": "simulated-cells", "examples": 300, "genes": 30}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "axes", "parts"),
+    [
+        (CELLS, {"likelihood": ["gaussian"]}, ["gaussian", "counts", "allowed", "poisson"]),
+        ({}, {"likelihood": ["poisson"]}, ["poisson", "needs counts", "images"]),
+        (
+            CELLS,
+            {"likelihood": ["poisson"], "objective": ["mvae"]},
+            ["objective mvae", "architecture poe", "mlp"],
+        ),
+        (
+            CELLS | {"proteins": 0},
+            {"likelihood": ["poisson"], "architecture": ["poe"]},
+            ["architecture poe", "proteins"],
+        ),
+        (
+            CELLS,
+            {"likelihood": ["poisson"], "architecture": ["poe"], "posterior": ["fixed"]},
+            ["poe", "fixed"],
+        ),
+        ({}, {"architecture": ["poe"]}, ["architecture poe", "proteins"]),
+        ({}, {"condition": ["batch"]}, ["condition batch", "images"]),
+        (
+            CELLS | {"batches": 1},
+            {"likelihood": ["poisson"], "condition": ["batch"]},
+            ["condition batch", "two batches", "1"],
+        ),
+        (
+            CELLS,
+            {"likelihood": ["poisson"], "architecture": ["conv"]},
+            ["architecture conv", "images"],
+        ),
+    ],
+)
+def test_axes_that_do_not_fit_the_data_are_one_sentence(
+    dataset: dict[str, Any],
+    axes: dict[str, Any],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Workflow.planned({"datasets": {"own": dataset}, "grids": [axes]}, tmp_path / FILE)
+    assert_one_sentence(caught.value, str(tmp_path / FILE), "own", *parts)
+
+
+def test_a_grid_takes_the_warm_up_of_training_where_it_says_none() -> None:
+    raw = {
+        "training": {"kl_warmup_epochs": 7},
+        "grids": [{}, {"kl_warmup_epochs": [0, 3]}, {"kl_warmup_epochs": None}],
+    }
+    grids = resolve_config(raw, FILE)["grids"]
+    assert [one["kl_warmup_epochs"] for one in grids] == [[7], [0, 3], [7]]
+    assert [run.kl_warmup_epochs for run in expand_runs(grids[:1]) if run.kl] == [7]
 
 
 def test_a_likelihood_that_does_not_fit_the_data_is_refused(
@@ -243,11 +323,13 @@ def test_resolving_leaves_the_users_mapping_as_it_was() -> None:
     assert raw == kept
 
 
-def test_the_studies_that_come_with_the_project_resolve() -> None:
+def test_the_studies_that_come_with_the_project_resolve(tmp_path: Path) -> None:
     root = SCHEMA_PATH.parents[2]
     paths = [root / "config.yaml", *(root / "workflow" / "studies").glob("*.yaml")]
+    for name in ("mixology_5cl.h5ad", "rnamix_celseq2.h5ad"):
+        (tmp_path / name).touch()  # their user puts them beside the study's file
     for path in paths:
-        read_config(path)
+        read_config(Path(shutil.copy(path, tmp_path)))
     assert len(paths) > 2
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import CPU, model_options, stacked
+from support import COUNT_LIKELIHOODS, CPU, IMAGE_LIKELIHOODS, model_options, stacked
 from vae_ablation.data.base import Observed
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.model import LOG_STD_BOUND, VAE, Encoder, seeded
@@ -15,16 +15,30 @@ from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
 
 OBSERVED = Observed((3, 4), 17)
+CELLS = Observed((12,), None, counts=True, proteins=3, batches=2)
 
 
 def vae(likelihood: str = "gaussian", seed: int = 0, **options: object) -> VAE:
-    return VAE(OBSERVED, likelihood, 2, model_options(**options), seed)
+    options = model_options(**options) | {"dispersion": "gene"}
+    return VAE(observed_by(likelihood), likelihood, 2, options, seed)
+
+
+def observed_by(likelihood: str) -> Observed:
+    return CELLS if LIKELIHOODS[likelihood].counts else OBSERVED
+
+
+def seen_by(likelihood: str, *sizes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Grey levels or counts [*sizes, 12], and their context."""
+    if not LIKELIHOODS[likelihood].counts:
+        return (torch.rand(*sizes, 12) * 16).round() / 16, torch.empty(*sizes, 0)
+    x = torch.poisson(torch.rand(*sizes, 12) * 9)
+    return x, x[..., :9].sum(-1, keepdim=True).clamp_min(1)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_forward_gives_a_posterior_and_a_distribution_of_the_data(likelihood: str) -> None:
-    x, noise = torch.rand(7, 12), torch.randn(7, 1, 2)
-    posterior, distribution = vae(likelihood)(x, noise)
+    (x, context), noise = seen_by(likelihood, 7), torch.randn(7, 1, 2)
+    posterior, distribution = vae(likelihood)(x, context, noise)
     assert posterior.mean.shape == posterior.std.shape == (7, 2)
     assert (posterior.std > 0).all()
     assert distribution.mean.shape == (7, 1, 12)
@@ -64,8 +78,9 @@ def test_initial_weights_depend_on_the_seed_alone_and_on_no_global_state() -> No
     assert not torch.equal(vae(seed=1).encoder.network[0].weight, one.encoder.network[0].weight)
 
 
-def test_the_encoder_is_the_same_whatever_the_likelihood() -> None:
-    names = [vae(name).encoder.state_dict() for name in LIKELIHOODS]
+@pytest.mark.parametrize("likelihoods", [IMAGE_LIKELIHOODS, COUNT_LIKELIHOODS])
+def test_the_encoder_is_the_same_whatever_the_likelihood(likelihoods: list[str]) -> None:
+    names = [vae(name).encoder.state_dict() for name in likelihoods]
     for other in names[1:]:
         assert all(torch.equal(names[0][key], other[key]) for key in names[0])
     with seeded(0, "encoder weights"):
@@ -97,11 +112,11 @@ def test_an_exploding_encoder_overflows_no_scale() -> None:
 @pytest.mark.parametrize("hidden", [[], [5], [16, 8]])
 def test_the_pack_computes_what_the_modules_compute(likelihood: str, hidden: list[int]) -> None:
     models = [vae(likelihood, seed, hidden=hidden) for seed in range(3)]
-    x = (torch.rand(3, 10, 12) * 16).round() / 16
+    x, context = seen_by(likelihood, 3, 10)
     noise = torch.randn(3, 10, 1, 2)
-    packed = StackedVAE.stack(models, CPU).map(elbo_terms, x, noise)
+    packed = StackedVAE.stack(models, CPU).map(elbo_terms, x, context, noise)
     for run, model in enumerate(models):
-        alone = elbo_terms(model, x[run], noise[run])
+        alone = elbo_terms(model, x[run], context[run], noise[run])
         for ours, theirs in zip(packed, alone, strict=True):
             np.testing.assert_allclose(ours[run].detach(), theirs.detach(), rtol=2e-4, atol=1e-4)
 

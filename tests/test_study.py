@@ -28,15 +28,18 @@ from vae_ablation.workflow_state import open_study
 
 AXES: dict[str, st.SearchStrategy[Any]] = {
     "dataset": st.sampled_from(["digits", "mnist"]),
-    "likelihood": st.sampled_from(["gaussian", "bernoulli"]),
+    "likelihood": st.sampled_from(["gaussian", "bernoulli", "negative_binomial"]),
     "latent_dim": st.integers(1, 4),
     "beta": st.sampled_from([0, 0.01, 0.5, 1, 4]),
     "kl": st.booleans(),
     "posterior": st.sampled_from(["gaussian", "point", "fixed"]),
     "seed": st.integers(0, 3),
-    "architecture": st.sampled_from(["mlp", "conv"]),
-    "objective": st.sampled_from(["elbo", "iwae"]),
+    "architecture": st.sampled_from(["mlp", "conv", "poe"]),
+    "objective": st.sampled_from(["elbo", "iwae", "mvae"]),
     "importance_samples": st.sampled_from([1, 5]),
+    "condition": st.sampled_from(["none", "label", "batch"]),
+    "kl_warmup_epochs": st.sampled_from([0, 5, 10]),
+    "dispersion": st.sampled_from(["gene", "gene_cell"]),
 }
 GRID = st.fixed_dictionaries({k: st.lists(v, min_size=1, max_size=3) for k, v in AXES.items()})
 GRIDS = st.lists(GRID, min_size=1, max_size=3)
@@ -88,6 +91,50 @@ def test_further_axes_stand_in_the_arm_where_they_differ_from_their_default() ->
     conv = further(architecture="conv")
     assert further(posterior="point", architecture="conv").pack_key == conv.pack_key
     assert further(posterior="point").pack_key == further(kl=False).pack_key
+
+
+def counted(**axes: Any) -> Run:
+    return make_run("negative_binomial", latent_dim=8, **axes)
+
+
+def test_conditions_warm_ups_and_dispersions_stand_in_the_arm() -> None:
+    named = {
+        "beta1-given-batch": counted(condition="batch"),
+        "kl-off-given-label": counted(kl=False, condition="label"),
+        "beta1-gene-cell": counted(dispersion="gene_cell"),
+        "beta1-poe-mvae": counted(architecture="poe", objective="mvae"),
+        "beta1-warmup5": counted(kl_warmup_epochs=5),
+        "beta2-given-label-gene-cell-warmup3": counted(
+            beta=2, condition="label", dispersion="gene_cell", kl_warmup_epochs=3
+        ),
+    }
+    assert {name: run.arm for name, run in named.items()} == {name: name for name in named}
+    plain = counted()
+    # a warm-up shapes no tensor, and the others do
+    assert named.pop("beta1-warmup5").pack_key == plain.pack_key
+    assert len({run.pack_key for run in (*named.values(), plain)}) == len(named) + 1
+
+
+def test_axes_without_an_effect_name_no_further_run() -> None:
+    for still in ({"kl": False}, {"posterior": "point"}, {"beta": 0.0}):
+        assert counted(kl_warmup_epochs=5, **still) == counted(**still)
+    bound = {"objective": "iwae", "importance_samples": 5}
+    assert counted(kl_warmup_epochs=5, **bound) == counted(**bound)
+    for name in ("gaussian", "poisson", "log_normal_gaussian"):
+        assert make_run(name, dispersion="gene_cell") == make_run(name)
+
+
+def test_a_warm_up_counts_for_the_run_alone_and_not_twice() -> None:
+    run, warm = make_run(), make_run(kl_warmup_epochs=5)
+    hashes = {
+        (one.path, settings): open_study(
+            resolved(training={"kl_warmup_epochs": settings})
+        ).train_hash(one, "data")
+        for one in (run, warm)
+        for settings in (0, 5)
+    }
+    assert hashes[run.path, 0] == hashes[run.path, 5] != hashes[warm.path, 0]
+    assert hashes[warm.path, 0] == hashes[warm.path, 5]
 
 
 def test_a_run_of_before_the_further_axes_has_their_defaults() -> None:
@@ -168,10 +215,14 @@ def test_one_more_value_of_an_axis_only_adds(
 def test_a_grid_without_collapsing_axes_is_its_full_product(grid: dict[str, Any]) -> None:
     plain = grid | {"kl": [True], "posterior": ["gaussian", "fixed"], "beta": [1, 2]}
     plain |= {"importance_samples": [3, 5]}  # of one sample both objectives are one
-    count = 1
-    for values in plain.values():
-        count *= len(set(values))
-    assert len(expand_runs([plain])) == count
+    warm = {"objective": ["elbo", "mvae"], "kl_warmup_epochs": [0, 5]}  # iwae has nothing to warm
+    dispersed = {"likelihood": ["negative_binomial", "zero_inflated_negative_binomial"]}
+    still = {"kl_warmup_epochs": [0], "dispersion": ["gene"]}
+    for full in (plain | still, plain | warm | dispersed):
+        count = 1
+        for values in full.values():
+            count *= len(set(values))
+        assert len(expand_runs([full])) == count
 
 
 def test_the_default_study_has_the_runs_that_were_asked_for() -> None:

@@ -24,7 +24,14 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
 from vae_ablation.study import Run
-from vae_ablation.trained import load_run, read_history, run_record, save_evaluation, save_pack
+from vae_ablation.trained import (
+    encode_all,
+    load_run,
+    read_history,
+    run_record,
+    save_evaluation,
+    save_pack,
+)
 from vae_ablation.training import TrainingResult, train_pack
 
 RUNS = [make_run(beta=0.5), make_run(kl=False), make_run(posterior="point")]
@@ -207,13 +214,13 @@ def test_a_run_trained_anew_loses_what_its_former_self_was_evaluated_to(
 ) -> None:
     metrics = {run.path: {"mse": 1.0} for run in RUNS}
     target = study[0] / "packs" / "pack" / "evaluation" / "hash"
-    save_evaluation(metrics, study[0] / "runs", target)
+    save_evaluation(metrics, None, study[0] / "runs", target)
     link = folder_of(study[0], RUNS[0]) / "metrics.json"
     assert read_json(link) == {"mse": 1.0}
     save(study[0], study[1][:1], few_digits, pack="later")
     assert not link.exists()
     # the old pack is evaluated again: the run is no longer its own
-    save_evaluation(metrics, study[0] / "runs", target)
+    save_evaluation(metrics, None, study[0] / "runs", target)
     assert not link.exists()
     assert read_json(folder_of(study[0], RUNS[1]) / "metrics.json") == {"mse": 1.0}
 
@@ -244,3 +251,46 @@ def test_a_centred_run_comes_back_with_its_centre(few_digits: Dataset, tmp_path:
     with torch.no_grad():
         truth = trained_model(result, few_digits, options).encoder(x).mean
     assert torch.equal(loaded.encode(x).mean, truth)
+
+
+def test_a_run_on_counts_comes_back_and_is_told_library_and_condition(
+    cells: Dataset, tmp_path: Path
+) -> None:
+    run = make_run("poisson", architecture="poe", objective="mvae", condition="batch")
+    (result,) = train_pack([run], cells, model_options(), training_settings(epochs=2))
+    record = record_of(result, cells) | {"observed": cells.observed.to_json()}
+    save_pack([result], [record], tmp_path / "runs", tmp_path / "packs" / "pack" / "train")
+    loaded = load_run(folder_of(tmp_path, run))
+    assert loaded.model.encoder.observed == cells.observed
+    rows = cells.rows("test")
+    x, context = cells.x[rows], cells.context(rows, "batch")
+    model = trained_model(result, cells, model_options())
+    with torch.no_grad():
+        truth = model.encoder(torch.from_numpy(x), torch.from_numpy(context))
+    mean = loaded.encode(x, context).mean
+    assert torch.equal(mean, truth.mean)
+    assert not torch.equal(mean, loaded.encode(x, context, (True, False)).mean)
+    unknown = np.column_stack([context[:, :1], np.zeros_like(context[:, 1:])])
+    assert torch.equal(loaded.encode(x, unknown).mean, loaded.encode(x).mean)
+    expected = loaded.decode(mean, context).mean
+    np.testing.assert_allclose(expected[:, :30].sum(1), context[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(loaded.decode(mean).mean[:, :30].sum(1), 10_000, rtol=1e-4)
+    assert loaded.sample(4, draw=True).shape == (4, 35)
+
+
+def test_all_cells_are_encoded_with_their_own_context(
+    cells: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vae_ablation.trained as trained
+
+    run = make_run("negative_binomial", condition="batch", dispersion="gene_cell")
+    (result,) = train_pack([run], cells, model_options(), training_settings(epochs=1))
+    record = record_of(result, cells) | {"observed": cells.observed.to_json()}
+    save_pack([result], [record], tmp_path / "runs", tmp_path / "packs" / "pack" / "train")
+    loaded = load_run(folder_of(tmp_path, run))
+    everything = np.arange(len(cells.split))
+    truth = loaded.encode(cells.x[everything], cells.context(everything, "batch"))
+    monkeypatch.setattr(trained, "ENCODED_AT_ONCE", 70)
+    found = encode_all(loaded, cells)
+    np.testing.assert_allclose(found.mean, truth.mean, atol=1e-5)
+    np.testing.assert_allclose(found.std, truth.std, rtol=1e-4)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from support import (
+    COUNT_LIKELIHOODS,
     CPU,
+    IMAGE_LIKELIHOODS,
+    examples,
     make_dataset,
     make_run,
     model_options,
@@ -20,9 +25,11 @@ from support import (
 )
 from vae_ablation import training
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.counts import CountMatrix
 from vae_ablation.errors import UserError
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.model import VAE
+from vae_ablation.streams import stream
 from vae_ablation.study import Run
 from vae_ablation.training import (
     TrainingResult,
@@ -30,12 +37,11 @@ from vae_ablation.training import (
     clip_each_run,
     step_size,
     train_pack,
+    warmed_up,
 )
 
-LIKELIHOODS = ["bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"]
 
-
-def arms(likelihood: str, latent_dim: int = 2) -> list[Run]:
+def arms(likelihood: str, latent_dim: int = 2, **further: Any) -> list[Run]:
     """Sixteen runs that share one pack: every kind of arm, several seeds."""
     kinds: list[dict[str, Any]] = [
         {"beta": 0.1},
@@ -45,9 +51,11 @@ def arms(likelihood: str, latent_dim: int = 2) -> list[Run]:
         {"posterior": "point"},
     ]
     runs = [
-        make_run(likelihood, latent_dim, **kind, seed=seed) for seed in range(3) for kind in kinds
+        make_run(likelihood, latent_dim, **kind, seed=seed, **further)
+        for seed in range(3)
+        for kind in kinds
     ]
-    return [*runs, make_run(likelihood, latent_dim, beta=0.5, seed=7)]
+    return [*runs, make_run(likelihood, latent_dim, beta=0.5, seed=7, **further)]
 
 
 def train(
@@ -68,7 +76,7 @@ def assert_same(some: dict[str, TrainingResult], others: dict[str, TrainingResul
 # --- a run does not depend on its pack -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("likelihood", IMAGE_LIKELIHOODS)
 def test_a_run_has_the_same_bytes_alone_among_3_among_16_and_in_another_order(
     likelihood: str, few_digits: Dataset
 ) -> None:
@@ -123,11 +131,11 @@ def test_packs_change_no_bit_with_dynamic_binarisation_clipping_and_warm_up(
     x = few_digits.x
     drawn = (np.random.default_rng(0).random(x.shape) < x).astype(np.float32)
     dataset = make_dataset(x, levels=2, binary=True, dynamic=True, fixed=drawn)
-    settings = {"gradient_clip": 5.0, "kl_warmup_epochs": 2}
-    runs = arms("bernoulli")
-    whole = train(runs, dataset, **settings)
-    assert_same(train(runs[6:9], dataset, **settings), whole)
-    assert_same(train(runs[2:3], dataset, **settings), whole)
+    runs = arms("bernoulli", kl_warmup_epochs=2)
+    assert runs[2].kl_warmup_epochs == 2
+    whole = train(runs, dataset, gradient_clip=5.0)
+    assert_same(train(runs[6:9], dataset, gradient_clip=5.0), whole)
+    assert_same(train(runs[2:3], dataset, gradient_clip=5.0), whole)
 
 
 def test_the_same_run_gives_the_same_bytes_again(few_digits: Dataset) -> None:
@@ -238,8 +246,6 @@ def reference_training(
     run: Run, dataset: Dataset, options: dict[str, Any], settings: dict[str, Any]
 ) -> tuple[VAE, list[list[float]]]:
     """The textbook loop of one run, with torch.optim.Adam, on the same random streams."""
-    from vae_ablation.streams import stream
-
     model = VAE(dataset.observed, run.likelihood, run.latent_dim, options, run.seed)
     adam = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
     shuffle, noises = stream(run.seed, "shuffle"), stream(run.seed, "noise")
@@ -250,7 +256,7 @@ def reference_training(
     )
     rows = []
     for epoch in range(settings["epochs"]):
-        warmup = settings["kl_warmup_epochs"]
+        warmup = run.kl_warmup_epochs
         weight = run.beta * (min(1.0, epoch / warmup) if warmup else 1.0)
         order = torch.randperm(len(x), generator=shuffle)
         noise = torch.randn(len(x), run.latent_dim, generator=noises)
@@ -288,8 +294,11 @@ def textbook_terms(
 @pytest.mark.parametrize("warmup", [0, 3])
 def test_training_is_the_textbook_loop(warmup: int, few_digits: Dataset) -> None:
     options = model_options(hidden=[16], gaussian_scale="fixed", gaussian_sigma=0.3)
-    settings = training_settings(epochs=4, batch_size=64, kl_warmup_epochs=warmup)
-    runs = [make_run(beta=0.5, latent_dim=3), make_run(beta=4.0, latent_dim=3, seed=1)]
+    settings = training_settings(epochs=4, batch_size=64)
+    runs = [
+        make_run(beta=0.5, latent_dim=3, kl_warmup_epochs=warmup),
+        make_run(beta=4.0, latent_dim=3, seed=1, kl_warmup_epochs=warmup),
+    ]
     for result in train_pack(runs, few_digits, options, settings):
         model, rows = reference_training(result.run, few_digits, options, settings)
         np.testing.assert_allclose(result.history, rows, rtol=2e-4)
@@ -320,19 +329,20 @@ def test_a_larger_beta_buys_a_smaller_rate(few_digits: Dataset) -> None:
 
 
 def test_warm_up_begins_without_the_kl_and_reaches_beta(few_digits: Dataset) -> None:
-    off, on = make_run(kl=False), make_run(beta=4.0)
-    warm = train([on], few_digits, epochs=1, kl_warmup_epochs=5)
+    off, on = make_run(kl=False), make_run(beta=4.0, kl_warmup_epochs=5)
+    warm = train([on], few_digits, epochs=1)
     without = train([off], few_digits, epochs=1)
     terms = [0, 1, 3, 4]
     off_terms = without[off.path].history[:, terms]
     np.testing.assert_array_equal(warm[on.path].history[:, terms], off_terms)
-    cold = train([on], few_digits, epochs=1)
-    assert (cold[on.path].history[:, terms] != off_terms).any()
+    at_once = make_run(beta=4.0)
+    cold = train([at_once], few_digits, epochs=1)
+    assert (cold[at_once.path].history[:, terms] != off_terms).any()
 
 
 def test_a_warm_up_over_one_epoch_is_kl_off_for_that_epoch_only(few_digits: Dataset) -> None:
-    off, on = make_run(kl=False), make_run(beta=4.0)
-    warm = train([on], few_digits, epochs=2, kl_warmup_epochs=1)[on.path].history
+    off, on = make_run(kl=False), make_run(beta=4.0, kl_warmup_epochs=1)
+    warm = train([on], few_digits, epochs=2)[on.path].history
     without = train([off], few_digits, epochs=2)[off.path].history
     np.testing.assert_array_equal(warm[0, [0, 1, 3, 4]], without[0, [0, 1, 3, 4]])
     assert warm[1, 4] < without[1, 4]
@@ -375,8 +385,6 @@ def iwae_reference(
     run: Run, dataset: Dataset, options: dict[str, Any], settings: dict[str, Any]
 ) -> VAE:
     """The importance-weighted autoencoder of one run, written with torch.distributions."""
-    from vae_ablation.streams import stream
-
     model = VAE(dataset.observed, run.likelihood, run.latent_dim, options, run.seed)
     adam = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
     shuffle, noises = stream(run.seed, "shuffle"), stream(run.seed, "noise")
@@ -439,6 +447,7 @@ def test_noise_drawn_in_blocks_is_noise_drawn_at_once() -> None:
 @pytest.mark.parametrize(
     "further",
     [
+        {"condition": "label"},
         {"objective": "iwae", "importance_samples": 5},
         {"importance_samples": 3},
         {"architecture": "conv"},
@@ -456,6 +465,208 @@ def test_packs_change_no_bit_on_further_axes(
     whole = train(runs, few_digits, options)
     assert_same(train(runs[1:2], few_digits, options), whole)
     assert_same(train(runs[:2], few_digits, options), whole)
+
+
+@pytest.mark.parametrize("further", [{"architecture": "conv"}, {"posterior": "fixed"}])
+def test_packs_change_no_bit_of_further_axes_that_are_told_the_label(
+    further: dict[str, Any], few_digits: Dataset
+) -> None:
+    options = model_options(hidden=[7], channels=[3, 5])
+    runs = [make_run(seed=seed, condition="label", **further) for seed in range(3)]
+    whole = train(runs, few_digits, options)
+    assert_same(train(runs[1:2], few_digits, options), whole)
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+def test_a_run_on_counts_has_the_same_bytes_alone_in_a_pack_and_in_another_order(
+    likelihood: str, cells: Dataset
+) -> None:
+    runs = arms(likelihood)[:8]
+    whole = train(runs, cells)
+    assert all(result.status == "ok" for result in whole.values())
+    assert_same(train(runs[::-1], cells), whole)
+    assert_same(train(runs[2:5], cells), whole)
+    for run in (runs[0], runs[4]):
+        assert_same(train([run], cells), whole)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"condition": "batch"},
+        {"condition": "label"},
+        {"dispersion": "gene_cell"},
+        {"architecture": "poe"},
+        {"architecture": "poe", "objective": "mvae"},
+        {"architecture": "poe", "objective": "mvae", "importance_samples": 3, "condition": "batch"},
+        {"objective": "iwae", "importance_samples": 3},
+    ],
+)
+def test_packs_of_counts_change_no_bit_on_further_axes(
+    further: dict[str, Any], cells: Dataset
+) -> None:
+    runs = [make_run("negative_binomial", seed=seed, **further) for seed in range(3)]
+    if further.get("objective") != "iwae":
+        runs += [make_run("negative_binomial", beta=4.0, **further)]
+        runs += [make_run("negative_binomial", kl=False, **further)]
+    whole = train(runs, cells)
+    assert all(result.status == "ok" for result in whole.values())
+    assert len({result.history.tobytes() for result in whole.values()}) == len(runs)
+    assert_same(train(runs[::-1], cells), whole)
+    assert_same(train(runs[1:2], cells), whole)
+    assert_same(train(runs[:2], cells), whole)
+
+
+@pytest.mark.parametrize("dispersion", ["gene", "gene_cell"])
+def test_zero_inflation_changes_no_bit_in_a_pack_at_either_dispersion(
+    dispersion: str, cells: Dataset
+) -> None:
+    runs = [
+        make_run("zero_inflated_negative_binomial", seed=seed, dispersion=dispersion)
+        for seed in range(3)
+    ]
+    assert_same(train(runs[1:2], cells), train(runs, cells))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_runs_with_different_warm_ups_share_a_pack_and_change_no_bit(
+    likelihood: str, few_digits: Dataset, cells: Dataset
+) -> None:
+    dataset = cells if likelihood == "poisson" else few_digits
+    runs = [
+        make_run(likelihood, beta=2.0),
+        make_run(likelihood, beta=2.0, kl_warmup_epochs=2),
+        make_run(likelihood, beta=2.0, kl_warmup_epochs=5),
+        make_run(likelihood, kl=False),
+    ]
+    assert len({run.pack_key for run in runs}) == 1
+    whole = train(runs, dataset, epochs=4)
+    for run in runs:
+        assert_same(train([run], dataset, epochs=4), whole)
+    assert len({whole[run.path].history.tobytes() for run in runs}) == 4
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("warmup", [0, 1, 3, 10])
+def test_a_warm_up_is_linear_in_epochs_from_0_to_beta(beta: float, warmup: int) -> None:
+    run = make_run(beta=beta, kl_warmup_epochs=warmup)
+    found = [warmed_up(run, epoch) for epoch in range(12)]
+    truth = np.interp(range(12), [0, warmup], [0, beta]) if warmup else np.full(12, beta)
+    np.testing.assert_allclose(found, truth)
+
+
+def test_early_stopping_waits_for_each_runs_own_warm_up(few_digits: Dataset) -> None:
+    settings = {"epochs": 12, "early_stopping_patience": 1, "learning_rate": 0.05}
+    runs = [make_run(beta=4.0, kl_warmup_epochs=warmup) for warmup in (0, 8)]
+    results = train(runs, few_digits, **settings)
+    short, long = (results[run.path] for run in runs)
+    assert len(short.history) < 8 < len(long.history)
+    assert long.epochs_kept > 8
+
+
+def test_batches_come_with_the_library_and_the_condition_of_their_cells(cells: Dataset) -> None:
+    trainer = training._PackTraining(
+        [make_run("poisson", condition="batch"), make_run("poisson", condition="batch", seed=1)],
+        cells,
+        model_options(),
+        training_settings(),
+        lambda done: None,
+    )
+    places = torch.stack([torch.tensor([4, 0, 9]), torch.tensor([2, 2, 7])])
+    x, context = trainer._batch(places)
+    rows = cells.rows("train")[places.numpy()]
+    np.testing.assert_array_equal(x, cells.x[rows])
+    np.testing.assert_array_equal(context[..., 0], cells.x[rows][..., :30].sum(-1))
+    assert cells.cells is not None
+    assert cells.cells.batch is not None
+    np.testing.assert_array_equal(context[..., 1:].argmax(-1), cells.cells.batch[rows])
+    assert (context[..., 1:].sum(-1) == 1).all()
+
+
+def test_the_objective_of_an_mvae_is_the_sum_of_its_parts(cells: Dataset) -> None:
+    run = make_run("poisson", beta=0.5, architecture="poe", objective="mvae")
+    result = train([run], cells)[run.path]
+    model = trained_model(result, cells, model_options())
+    rows = cells.rows("validation")
+    x, context = (torch.from_numpy(v) for v in (cells.x[rows], cells.context(rows)))
+    noise = torch.randn(len(rows), 2, generator=stream(run.seed, "validation"))
+    total, both = 0.0, []
+    with torch.no_grad():
+        for present, block in (
+            ((True, True), slice(0, 35)),
+            ((True, False), slice(0, 30)),
+            ((False, True), slice(30, 35)),
+        ):
+            q = model.encoder(x, context, present)
+            p = model.decoder(q.mean + q.std * noise, context)
+            rna = torch.distributions.Poisson(p.parts[0].mean).log_prob(x[:, :30])
+            theta = p.parts[1].log_dispersion.exp()
+            protein = torch.distributions.NegativeBinomial(
+                theta, logits=p.parts[1].log_mean - p.parts[1].log_dispersion
+            ).log_prob(x[:, 30:])
+            distortion = -torch.cat([rna, protein], -1)[:, block].sum(-1).mean()
+            normal = torch.distributions.Normal(q.mean, q.std)
+            prior = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+            rate = torch.distributions.kl_divergence(normal, prior).sum(-1).mean()
+            total += float(distortion + 0.5 * rate)
+            both.append((float(distortion), float(rate)))
+    assert result.history.shape == (3, 6)
+    assert result.history[-1, 3:5] == pytest.approx(both[0], rel=1e-4)
+    assert result.history[-1, 5] == pytest.approx(total, rel=1e-4)
+
+
+def test_training_on_counts_fits_better_than_it_began(cells: Dataset) -> None:
+    for likelihood in COUNT_LIKELIHOODS:
+        run = make_run(likelihood, beta=1.0)
+        history = train([run], cells, epochs=20, learning_rate=0.01)[run.path].history
+        assert history[-1, 5] < history[0, 5] - 1, likelihood
+
+
+def test_a_centred_encoder_of_counts_sees_log_counts_minus_their_mean(cells: Dataset) -> None:
+    options = model_options(center=True)
+    run = make_run("poisson")
+    (result,) = train([run], cells, options, epochs=1).values()
+    mean = np.log1p(cells.observe("train").astype(np.float64)).mean(0)
+    np.testing.assert_allclose(result.weights["encoder.centre"], mean, atol=1e-5)
+
+
+def test_counts_that_stay_sparse_train_to_the_same_bytes(cells: Dataset) -> None:
+    assert isinstance(cells.x, np.ndarray)
+    sparse = replace(cells, x=CountMatrix.of(csr_matrix(cells.x.astype(np.int64))))
+    for further in ({}, {"condition": "batch"}):
+        runs = [make_run("negative_binomial", seed=seed, **further) for seed in range(2)]
+        assert_same(train(runs, sparse), train(runs, cells))
+
+
+# --- being told the label ------------------------------------------------------------------------
+
+
+def test_a_conditional_vae_draws_the_class_that_is_asked_for(digits: Dataset) -> None:
+    run = make_run(latent_dim=4, condition="label")
+    options = model_options(hidden=[64], gaussian_scale="fixed", gaussian_sigma=0.2)
+    settings = training_settings(epochs=25, batch_size=64, learning_rate=0.005)
+    (result,) = train_pack([run], digits, options, settings)
+    model = trained_model(result, digits, options)
+    asked = torch.arange(10).repeat_interleave(20)
+    z = torch.randn(len(asked), 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        drawn = model.decoder(z, torch.eye(10)[asked]).mean.numpy()
+    x, labels = digits.observe("test"), digits.labels_of("test")
+    means = np.stack([x[labels == digit].mean(0) for digit in range(10)])
+    nearest = np.square(drawn[:, None] - means).sum(-1).argmin(1)
+    assert (nearest == asked.numpy()).mean() > 0.8
+
+
+def test_examples_without_a_label_are_told_none(few_digits: Dataset) -> None:
+    labels = few_digits.labels.copy()
+    labels[::3] = -1
+    context = replace(few_digits, labels=labels).context(np.arange(300), "label")
+    assert (context[::3] == 0).all()
+    np.testing.assert_array_equal(context[1::3].argmax(1), labels[1::3])
+    np.testing.assert_array_equal(context[1::3].sum(1), 1)
 
 
 def test_a_centred_encoder_sees_x_minus_the_mean_of_the_train_split(few_digits: Dataset) -> None:
@@ -563,8 +774,8 @@ def test_early_stopping_watches_the_runs_own_beta(few_digits: Dataset) -> None:
 
 
 def test_early_stopping_waits_for_the_warm_up(few_digits: Dataset) -> None:
-    run = make_run(beta=4.0)
-    settings = {"early_stopping_patience": 1, "kl_warmup_epochs": 8, "learning_rate": 0.02}
+    run = make_run(beta=4.0, kl_warmup_epochs=8)
+    settings = {"early_stopping_patience": 1, "learning_rate": 0.02}
     result = train([run], few_digits, epochs=12, **settings)[run.path]
     assert len(result.history) > 8
     assert result.epochs_kept > 8
@@ -612,10 +823,10 @@ def test_dynamic_binarisation_shows_training_zeros_and_ones_that_are_redrawn() -
     seen: list[torch.Tensor] = []
 
     class Watched(training._PackTraining):
-        def _batch(self, rows: torch.Tensor) -> torch.Tensor:
-            batch = super()._batch(rows)
+        def _batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            batch, context = super()._batch(rows)
             seen.append(batch)
-            return batch
+            return batch, context
 
     runs = [make_run("bernoulli"), make_run("bernoulli", seed=1)]
     settings = training_settings(epochs=5, batch_size=48)
@@ -636,8 +847,8 @@ def test_static_binarisation_trains_on_the_one_fixed_draw(few_digits: Dataset) -
         [make_run("bernoulli")], dataset, model_options(), training_settings(), lambda done: None
     )
     rows = torch.arange(10)[None]
-    np.testing.assert_array_equal(trainer._batch(rows)[0], fixed[:10])
-    np.testing.assert_array_equal(trainer.validation_x, dataset.observe("validation"))
+    np.testing.assert_array_equal(trainer._batch(rows)[0][0], fixed[:10])
+    np.testing.assert_array_equal(trainer.validation_split.x, dataset.observe("validation"))
 
 
 # --- progress ------------------------------------------------------------------------------------
@@ -654,7 +865,7 @@ def test_trained_weights_load_into_the_single_run_module(few_digits: Dataset) ->
     results = list(train(runs, few_digits).values())
     models = [trained_model(result, few_digits, model_options()) for result in results]
     x = torch.from_numpy(few_digits.observe("test"))
-    packed = encode(stacked(models), x)
+    packed = encode(stacked(models), examples(x))
     for index, model in enumerate(models):
         with torch.no_grad():
             np.testing.assert_allclose(packed.mean[index], model.encoder(x).mean, atol=1e-5)

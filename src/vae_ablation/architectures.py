@@ -34,15 +34,19 @@ class Architecture(ABC):
         return None
 
     @abstractmethod
-    def encoder(self, observed: Observed, outputs: int, options: Options) -> nn.Module:
-        """Network from x [..., dims] to [..., outputs]."""
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """Network from x [..., dims] and its condition [..., condition] to [..., outputs]."""
 
     @abstractmethod
-    def decoder(self, observed: Observed, latent_dim: int, options: Options) -> nn.Module:
-        """Network from z [..., latent] to [..., dims]."""
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
+        """Network from z and condition [..., inputs] to [..., outputs]."""
 
     @abstractmethod
-    def size(self, observed: Observed, latent_dim: int, options: Options) -> tuple[int, int]:
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
         """Weights of both networks, and floats that one example leaves in them on its way."""
 
 
@@ -51,24 +55,28 @@ class Mlp(Architecture):
 
     name = "mlp"
 
-    def encoder(self, observed: Observed, outputs: int, options: Options) -> nn.Module:
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
         """See Architecture."""
         from vae_ablation.networks import Dense
 
-        return Dense([observed.dims, *options["hidden"], outputs], options["activation"])
+        widths = [observed.dims + condition, *options["hidden"], outputs]
+        return Dense(widths, options["activation"])
 
-    def decoder(self, observed: Observed, latent_dim: int, options: Options) -> nn.Module:
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
         """See Architecture."""
         from vae_ablation.networks import Dense
 
-        hidden = reversed(options["hidden"])
-        return Dense([latent_dim, *hidden, observed.dims], options["activation"])
+        return Dense([inputs, *reversed(options["hidden"]), outputs], options["activation"])
 
-    def size(self, observed: Observed, latent_dim: int, options: Options) -> tuple[int, int]:
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
         """See Architecture."""
         hidden = options["hidden"]
         encoder = [observed.dims, *hidden, 2 * latent_dim]
-        decoder = [latent_dim, *reversed(hidden), observed.dims]
+        decoder = [latent_dim, *reversed(hidden), outputs]
         return _dense_weights(encoder) + _dense_weights(decoder), sum(encoder) + 4 * sum(decoder)
 
 
@@ -92,24 +100,29 @@ class Conv(Architecture):
             )
         return None
 
-    def encoder(self, observed: Observed, outputs: int, options: Options) -> nn.Module:
-        """See Architecture."""
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """See Architecture; the condition joins where the dense layers begin."""
         from vae_ablation.networks import ConvolutionsDown
 
         sides = halved(observed.shape, len(options["channels"]))
+        widths = [*options["hidden"], outputs]
         return ConvolutionsDown(
-            sides, options["channels"], [*options["hidden"], outputs], options["activation"]
+            sides, options["channels"], widths, options["activation"], condition
         )
 
-    def decoder(self, observed: Observed, latent_dim: int, options: Options) -> nn.Module:
-        """See Architecture."""
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
+        """See Architecture; one channel comes out, whatever `outputs`."""
         from vae_ablation.networks import ConvolutionsUp
 
         sides = halved(observed.shape, len(options["channels"]))
-        widths = [latent_dim, *reversed(options["hidden"])]
+        widths = [inputs, *reversed(options["hidden"])]
         return ConvolutionsUp(sides[::-1], options["channels"][::-1], widths, options["activation"])
 
-    def size(self, observed: Observed, latent_dim: int, options: Options) -> tuple[int, int]:
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
         """See Architecture."""
         channels = [1, *options["channels"]]
         sides = halved(observed.shape, len(options["channels"]))
@@ -119,6 +132,33 @@ class Conv(Architecture):
         kernels = sum(a * b * KERNEL**2 + b for a, b in itertools.pairwise(channels))
         passed = sum(max(c, 16) * p for c, p in zip(channels, pixels, strict=True)) + sum(dense)
         return 2 * (kernels + _dense_weights(dense)), 5 * passed
+
+
+class ProductOfExperts(Mlp):
+    """One encoder for RNA and one for proteins; their posteriors and the prior are multiplied.
+
+    A modality that is missing has no expert (Wu and Goodman 2018).
+    """
+
+    name = "poe"
+
+    def unsupported(self, observed: Observed, options: Options) -> str | None:
+        """Two modalities."""
+        if observed.proteins:
+            return None
+        return (
+            "architecture poe needs RNA and proteins of the same cells, and there are no proteins"
+        )
+
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """See Architecture."""
+        from vae_ablation.networks import Experts
+
+        sizes = (observed.genes, observed.proteins)
+        widths = [*options["hidden"], outputs]
+        return Experts(sizes, condition, widths, options["activation"])
 
 
 def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
@@ -133,4 +173,4 @@ def _dense_weights(widths: Sequence[int]) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
 
 
-ARCHITECTURES: dict[str, Architecture] = {one.name: one() for one in (Mlp, Conv)}
+ARCHITECTURES: dict[str, Architecture] = {one.name: one() for one in (Mlp, Conv, ProductOfExperts)}

@@ -19,6 +19,9 @@ FIRST_COLUMNS = [
     "architecture",
     "bound",
     "importance_samples",
+    "condition",
+    "kl_warmup_epochs",
+    "dispersion",
 ]
 METRIC_COLUMNS = [
     "distortion",
@@ -48,10 +51,18 @@ METRIC_COLUMNS = [
     "nmi",
     "knn_accuracy",
     "probe_accuracy",
+    "batch_knn_mixing",
+    "batch_knn_accuracy",
+    "batch_knn_floor",
+    "batch_silhouette",
+    "scib_ilisi",
+    "scib_bras",
+    "scib_graph_connectivity",
     "mig",
     "dci_disentanglement",
     "sap",
     "mse",
+    "mse_log1p",
     "sample_fid",
     "sample_fid_floor",
     "sample_fid_expost",
@@ -72,6 +83,9 @@ ARM_COLUMNS = [
     "architecture",
     "bound",
     "importance_samples",
+    "condition",
+    "kl_warmup_epochs",
+    "dispersion",
 ]
 
 FLAG_COLUMNS = {"nll_loose", "mi_saturated"}

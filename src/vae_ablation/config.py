@@ -230,9 +230,13 @@ def _check_names(config: Config, path: Path) -> None:
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
         if options["source"] not in SOURCES:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
+        _check_kind(f"{path}: datasets.{name}", options)
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
+        grid["kl_warmup_epochs"] = grid["kl_warmup_epochs"] or [
+            config["training"]["kl_warmup_epochs"]
+        ]
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
         _check_objective(where, grid)
@@ -242,6 +246,21 @@ def _check_names(config: Config, path: Path) -> None:
                     f"{where}.beta[{place}] is {beta!r}; allowed: at most six significant digits, "
                     "since runs are named after them."
                 )
+
+
+def _check_kind(where: str, options: Mapping[str, Any]) -> None:
+    """Pictures are binarised, counts are corrupted."""
+    counts = SOURCES[options["source"]].counts
+    if counts and options["binarize"] != "none":
+        raise UserError(
+            f"{where}.binarize is {options['binarize']}; allowed for counts "
+            f"(source {options['source']}): none."
+        )
+    if options["corrupt"] and not counts:
+        raise UserError(
+            f"{where}.corrupt is {_shown(options['corrupt'])}; allowed for images "
+            f"(source {options['source']}): null."
+        )
 
 
 def _check_objective(where: str, grid: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation.batches import batch_columns
 from vae_ablation.evaluation.bounds import example_blocks
 from vae_ablation.evaluation.codes import (
     active_units,
@@ -19,6 +20,9 @@ from vae_ablation.evaluation.codes import (
     root_mean_square,
 )
 from vae_ablation.evaluation.pack import measure_columns
+from vae_ablation.examples import spaced
+from vae_ablation.features import FITTED_VALUES, seen
+from vae_ablation.loading import Examples
 from vae_ablation.model import Encoder, seeded
 from vae_ablation.study import Run
 
@@ -172,10 +176,10 @@ def control_rows(
     """
     latent_dims = sorted({run.latent_dim for run in runs})
     gaussian = any(run.likelihood == "gaussian" for run in runs)
-    train = Spectrum.of(dataset.observe("train"))
+    train = Spectrum.of(_data(dataset, "train"))
     rows = [_raw_row(dataset, seed)]
     rows += [_pca_row(dataset, train, dim, gaussian, model, seed) for dim in latent_dims]
-    starts = sorted({(run.latent_dim, run.architecture, run.seed) for run in runs})
+    starts = sorted({(run.latent_dim, run.architecture, run.condition, run.seed) for run in runs})
     rows += [_untrained_row(dataset, *start, model, seed) for start in starts]
     optima = sorted({(run.latent_dim, run.beta) for run in runs if has_linear_optimum(run, model)})
     return rows + [_optimum_row(dataset, train, *optimum, model, seed) for optimum in optima]
@@ -183,7 +187,7 @@ def control_rows(
 
 def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
     """Whether the best that training can reach is known: see `LinearOptimum`."""
-    linear = run.architecture == "mlp" and not model["hidden"]
+    linear = run.architecture == "mlp" and run.condition == "none" and not model["hidden"]
     fixed_scale = run.likelihood == "gaussian" and model["gaussian_scale"] == "fixed"
     return linear and fixed_scale and run.kl and run.posterior == "gaussian"
 
@@ -221,23 +225,55 @@ def _optimum_row(
     }
 
 
+def _data(dataset: Dataset, split: str) -> NDArray[np.float32]:
+    """What codes that are not learned are made of: x as observed, or as counts are compared.
+
+    Of very many cells those that stand for the train split in `FITTED_VALUES` numbers.
+    """
+    if not dataset.observed.counts:
+        return dataset.observe(split)
+    return seen(dataset, split, _most(dataset))
+
+
+def _most(dataset: Dataset) -> int:
+    """Examples that controls are fitted to."""
+    if not dataset.observed.counts:
+        return len(dataset.split)
+    return max(1, FITTED_VALUES // dataset.observed.dims)
+
+
+def _fitted_rows(dataset: Dataset) -> NDArray[np.int64]:
+    """Positions of the train examples that `_data` gives."""
+    rows = dataset.rows("train")
+    return rows[spaced(len(rows), _most(dataset))]
+
+
 def _label_columns(
     dataset: Dataset, train: NDArray[np.floating], test: NDArray[np.floating], seed: int
 ) -> dict[str, Any]:
     if not test.shape[1]:
         return {}
-    train_labels, labels = dataset.labels_of("train"), dataset.labels_of("test")
+    train_labels, labels = dataset.labels[_fitted_rows(dataset)], dataset.labels_of("test")
     return cluster_scores(test, labels, seed) | label_accuracies(train, train_labels, test, labels)
 
 
 def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
-    train, test = dataset.observe("train"), dataset.observe("test")
+    train, test = _data(dataset, "train"), _data(dataset, "test")
     return {
         "run": f"{dataset.name}/raw",
         "model": "raw",
         "dataset": dataset.name,
         **_label_columns(dataset, train, test, seed),
+        **_batch_columns(dataset, test, seed),
     }
+
+
+def _batch_columns(dataset: Dataset, codes: NDArray[np.floating], seed: int) -> dict[str, float]:
+    """How well batches are mixed in codes of the test split, where there are batches."""
+    if dataset.cells is None or dataset.cells.batch is None:
+        return {}
+    batch = dataset.cells.batch[dataset.rows("test")]
+    return batch_columns(codes, dataset.labels_of("test"), batch, seed)
 
 
 def _pca_row(
@@ -252,10 +288,11 @@ def _pca_row(
     scale = model["gaussian_scale"]
     fixed = gaussian and scale == "fixed"
     variance = model["gaussian_sigma"] ** 2 if fixed else None
-    train, test = dataset.observe("train"), dataset.observe("test")
+    train, test = _data(dataset, "train"), _data(dataset, "test")
     pca = ProbabilisticPCA.of(data, latent_dim, variance)
     codes = pca.codes(test)
-    error = pca.decode(codes) - dataset.intensities("test")
+    counts = dataset.observed.counts
+    error = pca.decode(codes) - (test if counts else dataset.intensities("test"))
     row = {
         "run": f"{dataset.name}/pca/z{latent_dim}",
         "model": "pca",
@@ -264,8 +301,9 @@ def _pca_row(
         "active_units": active_units(codes),
         "collapsed_fraction": 1 - active_units(codes) / latent_dim,
         "code_rms": root_mean_square(codes),
-        "mse": float(np.square(error).mean()),
+        "mse_log1p" if counts else "mse": float(np.square(error).mean()),
         **_label_columns(dataset, pca.codes(train), codes, seed),
+        **_batch_columns(dataset, codes, seed),
     }
     if gaussian and scale != "learned_per_dimension":
         row |= {"likelihood": "gaussian", "nll": pca.nll(test)}
@@ -278,32 +316,38 @@ def _untrained_row(
     dataset: Dataset,
     latent_dim: int,
     architecture: str,
+    condition: str,
     run_seed: int,
     model: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
     """The encoder that the runs of this seed start from, whatever their likelihood."""
     with seeded(run_seed, "encoder weights"):
-        encoder = Encoder(dataset.observed, latent_dim, model, architecture)
-    encoder.center_on(torch.from_numpy(dataset.observe("train")))
+        encoder = Encoder(dataset.observed, latent_dim, model, architecture, condition=condition)
+    cpu = torch.device("cpu")
+    fitted, held_out = (Examples.of(dataset, split, condition, cpu) for split in ("train", "test"))
+    encoder.center_on(fitted.sample())
     train, test = (
-        encode_mean(encoder, torch.from_numpy(dataset.observe(split))).numpy()
-        for split in ("train", "test")
+        encode_mean(encoder, examples).numpy()
+        for examples in (fitted.spaced(_most(dataset)), held_out)
     )
-    kind = "untrained" if architecture == "mlp" else f"untrained-{architecture}"
+    further = [*([architecture] if architecture != "mlp" else [])]
+    further += [f"given-{condition}"] if condition != "none" else []
     return {
-        "run": f"{dataset.name}/{kind}/z{latent_dim}/seed{run_seed}",
+        "run": f"{dataset.name}/{'-'.join(['untrained', *further])}/z{latent_dim}/seed{run_seed}",
         "model": "untrained",
         "dataset": dataset.name,
         "latent_dim": latent_dim,
         "architecture": architecture,
+        "condition": condition,
         "seed": run_seed,
         "code_rms": root_mean_square(test),
         **_label_columns(dataset, train, test, seed),
+        **_batch_columns(dataset, test, seed),
     }
 
 
-def encode_mean(encoder: Encoder, x: torch.Tensor) -> torch.Tensor:
-    """Posterior means of x [n, dims] in blocks: [n, latent]."""
-    parts = [encoder(x[rows]).mean for rows in example_blocks(len(x), 16 * x.shape[1])]
-    return torch.cat(parts)
+def encode_mean(encoder: Encoder, examples: Examples) -> torch.Tensor:
+    """Posterior means of examples in blocks: [n, latent]."""
+    blocks = example_blocks(len(examples), 16 * examples.x.shape[1])
+    return torch.cat([encoder(*examples.at(rows)).mean for rows in blocks])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.counts import log_normalized
 from vae_ablation.errors import UserError
 from vae_ablation.examples import spaced
 from vae_ablation.files import UNREADABLE_NPZ, write_atomic
@@ -53,7 +54,9 @@ _UNREADABLE = (*UNREADABLE_NPZ, IndexError)
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A map from intensities to features with mean 0 over the train split.
+    """A map from intensities, or counts, to features with mean 0 over the train split.
+
+    Counts of RNA are seen as log1p of library-normalised values, those of proteins as log1p.
 
     Attributes:
         kind: "classifier" (activations of its last hidden layer, each with variance 1) or "pca"
@@ -62,6 +65,7 @@ class FeatureExtractor:
         centre: [features] float64 mean over the train split.
         scale: [features] float64 what a feature is divided by.
         accuracy: of the classifier on the labelled examples of the test split; None without one.
+        genes: how many of the first dimensions count RNA; None where x are no counts.
     """
 
     kind: str
@@ -69,14 +73,16 @@ class FeatureExtractor:
     centre: Tensor
     scale: Tensor
     accuracy: float | None
+    genes: int | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor | NDArray[np.floating]) -> Tensor:
-        """Intensities [..., dims] → features [..., features] float64, on the device of x.
+        """Intensities or counts [..., dims] → features [..., features] float64, on x's device.
 
         An example with a value that is not finite has NaN features: tanh would hide it.
         """
         values = torch.as_tensor(x, dtype=torch.float32)
+        values = values if self.genes is None else log_counts(values, self.genes)
         broken = ~values.isfinite().all(-1, keepdim=True)
         activations = self.network.to(values.device)(values).double()
         standard = (activations - self.centre.to(values.device)) / self.scale.to(values.device)
@@ -92,6 +98,8 @@ class FeatureExtractor:
         }
         if self.accuracy is not None:
             arrays["accuracy"] = np.array(self.accuracy)
+        if self.genes is not None:
+            arrays["genes"] = np.array(self.genes)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         write_atomic(path, lambda stream_: stream_.write(buffer.getbuffer()))
@@ -124,7 +132,27 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FeatureExtractor:
         torch.from_numpy(arrays["centre"]),
         torch.from_numpy(arrays["scale"]),
         float(arrays["accuracy"]) if "accuracy" in arrays else None,
+        int(arrays["genes"]) if "genes" in arrays else None,
     )
+
+
+def log_counts(x: Tensor, genes: int) -> Tensor:
+    """Counts [..., dims] as they are compared: RNA library-normalised, and log1p of all."""
+    rna = x[..., :genes]
+    library = rna.sum(-1, keepdim=True).clamp_min(1)
+    return torch.cat([log_normalized(rna, library), x[..., genes:].log1p()], dim=-1)
+
+
+def seen(dataset: Dataset, split: str, limit: int | None = None) -> NDArray[np.float32]:
+    """Examples of a split as they are compared with one another: [n, dims].
+
+    Intensities of images, `log_counts` of counts; at most `limit`, evenly spaced.
+    """
+    rows = dataset.rows(split)
+    x = dataset.x[rows if limit is None else rows[spaced(len(rows), limit)]]
+    if not dataset.observed.counts:
+        return x
+    return log_counts(torch.from_numpy(x), dataset.observed.genes).numpy()
 
 
 def _network(kind: str, dims: int, features: int) -> nn.Sequential:
@@ -144,13 +172,14 @@ def fit_features(dataset: Dataset, seed: int) -> FeatureExtractor:
         dataset: the prepared dataset.
         seed: of the classifier's weights and shuffles, and of the components' solver.
     """
-    x = dataset.intensities("train")
-    kept = spaced(len(x), max(1, FITTED_VALUES // x.shape[1]))
-    x, labels = x[kept], dataset.labels_of("train")[kept]
+    labels = dataset.labels_of("train")
+    kept = spaced(len(labels), max(1, FITTED_VALUES // dataset.observed.dims))
+    x, labels = seen(dataset, "train", len(kept)), labels[kept]
+    genes = dataset.observed.genes if dataset.observed.counts else None
     classes = np.unique(labels[labels >= 0])
     if len(classes) < 2:
-        return _principal_components(x, seed)
-    validation = dataset.intensities("validation"), dataset.labels_of("validation")
+        return replace(_principal_components(x, seed), genes=genes)
+    validation = seen(dataset, "validation"), dataset.labels_of("validation")
     fit, held = _labelled(x, labels, classes), _labelled(*validation, classes)
     network = _train(fit, held if len(held[0]) else fit, len(classes), seed)
     activations = _activations(network[:-1], x).double()
@@ -160,6 +189,7 @@ def fit_features(dataset: Dataset, seed: int) -> FeatureExtractor:
         activations.mean(0),
         _scale(activations),
         _accuracy(network, dataset, classes),
+        genes,
     )
 
 
@@ -232,7 +262,7 @@ def _accuracy(network: nn.Sequential, dataset: Dataset, classes: NDArray[np.int6
     known = labels >= 0
     if not known.any():
         return None
-    named = _activations(network, dataset.intensities("test")[known]).argmax(-1).numpy()
+    named = _activations(network, seen(dataset, "test")[known]).argmax(-1).numpy()
     return float((classes[named] == labels[known]).mean())
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.examples import picture_bytes, shown_examples
+from vae_ablation.loading import Examples
 from vae_ablation.stacked import StackedVAE
 
 FRAMES = 24
@@ -31,25 +32,27 @@ class Film:
         dataset: the prepared dataset.
         epochs: of the training.
         runs: size of the pack.
-        device: where the pack trains.
+        validation: examples of the validation split, where the pack trains.
     """
 
-    def __init__(self, dataset: Dataset, epochs: int, runs: int, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, epochs: int, runs: int, validation: Examples) -> None:
         self.shape = dataset.observed.shape
-        self.epochs = filmed_epochs(epochs) if len(self.shape) == 2 else []
-        self.rows = shown_examples(dataset.labels_of("validation"))
-        x = dataset.observe("validation")[np.resize(self.rows, _ROWS)]
-        self.x = torch.from_numpy(x).to(device)
-        self.originals = picture_bytes(dataset.intensities("validation")[self.rows], self.shape)
         self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(runs)]
+        self.epochs = filmed_epochs(epochs) if len(self.shape) == 2 else []
+        if not self.epochs:
+            return
+        self.rows = shown_examples(dataset.labels_of("validation"))
+        filmed = torch.from_numpy(np.resize(self.rows, _ROWS)).to(validation.context.device)
+        self.examples = validation.at(filmed)
+        self.originals = picture_bytes(dataset.intensities("validation")[self.rows], self.shape)
 
     @torch.no_grad()
     def take(self, epoch: int, model: StackedVAE, active: list[int]) -> None:
         """Keep a picture of the active runs where `epoch` epochs are to be filmed."""
         if epoch not in self.epochs:
             return
-        x = self.x.expand(len(model), *self.x.shape)
-        means: Tensor = model.map(lambda m, v: m.decoder(m.encoder(v).mean).mean, x)
+        shared = [part.expand(len(model), *part.shape) for part in self.examples]
+        means: Tensor = model.map(lambda m, v, c: m.decoder(m.encoder(v, c).mean, c).mean, *shared)
         for index, mean in zip(active, means[:, : len(self.rows)].cpu().numpy(), strict=True):
             self.frames[index].append(picture_bytes(mean, self.shape))
 

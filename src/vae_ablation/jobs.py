@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
+from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import PackProgress
 from vae_ablation.study import Run, Study
 from vae_ablation.trained import (
+    TrainedRun,
+    encode_all,
     environment,
     load_run,
     peak_memory_mb,
     read_history,
     run_record,
+    save_applications,
     save_evaluation,
     save_pack,
 )
@@ -26,6 +34,8 @@ from vae_ablation.workflow_state import read_frozen
 
 if TYPE_CHECKING:
     from vae_ablation.evaluation import Evaluated
+
+log = logging.getLogger(__name__)
 
 # Evaluation and controls are imported where they are called: they bring scikit-learn, which takes
 # as long to import as torch and which training does not need.
@@ -43,6 +53,11 @@ def train_job(folder: Path, pack: str) -> None:
     runs = [item.run for item in planned]
     name = runs[0].dataset
     dataset = load_dataset(name, study.prepared[name])
+    if runs[0].condition == "label" and dataset.observed.classes < 2:
+        raise UserError(
+            f"{folder / 'config.yaml'}: a grid has condition label, and dataset {name} has "
+            f"{dataset.observed.classes} label classes; allowed: a dataset with two at least."
+        )
     torch.set_num_threads(study.config["packs"]["threads"])
     clock = Stopwatch()
     progress = PackProgress(folder / ".progress", pack, len(runs))
@@ -56,11 +71,7 @@ def train_job(folder: Path, pack: str) -> None:
         "versions": environment(),
         "model": study.config["model"],
         "training": study.config["training"],
-        "observed": {
-            "shape": list(dataset.observed.shape),
-            "levels": dataset.observed.levels,
-            "binary": dataset.observed.binary,
-        },
+        "observed": dataset.observed.to_json(),
     }
     records = [
         run_record(result, train_hash=study.train_hash(result.run, dataset.checksum), **common)
@@ -103,22 +114,82 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
         if record["status"] != "ok"
     }
     fine = [path for path, record in records.items() if record["status"] == "ok"]
+    write_cells = None
     if fine:
         loaded = [load_run(path) for path in fine]
         name = loaded[0].run.dataset
+        dataset = load_dataset(name, study.prepared[name])
         results = evaluate_pack(
             [item.run for item in loaded],
             [item.model for item in loaded],
             [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
-            load_dataset(name, study.prepared[name]),
+            dataset,
             load_features(study.features_path(name)),
             study.config["evaluation"],
             choose_device(study.config["training"]["device"]),
         )
         evaluated |= {item.run.path: item for item in results}
+        if dataset.cells is not None and find_spec("anndata"):
+            write_cells = partial(_write_cells, {one.run.path: one for one in loaded}, dataset)
     for path, record in records.items():
         write_json(path / "run.json", record | {"eval_hash": study.eval_hash})
-    save_evaluation(evaluated, folder / "runs", target)
+    save_evaluation(evaluated, write_cells, folder / "runs", target)
+
+
+def _write_cells(loaded: Mapping[str, TrainedRun], dataset: Dataset, path: str, file: Path) -> None:
+    """codes.h5ad of a run: every cell that is left after filtering."""
+    from vae_ablation.cells_file import write_codes
+
+    run, record = loaded[path].run, loaded[path].record
+    posterior = encode_all(loaded[path], dataset)
+    std = posterior.std * (0 if run.posterior == "point" else 1)
+    assert dataset.cells is not None
+    write_codes(
+        file,
+        dataset.cells,
+        dataset.labels,
+        dataset.split,
+        posterior.mean.numpy(),
+        std.numpy(),
+        {"run": record["run"], **{key: record[key] for key in ("train_hash", "data_checksum")}},
+    )
+
+
+def apply_job(folder: Path, pack: str, target: Path) -> None:
+    """Apply the models of a pack that ended well: packs/<pack>/applications/<hash>.
+
+    Args:
+        folder: results/<study>.
+        pack: id of the pack.
+        target: the folder to write.
+    """
+    from vae_ablation.applications import APPLICATIONS
+
+    study, _ = read_frozen(folder)
+    torch.set_num_threads(study.config["packs"]["threads"])
+    held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
+    loaded = [load_run(path.parent) for path in held if read_json(path)["status"] == "ok"]
+    applied = {}
+    if loaded:
+        name = loaded[0].run.dataset
+        dataset = load_dataset(name, study.prepared[name])
+        chosen = {name: APPLICATIONS[name] for name in study.applied}
+        reasons = {name: application.missing(dataset) for name, application in chosen.items()}
+        for name, reason in reasons.items():
+            if reason:
+                log.info("%s: dataset %s %s", name, dataset.name, reason)
+        for one in loaded:
+            applied[one.run.path] = {
+                name: application.apply(
+                    one,
+                    dataset,
+                    study.config["applications"][name],
+                    study.config["evaluation"]["seed"],
+                )
+                for name, application in chosen.items()
+                if not reasons[name]
+            }
+    save_applications(applied, folder / "runs", target)
 
 
 def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:

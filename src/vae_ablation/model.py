@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
-from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.likelihoods import LIKELIHOODS, Given
+from vae_ablation.networks import LOG_STD_BOUND
 from vae_ablation.streams import stream
 from vae_ablation.study import Run
 
-LOG_STD_BOUND = 10.0
+DEFAULT_LIBRARY = 10_000.0
+"""Library size of a cell of which none is told."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,26 @@ class Posterior:
         return per_dim.sum(-1)
 
 
+def split_context(
+    observed: Observed, context: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Library size [..., 1] (None where x are no counts) and condition (None where none is told).
+
+    Args:
+        observed: the observed variable.
+        context: as from `Dataset.context`, [..., context].
+    """
+    if not observed.counts:
+        return None, context
+    if context is None:
+        return torch.full((1,), DEFAULT_LIBRARY), None
+    return context[..., :1], context[..., 1:]
+
+
 class Encoder(nn.Module):
-    """x [..., dims] → q(z given x).
+    """x [..., dims] and its context [..., context] → q(z given x).
+
+    Counts are seen as log1p(x).
 
     Attributes:
         centre: what is taken from x, [dims] (the train split's mean where options say so), or None.
@@ -67,22 +87,44 @@ class Encoder(nn.Module):
         options: Mapping[str, Any],
         architecture: str = "mlp",
         fixed: bool = False,
+        condition: str = "none",
     ) -> None:
         super().__init__()
+        self.observed = observed
         self.latent_dim = latent_dim
         self.register_buffer("centre", torch.zeros(observed.dims) if options["center"] else None)
         self.fixed_std = float(options["posterior_sigma"]) if fixed else None
         outputs = latent_dim if fixed else 2 * latent_dim
-        self.network = ARCHITECTURES[architecture].encoder(observed, outputs, options)
+        self.network = ARCHITECTURES[architecture].encoder(
+            observed, observed.condition_size(condition), outputs, options
+        )
 
     def center_on(self, x: Tensor) -> None:
         """Take the mean of the train split x [n, dims] for the centre, if there is one."""
         if self.centre is not None:
-            self.centre = x.double().mean(0).to(x.dtype)
+            self.centre = self._seen(x).double().mean(0).to(x.dtype)
 
-    def forward(self, x: Tensor) -> Posterior:
-        """The posterior; log σ is held within ±10 so that an exploding run overflows no float."""
-        output = self.network(x if self.centre is None else x - self.centre)
+    def _seen(self, x: Tensor) -> Tensor:
+        return x.log1p() if self.observed.counts else x
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        present: Sequence[bool] | None = None,
+    ) -> Posterior:
+        """The posterior; log σ is held within ±10 so that an exploding run overflows no float.
+
+        Args:
+            x: [..., dims].
+            context: [..., context].
+            present: which modalities are there, for a product of experts.
+        """
+        _, condition = split_context(self.observed, context)
+        seen = self._seen(x)
+        seen = seen if self.centre is None else seen - self.centre
+        apart = {} if present is None else {"present": present}
+        output = self.network(seen, condition, **apart)
         if self.fixed_std is not None:
             return Posterior(output, torch.full_like(output, math.log(self.fixed_std)))
         mean, log_std = output.chunk(2, dim=-1)
@@ -90,7 +132,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z [..., latent] → p(x given z)."""
+    """z [..., latent] and its context [..., context] → p(x given z)."""
 
     def __init__(
         self,
@@ -99,20 +141,30 @@ class Decoder(nn.Module):
         latent_dim: int,
         options: Mapping[str, Any],
         architecture: str = "mlp",
+        condition: str = "none",
     ) -> None:
         super().__init__()
         self.observed = observed
         self.likelihood = LIKELIHOODS[likelihood]
         self.options = options
-        self.network = ARCHITECTURES[architecture].decoder(observed, latent_dim, options)
+        self.conditional = observed.condition_size(condition) > 0
+        self.network = ARCHITECTURES[architecture].decoder(
+            observed,
+            latent_dim + observed.condition_size(condition),
+            self.likelihood.outputs(observed, options),
+            options,
+        )
         initial = self.likelihood.parameters(observed, options)
         self.scale_sizes = {name: len(value) for name, value in initial.items()}
         self.scales = nn.ParameterDict({name: nn.Parameter(v) for name, v in initial.items()})
 
-    def forward(self, z: Tensor) -> Distribution:
-        """The likelihood."""
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Distribution:
+        """The likelihood; the leading axes of the context broadcast against those of z."""
+        library, condition = split_context(self.observed, context)
         scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
-        return self.likelihood.distribution(self.network(z), scales, self.observed, self.options)
+        output = self.network(z, condition)
+        given = Given(self.observed, self.options, library)
+        return self.likelihood.distribution(output, scales, given)
 
 
 class VAE(nn.Module):
@@ -127,6 +179,7 @@ class VAE(nn.Module):
         seed: int,
         architecture: str = "mlp",
         fixed: bool = False,
+        condition: str = "none",
     ) -> None:
         """Networks at their initial weights, which depend on the seed and the shapes alone.
 
@@ -134,16 +187,19 @@ class VAE(nn.Module):
             observed: the observed variable.
             likelihood: name of the likelihood.
             latent_dim: dimensions of z.
-            options: the config's model section.
+            options: the config's model section, and the run's dispersion.
             seed: of the initial weights.
             architecture: name of the networks' architecture.
             fixed: σ(x) is posterior_sigma for every x, and is not learned.
+            condition: what both networks are told: none, label or batch.
         """
         super().__init__()
         with seeded(seed, "encoder weights"):
-            self.encoder = Encoder(observed, latent_dim, options, architecture, fixed)
+            self.encoder = Encoder(observed, latent_dim, options, architecture, fixed, condition)
         with seeded(seed, "decoder weights"):
-            self.decoder = Decoder(observed, likelihood, latent_dim, options, architecture)
+            self.decoder = Decoder(
+                observed, likelihood, latent_dim, options, architecture, condition
+            )
 
     @classmethod
     def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:
@@ -152,21 +208,23 @@ class VAE(nn.Module):
             observed,
             run.likelihood,
             run.latent_dim,
-            options,
+            {**options, "dispersion": run.dispersion},
             run.seed,
             run.architecture,
             run.posterior == "fixed",
+            run.condition,
         )
 
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
+    def forward(self, x: Tensor, context: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
         """q(z given x) and p(x given z) at draws of z.
 
         Args:
             x: [batch, dims].
+            context: [batch, context].
             noise: [batch, draws, latent]; z = μ + σ·noise, so that 0 gives a point.
         """
-        posterior = self.encoder(x)
-        return posterior, self.decoder(posterior.at(noise))
+        posterior = self.encoder(x, context)
+        return posterior, self.decoder(posterior.at(noise), context[:, None])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -12,6 +13,9 @@ from vae_ablation.architectures import KERNEL
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 """All map 0 to 0, so that padded units stay 0."""
+
+LOG_STD_BOUND = 10.0
+"""Log σ of a posterior is held within ±10, so that an exploding run overflows no float."""
 
 
 class Dense(nn.Sequential):
@@ -24,8 +28,12 @@ class Dense(nn.Sequential):
         super().__init__(*layers[:-1])
         self.outputs = widths[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [..., inputs] to [..., outputs]; the layers may be wider than both."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map x, and a condition beside it, [..., inputs] to [..., outputs].
+
+        The layers may be wider than both.
+        """
+        x = beside(x, condition)
         first = self[0].weight
         assert isinstance(first, Tensor)
         # one matrix whatever the leading axes: batched, they would become as many small products
@@ -41,6 +49,7 @@ class ConvolutionsDown(nn.Module):
         channels: channels after each convolution.
         widths: of the dense layers, outputs last.
         activation: after every layer but the last.
+        condition: size of the condition that joins where the dense layers begin.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class ConvolutionsDown(nn.Module):
         channels: Sequence[int],
         widths: Sequence[int],
         activation: str,
+        condition: int = 0,
     ) -> None:
         super().__init__()
         self.side, self.channels = sides[0], channels[-1]
@@ -56,14 +66,15 @@ class ConvolutionsDown(nn.Module):
         for inputs, outputs in itertools.pairwise([1, *channels]):
             layers += [nn.Conv2d(inputs, outputs, KERNEL, 2, 1), ACTIVATIONS[activation]()]
         self.convolutions = nn.Sequential(*layers)
-        self.dense = Dense([channels[-1] * sides[-1][0] * sides[-1][1], *widths], activation)
+        features = channels[-1] * sides[-1][0] * sides[-1][1]
+        self.dense = Dense([features + condition, *widths], activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [..., dims] to [..., outputs]."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map x [..., dims] and its condition to [..., outputs]."""
         images = x.reshape(-1, 1, *self.side)
         features = self.convolutions(_with_channels(images, self.convolutions[0], 1))
-        flat = self.dense(features[:, : self.channels].flatten(1))
-        return flat.reshape(*x.shape[:-1], -1)
+        flat = features[:, : self.channels].flatten(1).reshape(*x.shape[:-1], -1)
+        return self.dense(flat, condition)
 
 
 class ConvolutionsUp(nn.Module):
@@ -97,11 +108,68 @@ class ConvolutionsUp(nn.Module):
             ]
         self.convolutions = nn.Sequential(*layers)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [..., latent] to [..., dims]."""
-        flat = self.dense(z).reshape(-1, self.channels, *self.side)
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map z [..., latent] and a condition beside it to [..., dims]."""
+        flat = self.dense(z, condition).reshape(-1, self.channels, *self.side)
         images = self.convolutions(_with_channels(flat, self.convolutions[1], 0))
         return images[:, 0].reshape(*z.shape[:-1], -1)
+
+
+class Experts(nn.Module):
+    """A dense encoder for each modality; the product of their Gaussians and of the prior's.
+
+    Args:
+        sizes: data dimensions of each modality.
+        condition: size of the condition, which every encoder is told.
+        widths: of each encoder's layers after the first; mean and log σ of an expert come out.
+        activation: after every layer but the last.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], condition: int, widths: Sequence[int], activation: str
+    ) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.experts = nn.ModuleList(
+            Dense([size + condition, *widths], activation) for size in sizes
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        present: Sequence[bool] | None = None,
+    ) -> Tensor:
+        """Mean and log σ of N(0, I)·∏ᵢ N(μᵢ, σᵢ²), [..., 2·latent] (Wu and Goodman 2018, eq. 2).
+
+        Precisions add: 1/σ² = 1 + Σ 1/σᵢ², and μ = σ² Σ μᵢ/σᵢ².
+
+        Args:
+            x: the modalities side by side, [..., dims].
+            condition: [..., condition].
+            present: which modalities are there; all where left out.
+        """
+        there = present or [True] * len(self.sizes)
+        precision, weighted = None, None
+        for part, expert, is_there in zip(
+            x.split(self.sizes, dim=-1), self.experts, there, strict=True
+        ):
+            if not is_there:
+                continue
+            mean, log_std = expert(part, condition).chunk(2, dim=-1)
+            own = (-2 * log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)).exp()
+            precision = own + (1.0 if precision is None else precision)
+            weighted = own * mean + (0.0 if weighted is None else weighted)
+        if precision is None or weighted is None:
+            raise ValueError("a posterior needs one modality at least")
+        return torch.cat([weighted / precision, -0.5 * precision.log()], dim=-1)
+
+
+def beside(x: Tensor, condition: Tensor | None) -> Tensor:
+    """Put a condition [..., c], broadcast over leading axes, beside x [..., n]."""
+    if condition is None or not condition.shape[-1]:
+        return x
+    return torch.cat([x, condition.expand(*x.shape[:-1], condition.shape[-1])], dim=-1)
 
 
 def _with_channels(images: Tensor, layer: nn.Module, axis: int) -> Tensor:

@@ -61,6 +61,9 @@ _NAMES = {
     "architecture": "architecture",
     "bound": "training objective",
     "importance_samples": "draws of z per example in training",
+    "condition": "what both networks are told beside x and z",
+    "kl_warmup_epochs": "epochs over which the KL term is warmed up",
+    "dispersion": "dispersion of the counts",
     "seed": "seed",
 }
 

@@ -20,18 +20,21 @@ class BoundVAE:
         self.template = template
         self.weights = dict(weights)
 
-    def __call__(self, x: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
+    def __call__(self, x: Tensor, context: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
         """q(z given x) and p(x given z); see `VAE.forward`."""
-        posterior = self.encoder(x)
-        return posterior, self.decoder(posterior.at(noise))
+        posterior = self.encoder(x, context)
+        return posterior, self.decoder(posterior.at(noise), context[:, None])
 
-    def encoder(self, x: Tensor) -> Posterior:
+    def encoder(
+        self, x: Tensor, context: Tensor | None = None, present: Sequence[bool] | None = None
+    ) -> Posterior:
         """q(z given x)."""
-        return functional_call(self.template.encoder, self._part("encoder."), (x,))
+        weights = self._part("encoder.")
+        return functional_call(self.template.encoder, weights, (x, context, present))
 
-    def decoder(self, z: Tensor) -> Distribution:
+    def decoder(self, z: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x given z)."""
-        return functional_call(self.template.decoder, self._part("decoder."), (z,))
+        return functional_call(self.template.decoder, self._part("decoder."), (z, context))
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {
@@ -90,6 +93,11 @@ class StackedVAE:
             return function(BoundVAE(self.template, weights), *arguments)
 
         return vmap(single)(self.weights, *stacked)
+
+    def one(self, position: int) -> BoundVAE:
+        """One run's model."""
+        weights = {name: leaf[position] for name, leaf in self.weights.items()}
+        return BoundVAE(self.template, weights)
 
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""

@@ -13,7 +13,7 @@ from typing import Any
 from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.config import Config
 from vae_ablation.data.base import Observed
-from vae_ablation.data.prepare import data_hash, describe_observed
+from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
@@ -24,6 +24,7 @@ TRAINING_VERSION = 2
 _PACKAGE = Path(__file__).parent
 _TRAINING_SOURCES = (
     "distributions",
+    "count_distributions",
     "likelihoods",
     "architectures",
     "networks",
@@ -37,6 +38,8 @@ _TRAINING_SOURCES = (
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 FILM_FILE = "snapshots.npz"
 EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
+CELL_FILE = "codes.h5ad"
+APPLICATION_FILES = ("applications.json", "applications.npz")
 
 
 @dataclass(frozen=True, order=True)
@@ -58,23 +61,30 @@ class Run:
     architecture: str = "mlp"
     objective: str = "elbo"
     importance_samples: int = 1
+    condition: str = "none"
+    kl_warmup_epochs: int = 0
+    dispersion: str = "gene"
 
     @property
     def arm(self) -> str:
-        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-iwae-k50`."""
+        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
         if self.posterior == "point":
             base = "point"
         else:
             base = f"beta{self.beta:g}" if self.kl else "kl-off"
-        return "-".join([base, *(["fixed"] if self.posterior == "fixed" else []), *self._further])
+        fixed = ["fixed"] if self.posterior == "fixed" else []
+        warmup = [f"warmup{self.kl_warmup_epochs}"] if self.kl_warmup_epochs else []
+        return "-".join([base, *fixed, *self._further, *warmup])
 
     @property
     def _further(self) -> list[str]:
-        """Axes that differ from their default, as they stand in the arm's name."""
+        """Axes of tensors that differ from their default, as they stand in the arm's name."""
         return [
             *([self.architecture] if self.architecture != "mlp" else []),
             *([self.objective] if self.objective != "elbo" else []),
             *([f"k{self.importance_samples}"] if self.importance_samples != 1 else []),
+            *([f"given-{self.condition}"] if self.condition != "none" else []),
+            *([self.dispersion.replace("_", "-")] if self.dispersion != "gene" else []),
         ]
 
     @property
@@ -108,15 +118,20 @@ def canonical_run(
     architecture: str = "mlp",
     objective: str = "elbo",
     importance_samples: int = 1,
+    condition: str = "none",
+    kl_warmup_epochs: int = 0,
+    dispersion: str = "gene",
 ) -> Run:
     """The one run that these axis values name.
 
-    KL off and point posteriors have no β; a point posterior has nothing to draw; of one sample the
-    importance-weighted bound is the ELBO.
+    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
+    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
+    likelihoods have no dispersion.
     """
     point = posterior == "point"
     with_kl = kl and beta > 0 and not point
     draws = 1 if point else int(importance_samples)
+    objective = "elbo" if objective == "iwae" and draws == 1 else objective
     return Run(
         dataset,
         likelihood,
@@ -126,8 +141,11 @@ def canonical_run(
         posterior,
         int(seed),
         architecture,
-        "elbo" if draws == 1 else objective,
+        objective,
         draws,
+        condition,
+        int(kl_warmup_epochs) if with_kl and objective != "iwae" else 0,
+        dispersion if LIKELIHOODS[likelihood].dispersed else "gene",
     )
 
 
@@ -244,10 +262,26 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
     wanted = config["packs"]["max_runs"]
     if wanted != "auto":
         return int(wanted)
-    architecture = ARCHITECTURES[run.architecture]
-    weights, floats = architecture.size(observed, run.latent_dim, config["model"])
+    options = {**config["model"], "dispersion": run.dispersion}
+    outputs = LIKELIHOODS[run.likelihood].outputs(observed, options)
+    weights, floats = ARCHITECTURES[run.architecture].size(
+        observed, run.latent_dim, outputs, options
+    )
     activations = 3 * config["training"]["batch_size"] * run.importance_samples * floats
     return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
+
+
+def _unsupported_axes(run: Run, observed: Observed) -> str | None:
+    """Why values of a run's axes do not go together, or with the data; None where they do."""
+    if run.condition == "batch" and not observed.counts:
+        return "condition batch needs batches, and images have none"
+    if run.condition == "batch" and observed.batches < 2:
+        return f"condition batch needs two batches, and the data have {observed.batches}"
+    if run.architecture == "poe" and run.posterior == "fixed":
+        return "architecture poe multiplies learned posteriors; posterior fixed has none"
+    if run.objective == "mvae" and run.architecture != "poe":
+        return f"objective mvae needs architecture poe, and a grid has {run.architecture}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -285,7 +319,19 @@ class Study:
     @cached_property
     def observed(self) -> dict[str, Observed]:
         """Observed variable of each used dataset."""
-        return {name: describe_observed(self.config["datasets"][name]) for name in self.datasets}
+        return {name: self._observed(name) for name in self.datasets}
+
+    def _observed(self, name: str) -> Observed:
+        """As prepared; before that, what the source can tell without reading all data."""
+        path = self.prepared[name] / "dataset.json"
+        if path.is_file():
+            try:
+                return read_observed(read_json(path))
+            except (ValueError, KeyError, TypeError):
+                raise UserError(
+                    f"{path}: damaged; delete its folder to prepare the data again."
+                ) from None
+        return describe_observed(self.config["datasets"][name])
 
     @cached_property
     def checksums(self) -> dict[str, str | None]:
@@ -308,6 +354,7 @@ class Study:
             complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
                 observed, self.config["model"]
             )
+            complaint = complaint or _unsupported_axes(run, observed)
             if complaint:
                 raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
             if run.latent_dim > observed.dims:
@@ -319,6 +366,7 @@ class Study:
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
         training = {k: v for k, v in self.config["training"].items() if k != "device"}
+        training["kl_warmup_epochs"] = run.kl_warmup_epochs
         read = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
         if run.posterior == "fixed":
             read.append("posterior_sigma")
@@ -334,6 +382,22 @@ class Study:
         sources = [_PACKAGE / f"{name}.py" for name in ("controls", "examples", "features")]
         sources += (_PACKAGE / "evaluation").glob("*.py")
         return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
+
+    @cached_property
+    def applied(self) -> list[str]:
+        """Names of the applications that the config switches on."""
+        return [name for name, block in self.config["applications"].items() if block is not None]
+
+    @cached_property
+    def apply_hash(self) -> str:
+        """Digest of the applications' settings and of their code."""
+        settings = {name: self.config["applications"][name] for name in self.applied}
+        sources = (_PACKAGE / "applications").glob("*.py")
+        return stable_hash([settings, self.config["evaluation"]["seed"], source_hash(sources)], 8)
+
+    def applications_folder(self, pack: str) -> Path:
+        """Where lies what came of a pack's models under the present settings."""
+        return self.folder / "packs" / pack / "applications" / self.apply_hash
 
     def features_path(self, dataset: str) -> Path:
         """Where the features lie in which a dataset's samples are compared with it."""
@@ -429,7 +493,7 @@ def link_evaluations(study: Study, plan: Plan) -> None:
     for item in plan.planned:
         folder = study.run_folder(item.run)
         source = study.evaluation_folder(item.pack) / item.run.path
-        for name in EVALUATION_FILES:
+        for name in (*EVALUATION_FILES, CELL_FILE):
             if (source / name).is_file():
                 replace_link(folder / name, source / name)
         path = (folder / "run.json").resolve()

@@ -18,11 +18,12 @@ from vae_ablation.columns import (
     METRIC_COLUMNS,
 )
 from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, write_text
-from vae_ablation.study import Plan, Run
+from vae_ablation.files import read_json, replace_link, write_text
+from vae_ablation.study import APPLICATION_FILES, Plan, Run, Study
 
 _NOT_AVERAGED = {*FLAG_COLUMNS, "device"}
 _NOT_COLUMNS = {"rate_per_dim"}
+_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 
 def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
@@ -42,9 +43,7 @@ def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
     further = [name for name in frame.columns if name not in known]
     return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
-        dict.fromkeys(
-            ["latent_dim", "importance_samples", "seed", "epochs", "active_units"], "Int64"
-        )
+        dict.fromkeys([*_WHOLE, "epochs", "active_units"], "Int64")
     )
 
 
@@ -64,6 +63,65 @@ def _run_row(folder: Path, run: Run) -> dict[str, Any]:
     }
 
 
+APPLICATION_COLUMNS = [
+    "run",
+    "dataset",
+    "likelihood",
+    "latent_dim",
+    "arm",
+    "beta",
+    "kl",
+    "posterior",
+    "seed",
+    "application",
+    "subject",
+    "method",
+    "metric",
+    "value",
+]
+
+
+def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
+    """applications.csv: what came of every wanted run that ended well, long.
+
+    Links to what an earlier setting gave are turned to the present one.
+
+    Raises:
+        UserError: scores are missing or unreadable.
+    """
+    rows: list[dict[str, Any]] = []
+    for item in plan.planned:
+        source = study.applications_folder(item.pack) / item.run.path
+        if not source.is_dir():
+            continue
+        for name in APPLICATION_FILES:
+            replace_link(study.run_folder(item.run) / name, source / name)
+        try:
+            scores = read_json(source / "applications.json")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{source}: the scores cannot be read ({error}); run snakemake again."
+            ) from None
+        axes = run_columns(item.run)
+        rows += [{**axes, **score} for score in scores]
+    return pd.DataFrame(rows, columns=APPLICATION_COLUMNS)
+
+
+def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
+    """Means and 95 % intervals over seeds of every score: arm, subject, method, metric, n, ...
+
+    A baseline does not depend on β: it has one row for each latent dimension.
+    """
+    keys = ["dataset", "application", "subject", "metric", "method", "likelihood", "latent_dim"]
+    rows: list[dict[str, Any]] = []
+    frame = applications.assign(arm=applications["arm"].where(applications["method"] == "vae", ""))
+    for key, group in frame.groupby([*keys, "arm"], sort=True):
+        n, mean, low, high = mean_interval(group.groupby("seed")["value"].mean())
+        values = dict(zip([*keys, "arm"], key, strict=True))
+        rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
+
+
 def run_columns(run: Run) -> dict[str, Any]:
     """The axes of a run as columns."""
     return {
@@ -80,13 +138,16 @@ def run_columns(run: Run) -> dict[str, Any]:
         "architecture": run.architecture,
         "bound": run.objective,
         "importance_samples": run.importance_samples,
+        "condition": run.condition,
+        "kl_warmup_epochs": run.kl_warmup_epochs,
+        "dispersion": run.dispersion,
     }
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
     frame = pd.read_csv(path, keep_default_na=True, dtype={"reason": str, "arm": str})
-    whole = {"latent_dim", "importance_samples", "seed"} & set(frame.columns)
+    whole = _WHOLE & set(frame.columns)
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,16 +21,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vae_ablation.data.base import Observed
+from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.distributions import Distribution
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_json, write_text
+from vae_ablation.loading import Examples
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.streams import stream
-from vae_ablation.study import EVALUATION_FILES, FILM_FILE, TRAIN_FILES, Run
+from vae_ablation.study import (
+    APPLICATION_FILES,
+    CELL_FILE,
+    EVALUATION_FILES,
+    FILM_FILE,
+    TRAIN_FILES,
+    Run,
+)
 from vae_ablation.training import TrainingResult
 
 if TYPE_CHECKING:
+    from vae_ablation.applications import Applied
     from vae_ablation.evaluation import Evaluated
 
 HISTORY_COLUMNS = ("epoch", "split", "distortion", "rate", "objective", "elbo")
@@ -51,15 +60,36 @@ class TrainedRun:
     model: VAE
 
     @torch.no_grad()
-    def encode(self, x: Tensor | NDArray[np.floating]) -> Posterior:
-        """q(z given x) of observed x, [n, dims] or [n, *shape]."""
+    def encode(
+        self,
+        x: Tensor | NDArray[np.floating],
+        context: Tensor | NDArray[np.floating] | None = None,
+        present: Sequence[bool] | None = None,
+    ) -> Posterior:
+        """q(z given x).
+
+        Args:
+            x: observed, [n, dims] or [n, *shape].
+            context: what a conditional model is told, as from `Dataset.context`, [n, context].
+                Without it the condition is unknown.
+            present: which modalities (RNA, proteins) are there, for a product of experts.
+        """
         values = torch.as_tensor(x, dtype=torch.float32)
-        return self.model.encoder(values.reshape(len(values), -1))
+        return self.model.encoder(values.reshape(len(values), -1), _told(context), present)
 
     @torch.no_grad()
-    def decode(self, z: Tensor | NDArray[np.floating]) -> Distribution:
-        """p(x given z) at z, [n, latent]; its `mean` is [n, dims]."""
-        return self.model.decoder(torch.as_tensor(z, dtype=torch.float32))
+    def decode(
+        self,
+        z: Tensor | NDArray[np.floating],
+        context: Tensor | NDArray[np.floating] | None = None,
+    ) -> Distribution:
+        """p(x given z) at z, [n, latent]; its `mean` is [n, dims].
+
+        Args:
+            z: codes.
+            context: as in `encode`; without it cells have a library size of 10,000.
+        """
+        return self.model.decoder(torch.as_tensor(z, dtype=torch.float32), _told(context))
 
     def sample(self, n: int, seed: int = 0, draw: bool = False) -> Tensor:
         """Samples at z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
@@ -68,6 +98,25 @@ class TrainedRun:
         decoded = self.decode(z)
         x = decoded.sample(generator) if draw else decoded.mean
         return x.reshape(n, *self.model.decoder.observed.shape)
+
+
+ENCODED_AT_ONCE = 4096
+
+
+def encode_all(trained: TrainedRun, dataset: Dataset) -> Posterior:
+    """Posterior of every example of a dataset, [n, latent], with its own context."""
+    examples = Examples.all(dataset, trained.run.condition, torch.device("cpu"))
+    blocks = [
+        trained.encode(*examples.at(slice(start, start + ENCODED_AT_ONCE)))
+        for start in range(0, len(examples), ENCODED_AT_ONCE)
+    ]
+    return Posterior(
+        torch.cat([block.mean for block in blocks]), torch.cat([block.log_std for block in blocks])
+    )
+
+
+def _told(context: Tensor | NDArray[np.floating] | None) -> Tensor | None:
+    return None if context is None else torch.as_tensor(context, dtype=torch.float32)
 
 
 def load_run(path: str | Path) -> TrainedRun:
@@ -98,9 +147,8 @@ def load_run(path: str | Path) -> TrainedRun:
 
 def build_model(record: Mapping[str, Any]) -> VAE:
     """The VAE that a run's record describes, at its initial weights."""
-    run, seen = Run(**record["run"]), record["observed"]
-    observed = Observed(tuple(seen["shape"]), seen["levels"], seen["binary"])
-    return VAE.of(run, observed, record["model"])
+    observed = Observed.from_json(record["observed"])
+    return VAE.of(Run(**record["run"]), observed, record["model"])
 
 
 def read_history(record: Mapping[str, Any], folder: Path) -> NDArray[np.float64]:
@@ -191,12 +239,16 @@ def save_pack(
 
 
 def save_evaluation(
-    evaluated: Mapping[str, Evaluated | Mapping[str, Any]], runs_folder: Path, target: Path
+    evaluated: Mapping[str, Evaluated | Mapping[str, Any]],
+    write_cells: Callable[[str, Path], None] | None,
+    runs_folder: Path,
+    target: Path,
 ) -> None:
     """Write metrics, codes and pictures below `target`, whole or not at all, and link them.
 
     Args:
         evaluated: run path → its evaluation, or bare metrics where the run is not ok.
+        write_cells: writes codes.h5ad of a run path to a file; None where the data are no cells.
         runs_folder: results/<study>/runs.
         target: packs/<pack>/evaluation/<eval_hash>.
     """
@@ -204,7 +256,7 @@ def save_evaluation(
     for path, item in evaluated.items():
         folder = temporary / path
         folder.mkdir(parents=True)
-        names = ("metrics.json",) if isinstance(item, Mapping) else EVALUATION_FILES
+        names: tuple[str, ...] = ("metrics.json",)
         if isinstance(item, Mapping):
             write_json(folder / "metrics.json", item)
         else:
@@ -212,8 +264,39 @@ def save_evaluation(
             np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
             np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
             np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
+            names = EVALUATION_FILES
+            if write_cells is not None:
+                write_cells(path, folder / CELL_FILE)
+                names += (CELL_FILE,)
         if _belongs(runs_folder / path, target.parents[1]):
             _link(runs_folder / path, target / path, names)
+    _appear(temporary, target)
+
+
+def save_applications(
+    applied: Mapping[str, Mapping[str, Applied]], runs_folder: Path, target: Path
+) -> None:
+    """Write scores and arrays below `target`, whole or not at all, and link them.
+
+    Args:
+        applied: run path → application → what came of it.
+        runs_folder: results/<study>/runs.
+        target: packs/<pack>/applications/<hash>.
+    """
+    temporary = _fresh(target)
+    for path, results in applied.items():
+        folder = temporary / path
+        folder.mkdir(parents=True)
+        rows = [{"application": name, **row} for name, one in results.items() for row in one.scores]
+        arrays = {
+            f"{name}/{key}": values
+            for name, one in results.items()
+            for key, values in one.arrays.items()
+        }
+        write_json(folder / "applications.json", rows)
+        np.savez_compressed(folder / "applications.npz", allow_pickle=False, **arrays)
+        if _belongs(runs_folder / path, target.parents[1]):
+            _link(runs_folder / path, target / path, APPLICATION_FILES)
     _appear(temporary, target)
 
 
@@ -237,7 +320,7 @@ def _link(folder: Path, target: Path, names: Sequence[str]) -> None:
 
 def _clear_links(folder: Path) -> None:
     """A run trained anew loses the links to what its former self was evaluated to."""
-    for name in (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES):
+    for name in (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.film import Film
+from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
 from vae_ablation.objective import OBJECTIVES, Terms, objective
 from vae_ablation.optimizer import StackedAdam
@@ -146,20 +147,19 @@ class _PackTraining:
         self.active = list(range(len(runs)))
         self.draws = (runs[0].importance_samples, runs[0].latent_dim)
         self.terms = OBJECTIVES[runs[0].objective]
-        self.train_x = self._to_device(
-            dataset.intensities("train") if dataset.dynamic else dataset.observe("train")
-        )
+        condition = runs[0].condition
+        self.train_split = Examples.of(dataset, "train", condition, self.device, dataset.dynamic)
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
-        models[0].encoder.center_on(self.train_x.cpu())
+        models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
-        self.film = Film(dataset, settings["epochs"], len(runs), self.device)
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
-        self.validation_x = self._to_device(dataset.observe("validation"))
+        self.validation_split = Examples.of(dataset, "validation", condition, self.device)
+        self.film = Film(dataset, settings["epochs"], len(runs), self.validation_split)
         fixed = [stream(run.seed, "validation") for run in runs]
-        self.validation_noise = self._noise(len(self.validation_x), fixed)
+        self.validation_noise = self._noise(len(self.validation_split), fixed)
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
@@ -180,7 +180,7 @@ class _PackTraining:
 
     def _train_epoch(self, epoch: int) -> Tensor:
         """One pass over the training split; the mean of each term: [runs, terms]."""
-        count, batch_size = len(self.train_x), self.settings["batch_size"]
+        count, batch_size = len(self.train_split), self.settings["batch_size"]
         order = torch.stack(
             [torch.randperm(count, generator=self.streams[i].shuffle) for i in self.active]
         ).to(self.device)
@@ -192,18 +192,20 @@ class _PackTraining:
             for start in range(0, len(block), batch_size):
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
-                x = self._batch(order[:, block.start + inside])
-                terms = self._step(x, noise[:, inside], weight, size)
+                x, context = self._batch(order[:, block.start + inside])
+                terms = self._step(x, context, noise[:, inside], weight, size)
                 sums.append(_summed(terms, self._wide))
         return torch.stack(sums).sum(0) / count
 
-    def _step(self, x: Tensor, noise: Tensor, beta: Tensor, size: int) -> list[Tensor]:
+    def _step(
+        self, x: Tensor, context: Tensor, noise: Tensor, beta: Tensor, size: int
+    ) -> list[Tensor]:
         """One Adam step of every run on the first `size` examples of its batch [runs, batch, dims].
 
         Returns:
             Their terms before the step, [runs, size] each.
         """
-        terms: Terms = self.model.map(self.terms, x, noise)
+        terms: Terms = self.model.map(self.terms, x, context, noise)
         counted = (torch.arange(x.shape[1], device=self.device) < size).to(x.dtype) / size
         loss = (objective(terms, beta[:, None]) * counted).sum()
         (gradient,) = torch.autograd.grad(loss, [self.model.flat])
@@ -212,29 +214,27 @@ class _PackTraining:
         self.optimizer.step(gradient)
         return [term.detach()[:, :size] for term in terms]
 
-    def _batch(self, rows: Tensor) -> Tensor:
-        """Training examples at `rows` [runs, batch] as observed: [runs, batch, dims]."""
-        x = self.train_x[rows]
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Training examples at `rows` [runs, batch] as observed, and their context."""
+        x, context = self.train_split.at(rows)
         if not self.dataset.dynamic:
-            return x
+            return x, context
         uniform = torch.stack(
             [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in self.active]
         )
-        return (uniform.to(self.device) < x).to(x.dtype)
+        return (uniform.to(self.device) < x).to(x.dtype), context
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
         """The mean of each term on the validation split, same noise every epoch: [runs, terms]."""
-        count, runs = len(self.validation_x), len(self.active)
+        count, runs = len(self.validation_split), len(self.active)
         step = _even(max(1, VALIDATION_BLOCK // self.draws[0]))
         sums: list[Tensor] = []
         for start in range(0, count, step):
             size = min(step, count - start)
             rows = torch.arange(start, start + _even(size), device=self.device) % count
-            x = self.validation_x[rows]
-            terms = self.model.map(
-                self.terms, x.expand(runs, *x.shape), self.validation_noise[:, rows]
-            )
+            shared = [part.expand(runs, *part.shape) for part in self.validation_split.at(rows)]
+            terms = self.model.map(self.terms, *shared, self.validation_noise[:, rows])
             sums.append(_summed([term[:, :size] for term in terms], self._wide))
         return torch.stack(sums).sum(0) / count
 
@@ -275,9 +275,9 @@ class _PackTraining:
     def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""
         patience = self.settings["early_stopping_patience"]
-        if patience is None or epoch < self.settings["kl_warmup_epochs"]:
-            return False
         index = self.active[position]
+        if patience is None or epoch < self.results[index].run.kl_warmup_epochs:
+            return False
         value = float(row[5])
         best, best_epoch, _ = self.best[index]
         if value < best:
@@ -312,15 +312,15 @@ class _PackTraining:
         """float64 where the device has it."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
-    def _to_device(self, values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
-
     def _beta(self, epoch: int) -> Tensor:
         """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
-        warmup = self.settings["kl_warmup_epochs"]
-        share = min(1.0, epoch / warmup) if warmup else 1.0
-        betas = [share * self.results[i].run.beta for i in self.active]
+        betas = [warmed_up(self.results[i].run, epoch) for i in self.active]
         return torch.tensor(betas, device=self.device, dtype=torch.float32)
+
+
+def warmed_up(run: Run, epoch: int) -> float:
+    """A run's weight of the rate in an epoch, counted from 0."""
+    return run.beta * (min(1.0, epoch / run.kl_warmup_epochs) if run.kl_warmup_epochs else 1.0)
 
 
 STAGES = 8
@@ -352,8 +352,9 @@ def history_row(run: Run, terms: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     if run.objective == "iwae":
         return terms.ravel()
-    weighted = run.beta * terms[:, 1] if run.beta else 0.0
-    return np.column_stack([terms, terms[:, 0] + weighted]).ravel()
+    distortion, rate = terms[:, 0::2].sum(1), terms[:, 1::2].sum(1)
+    weighted = run.beta * rate if run.beta else 0.0
+    return np.column_stack([terms[:, :2], distortion + weighted]).ravel()
 
 
 def _summed(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

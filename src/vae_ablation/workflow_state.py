@@ -87,6 +87,17 @@ class Workflow:
         """Memory that a training or evaluation job may take, MB: its pack, Python and torch."""
         return int(1024 * self.study.config["packs"]["memory_gb"]) + 1500
 
+    @property
+    def applied_packs(self) -> list[str]:
+        """Packs of cells that the config's applications are for."""
+        if not self.study.applied:
+            return []
+        return [
+            pack
+            for pack, items in self.plan.packs.items()
+            if self.study.observed[items[0].run.dataset].counts
+        ]
+
     def dataset_of(self, data_hash: str) -> str:
         """Name of the dataset that is prepared in results/.data/<data_hash>."""
         return next(n for n, path in self.study.prepared.items() if path.name == data_hash)
@@ -95,7 +106,7 @@ class Workflow:
         """Control rows of a dataset; the name changes with everything they depend on."""
         axes = sorted(
             {
-                (run.likelihood, run.latent_dim, run.seed)
+                (run.likelihood, run.latent_dim, run.architecture, run.condition, run.seed)
                 for run in self.study.runs
                 if run.dataset == dataset
             }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.datasets import load_digits
 
-from support import assert_one_sentence, dataset_options, write_mnist
-from vae_ablation.data.base import Dataset
+from support import assert_one_sentence, cell_options, dataset_options, write_mnist
+from vae_ablation.data import SOURCES
+from vae_ablation.data import prepare as module
+from vae_ablation.data.base import HELD_OUT, Cells, Dataset, RawData
+from vae_ablation.data.counts import CountBlocks, CountMatrix
 from vae_ablation.data.prepare import (
     data_hash,
     describe_observed,
@@ -185,7 +191,10 @@ def test_what_is_described_is_what_is_prepared(tmp_path: Path) -> None:
     ]
     for index, options in enumerate(cases):
         dataset = prepare(tmp_path / str(index), **options)
-        assert dataset.observed == describe_observed(dataset_options(**options))
+        # how many classes there are is known once the labels are read
+        described = describe_observed(dataset_options(**options))
+        assert dataset.observed == replace(described, classes=dataset.observed.classes)
+        assert dataset.observed.classes == (10 if index < 2 else 0)
 
 
 # --- written only when changed -------------------------------------------------------------------
@@ -286,6 +295,249 @@ def test_options_of_another_source_leave_the_identity_alone() -> None:
         for one in ({}, {"size": 16}, {"examples": 50}, {"split_seed": 1})
     }
     assert len(sprites) == 4
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+def prepare_cells(folder: Path, **options: Any) -> Dataset:
+    prepare_dataset(cell_options(**options), folder)
+    return load_dataset("cells", folder)
+
+
+def dense_counts(n: int = 240, dims: int = 12) -> np.ndarray:
+    """Two in three entries are 0; one is large."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(4, (n, dims)) * (rng.random((n, dims)) < 0.35)
+    counts[7, 3] = 70_000
+    return counts
+
+
+def as_csr(counts: np.ndarray) -> sparse.csr_matrix:
+    return sparse.csr_matrix(counts)
+
+
+def as_blocks(counts: np.ndarray) -> CountBlocks:
+    """Counts that come 50 rows at a time."""
+
+    def read(rows: np.ndarray) -> Iterator[sparse.csr_matrix]:
+        for start in range(0, len(rows), 50):
+            yield sparse.csr_matrix(counts[rows[start : start + 50]])
+
+    return CountBlocks(read, np.arange(len(counts)), counts.shape[1])
+
+
+FORMS = {"array": np.asarray, "csr": as_csr, "blocks": as_blocks}
+
+
+@pytest.fixture
+def given_counts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the simulated cells' source give these counts, in one form or another."""
+
+    def give(form: str, counts: np.ndarray, **further: Any) -> None:
+        n = len(counts)
+        cells = Cells(
+            tuple(f"g{i}" for i in range(counts.shape[1])),
+            ("a", "b", "c"),
+            batch=np.arange(n) % 2,
+            batch_names=("x", "y"),
+            obs={"depth": np.arange(n), "donor": np.array([f"d{i % 5}" for i in range(n)])},
+            truth={"cell/pseudotime": np.arange(n) / n, "loadings": np.ones((2, 3))},
+        )
+        raw = RawData(FORMS[form](counts), np.arange(n) % 3, None, proteins=2, cells=cells)
+        raw = replace(raw, **further)
+        monkeypatch.setattr(type(SOURCES["simulated-cells"]), "load", lambda self, options: raw)
+
+    return give
+
+
+def assert_same_cells(one: Dataset, other: Dataset) -> None:
+    everything = np.arange(len(one.split))
+    np.testing.assert_array_equal(one.x[everything], other.x[everything])
+    np.testing.assert_array_equal(one.split, other.split)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    for condition in ("none", "label", "batch"):
+        np.testing.assert_array_equal(
+            one.context(everything, condition), other.context(everything, condition)
+        )
+    assert one.observed == other.observed
+    assert (one.clean is None) == (other.clean is None)
+    if one.clean is not None and other.clean is not None:
+        np.testing.assert_array_equal(one.clean[everything], other.clean[everything])
+    assert one.cells is not None
+    assert other.cells is not None
+    assert (one.cells.features, one.cells.batch_names) == (
+        other.cells.features, other.cells.batch_names,
+    )  # fmt: skip
+    for kind in ("obs", "truth"):
+        ours, theirs = getattr(one.cells, kind), getattr(other.cells, kind)
+        assert set(ours) == set(theirs)
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("corrupt", [None, {"kind": "thin", "share": 0.3}, {"kind": "zero"}])
+@pytest.mark.parametrize("thinned", [None, 100])
+def test_counts_are_the_same_dataset_in_whatever_form_they_come_and_are_kept(
+    corrupt: dict[str, Any] | None,
+    thinned: int | None,
+    given_counts: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {"corrupt": corrupt, "max_examples": thinned}
+    found = {}
+    for limit in (2**30, 0):
+        monkeypatch.setattr(module, "DENSE_BYTES", limit)
+        for form in FORMS:
+            given_counts(form, dense_counts())
+            dataset = prepare_cells(tmp_path / f"{form}{limit}", **options)
+            assert isinstance(dataset.x, np.ndarray if limit else CountMatrix)
+            found[form, limit] = dataset
+    first = found["array", 2**30]
+    assert len(first.split) == (thinned or 240)
+    for dataset in found.values():
+        assert_same_cells(first, dataset)
+    assert len({dataset.checksum for dataset in found.values()}) == 2  # as they are kept
+
+
+def test_prepared_counts_are_the_counts_with_all_that_is_known_of_their_cells(
+    given_counts: Any, tmp_path: Path
+) -> None:
+    counts = dense_counts()
+    given_counts("array", counts)
+    dataset = prepare_cells(tmp_path, max_examples=90)
+    assert dataset.cells is not None
+    rows = dataset.cells.obs["depth"]
+    assert len(rows) == 90
+    np.testing.assert_array_equal(dataset.x, counts[rows])
+    np.testing.assert_array_equal(dataset.labels, rows % 3)
+    np.testing.assert_array_equal(dataset.cells.batch, rows % 2)
+    np.testing.assert_array_equal(dataset.cells.truth["cell/pseudotime"], rows / 240)
+    np.testing.assert_array_equal(dataset.cells.truth["loadings"], np.ones((2, 3)))
+    assert dataset.cells.obs["donor"].tolist() == [f"d{i % 5}" for i in rows]
+    seen = dataset.observed
+    assert (seen.shape, seen.counts, seen.proteins, seen.genes) == ((12,), True, 2, 10)
+    assert (seen.classes, seen.batches, seen.levels, seen.binary) == (3, 2, None, False)
+    assert dataset.clean is None
+    assert dataset.corruption is None
+
+
+@pytest.mark.parametrize("kind", ["thin", "zero"])
+def test_corrupted_counts_have_lost_some_and_their_clean_form_is_kept(
+    kind: str, given_counts: Any, tmp_path: Path
+) -> None:
+    counts = dense_counts(n=2000)
+    counts[7, 3] = 3
+    given_counts("csr", counts)
+    dataset = prepare_cells(tmp_path, corrupt={"kind": kind, "share": 0.25})
+    assert dataset.corruption == {"kind": kind, "share": 0.25}
+    np.testing.assert_array_equal(dataset.clean, counts)
+    x = np.asarray(dataset.x)
+    assert (x <= counts).all()
+    if kind == "thin":
+        lost, of = (counts - x).sum(), counts.sum()
+        assert ((x > 0) & (x < counts)).any()
+    else:
+        lost, of = ((x == 0) & (counts > 0)).sum(), (counts > 0).sum()
+        assert ((x == 0) | (x == counts)).all()
+    assert abs(lost / of - 0.25) < 4 * math.sqrt(0.25 * 0.75 / of)
+    # the library is that of the counts which are seen
+    np.testing.assert_array_equal(dataset.library(np.arange(2000)), np.maximum(x[:, :10].sum(1), 1))
+
+
+def test_the_split_does_not_depend_on_corruption(given_counts: Any, tmp_path: Path) -> None:
+    given_counts("array", dense_counts())
+    whole = prepare_cells(tmp_path / "a")
+    corrupted = prepare_cells(tmp_path / "b", corrupt={"kind": "zero", "share": 0.5})
+    np.testing.assert_array_equal(whole.split, corrupted.split)
+    other = prepare_cells(tmp_path / "c", corrupt={"kind": "zero", "share": 0.5}, split_seed=1)
+    assert (np.asarray(other.x) != np.asarray(corrupted.x)).any()
+
+
+def test_cells_that_are_held_out_are_in_no_split(given_counts: Any, tmp_path: Path) -> None:
+    held_out = np.arange(240) % 7 == 0
+    given_counts("blocks", dense_counts(), held_out=held_out)
+    dataset = prepare_cells(tmp_path)
+    np.testing.assert_array_equal(dataset.split == HELD_OUT, held_out)
+    rows = np.concatenate([dataset.rows(split) for split in ("train", "validation", "test")])
+    np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(~held_out))
+    seen = (~held_out).sum()
+    assert len(dataset.rows("test")) == round(0.2 * seen)
+    assert len(dataset.rows("validation")) == round(0.1 * (seen - round(0.2 * seen)))
+    few = prepare_cells(tmp_path / "few", max_examples=70)
+    assert few.cells is not None
+    np.testing.assert_array_equal(few.split == HELD_OUT, few.cells.obs["depth"] % 7 == 0)
+
+
+@pytest.mark.parametrize(("most", "test", "validation"), [(10, 10, 10), (20, 20, 20), (30, 30, 21)])
+def test_held_out_splits_of_counts_have_a_largest_size(
+    most: int, test: int, validation: int, given_counts: Any, tmp_path: Path
+) -> None:
+    given_counts("array", dense_counts())
+    dataset = prepare_cells(tmp_path, max_held_out=most)
+    assert len(dataset.rows("test")) == test
+    assert len(dataset.rows("validation")) == validation
+    assert len(dataset.rows("train")) == 240 - test - validation
+    for split in ("test", "validation"):
+        shares = np.bincount(dataset.labels_of(split), minlength=3)
+        assert shares.max() - shares.min() <= 1
+
+
+@pytest.mark.parametrize("limit", [2**30, 0])
+def test_counts_that_do_not_match_their_checksum_are_refused(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE_BYTES", limit)
+    prepare_cells(tmp_path)
+    info = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps(info | {"checksum": "0"}))
+    with pytest.raises(UserError) as caught:
+        load_dataset("cells", tmp_path)
+    assert_one_sentence(caught.value, str(tmp_path), "checksum", "delete the folder")
+
+
+def test_one_changed_count_on_disk_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE_BYTES", 0)
+    prepare_cells(tmp_path, corrupt={"kind": "thin"})
+    for name in ("x", "clean"):
+        path = tmp_path / name / "data.npy"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(UserError) as caught:
+            load_dataset("cells", tmp_path)
+        assert_one_sentence(caught.value, "checksum")
+        path.write_bytes(whole)
+        load_dataset("cells", tmp_path)
+    (tmp_path / "clean" / "indptr.npy").unlink()
+    with pytest.raises(UserError) as caught:
+        load_dataset("cells", tmp_path)
+    assert_one_sentence(caught.value, str(tmp_path))
+
+
+@pytest.mark.parametrize("limit", [2**30, 0])
+def test_preparing_counts_twice_gives_the_same_checksum(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE_BYTES", limit)
+    first = prepare_cells(tmp_path / "a", corrupt={"kind": "zero"})
+    again = prepare_cells(tmp_path / "a", corrupt={"kind": "zero"})
+    elsewhere = prepare_cells(tmp_path / "b", corrupt={"kind": "zero"})
+    other = prepare_cells(tmp_path / "c", corrupt={"kind": "thin"})
+    assert first.checksum == again.checksum == elsewhere.checksum != other.checksum
+    assert_same_cells(first, elsewhere)
+
+
+def test_options_of_counts_leave_the_identity_of_images_alone() -> None:
+    assert data_hash(dataset_options(max_held_out=50)) == data_hash(dataset_options())
+    few = {"examples": 300, "genes": 30, "proteins": 5}
+    changes: list[dict[str, Any]] = [
+        {}, {"max_held_out": 50}, {"corrupt": {"kind": "thin"}}, {"corrupt": {"kind": "zero"}},
+        {"corrupt": {"kind": "zero", "share": 0.2}}, {"genes": 31}, {"dropout": 0.0},
+    ]  # fmt: skip
+    hashes = {data_hash(cell_options(**few | change)) for change in changes}
+    assert len(hashes) == len(changes)
 
 
 # --- reading back --------------------------------------------------------------------------------

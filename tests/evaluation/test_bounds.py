@@ -13,10 +13,12 @@ from scipy.special import logsumexp
 
 from support import (
     CPU,
+    examples,
     make_dataset,
     make_run,
     model_options,
     stacked,
+    told_nothing,
     trained_model,
     training_settings,
 )
@@ -84,9 +86,9 @@ def test_nll_is_the_exact_marginal_of_a_linear_gaussian_model(fitted: bool) -> N
         with_exact_posterior(model, weight, bias)
     truth = marginal(weight, bias)
     x = truth.rvs(60, random_state=1)
-    tensor = torch.tensor(x, dtype=torch.float32)
+    seen = examples(torch.tensor(x, dtype=torch.float32))
     pack = stacked([model])
-    found = mean_bounds(pack, encode(pack, tensor), tensor, 4096, streams(1))
+    found = mean_bounds(pack, encode(pack, seen), seen, 4096, streams(1))
     assert float(found.nll[0]) == pytest.approx(-truth.logpdf(x).mean(), abs=0.05)
     assert float(found.gap[0]) < 0.1
 
@@ -99,14 +101,14 @@ def test_the_bound_is_exact_where_the_encoder_is_the_posterior() -> None:
     with_exact_posterior(model, weight, bias)
     truth = marginal(weight, bias)
     x = truth.rvs(50, random_state=2)
-    tensor = torch.tensor(x, dtype=torch.float32)
+    seen = examples(torch.tensor(x, dtype=torch.float32))
     pack = stacked([model])
-    posterior = encode(pack, tensor)
+    posterior = encode(pack, seen)
     exact = -truth.logpdf(x).mean()
-    distortion = distortions(pack, posterior, tensor, streams(1), [False])[0].mean()
+    distortion = distortions(pack, posterior, seen, streams(1), [False])[0].mean()
     rate = float(posterior.rate_per_dim().double().sum(-1).mean())
     assert distortion + rate == pytest.approx(exact, abs=0.1)
-    found = mean_bounds(pack, posterior, tensor, 1024, streams(1))
+    found = mean_bounds(pack, posterior, seen, 1024, streams(1))
     assert found.nll[0] == pytest.approx(exact, abs=0.02)
     # half of the samples come from the prior: the others alone would give an ESS of K/2
     assert 0.3 < found.ess[0] <= 1
@@ -116,26 +118,26 @@ def test_mean_distortion_is_the_closed_form_of_a_linear_gaussian_model() -> None
     model, weight, bias = linear_gaussian(3)
     scales = with_exact_posterior(model, weight, bias)
     x = marginal(weight, bias).rvs(400, random_state=3)
-    tensor = torch.tensor(x, dtype=torch.float32)
+    seen = examples(torch.tensor(x, dtype=torch.float32))
     pack = stacked([model])
-    posterior = encode(pack, tensor)
+    posterior = encode(pack, seen)
     residual = x - bias - posterior.mean[0].double().numpy() @ weight.T
     spread = (np.square(weight) * scales**2).sum()
     truth = 0.5 * (np.square(residual).sum(1).mean() + spread) / SIGMA**2
     truth += DIMS * math.log(SIGMA * math.sqrt(2 * math.pi))
-    found = distortions(pack, posterior, tensor, streams(1), [False]).mean(1)
+    found = distortions(pack, posterior, seen, streams(1), [False]).mean(1)
     assert found[0] == pytest.approx(truth, abs=0.05)
 
 
 def test_a_point_posteriors_distortion_is_taken_at_its_mean() -> None:
     model, weight, bias = linear_gaussian(3)
     x = marginal(weight, bias).rvs(40, random_state=3)
-    tensor = torch.tensor(x, dtype=torch.float32)
+    seen = examples(torch.tensor(x, dtype=torch.float32))
     pack = stacked([model, model])
-    posterior = encode(pack, tensor)
+    posterior = encode(pack, seen)
     residual = x - bias - posterior.mean[0].double().numpy() @ weight.T
     truth = -stats.norm.logpdf(residual, 0, SIGMA).sum(1).mean()
-    found = distortions(pack, posterior, tensor, streams(2), [True, False]).mean(1)
+    found = distortions(pack, posterior, seen, streams(2), [True, False]).mean(1)
     assert found[0] == pytest.approx(truth, rel=1e-5)
     assert found[1] > found[0]
 
@@ -172,10 +174,10 @@ def test_nll_is_that_of_quadrature(arm: int, planar: tuple[Dataset, list[VAE]]) 
     dataset, models = planar
     x = torch.from_numpy(dataset.observe("test")[:40])
     pack = stacked([models[arm]])
-    posterior = encode(pack, x)
+    posterior = encode(pack, examples(x))
     exact = quadrature_nll(models[arm], x, 7.0, 501)
     assert exact == pytest.approx(quadrature_nll(models[arm], x, 7.0, 701), abs=1e-3)
-    found = mean_bounds(pack, posterior, x, 16384, streams(1))
+    found = mean_bounds(pack, posterior, examples(x), 16384, streams(1))
     assert found.nll[0] == pytest.approx(exact, abs=0.05)
     assert found.nll[0] >= exact - 0.05
 
@@ -184,25 +186,25 @@ def test_a_narrow_posterior_alone_would_miss_the_mass(planar: tuple[Dataset, lis
     dataset, models = planar
     x = torch.from_numpy(dataset.observe("test")[:40])
     pack = stacked([models[0]])
-    posterior = encode(pack, x)
+    posterior = encode(pack, examples(x))
     exact = quadrature_nll(models[0], x, 7.0, 501)
     rate = float(posterior.rate_per_dim().double().sum(-1).mean())
-    elbo_bound = distortions(pack, posterior, x, streams(1), [False])[0].mean() + rate
+    elbo_bound = distortions(pack, posterior, examples(x), streams(1), [False])[0].mean() + rate
     assert elbo_bound > exact + 1, "the KL-off arm's q is no proposal that needs defending"
-    assert mean_bounds(pack, posterior, x, 4096, streams(1)).nll[0] < elbo_bound - 1
+    assert mean_bounds(pack, posterior, examples(x), 4096, streams(1)).nll[0] < elbo_bound - 1
 
 
 def test_nll_is_at_most_minus_elbo_and_falls_with_more_samples(
     planar: tuple[Dataset, list[VAE]],
 ) -> None:
     dataset, models = planar
-    x = torch.from_numpy(dataset.observe("test"))
+    seen = examples(torch.from_numpy(dataset.observe("test")))
     pack = stacked(models)
-    posterior = encode(pack, x)
+    posterior = encode(pack, seen)
     rate = posterior.rate_per_dim().double().sum(-1).mean(-1).numpy()
-    minus_elbo = distortions(pack, posterior, x, streams(2), [False, False]).mean(1) + rate
-    few = mean_bounds(pack, posterior, x, 16, streams(2))
-    many = mean_bounds(pack, posterior, x, 1024, streams(2))
+    minus_elbo = distortions(pack, posterior, seen, streams(2), [False, False]).mean(1) + rate
+    few = mean_bounds(pack, posterior, seen, 16, streams(2))
+    many = mean_bounds(pack, posterior, seen, 1024, streams(2))
     assert (many.nll <= minus_elbo + 0.02).all()
     assert (many.nll <= few.nll + 0.02).all()
     for found in (few, many):
@@ -214,12 +216,12 @@ def test_nll_is_at_most_minus_elbo_and_falls_with_more_samples(
 def test_the_gap_is_the_fall_of_the_bound_when_the_samples_double() -> None:
     model, weight, bias = linear_gaussian()
     x = torch.tensor(marginal(weight, bias).rvs(300, random_state=1), dtype=torch.float32)
-    pack = stacked([model])
-    posterior = encode(pack, x)
+    pack, seen = stacked([model]), examples(x)
+    posterior = encode(pack, seen)
     half = np.mean([
-        mean_bounds(pack, posterior, x, 32, [stream(i, "half")]).nll[0] for i in range(12)
+        mean_bounds(pack, posterior, seen, 32, [stream(i, "half")]).nll[0] for i in range(12)
     ])  # fmt: skip
-    whole = [mean_bounds(pack, posterior, x, 64, [stream(i, "whole")]) for i in range(12)]
+    whole = [mean_bounds(pack, posterior, seen, 64, [stream(i, "whole")]) for i in range(12)]
     fall = half - np.mean([found.nll[0] for found in whole])
     assert np.mean([found.gap[0] for found in whole]) == pytest.approx(fall, abs=0.1)
     assert fall > 0.1
@@ -229,8 +231,8 @@ def test_encoding_and_decoding_in_blocks_is_the_module(planar: tuple[Dataset, li
     dataset, models = planar
     x = torch.from_numpy(dataset.observe("test"))
     pack = stacked(models)
-    posterior = encode(pack, x)
-    decoded = decode_mean(pack, posterior.mean)
+    posterior = encode(pack, examples(x))
+    decoded = decode_mean(pack, posterior.mean, told_nothing(x))
     for run, model in enumerate(models):
         with torch.no_grad():
             truth = model.encoder(x)

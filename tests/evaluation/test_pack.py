@@ -82,6 +82,56 @@ def test_metrics_codes_and_pictures_are_the_same_bits_alone_and_in_a_pack(
         assert content(one) == content(whole[arm]), arm
 
 
+def test_a_conditional_arm_is_measured_like_any_other_alone_and_in_a_pack(
+    few_digits: Dataset,
+) -> None:
+    runs = [make_run(seed=seed, condition="label") for seed in range(2)]
+    for seed in range(2):
+        (alone,) = evaluated(runs, few_digits, model_options(), [seed]).values()
+        results = train_pack(runs, few_digits, model_options(), training_settings(epochs=6))
+        together = evaluate_pack(
+            runs,
+            [trained_model(result, few_digits, model_options()) for result in results],
+            [result.history for result in results],
+            few_digits,
+            features_of(few_digits),
+            evaluation_settings(),
+            CPU,
+        )
+        assert content(alone) == content(together[seed])
+        assert alone.pictures["class_samples"].shape == (10, 10, 8, 8)
+
+
+COUNTED: dict[str, dict[str, Any]] = {
+    "zero_inflated_negative_binomial": {"dispersion": "gene_cell", "condition": "batch"},
+    "poisson": {"architecture": "poe", "objective": "mvae"},
+    "log_normal_gaussian": {},
+}
+
+
+@pytest.mark.parametrize("likelihood", COUNTED)
+def test_counts_are_measured_the_same_alone_and_in_a_pack(likelihood: str, cells: Dataset) -> None:
+    kinds: list[dict[str, Any]] = [{}, {"beta": 4.0}, {"posterior": "point"}]
+    runs = [make_run(likelihood, **kind, **COUNTED[likelihood]) for kind in kinds]
+    whole = evaluated(runs, cells, model_options(), epochs=3)
+    for index, run in enumerate(runs):
+        (alone,) = evaluated(runs, cells, model_options(), [index], epochs=3).values()
+        assert content(alone) == content(whole[run.arm])
+    for run in runs:
+        metrics = whole[run.arm].metrics
+        json.dumps(metrics, allow_nan=False)
+        assert {"distortion", "mse", "mse_log1p", "batch_knn_mixing", "sample_fid"} <= set(metrics)
+        assert metrics["measure"].startswith("counts/")
+        assert "bits_per_dim" not in metrics
+        assert whole[run.arm].pictures == {}
+        # of subsampled terms the evaluation knows only those of both modalities
+        minimised = run.objective == "elbo"
+        assert ("objective" in metrics) == minimised
+        assert metrics["mse_log1p"] == pytest.approx(
+            whole[run.arm].examples["mse_log1p"].mean(), rel=1e-5
+        )
+
+
 def test_every_value_is_finite_and_can_be_written_as_json(whole: dict[str, Evaluated]) -> None:
     for one in whole.values():
         json.dumps(one.metrics, allow_nan=False)

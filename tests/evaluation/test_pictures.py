@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from support import make_run, model_options, stacked
+from support import examples, make_run, model_options, stacked
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.evaluation.pictures import (
@@ -47,7 +47,7 @@ def drawn(few_digits: Dataset) -> tuple[list[VAE], list[Pictures], torch.Tensor]
     with torch.no_grad():
         models[1].decoder.network[0].weight.mul_(3)
     pack = stacked(models)
-    means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
+    means = encode(pack, examples(torch.from_numpy(few_digits.observe("test")))).mean
     pairs = [(3, 8), (4, 9), (3, 77)]
     return models, draw_pictures(pack, runs, few_digits, means, pairs), means
 
@@ -141,7 +141,7 @@ def walked(
     few_digits = replace(few_digits, labels=other)
     model = VAE(few_digits.observed, "gaussian", latent_dim, model_options(), run.seed)
     pack = stacked([model])
-    means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
+    means = encode(pack, examples(torch.from_numpy(few_digits.observe("test")))).mean
     kl = None if rates is None else torch.tensor([rates])
     (pictures,) = draw_pictures(pack, [run], few_digits, means, [], kl)
     return model, pictures, means[0].numpy()
@@ -184,7 +184,7 @@ def test_a_point_posterior_has_no_kl_and_is_ordered_by_the_variance_of_its_codes
 def test_only_latent_dimension_2_has_a_manifold(few_digits: Dataset) -> None:
     model = VAE(few_digits.observed, "gaussian", 3, model_options(), 0)
     pack = stacked([model])
-    means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
+    means = encode(pack, examples(torch.from_numpy(few_digits.observe("test")))).mean
     (pictures,) = draw_pictures(pack, [make_run(latent_dim=3)], few_digits, means, [])
     assert not {"manifold", "manifold_quantiles", "interpolations"} & set(pictures)
     assert pictures["samples"].shape == (25, 8, 8)
@@ -197,7 +197,7 @@ def test_a_decoder_that_explodes_still_gives_pictures(few_digits: Dataset) -> No
             [1e30, -1e30, float("nan"), 0, 1, 2, 3, 4]
         )
     pack = stacked([model])
-    means = encode(pack, torch.from_numpy(few_digits.observe("test"))).mean
+    means = encode(pack, examples(torch.from_numpy(few_digits.observe("test")))).mean
     (pictures,) = draw_pictures(pack, [make_run()], few_digits, means, [])
     row = pictures["samples"][0, 0]
     assert row[0] == 255

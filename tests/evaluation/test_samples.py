@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
-from support import make_dataset, make_run, model_options, stacked
+from support import examples, make_dataset, make_run, model_options, stacked, told_nothing
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import samples as module
 from vae_ablation.evaluation.bounds import decode_mean, encode
@@ -43,8 +43,8 @@ def spheres(n: int, clusters: list[int], seed: int) -> torch.Tensor:
 
 
 def columns_of(model: StackedVAE, dataset: Dataset, real: RealFeatures, seed: int = 0) -> dict:
-    means = encode(model, torch.from_numpy(dataset.observe("train"))).mean
-    (columns,) = sample_columns(model, [make_run(seed=seed)], means, real, 0)
+    means = encode(model, examples(torch.from_numpy(dataset.observe("train")))).mean
+    (columns,) = sample_columns(model, [make_run(seed=seed)], means, dataset, real, 0)
     return columns
 
 
@@ -211,7 +211,7 @@ def replace_decoder(
     monkeypatch: pytest.MonkeyPatch, decode: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     """Let this give the pictures of every run."""
-    monkeypatch.setattr(module, "decode_mean", lambda model, z: decode(z))
+    monkeypatch.setattr(module, "decode_mean", lambda model, z, context: decode(z))
 
 
 def test_a_generator_that_returns_data_reaches_the_floor(
@@ -253,7 +253,7 @@ def test_columns_are_of_decoder_means_at_codes_of_the_prior(
     model = stacked([VAE(few_digits.observed, "gaussian", 2, model_options(), 5)])
     columns = columns_of(model, few_digits, real, seed=5)
     z = torch.randn(60, 2, generator=stream(5, "fid samples"))
-    pictures = decode_mean(model, z[None])[0]
+    pictures = decode_mean(model, z[None], told_nothing(z))[0]
     features = real.extractor(pictures)
     assert set(columns) == PRIOR_COLUMNS | DATA_COLUMNS | {"sample_fid_expost"}
     assert columns["sample_fid"] == frechet_distance(features.numpy(), real.held_out)
@@ -270,8 +270,10 @@ def test_a_pack_gives_what_its_runs_give_alone(
     alone = [columns_of(stacked([m]), few_digits, real, seed) for seed, m in enumerate(models)]
     monkeypatch.setattr(module, "_VALUES", 2 * 64 * 7)
     pack = stacked(models)
-    means = encode(pack, torch.from_numpy(few_digits.observe("train"))).mean
-    together = sample_columns(pack, [make_run(seed=0), make_run(seed=1)], means, real, 0)
+    means = encode(pack, examples(torch.from_numpy(few_digits.observe("train")))).mean
+    together = sample_columns(
+        pack, [make_run(seed=0), make_run(seed=1)], means, few_digits, real, 0
+    )
     assert alone[0]["sample_fid"] != alone[1]["sample_fid"]
     for single, packed in zip(alone, together, strict=True):
         assert packed == pytest.approx(single, rel=1e-4)
@@ -294,7 +296,7 @@ def test_a_decoder_that_explodes_leaves_only_the_columns_of_the_data(
     with torch.no_grad():
         model.decoder.network[-1].bias[3] = value
     means = torch.from_numpy(normals(180, 2)).float()[None]
-    (columns,) = sample_columns(stacked([model]), [make_run()], means, real, 0)
+    (columns,) = sample_columns(stacked([model]), [make_run()], means, few_digits, real, 0)
     assert set(columns) == DATA_COLUMNS
 
 
@@ -303,7 +305,7 @@ def test_codes_that_are_not_finite_cost_the_expost_column_alone(
 ) -> None:
     model = stacked([VAE(few_digits.observed, "gaussian", 2, model_options(), 0)])
     means = torch.full((1, 180, 2), float("inf"))
-    (columns,) = sample_columns(model, [make_run()], means, real, 0)
+    (columns,) = sample_columns(model, [make_run()], means, few_digits, real, 0)
     assert set(columns) == DATA_COLUMNS | PRIOR_COLUMNS
 
 
@@ -335,7 +337,7 @@ def test_a_mixture_of_the_codes_finds_what_the_prior_misses(
     replace_decoder(monkeypatch, lambda z: (z - 300) / 50)
     model = stacked([VAE(dataset.observed, "gaussian", 2, model_options(), 0)])
     means = torch.from_numpy(300 + 50 * dataset.intensities("train"))[None]
-    (columns,) = sample_columns(model, [make_run()], means, real, 0)
+    (columns,) = sample_columns(model, [make_run()], means, dataset, real, 0)
     assert real.floor is not None
     assert columns["sample_fid_expost"] < 3 * real.floor
     assert columns["sample_fid"] > 100 * real.floor

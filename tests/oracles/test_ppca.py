@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 import torch
 
-from support import make_run, model_options, stacked, trained_model, training_settings
+from support import (
+    examples,
+    make_run,
+    model_options,
+    stacked,
+    trained_model,
+    training_settings,
+)
 from vae_ablation import training
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import distortions, encode
@@ -84,12 +91,12 @@ def train_linear(
     results = train_pack(runs, dataset, options, training_settings(**settings))
     assert [result.status for result in results] == ["ok"] * len(runs)
     pack = stacked([trained_model(result, dataset, options) for result in results])
-    x = torch.from_numpy(dataset.observe("train"))
-    posterior = encode(pack, x)
+    seen = examples(torch.from_numpy(dataset.observe("train")))
+    posterior = encode(pack, seen)
     noise = [stream(0, "oracle") for _ in runs]
-    distortion = distortions(pack, posterior, x, noise, [False] * len(runs)).mean(1)
+    distortion = distortions(pack, posterior, seen, noise, [False] * len(runs)).mean(1)
     rates = posterior.rate_per_dim().double().sum(-1).mean(-1).numpy()
-    constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
+    constant = 0.5 * seen.x.shape[1] * math.log(2 * math.pi)
     return [
         Reached(
             active_units(posterior.mean[run].numpy()),

@@ -25,6 +25,7 @@ rule embed:
 rule figures:
     input:
         TABLES,
+        APPLICATIONS,
         embedded,
     output:
         report(

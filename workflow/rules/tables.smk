@@ -70,6 +70,7 @@ rule contrasts:
 rule findings:
     input:
         TABLES,
+        APPLICATIONS,
     output:
         report(
             FINDINGS[0],

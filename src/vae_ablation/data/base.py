@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from vae_ablation.data.counts import CountMatrix
+
 Options = dict[str, Any]
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, HELD_OUT = 0, 1, 2, 3
 SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+"""Splits that every dataset has. HELD_OUT examples are in none of them: perturbations that no run
+may see, and that no run's columns are about."""
 
-_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5}
+_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5, "corrupt": 6}
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
@@ -31,16 +38,86 @@ class Observed:
         shape: shape of one example, e.g. (8, 8) or (64,).
         levels: number of equally spaced grey levels, or None where intensities are continuous.
         binary: x takes the values 0 and 1 only.
+        counts: x holds counts (RNA molecules, say).
+        proteins: how many of the last data dimensions count proteins; the others count RNA.
+        classes: number of label classes, as far as it is known before the data are read; 0 else.
+        batches: number of batches (plates, donors), likewise.
     """
 
     shape: tuple[int, ...]
     levels: int | None
     binary: bool = False
+    counts: bool = False
+    proteins: int = 0
+    classes: int = 0
+    batches: int = 0
 
     @property
     def dims(self) -> int:
         """Number of data dimensions."""
         return int(np.prod(self.shape))
+
+    @property
+    def genes(self) -> int:
+        """Number of data dimensions that count RNA (all but the proteins)."""
+        return self.dims - self.proteins
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain form, for a record; what is not there is left out."""
+        always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
+        further = {
+            name: getattr(self, name) for name in ("counts", "proteins", "classes", "batches")
+        }
+        return always | {name: value for name, value in further.items() if value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Observed:
+        """Read `to_json`'s form back; other keys do not matter."""
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**known | {"shape": tuple(value["shape"])})
+
+    def condition_size(self, condition: str) -> int:
+        """Values that a condition (none, label or batch) takes."""
+        return {"none": 0, "label": self.classes, "batch": self.batches}[condition]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is known of cells beside their counts; each array [n], in the order of the examples.
+
+    Attributes:
+        features: names of the columns of x: genes, then proteins.
+        label_names: name of each label class; empty where labels are bare numbers.
+        batch: batch of each cell, counted from 0, or None.
+        batch_names: name of each batch.
+        perturbation: perturbation of each cell, as its index in perturbation_names, or None.
+        perturbation_names: the control first; a combination is "a+b", its parts sorted.
+        obs: further columns of the user's table, numbers or text.
+        truth: what is known of simulated cells, by name. Keys that begin with "cell/" hold one row
+            a cell; the others are about genes, programmes or perturbations.
+    """
+
+    features: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
+    batch: NDArray[np.int64] | None = None
+    batch_names: tuple[str, ...] = ()
+    perturbation: NDArray[np.int64] | None = None
+    perturbation_names: tuple[str, ...] = ()
+    obs: dict[str, NDArray[Any]] = field(default_factory=dict)
+    truth: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def take(self, keep: NDArray[Any]) -> Cells:
+        """The cells that `keep` (a mask or positions) selects."""
+        return replace(
+            self,
+            batch=None if self.batch is None else self.batch[keep],
+            perturbation=None if self.perturbation is None else self.perturbation[keep],
+            obs={name: values[keep] for name, values in self.obs.items()},
+            truth={
+                name: values[keep] if name.startswith("cell/") else values
+                for name, values in self.truth.items()
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -48,20 +125,27 @@ class RawData:
     """What a source reads, before it is split.
 
     Attributes:
-        x: [n, *shape] grey levels (integers from 0 to levels − 1) or intensities in [0, 1].
+        x: [n, *shape] grey levels (integers from 0 to levels − 1), intensities in [0, 1], or
+            counts, which may be a scipy CSR matrix.
         labels: [n] class of each example, or None.
-        levels: number of grey levels, or None where x holds intensities.
+        levels: number of grey levels, or None where x holds intensities or counts.
         official_test: [n] true where the source's own test split is, or None.
         factors: [n, factors] value of each generative factor, as its index, or None where unknown.
         factor_names: names of the factors, in the order of their columns.
+        proteins: how many of the last columns of x count proteins.
+        cells: what is known of cells; None makes x something else than counts.
+        held_out: [n] true for examples that belong to no split, or None.
     """
 
-    x: NDArray[Any]
+    x: Any
     labels: NDArray[np.int64] | None
     levels: int | None
     official_test: NDArray[np.bool_] | None = None
     factors: NDArray[np.int64] | None = None
     factor_names: tuple[str, ...] = ()
+    proteins: int = 0
+    cells: Cells | None = None
+    held_out: NDArray[np.bool_] | None = None
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -71,7 +155,13 @@ class RawData:
             labels=None if self.labels is None else self.labels[keep],
             official_test=None if self.official_test is None else self.official_test[keep],
             factors=None if self.factors is None else self.factors[keep],
+            cells=None if self.cells is None else self.cells.take(keep),
+            held_out=None if self.held_out is None else self.held_out[keep],
         )
+
+
+COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
+"""Keys of a dataset's section that belong to all sources of counts, and to no other."""
 
 
 class Source(ABC):
@@ -79,6 +169,7 @@ class Source(ABC):
 
     Attributes:
         name: what the config calls it.
+        counts: whether it gives counts of cells, and not images.
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
@@ -86,6 +177,7 @@ class Source(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    counts: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, where: str, options: Options) -> None:  # noqa: B027
@@ -122,7 +214,8 @@ class Dataset:
 
     Attributes:
         name: what the study calls it.
-        x: [n, dims] float32 intensities in [0, 1], before binarisation.
+        x: [n, dims] float32 intensities in [0, 1], before binarisation, or counts; a CountMatrix,
+            which gives dense rows for positions, where they are too many to hold.
         fixed: [n, dims] float32 the one seeded binarisation, or None where x is observed as it is.
         split: [n] TRAIN, VALIDATION or TEST.
         labels: [n] class, −1 where there is none.
@@ -131,10 +224,13 @@ class Dataset:
         checksum: SHA-256 of the arrays.
         factors: [n, factors] value of each generative factor, as its index, or None where unknown.
         factor_names: names of the factors, in the order of their columns.
+        cells: what is known of cells, or None where the data are no counts.
+        clean: counts before the dataset's `corrupt` option took some away, as x, or None.
+        corruption: that option: kind (thin or zero) and share, or None.
     """
 
     name: str
-    x: NDArray[np.float32]
+    x: NDArray[np.float32] | CountMatrix
     fixed: NDArray[np.float32] | None
     split: NDArray[np.int8]
     labels: NDArray[np.int64]
@@ -143,6 +239,9 @@ class Dataset:
     checksum: str
     factors: NDArray[np.int64] | None = None
     factor_names: tuple[str, ...] = ()
+    cells: Cells | None = None
+    clean: NDArray[np.float32] | CountMatrix | None = None
+    corruption: Mapping[str, Any] | None = None
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -169,3 +268,45 @@ class Dataset:
     def has_labels(self) -> bool:
         """Whether there are labels at all."""
         return bool((self.labels >= 0).any())
+
+    def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
+        """What encoder and decoder are told beside x and z: [len(rows), context].
+
+        For counts the first column is the library size, the sum of the cell's RNA counts (1 where
+        there are none); then the one-hot condition, all 0 for an example without a label.
+
+        Args:
+            rows: positions of examples.
+            condition: none, label or batch.
+        """
+        columns = [self.library(rows)[:, None]] if self.observed.counts else []
+        size = self.observed.condition_size(condition)
+        if size:
+            columns.append(_one_hot(self.condition_values(condition)[rows], size))
+        return np.concatenate([np.empty((len(rows), 0), np.float32), *columns], axis=1)
+
+    def library(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[len(rows)] observed library size of cells: the sum of RNA counts, 1 at least."""
+        return self._library_sizes[rows]
+
+    @cached_property
+    def _library_sizes(self) -> NDArray[np.float32]:
+        genes = slice(0, self.observed.genes)
+        if isinstance(self.x, np.ndarray):
+            sums = self.x[:, genes].sum(1, dtype=np.float64)
+        else:
+            sums = self.x.row_sums(genes)
+        return np.maximum(sums, 1).astype(np.float32)
+
+    def condition_values(self, condition: str) -> NDArray[np.int64]:
+        """[n] the label or batch of every example; −1 where it has none."""
+        if condition == "batch":
+            assert self.cells is not None
+            assert self.cells.batch is not None
+            return self.cells.batch
+        return self.labels
+
+
+def _one_hot(values: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """[n, size]; a row of 0 for −1."""
+    return (values[:, None] == np.arange(size)).astype(np.float32)

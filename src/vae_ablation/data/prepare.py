@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import (
+    COUNT_OPTIONS,
+    HELD_OUT,
     SPLITS,
     TEST,
     TRAIN,
     VALIDATION,
+    Cells,
     Dataset,
     Observed,
     Options,
     RawData,
     generator,
 )
+from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.errors import UserError
 from vae_ablation.files import file_digest, read_json, stable_hash, write_atomic, write_json
 
@@ -37,6 +45,7 @@ def data_hash(options: Options) -> str:
     source = SOURCES[options["source"]]
     foreign = frozenset().union(*(each.own_options for each in SOURCES.values()))
     ignored = _LOCATION_KEYS | (foreign - source.own_options)
+    ignored |= frozenset() if source.counts else COUNT_OPTIONS
     settings = {key: value for key, value in options.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
     return stable_hash([PREPARE_VERSION, source.version, settings, digests])
@@ -44,14 +53,18 @@ def data_hash(options: Options) -> str:
 
 def describe_observed(options: Options) -> Observed:
     """The observed variable of a dataset, after binarisation."""
-    described = SOURCES[options["source"]].describe(options)
-    return observed_after(described.shape, described.levels, options["binarize"])
+    return observed_after(SOURCES[options["source"]].describe(options), options["binarize"])
 
 
-def observed_after(shape: tuple[int, ...], levels: int | None, binarize: str) -> Observed:
-    """Shape and levels of x once `binarize` is applied."""
-    binary = binarize != "none" or levels == 2
-    return Observed(shape, 2 if binary else levels, binary)
+def observed_after(described: Observed, binarize: str) -> Observed:
+    """What the observed variable is once `binarize` is applied."""
+    binary = not described.counts and (binarize != "none" or described.levels == 2)
+    return replace(described, levels=2 if binary else described.levels, binary=binary)
+
+
+def read_observed(info: Mapping[str, Any]) -> Observed:
+    """The observed variable of a prepared dataset from its dataset.json."""
+    return Observed.from_json(info)
 
 
 def stratified_share(
@@ -73,28 +86,48 @@ def stratified_share(
 
 
 def split_examples(
-    labels: NDArray[np.int64], official_test: NDArray[np.bool_] | None, options: Options
+    labels: NDArray[np.int64],
+    official_test: NDArray[np.bool_] | None,
+    options: Options,
+    most: int | None = None,
 ) -> NDArray[np.int8]:
-    """[n] TRAIN, VALIDATION or TEST: seeded, stratified by label; an official test is kept."""
-    seed = options["split_seed"]
+    """[n] TRAIN, VALIDATION or TEST: seeded, stratified by label; an official test is kept.
+
+    Args:
+        labels: the strata, [n].
+        official_test: where the source's own test split is, [n], or None.
+        options: the dataset's section of the resolved config.
+        most: largest number of examples in each held-out split that is drawn.
+    """
+    seed, most = options["split_seed"], most or len(labels)
     split = np.full(len(labels), TRAIN, dtype=np.int8)
     if official_test is None:
-        count = max(1, round(options["test"] * len(labels)))
+        count = min(most, max(1, round(options["test"] * len(labels))))
         official_test = stratified_share(labels, count, generator(seed, "test"))
     split[official_test] = TEST
     rest = np.flatnonzero(split == TRAIN)
-    count = max(1, round(options["validation"] * len(rest)))
+    count = min(most, max(1, round(options["validation"] * len(rest))))
     held_out = stratified_share(labels[rest], count, generator(seed, "validation"))
     split[rest[held_out]] = VALIDATION
+    return split
+
+
+def _split(raw: RawData, labels: NDArray[np.int64], options: Options) -> NDArray[np.int8]:
+    """The split of all examples; those that no run may see are in none."""
+    if raw.cells is None:
+        return split_examples(labels, raw.official_test, options)
+    split = np.full(len(labels), HELD_OUT, np.int8)
+    seen = slice(None) if raw.held_out is None else ~raw.held_out
+    split[seen] = split_examples(labels[seen], None, options, options["max_held_out"])
     return split
 
 
 def _thin(raw: RawData, options: Options) -> RawData:
     """At most max_examples, stratified by label (and by an official test split)."""
     limit = options["max_examples"]
-    if limit is None or limit >= len(raw.x):
+    if limit is None or limit >= raw.x.shape[0]:
         return raw
-    labels = np.full(len(raw.x), -1) if raw.labels is None else raw.labels
+    labels = np.full(raw.x.shape[0], -1) if raw.labels is None else raw.labels
     strata = labels if raw.official_test is None else labels * 2 + raw.official_test
     keep = stratified_share(strata, limit, generator(options["split_seed"], "subset"))
     return raw.take(keep)
@@ -129,35 +162,125 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
         UserError: the source's files are wrong, or a split would be empty.
     """
     raw = _thin(SOURCES[options["source"]].load(options), options)
-    labels = np.full(len(raw.x), -1, np.int64) if raw.labels is None else raw.labels
-    split = split_examples(labels, raw.official_test, options)
+    n = raw.x.shape[0]
+    labels = np.full(n, -1, np.int64) if raw.labels is None else raw.labels
+    split = _split(raw, labels, options)
     sizes = {name: int((split == code).sum()) for name, code in SPLITS.items()}
     if min(sizes.values()) == 0:
         raise UserError(
-            f"source {options['source']}: {len(raw.x)} examples split into {sizes}; every split "
+            f"source {options['source']}: {n} examples split into {sizes}; every split "
             "needs at least one example, so raise max_examples or give more data."
         )
-    arrays = {"x": raw.x, "labels": labels, "split": split}
+    arrays = {"labels": labels, "split": split}
+    info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
+    if raw.cells is not None:
+        return _store_counts(raw, raw.cells, arrays, info, options, folder)
+    arrays["x"] = raw.x
     if raw.factors is not None:
         arrays["factors"] = raw.factors
+        info["factor_names"] = list(raw.factor_names)
     fixed = _binarize(_intensities(raw.x, raw.levels), options)
     if fixed is not None:
         arrays["fixed"] = fixed
-    observed = observed_after(raw.x.shape[1:], raw.levels, options["binarize"])
-    info = {
-        "source": options["source"],
-        "shape": list(observed.shape),
-        "grey_levels": raw.levels,
-        "levels": observed.levels,
-        "binary": observed.binary,
-        "dynamic": options["binarize"] == "dynamic",
-        "checksum": _checksum(arrays),
-        "sizes": sizes,
-    }
-    if raw.factors is not None:
-        info["factor_names"] = list(raw.factor_names)
+    observed = Observed(raw.x.shape[1:], raw.levels, classes=_classes(labels))
+    info |= observed_after(observed, options["binarize"]).to_json()
+    info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
+
+
+def _classes(labels: NDArray[np.int64]) -> int:
+    """Number of classes that labels, from 0, can name."""
+    return int(labels.max(initial=-1)) + 1
+
+
+DENSE_BYTES = 2**30
+"""Counts that would take more than this as dense float32 stay sparse, and on disk."""
+
+_NAMES = ("features", "label_names", "batch_names", "perturbation_names")
+
+
+def _store_counts(
+    raw: RawData,
+    cells: Cells,
+    arrays: dict[str, NDArray[Any]],
+    info: dict[str, Any],
+    options: Options,
+    folder: Path,
+) -> dict[str, Any]:
+    """Prepare counts: as an array, or beside the other arrays as a CountMatrix."""
+    arrays |= _cell_arrays(cells)
+    info |= {name: list(getattr(cells, name)) for name in _NAMES}
+    observed = Observed(
+        (int(raw.x.shape[1]),),
+        None,
+        counts=True,
+        proteins=raw.proteins,
+        classes=max(_classes(arrays["labels"]), len(cells.label_names)),
+        batches=0 if cells.batch is None else len(cells.batch_names),
+    )
+    info |= {**observed.to_json(), "dynamic": False, "corruption": options["corrupt"]}
+    digests = []
+    for name, blocks in _versions(raw.x, options):
+        if raw.x.shape[0] * raw.x.shape[1] * 4 <= DENSE_BYTES:
+            arrays[name] = np.concatenate([_dense(block) for block in blocks])
+        else:
+            written = CountMatrix.write(_emptied(folder / name), blocks, raw.x.shape[1])
+            digests.append(written.digest())
+    info["sparse"] = bool(digests)
+    info["checksum"] = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
+    _store(arrays, info, folder)
+    return info
+
+
+def _cell_arrays(cells: Cells) -> dict[str, NDArray[Any]]:
+    """What is known of cells, by the names that `load_dataset` reads."""
+    known = {"batch": cells.batch, "perturbation": cells.perturbation}
+    arrays = {name: values for name, values in known.items() if values is not None}
+    arrays |= {f"obs/{name}": values for name, values in cells.obs.items()}
+    return arrays | {f"truth/{name}": values for name, values in cells.truth.items()}
+
+
+def _versions(x: Any, options: Options) -> Iterator[tuple[str, Iterator[Any]]]:
+    """What is stored: x, and where some is taken away, the counts before that."""
+    yield "x", _corrupted(x, options)
+    if options["corrupt"]:
+        yield "clean", _row_blocks(x)
+
+
+ROWS = 8192
+
+
+def _row_blocks(x: Any) -> Iterator[Any]:
+    """Rows of counts in blocks: arrays or CSR matrices."""
+    if isinstance(x, CountBlocks):
+        yield from x.blocks()
+    else:
+        for start in range(0, x.shape[0], ROWS):
+            yield x[start : start + ROWS]
+
+
+def _corrupted(x: Any, options: Options) -> Iterator[Any]:
+    random = generator(options["split_seed"], "corrupt")
+    for block in _row_blocks(x):
+        if options["corrupt"] is None:
+            yield block
+        elif options["corrupt"]["kind"] == "thin":
+            yield thin(block, options["corrupt"]["share"], random)
+        else:
+            yield zero(block, options["corrupt"]["share"], random)[0]
+
+
+def _dense(block: Any) -> NDArray[Any]:
+    """A block of counts as an array of the smallest type that fits them all."""
+    values = block.toarray() if sparse.issparse(block) else np.asarray(block)
+    return values.astype(np.uint16 if values.max(initial=0) < 2**16 else np.uint32)
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
@@ -189,20 +312,63 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         info = read_json(folder / "dataset.json")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError) as error:
+        matrices = _open_matrices(info, folder)
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: no prepared dataset can be read here ({error}).") from None
-    if _checksum(arrays) != info["checksum"]:
+    digests = [matrix.digest() for matrix in matrices.values()]
+    found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
+    if found != info["checksum"]:
         raise UserError(f"{folder}: the arrays do not match their checksum; delete the folder.")
+    common = {
+        "name": name,
+        "split": arrays["split"],
+        "labels": arrays["labels"],
+        "observed": read_observed(info),
+        "dynamic": info["dynamic"],
+        "checksum": info["checksum"],
+    }
+    if info.get("counts"):
+        return Dataset(
+            x=_counts("x", arrays, matrices),
+            fixed=None,
+            cells=_read_cells(info, arrays),
+            clean=_counts("clean", arrays, matrices) if info["corruption"] else None,
+            corruption=info["corruption"],
+            **common,
+        )
     fixed = arrays.get("fixed")
     return Dataset(
-        name=name,
         x=_intensities(arrays["x"], info["grey_levels"]),
         fixed=None if fixed is None else fixed.reshape(len(fixed), -1).astype(np.float32),
-        split=arrays["split"],
-        labels=arrays["labels"],
-        observed=Observed(tuple(info["shape"]), info["levels"], info["binary"]),
-        dynamic=info["dynamic"],
-        checksum=info["checksum"],
         factors=arrays.get("factors"),
         factor_names=tuple(info.get("factor_names", ())),
+        **common,
+    )
+
+
+def _open_matrices(info: Mapping[str, Any], folder: Path) -> dict[str, CountMatrix]:
+    """The matrices beside the arrays, in the order in which they were written."""
+    if not info.get("sparse"):
+        return {}
+    names = ["x", "clean"] if info["corruption"] else ["x"]
+    return {name: CountMatrix.open(folder / name) for name in names}
+
+
+def _counts(
+    name: str, arrays: Mapping[str, NDArray[Any]], matrices: Mapping[str, CountMatrix]
+) -> NDArray[np.float32] | CountMatrix:
+    return matrices[name] if name in matrices else arrays[name].astype(np.float32)
+
+
+def _read_cells(info: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Cells:
+    def below(prefix: str) -> dict[str, NDArray[Any]]:
+        names = [name for name in arrays if name.startswith(prefix)]
+        return {name.removeprefix(prefix): arrays[name] for name in names}
+
+    return Cells(
+        **{name: tuple(info[name]) for name in _NAMES},
+        batch=arrays.get("batch"),
+        perturbation=arrays.get("perturbation"),
+        obs=below("obs/"),
+        truth=below("truth/"),
     )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_ablation.loading import Examples
 from vae_ablation.model import Posterior
 from vae_ablation.stacked import BoundVAE, StackedVAE
 
@@ -40,17 +41,17 @@ def run_blocks(runs: int, elements_per_run: int, device: torch.device) -> Iterat
 
 
 @torch.no_grad()
-def encode(model: StackedVAE, x: Tensor) -> Posterior:
+def encode(model: StackedVAE, examples: Examples) -> Posterior:
     """Posterior of every run at every example: mean and log_std [runs, n, latent].
 
     Args:
         model: the pack.
-        x: observed variable, [n, dims].
+        examples: as observed.
     """
     parts = []
-    for rows in example_blocks(len(x), 4 * x.shape[1]):
-        block = x[rows].expand(len(model), *x[rows].shape)
-        parts.append(model.map(lambda m, v: tuple(_pair(m.encoder(v))), block))
+    for rows in example_blocks(len(examples), 4 * examples.x.shape[1]):
+        block = [part.expand(len(model), *part.shape) for part in examples.at(rows)]
+        parts.append(model.map(lambda m, v, c: tuple(_pair(m.encoder(v, c))), *block))
     means, log_stds = zip(*parts, strict=True)
     return Posterior(torch.cat(means, dim=1), torch.cat(log_stds, dim=1))
 
@@ -60,26 +61,32 @@ def _pair(posterior: Posterior) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def decode_mean(model: StackedVAE, z: Tensor) -> Tensor:
-    """E[x given z] of every run: z [runs, n, latent] → [runs, n, dims], on z's device."""
+def decode_mean(model: StackedVAE, z: Tensor, context: Tensor) -> Tensor:
+    """E[x given z] of every run: z [runs, n, latent] → [runs, n, dims], on z's device.
+
+    Args:
+        model: the pack.
+        z: codes.
+        context: what the decoder is told beside z, [n, context].
+    """
     dims = model.template.decoder.observed.dims
-    parts = [
-        model.map(lambda m, v: m.decoder(v).mean, z[:, rows])
-        for rows in example_blocks(z.shape[1], 4 * dims)
-    ]
+    parts = []
+    for rows in example_blocks(z.shape[1], 4 * dims):
+        told = context[rows].expand(len(model), *context[rows].shape)
+        parts.append(model.map(lambda m, v, c: m.decoder(v, c).mean, z[:, rows], told))
     return torch.cat(parts, dim=1)
 
 
-def _log_prob(model: BoundVAE, z: Tensor, x: Tensor) -> Tensor:
+def _log_prob(model: BoundVAE, z: Tensor, x: Tensor, context: Tensor) -> Tensor:
     """Log p(x given z): z [n, draws, latent], x [n, dims] → [n, draws]."""
-    return model.decoder(z).log_prob(x[:, None])
+    return model.decoder(z, context[:, None]).log_prob(x[:, None])
 
 
 @torch.no_grad()
 def distortions(
     model: StackedVAE,
     posterior: Posterior,
-    x: Tensor,
+    examples: Examples,
     generators: Sequence[torch.Generator],
     points: Sequence[bool],
 ) -> NDArray[np.float64]:
@@ -87,19 +94,20 @@ def distortions(
 
     Args:
         model: the pack.
-        posterior: `encode(model, x)`.
-        x: observed variable, [n, dims].
+        posterior: `encode(model, examples)`.
+        examples: as observed.
         generators: one stream per run.
         points: runs with a point posterior, for which z = μ.
     """
     latent = posterior.mean.shape[-1]
     parts = []
-    mask = torch.tensor([not point for point in points], device=x.device)[:, None, None, None]
-    for rows in example_blocks(len(x), ELBO_DRAWS * x.shape[1]):
-        block = x[rows]
-        noise = _normals(generators, (len(block), ELBO_DRAWS, latent), x.device) * mask
+    device = posterior.mean.device
+    mask = torch.tensor([not point for point in points], device=device)[:, None, None, None]
+    for rows in example_blocks(len(examples), ELBO_DRAWS * examples.x.shape[1]):
+        x, context = examples.at(rows)
+        noise = _normals(generators, (len(x), ELBO_DRAWS, latent), device) * mask
         z = Posterior(posterior.mean[:, rows], posterior.log_std[:, rows]).at(noise)
-        parts.append(-_by_runs(model, z, block, ELBO_DRAWS).mean(-1).cpu().numpy())
+        parts.append(-_by_runs(model, z, x, context, ELBO_DRAWS).mean(-1).cpu().numpy())
     return np.concatenate(parts, axis=1)
 
 
@@ -110,12 +118,13 @@ def _normals(
     return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
 
 
-def _by_runs(model: StackedVAE, z: Tensor, x: Tensor, draws: int) -> Tensor:
+def _by_runs(model: StackedVAE, z: Tensor, x: Tensor, context: Tensor, draws: int) -> Tensor:
     """Log p(x given z) in float64 for z [runs, n, draws, latent]: [runs, n, draws]."""
     parts = []
     for group in run_blocks(len(model), len(x) * draws * x.shape[1], x.device):
         chosen = model if len(group) == len(model) else model.select(group)
-        log_prob = chosen.map(_log_prob, z[group], x.expand(len(group), *x.shape))
+        shared = [part.expand(len(group), *part.shape) for part in (x, context)]
+        log_prob = chosen.map(_log_prob, z[group], *shared)
         parts.append(log_prob.double())
     return torch.cat(parts)
 
@@ -143,7 +152,7 @@ class NllEstimate:
 def importance_nll(
     model: StackedVAE,
     posterior: Posterior,
-    x: Tensor,
+    examples: Examples,
     samples: int,
     generators: Sequence[torch.Generator],
 ) -> NllEstimate:
@@ -155,15 +164,15 @@ def importance_nll(
 
     Args:
         model: the pack.
-        posterior: `encode(model, x)`.
-        x: observed variable, [n, dims].
+        posterior: `encode(model, examples)`.
+        examples: as observed.
         samples: K, a multiple of 4.
         generators: one stream per run.
     """
     parts = []
-    for rows in example_blocks(len(x), samples * x.shape[1]):
+    for rows in example_blocks(len(examples), samples * examples.x.shape[1]):
         part = Posterior(posterior.mean[:, rows], posterior.log_std[:, rows])
-        log_weights = _log_weights(model, part, x[rows], samples, generators)
+        log_weights = _log_weights(model, part, *examples.at(rows), samples, generators)
         parts.append([values.cpu().numpy() for values in _estimates(log_weights)])
     nll, ess, gap = (np.concatenate(values, axis=1) for values in zip(*parts, strict=True))
     return NllEstimate(nll, ess, gap)
@@ -173,6 +182,7 @@ def _log_weights(
     model: StackedVAE,
     posterior: Posterior,
     x: Tensor,
+    context: Tensor,
     samples: int,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
@@ -185,7 +195,7 @@ def _log_weights(
     prior = -0.5 * wide.square().sum(-1) - 0.5 * latent * math.log(2 * math.pi)
     q = Posterior(posterior.mean[:, :, None].double(), posterior.log_std[:, :, None].double())
     mixture = torch.logaddexp(q.log_prob(wide), prior) - math.log(2)
-    return _by_runs(model, z, x, samples) + prior - mixture
+    return _by_runs(model, z, x, context, samples) + prior - mixture
 
 
 def _estimates(log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation.aggregate import aggregate_columns
+from vae_ablation.evaluation.batches import batch_columns
 from vae_ablation.evaluation.bounds import (
     NLL_LOOSE,
     NllEstimate,
     decode_mean,
     distortions,
     encode,
+    example_blocks,
     importance_nll,
 )
 from vae_ablation.evaluation.codes import (
@@ -31,14 +34,22 @@ from vae_ablation.evaluation.codes import (
 from vae_ablation.evaluation.disentanglement import disentanglement_columns
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
-from vae_ablation.features import FeatureExtractor
+from vae_ablation.examples import spaced
+from vae_ablation.features import FeatureExtractor, log_counts
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.loading import Examples
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
 from vae_ablation.study import Run
 
 Metrics = dict[str, Any]
+
+TRAIN_CODES = 60_000
+"""Most train examples whose codes are compared with held-out ones, evenly spaced: all of MNIST."""
+
+LOG_DRAWS = 16
+"""Draws of x per example behind mse_log1p."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ class Evaluated:
         codes: mean and std [n, latent] float32 of the test split's posterior, and labels [n].
         pictures: see `draw_pictures`.
         examples: what metrics are means of, float32 [n] over the test split: distortion, rate,
-            elbo, nll, mse, knn_accuracy, probe_accuracy, as far as they are defined; NaN for an
-            example without a label.
+            elbo, nll, mse, mse_log1p, knn_accuracy, probe_accuracy, as far as they are defined;
+            NaN for an example without a label.
     """
 
     run: Run
@@ -134,17 +145,19 @@ def _evaluate_together(
     settings: Mapping[str, Any],
 ) -> list[Evaluated]:
     device = model.flat.device
-    x = torch.from_numpy(dataset.observe("test")).to(device)
-    posterior = encode(model, x)
-    train = encode(model, torch.from_numpy(dataset.observe("train")).to(device))
+    held_out = Examples.of(dataset, "test", runs[0].condition, device)
+    fitted = Examples.of(dataset, "train", runs[0].condition, device).spaced(TRAIN_CODES)
+    train_rows = dataset.rows("train")[spaced(len(dataset.rows("train")), TRAIN_CODES)]
+    posterior, train = encode(model, held_out), encode(model, fitted)
     noise = [stream(run.seed, f"evaluation {settings['seed']}") for run in runs]
     points = [run.posterior == "point" for run in runs]
-    distortion = distortions(model, posterior, x, noise, points)
-    bounds = importance_nll(model, posterior, x, settings["nll_samples"], noise)
+    distortion = distortions(model, posterior, held_out, noise, points)
+    bounds = importance_nll(model, posterior, held_out, settings["nll_samples"], noise)
     means = bounds.means()
-    errors = _reconstruction_errors(model, posterior, dataset)
+    errors = _reconstruction_errors(model, posterior, dataset, held_out.context)
+    log_errors = _log_errors(model, runs, posterior, dataset, held_out.context)
     aggregate = aggregate_columns(posterior, train, noise)
-    samples = sample_columns(model, runs, train.mean, real, settings["seed"])
+    samples = sample_columns(model, runs, train.mean, dataset, real, settings["seed"])
     pairs = [tuple(pair) for pair in settings["interpolations"]]
     pictures = draw_pictures(
         model,
@@ -162,8 +175,9 @@ def _evaluate_together(
             **_term_examples(run, distortion[index], posterior, index),
             **({} if run.posterior == "point" else {"nll": bounds.nll[index]}),
             "mse": errors[index],
+            **({} if log_errors is None else {"mse_log1p": log_errors[index]}),
             **label_hits(
-                train_means, dataset.labels_of("train"), codes["mean"], dataset.labels_of("test")
+                train_means, dataset.labels[train_rows], codes["mean"], dataset.labels_of("test")
             ),
         }
         metrics = {
@@ -174,7 +188,8 @@ def _evaluate_together(
             **_history_columns(run, histories[index]),
             **({} if run.posterior == "point" else aggregate[index]),
             **_code_columns(run, codes, settings["seed"]),
-            **_factor_columns(train_means, codes["mean"], dataset, settings["seed"]),
+            **_batch_columns(codes["mean"], dataset, settings["seed"]),
+            **_factor_columns(train_means, codes["mean"], dataset, train_rows, settings["seed"]),
             **samples[index],
         }
         examples = {name: values.astype(np.float32) for name, values in examples.items()}
@@ -203,7 +218,7 @@ def _codes(run: Run, posterior: Posterior, index: int, dataset: Dataset) -> dict
 
 @torch.no_grad()
 def _reconstruction_errors(
-    model: StackedVAE, posterior: Posterior, dataset: Dataset
+    model: StackedVAE, posterior: Posterior, dataset: Dataset, context: Tensor
 ) -> NDArray[np.float64]:
     """(E[x given z = μ] − intensity)², mean over dimensions, of every example: [runs, n]."""
     target = torch.from_numpy(dataset.intensities("test")).to(posterior.mean.device)
@@ -211,9 +226,40 @@ def _reconstruction_errors(
     step = max(1, 2**24 // (len(model) * target.shape[1]))
     for start in range(0, len(target), step):
         rows = slice(start, start + step)
-        error = decode_mean(model, posterior.mean[:, rows]) - target[rows]
+        error = decode_mean(model, posterior.mean[:, rows], context[rows]) - target[rows]
         parts.append(error.double().square().mean(-1).cpu().numpy())
     return np.concatenate(parts, axis=1)
+
+
+@torch.no_grad()
+def _log_errors(
+    model: StackedVAE,
+    runs: Sequence[Run],
+    posterior: Posterior,
+    dataset: Dataset,
+    context: Tensor,
+) -> NDArray[np.float64] | None:
+    """Squared error of the mean of log1p(library-normalised x) under p(x given z = μ): [runs, n].
+
+    The mean of log1p and not log1p of the mean, which favours likelihoods with little spread; over
+    LOG_DRAWS draws. None where x are no counts.
+    """
+    if not dataset.observed.counts:
+        return None
+    genes = dataset.observed.genes
+    target = log_counts(torch.from_numpy(dataset.observe("test")).to(context.device), genes)
+    found = []
+    for place, run in enumerate(runs):
+        generator = stream(run.seed, "predicted x")
+        decoder, means = model.one(place).decoder, posterior.mean[place]
+        parts = []
+        for rows in example_blocks(len(target), LOG_DRAWS * target.shape[1]):
+            predicted = decoder(means[rows], context[rows])
+            draws = [log_counts(predicted.sample(generator), genes) for _ in range(LOG_DRAWS)]
+            error = torch.stack(draws).mean(0) - target[rows]
+            parts.append(error.double().square().mean(-1).cpu().numpy())
+        found.append(np.concatenate(parts))
+    return np.stack(found)
 
 
 def _term_examples(
@@ -238,7 +284,7 @@ def _wide(posterior: Posterior) -> Posterior:
 def _objective_columns(run: Run, distortion: float, posterior: Posterior, index: int) -> Metrics:
     """What was minimised, in nats per example (empty for iwae), and the posterior's width."""
     if run.posterior == "point":
-        return {"objective": distortion}
+        return {"objective": distortion} if run.objective == "elbo" else {}
     one = _one(posterior, index)
     rates = one.rate_per_dim().mean(0).cpu().numpy()
     weighted = run.beta * float(rates.sum()) if run.beta else 0.0
@@ -258,7 +304,8 @@ def _nll_columns(run: Run, bounds: NllEstimate, index: int, dataset: Dataset) ->
         "nll_gap": gap,
         "nll_loose": gap > NLL_LOOSE,
     }
-    own_levels = LIKELIHOODS[run.likelihood].mass and dataset.fixed is None
+    grey = not dataset.observed.counts and dataset.fixed is None
+    own_levels = LIKELIHOODS[run.likelihood].mass and grey
     if own_levels and LIKELIHOODS[run.likelihood].proper(dataset.observed):
         columns["bits_per_dim"] = nll / (dataset.observed.dims * math.log(2))
     return columns
@@ -288,11 +335,23 @@ def _code_columns(run: Run, codes: Mapping[str, NDArray[Any]], seed: int) -> Met
     return columns
 
 
+def _batch_columns(means: NDArray[Any], dataset: Dataset, seed: int) -> Metrics:
+    """How well batches are mixed, only where there are some."""
+    if dataset.cells is None or dataset.cells.batch is None:
+        return {}
+    batch = dataset.cells.batch[dataset.rows("test")]
+    return batch_columns(means, dataset.labels_of("test"), batch, seed)
+
+
 def _factor_columns(
-    train_means: NDArray[Any], means: NDArray[Any], dataset: Dataset, seed: int
+    train_means: NDArray[Any],
+    means: NDArray[Any],
+    dataset: Dataset,
+    train_rows: NDArray[np.int64],
+    seed: int,
 ) -> Metrics:
     """Disentanglement, only where the data's generative factors are known."""
-    train_factors, factors = dataset.factors_of("train"), dataset.factors_of("test")
-    if train_factors is None or factors is None:
+    factors = dataset.factors_of("test")
+    if dataset.factors is None or factors is None:
         return {}
-    return disentanglement_columns(train_means, train_factors, means, factors, seed)
+    return disentanglement_columns(train_means, dataset.factors[train_rows], means, factors, seed)

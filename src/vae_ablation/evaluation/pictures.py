@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import decode_mean
-from vae_ablation.examples import picture_bytes, shown_examples
+from vae_ablation.examples import picture_bytes, shown_examples, spaced
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
 from vae_ablation.study import Run
@@ -20,6 +20,7 @@ from vae_ablation.study import Run
 Pictures = dict[str, NDArray[np.generic]]
 
 SAMPLES = 25
+CLASS_SAMPLES = 10
 MANIFOLD = 15
 STEPS = 11
 TRAVERSED = 8
@@ -59,7 +60,9 @@ def draw_pictures(
         Per run, arrays as in pictures.npz: 8-bit images, [..., height, width]. `traversals` is
         [dims, steps, height, width], its rows `traversal_dims` from the largest KL down; with
         `traversal_kl` in nats (absent for point posteriors) and `traversal_range` [dims, 2], the
-        ends of each walk.
+        ends of each walk. Where the decoder is told the label, `class_samples` is [classes,
+        CLASS_SAMPLES, height, width]; there traversals, manifold and archetype are of the first
+        example's class, and an interpolation is of the class of its first end.
     """
     shape = dataset.observed.shape
     if len(shape) != 2:
@@ -70,21 +73,21 @@ def draw_pictures(
     walks = [
         _walk(run, means[r], None if rates is None else rates[r]) for r, run in enumerate(runs)
     ]
+    told = torch.from_numpy(dataset.context(dataset.rows("test"), runs[0].condition))
     parts = {
-        "reconstructions": means[:, index],
-        "samples": _prior_draws(runs, means),
-        "archetype": torch.zeros_like(means[:, :1]),
-        "traversals": _traversals(means[:, index[0]], walks),
+        "reconstructions": (means[:, index], told[index]),
+        "samples": (_prior_draws(runs, means), _spread(told, SAMPLES)),
+        "archetype": (torch.zeros_like(means[:, :1]), told[index[:1]]),
+        "traversals": (_traversals(means[:, index[0]], walks), told[index[:1]]),
     }
     if runs[0].latent_dim == 2:
-        parts["manifold"] = _grid(means)
+        parts["manifold"] = _grid(means), told[index[:1]]
+    if runs[0].condition == "label":
+        parts["class_samples"] = _class_samples(runs, means, dataset.observed.classes)
     ends = _ends(labels, pairs)
     if len(ends):
-        parts["interpolations"] = _lines(means, ends)
-    drawn = {
-        name: picture_bytes(decode_mean(model, z.flatten(1, -2)).cpu().numpy(), shape, z.shape[:-1])
-        for name, z in parts.items()
-    }
+        parts["interpolations"] = _lines(means, ends), told[ends[:, 0]]
+    drawn = {name: _drawn(model, z, context, shape) for name, (z, context) in parts.items()}
     drawn["archetype"] = drawn["archetype"][:, 0]
     average = picture_bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
     common: Pictures = {"index": index, "originals": originals, "data_mean": average}
@@ -96,6 +99,26 @@ def draw_pictures(
         common | walks[r] | {name: images[r] for name, images in drawn.items()}
         for r in range(len(runs))
     ]
+
+
+def _drawn(
+    model: StackedVAE, z: Tensor, context: Tensor, shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Pictures at z [runs, rows, ..., latent]; each row, or all of them, under one context."""
+    rows = context.expand(z.shape[1], -1).repeat_interleave(z[0, 0, ..., 0].numel(), dim=0)
+    means = decode_mean(model, z.flatten(1, -2), rows.to(z.device))
+    return picture_bytes(means.cpu().numpy(), shape, z.shape[:-1])
+
+
+def _spread(context: Tensor, count: int) -> Tensor:
+    """Contexts of `count` examples, evenly spaced: the data's own shares of every condition."""
+    return context[np.resize(spaced(len(context), count), count)]
+
+
+def _class_samples(runs: Sequence[Run], like: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The same draws of z for every class, [runs, classes, CLASS_SAMPLES, latent], and classes."""
+    draws = _prior_draws(runs, like)[:, None, :CLASS_SAMPLES]
+    return draws.expand(-1, classes, -1, -1), torch.eye(classes)
 
 
 def _prior_draws(runs: Sequence[Run], like: Tensor) -> Tensor:

@@ -151,6 +151,7 @@ class RealFeatures:
 
     Attributes:
         extractor: the features.
+        rows: positions of the held-out examples in the dataset, [n].
         held_out: [n, features] of the test split; n is the lesser of the test split, the train
             split and EXAMPLES, evenly spaced where there are more.
         manifold: the same features with their radii, or None where n is no more than NEIGHBOURS.
@@ -159,6 +160,7 @@ class RealFeatures:
     """
 
     extractor: FeatureExtractor
+    rows: NDArray[np.int64]
     held_out: Features
     manifold: Manifold | None
     floor: float | None
@@ -177,10 +179,12 @@ class RealFeatures:
         """
         test, train = dataset.rows("test"), dataset.rows("train")
         count = min(len(test), len(train), EXAMPLES)
-        held_out = _data_features(dataset, test[spaced(len(test), count)], extractor)
+        rows = test[spaced(len(test), count)]
+        held_out = _data_features(dataset, rows, extractor)
         pool = _data_features(dataset, train[spaced(len(train), FLOOR_POOL)], extractor)
         return cls(
             extractor,
+            rows,
             held_out.numpy(),
             Manifold.of(held_out) if count > NEIGHBOURS else None,
             real_floor(held_out.numpy(), pool.numpy(), seed),
@@ -219,6 +223,7 @@ def sample_columns(
     model: StackedVAE,
     runs: Sequence[Run],
     train_means: Tensor,
+    dataset: Dataset,
     real: RealFeatures,
     seed: int,
 ) -> list[dict[str, float]]:
@@ -228,6 +233,7 @@ def sample_columns(
         model: the pack.
         runs: its runs; z ~ p(z) is the same for all arms of one latent_dim and seed.
         train_means: posterior means of the train split, [runs, n, latent].
+        dataset: the prepared dataset; each sample has the context of one held-out example.
         real: `RealFeatures.of` the dataset.
         seed: of the mixtures fitted to the codes.
 
@@ -242,8 +248,10 @@ def sample_columns(
         [torch.randn(count, r.latent_dim, generator=stream(r.seed, "fid samples")) for r in runs]
     )
     expost = torch.stack([expost_codes(codes, count, seed) for codes in train_means])
-    from_prior = _sample_features(model, prior.to(device), real.extractor)
-    from_expost = _sample_features(model, expost.to(device), real.extractor)
+    context = torch.from_numpy(dataset.context(real.rows, runs[0].condition)).to(device)
+    draws = [[stream(run.seed, "sampled x") for run in runs] for _ in range(2)]
+    from_prior = _sample_features(model, prior.to(device), context, real.extractor, draws[0])
+    from_expost = _sample_features(model, expost.to(device), context, real.extractor, draws[1])
     manifold = real.manifold and real.manifold.to(device)
     return [
         _columns(features, fitted, real, manifold)
@@ -267,18 +275,37 @@ def _columns(
     return {name: value for name, value in columns.items() if value is not None}
 
 
-def _sample_features(model: StackedVAE, z: Tensor, extractor: FeatureExtractor) -> Tensor:
-    """Features of samples at z [runs, n, latent]: [runs, n, features]."""
+def _sample_features(
+    model: StackedVAE,
+    z: Tensor,
+    context: Tensor,
+    extractor: FeatureExtractor,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Features of samples at z [runs, n, latent] and context [n, context]: [runs, n, features]."""
     step = max(1, _VALUES // (len(model) * model.template.decoder.observed.dims))
-    return torch.cat([extractor(_samples(model, part)) for part in z.split(step, dim=1)], dim=1)
+    blocks = zip(z.split(step, dim=1), context.split(step), strict=True)
+    sampled = _sampled_counts if model.template.decoder.observed.counts else _pictured
+    return torch.cat([extractor(sampled(model, *block, generators)) for block in blocks], dim=1)
 
 
-def _samples(model: StackedVAE, z: Tensor) -> Tensor:
-    """What a sample at z is: E[x given z], the picture without the likelihood's noise.
+def _pictured(
+    model: StackedVAE, z: Tensor, context: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """E[x given z], the picture without the likelihood's noise: [runs, n, dims]."""
+    return decode_mean(model, z, context)
 
-    [runs, n, latent] → [runs, n, dims].
-    """
-    return decode_mean(model, z)
+
+def _sampled_counts(
+    model: StackedVAE, z: Tensor, context: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Draws from p(x given z), which is what cells look like: [runs, n, dims]."""
+    return torch.stack(
+        [
+            model.one(place).decoder(codes, context).sample(generator)
+            for place, (codes, generator) in enumerate(zip(z, generators, strict=True))
+        ]
+    )
 
 
 def expost_codes(means: Tensor, count: int, seed: int) -> Tensor:

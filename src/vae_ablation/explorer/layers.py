@@ -116,6 +116,8 @@ def decoder_steps(decoder: Decoder) -> list[Step]:
     name = next(name for name, item in LIKELIHOODS.items() if item is decoder.likelihood)
     if name not in _MEANS:
         raise UndrawableError(f"the likelihood {name}")
+    if decoder.conditional:
+        raise UndrawableError("a decoder that is told a label or a batch")
     return [*_steps(decoder.network), _MEANS[name](decoder)]
 
 

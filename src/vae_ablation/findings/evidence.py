@@ -107,6 +107,7 @@ class Evidence:
         contrasts: contrasts.csv, or None.
         importance: importance.csv, or None.
         config: the resolved config.
+        applications: applications.csv, or None.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Evidence:
         contrasts: pd.DataFrame | None,
         importance: pd.DataFrame | None,
         config: dict[str, Any],
+        applications: pd.DataFrame | None = None,
     ) -> None:
         self.dataset = dataset
         rows = metrics[metrics["dataset"] == dataset]
@@ -125,6 +127,7 @@ class Evidence:
         self.ok = self.runs[self.runs["status"] == "ok"]
         self.importance = _of(importance, dataset)
         self.contrasts = _of(contrasts, dataset)
+        self.applications = _of(applications, dataset)
         self.config = config
         self._summary = summary[(summary["dataset"] == dataset) & (summary["model"] == "vae")]
 

@@ -56,7 +56,8 @@ _FINDERS: dict[str, Finder] = {}
 
 ORDER = (
     "best_arm", "collapse", "kl_off_codes", "kl_off_holes", "kl_off_samples",
-    "kl_off_reconstruction", "latent_dim", "likelihoods", "importance", "point",
+    "kl_off_reconstruction", "latent_dim", "counts", "likelihoods", "applications",
+    "holes_in_cells", "importance", "point",
     "disentanglement", "samples", "failures", "convergence", "loose_bounds",
 )  # fmt: skip
 """The order in which a reader meets the finders' answers; any other comes after these."""
@@ -74,6 +75,7 @@ def findings(
     contrasts: pd.DataFrame | None,
     importance: pd.DataFrame | None,
     config: dict[str, Any],
+    applications: pd.DataFrame | None = None,
 ) -> list[Finding]:
     """What the tables say, per dataset and in reading order.
 
@@ -85,11 +87,12 @@ def findings(
         contrasts: contrasts.csv, or None where there is none.
         importance: importance.csv, or None where there is none.
         config: the resolved config.
+        applications: applications.csv, or None where there is none.
     """
     runs = metrics[metrics["model"] == "vae"]
     found: list[Finding] = []
     for dataset in sorted(set(runs["dataset"].astype(str))):
-        evidence = Evidence(dataset, metrics, summary, contrasts, importance, config)
+        evidence = Evidence(dataset, metrics, summary, contrasts, importance, config, applications)
         for name in sorted(_FINDERS, key=_place):
             found += _FINDERS[name](evidence)
     return found

@@ -102,16 +102,22 @@ def _matched_rate(evidence: Evidence, lines: Lines) -> float | None:
     return float(np.clip(np.median(rates), *within)) if within and rates else None
 
 
+def error_metric(evidence: Evidence) -> str:
+    """The error of reconstructions: of counts on the logarithm's scale."""
+    return "mse_log1p" if "mse_log1p" in evidence.ok and evidence.ok["mse_log1p"].any() else "mse"
+
+
 def _at_matched_rate(evidence: Evidence, lines: Lines) -> Finding | None:
     rate = _matched_rate(evidence, lines)
     if rate is None:
         return None
-    values = {name: at_rate(evidence, line, "mse", rate) for name, line in lines.items()}
+    metric = error_metric(evidence)
+    values = {name: at_rate(evidence, line, metric, rate) for name, line in lines.items()}
     values = {name: found for name, found in values.items() if len(found)}
     if len(values) < 2:
         return None
     first = next(iter(lines.values()))[0]
-    told = _Told("mse", values, first.latent_dim)
+    told = _Told(metric, values, first.latent_dim)
     return Finding(
         kind="likelihoods_mse",
         headline=told.headline("reconstructs best at matched rate"),

@@ -70,7 +70,12 @@ def write_findings(folder: Path) -> None:
     """
     results, tables = StudyResults(folder), folder / "tables"
     found = findings(
-        results.metrics, results.summary, results.contrasts, results.importance, results.config
+        results.metrics,
+        results.summary,
+        results.contrasts,
+        results.importance,
+        results.config,
+        results.applications,
     )
     write_json(tables / "findings.json", [asdict(finding) for finding in found])
     write_json(tables / "front_page.json", front_page(found))

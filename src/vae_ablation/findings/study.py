@@ -21,7 +21,8 @@ INTERACTION = 0.1
 
 _AXES = {"beta": "β", "latent_dim": "the latent dimension", "likelihood": "the likelihood",
          "architecture": "the architecture", "objective": "the objective",
-         "posterior": "the posterior", "seed": "the seed",
+         "posterior": "the posterior", "seed": "the seed", "condition": "the condition",
+         "kl_warmup_epochs": "the warm-up of the KL term", "dispersion": "the dispersion",
          "residual": "what no axis explains (seeds)"}  # fmt: skip
 
 

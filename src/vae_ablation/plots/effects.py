@@ -47,6 +47,9 @@ _AXES = {
     "architecture": "#ee3377",
     "objective": "#33bbee",
     "importance_samples": "#ccbb44",
+    "condition": "#aa4499",
+    "kl_warmup_epochs": "#999933",
+    "dispersion": "#882255",
 }
 _AXIS_NAMES = {"beta": "β", "latent_dim": "latent dimension"}
 

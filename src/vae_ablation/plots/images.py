@@ -29,6 +29,7 @@ MAX_PANELS = 8
 MAX_MANIFOLDS = 6
 MAX_PAIRS = 3
 MAX_PATHS = 5
+MAX_CLASS_PANELS = 4
 _LABEL_WIDTH = 1.15
 _NUMBER_WIDTH = 0.75
 
@@ -183,3 +184,26 @@ def interpolations(results: StudyResults, selection: Selection) -> Figure | None
         sheet.text(_LABEL_WIDTH, y + 0.15, f"from label {a} to label {b}", size=9.5)
         _draw_strips(sheet, y + 0.28, strips, cell)
     return sheet.figure
+
+
+@figure(scope="likelihood", category="Reconstructions and samples", per_latent_dim=True)
+def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
+    """Decoder means at draws from the prior, a row per class that the decoder was told."""
+    found = _pictures(results, selection, "class_samples", MAX_CLASS_PANELS)
+    if not found:
+        return None
+    rows = selection.ok_rows(results)
+    first = next(iter(found.values()))[1]["class_samples"]
+    classes, columns = first.shape[:2]
+    fig, axes = panels(
+        len(found), heading("Samples of a chosen class", selection, rows), columns=2, left=0.55,
+        aspect=image_aspect(first[0]) * classes / columns, gap=(0.45, 0.45), bottom=0.3,
+        note=left_out(selection.rows(results)),
+    )  # fmt: skip
+    for ax, (arm, (_, arrays)) in zip(axes, found.items(), strict=True):
+        show_mosaic(ax, arrays["class_samples"], style.arm_color(arm))
+        ax.set_title(style.arm_label(arm), size=9)
+        ax.set_yticks([i + 0.5 for i in range(classes)], [str(i) for i in range(classes)])
+        ax.set_ylabel("label that the decoder is told", size=8.5)
+        ax.tick_params(length=0)
+    return fig

@@ -41,6 +41,7 @@ CATEGORIES = (
     "Comparison",
     "KL on against KL off",
     "Latent space",
+    "Biology",
     "Reconstructions and samples",
     "Training",
 )

@@ -17,7 +17,8 @@ Arrays = dict[str, NDArray[Any]]
 
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
-    "metric", "device", "contrast", "reference_arm", "term", "front", "x_metric", "y_metric",
+    "metric", "device", "application", "subject", "method", "contrast", "reference_arm", "term",
+    "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
     "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",
@@ -34,6 +35,10 @@ _CONTRAST_COLUMNS = (
 )  # fmt: skip
 _IMPORTANCE_COLUMNS = ("dataset", "likelihood", "metric", "term", "share", "n")
 _PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
+_APPLICATION_COLUMNS = (
+    "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",
+    "application", "subject", "method", "metric", "value",
+)  # fmt: skip
 _FAILURE_COLUMNS = ("run", "dataset", "likelihood", "latent_dim", "arm", "seed", "status", "reason")
 
 
@@ -82,6 +87,11 @@ class StudyResults:
         return self._later_table("failures", _FAILURE_COLUMNS)
 
     @cached_property
+    def applications(self) -> pd.DataFrame:
+        """tables/applications.csv: what trained models are for, scored; empty if not written."""
+        return self._later_table("applications", _APPLICATION_COLUMNS)
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config, empty where the study has none yet."""
         path = self.study_dir / "config.yaml"
@@ -113,6 +123,13 @@ class StudyResults:
     def snapshots(self, run: str) -> Arrays | None:
         """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""
         return self._load(self._run_dir(run) / "snapshots.npz")
+
+    def applied(self, run: str, application: str) -> Arrays | None:
+        """Arrays that an application of a run left for figures, or None where it left none."""
+        arrays = self._load(self._run_dir(run) / "applications.npz") or {}
+        prefix = f"{application}/"
+        found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        return found or None
 
     def umap(self, run: str) -> NDArray[Any] | None:
         """UMAP embedding [n, 2] of a run's codes where it was computed."""

@@ -70,6 +70,10 @@ _LIKELIHOOD_COLORS = {
     "continuous_bernoulli": "#009988",
     "gaussian": "#0077bb",
     "discretized_logistic": "#cc3311",
+    "poisson": "#ee7733",
+    "negative_binomial": "#0077bb",
+    "zero_inflated_negative_binomial": "#cc3311",
+    "log_normal_gaussian": "#009988",
 }
 _OTHER_COLORS = ("#ee3377", "#33bbee", "#aa3377", "#ccbb44", "#228833", "#bbbbbb")
 _LIKELIHOOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -95,11 +99,12 @@ METRIC_LABELS: dict[str, str] = {
     "nmi": "NMI (0–1)",
     "knn_accuracy": "15-NN accuracy (0–1)",
     "probe_accuracy": "probe accuracy (0–1)",
+    "batch_knn_mixing": "batch mixing (0–1)",
     "mig": "MIG (0–1)",
     "dci_disentanglement": "DCI disentanglement (0–1)",
     "sap": "SAP (0–1)",
     "mse": "MSE (intensity², per pixel)",
-    "mse_log1p": "MSE of log1p (per gene)",
+    "mse_log1p": "MSE of log counts (per gene)",
     "sample_fid": "sample Fréchet distance",
     "sample_precision": "sample precision (0–1)",
     "sample_recall": "sample recall (0–1)",

@@ -33,8 +33,8 @@ from vae_ablation.plots.selection import (
 MAX_ARMS = 12
 MAX_LIKELIHOODS = 6
 SHARED_METRICS = (
-    "mse", "knn_accuracy", "probe_accuracy", "active_units", "silhouette", "sample_fid",
-    "nmi", "code_rms",
+    "mse_log1p", "mse", "knn_accuracy", "probe_accuracy", "ari", "sample_fid", "active_units",
+    "silhouette", "nmi", "code_rms",
 )  # fmt: skip
 MAX_SHARED = 6
 _DIM_LINES = ((0, (1, 1.2)), (0, (4, 1.5)), "-")
@@ -173,6 +173,8 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for metric in SHARED_METRICS:
         tables = {name: points(results, metric, dataset, name, dim) for name in names}
+        if metric == "mse" and "mse_log1p" in found:  # squared counts: all of it a few genes
+            continue
         if sum(len(table) > 0 for table in tables.values()) > 1 and len(found) < MAX_SHARED:
             found[metric] = tables
     if not found:

@@ -11,6 +11,9 @@ FURTHER_AXES: dict[str, tuple[str, str | int]] = {
     "architecture": ("architecture", "mlp"),
     "objective": ("bound", "elbo"),
     "importance_samples": ("importance_samples", 1),
+    "condition": ("condition", "none"),
+    "kl_warmup_epochs": ("kl_warmup_epochs", 0),
+    "dispersion": ("dispersion", "gene"),
 }
 """Axes that a table may lack: their column, and the value that its runs then have."""
 
@@ -74,7 +77,7 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:
     further = {axis: rows.get(*column) for axis, column in FURTHER_AXES.items()}
-    types = {"latent_dim": int, "seed": int, "importance_samples": int}
+    types = dict.fromkeys(("latent_dim", "seed", "importance_samples", "kl_warmup_epochs"), int)
     return rows.assign(**further, kl=_flag(rows, "kl")).astype(types)
 
 

@@ -26,6 +26,9 @@ class Arm:
     architecture: str
     objective: str
     importance_samples: int
+    condition: str
+    kl_warmup_epochs: int
+    dispersion: str
     arm: str
 
     @property
@@ -120,7 +123,19 @@ CONTRASTS = (
     ),
     _levels("posterior", "fixed", "gaussian"),
     _levels("architecture", "conv", "mlp"),
+    _levels("architecture", "poe", "mlp"),
     _levels("objective", "iwae", "elbo"),
+    _levels("objective", "mvae", "elbo"),
+    _levels("condition", "label", "none"),
+    _levels("condition", "batch", "none"),
+    _levels("dispersion", "gene_cell", "gene"),
+    Contrast(
+        "kl_warmup_epochs",
+        frozenset({"kl_warmup_epochs"}),
+        lambda arm: arm.kl_warmup_epochs > 0,
+        lambda arm: arm.kl,
+        lambda arm: arm.kl_warmup_epochs,
+    ),
 )
 """Every contrast, in the order of the table."""
 

@@ -1,0 +1,61 @@
+"""What an application of a trained model gives, and what each one has to say of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_ablation.data.base import Dataset
+from vae_ablation.trained import TrainedRun
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of one application to one run.
+
+    Attributes:
+        scores: rows of applications.csv without the run's axes: subject (what the row is about),
+            method ("vae", or the name of a baseline), metric and value.
+        arrays: what figures show, by name.
+    """
+
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def add(self, subject: str, method: str, metric: str, value: float | None) -> None:
+        """One more score; an undefined value leaves no row."""
+        if value is not None and np.isfinite(value):
+            row = {"subject": subject, "method": method, "metric": metric, "value": float(value)}
+            self.scores.append(row)
+
+
+class Application(ABC):
+    """One thing that a trained model is for. A subclass in a module of this package is found.
+
+    Attributes:
+        name: the key of its block in the config's applications section.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def missing(self, dataset: Dataset) -> str | None:
+        """Why it cannot be applied to these data, in words that follow the data's name, or None."""
+
+    @abstractmethod
+    def apply(
+        self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int
+    ) -> Applied:
+        """Apply a trained model.
+
+        Args:
+            model: the run.
+            dataset: the prepared dataset that it was trained on.
+            settings: the application's block of the config.
+            seed: of the evaluation.
+        """

@@ -1,0 +1,693 @@
+"""Cells of the user's own in an h5ad file, as anndata and scanpy write it.
+
+Counts are read a block of rows at a time, twice or three times: once to check them and to find the
+cells and genes that stay, once on a subset for highly variable genes, once for what stays. So
+memory goes with the counts that are kept, and not even with those where they are many: then `load`
+gives CountBlocks. A layer stored by column (CSC) is read as a whole, each time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
+from vae_ablation.data.counts import (
+    BLOCK_ENTRIES,
+    CountBlocks,
+    block_sums,
+    canonical,
+    log_normalized,
+    row_blocks,
+)
+from vae_ablation.errors import UserError
+
+Names = NDArray[np.str_]
+
+HELD_ENTRIES = 20_000_000
+"""Nonzero entries up to which `load` gives a CSR matrix in memory."""
+VARIABLE_CELLS = 50_000
+"""Cells that highly variable genes are found on, at most."""
+LARGEST_COUNT = 1 << 24
+"""Whole numbers up to here are exact in float32."""
+
+_HANDFUL = 5
+_MOST_NAMES = 1000
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    EOFError,
+)
+"""What h5py and anndata raise for damaged files."""
+
+
+class H5ad(Source):
+    """Counts of RNA, and of proteins if asked for, with labels, batches and perturbations."""
+
+    name = "h5ad"
+    counts = True
+    own_options = frozenset(
+        {
+            "layer",
+            "label",
+            "batch",
+            "n_top_genes",
+            "min_cells",
+            "min_counts",
+            "obs",
+            "protein",
+            "perturbation",
+        }
+    )
+
+    def check_options(self, where: str, options: Options) -> None:
+        """There must be a path, and a file at it."""
+        if not options["path"]:
+            raise UserError(f"{where}.path is null; source h5ad needs the path of an .h5ad file.")
+        if not Path(options["path"]).is_file():
+            raise UserError(f"{where}.path is {options['path']!r}; there is no such file.")
+
+    def content(self, options: Options) -> list[Path]:
+        """The file."""
+        return [Path(options["path"])]
+
+    def describe(self, options: Options) -> Observed:
+        """What the file's headers and categories say; no count is read.
+
+        The shape is exact where n_top_genes is set, else a bound: min_cells may leave fewer genes.
+        So it is with classes and batches, of which min_counts may leave fewer.
+        """
+        path = Path(options["path"])
+        with _opened(path) as file:
+            _check_keys(file, path, options)
+            genes = len(_index(file["var"]))
+            proteins = len(_protein_names(file, options["protein"]))
+            classes, batches = (_class_count(file, options[key]) for key in ("label", "batch"))
+        genes = min(options["n_top_genes"] or genes, genes)
+        return Observed(
+            (genes + proteins,), None, False, True, proteins, classes=classes, batches=batches
+        )
+
+    def load(self, options: Options) -> RawData:
+        """Read, check and filter.
+
+        Cells with fewer than min_counts counts go first; then genes found in fewer than min_cells
+        of the others; then all but the n_top_genes most variable genes.
+
+        Returns:
+            x is a float32 CSR matrix, or CountBlocks above HELD_ENTRIES nonzero entries.
+        """
+        path = Path(options["path"])
+        table = _read_table(path, options)
+        rows, genes, entries = _filter(table, options)
+        columns = [table.genes[genes], table.proteins]
+        reader = table.reader(genes)
+        x: Any = CountBlocks(reader, rows, sum(map(len, columns)))
+        if entries + len(rows) * len(table.proteins) <= HELD_ENTRIES:
+            x = sparse.vstack(list(x.blocks()), format="csr")
+        labels, cells, held_out = _describe_cells(table, rows, options)
+        features = _features(*columns)
+        return RawData(
+            x,
+            labels,
+            levels=None,
+            proteins=len(table.proteins),
+            cells=Cells(features=features, **cells),
+            held_out=held_out,
+        )
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file; what h5py and anndata raise for a damaged one becomes one sentence."""
+    h5py = _needed("h5py", "source h5ad")
+    _needed("anndata", "source h5ad")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (*_UNREADABLE, _unknown_encoding()) as error:
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
+        raise UserError(f"{path}: not readable as an h5ad file ({reason}).") from None
+
+
+def _unknown_encoding() -> type[Exception]:
+    """What anndata raises for an element whose kind it does not know; it has no public name."""
+    return importlib.import_module("anndata._io.specs.registry").IORegistryError
+
+
+def _needed(package: str, what: str) -> Any:
+    """A package that only some studies need."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(
+            f"{what} needs the package {package}, which is not installed; allowed: install it."
+        ) from None
+
+
+def _read(element: Any) -> Any:
+    """An element of the file, as anndata reads it."""
+    return _needed("anndata.io", "source h5ad").read_elem(element)
+
+
+def _index(table: Any) -> Names:
+    """Names of the rows of obs or var."""
+    return np.asarray(_read(table[table.attrs["_index"]]), dtype=str)
+
+
+def _column(table: Any, key: str) -> Any:
+    """One column of a table; files of anndata 0.7 keep categories apart from it."""
+    return _read(table)[key] if "__categories" in table else _read(table[key])
+
+
+def _column_names(table: Any) -> list[str]:
+    return [str(name) for name in table.attrs["column-order"]]
+
+
+def _class_count(file: Any, key: str | None) -> int:
+    """Categories of an obs column."""
+    return 0 if key is None else len(_categories(_column(file["obs"], key))[0])
+
+
+def _wanted(options: Options) -> dict[str, str]:
+    """Columns of obs that the options name, by the option that does."""
+    columns = {key: options[key] for key in ("label", "batch") if options[key] is not None}
+    if options["perturbation"] is not None:
+        columns["perturbation.key"] = options["perturbation"]["key"]
+    return columns | {f"obs[{i}]": name for i, name in enumerate(options["obs"])}
+
+
+def _check_keys(file: Any, path: Path, options: Options) -> None:
+    """Everything that the options name must be there."""
+    for part in ("obs", "var"):
+        if part not in file or "_index" not in file[part].attrs:
+            raise UserError(
+                f"{path}: has no table {part} as anndata writes it since version 0.7; allowed: "
+                "an h5ad file (one from an older version is to be read and written anew)."
+            )
+    _check_key(file, path, "layers", options["layer"], "layer")
+    _check_key(file, path, "obsm", options["protein"], "protein")
+    if options["layer"] is None and "X" not in file:
+        raise UserError(f"{path}: has no X; its layers are {_few(_keys(file, 'layers'))}.")
+    columns = _column_names(file["obs"])
+    for option, name in _wanted(options).items():
+        if name not in columns:
+            raise _absent(f"{path}: obs has no column {name!r} ({option})", name, columns)
+        if name in {"obs_names", "file_row"} and option.startswith("obs["):
+            raise UserError(f"{path}: the obs column {name!r} ({option}) has a name of our own.")
+
+
+def _check_key(file: Any, path: Path, group: str, name: str | None, option: str) -> None:
+    if name is not None and name not in _keys(file, group):
+        raise _absent(f"{path}: {group} has no {name!r} ({option})", name, _keys(file, group))
+
+
+def _keys(file: Any, group: str) -> list[str]:
+    """Names in a group; in a damaged file there is no end of them."""
+    return list(islice(file[group], _MOST_NAMES)) if group in file else []
+
+
+def _absent(what: str, name: str, known: Sequence[str]) -> UserError:
+    """The error for a name that is not there, with the nearest of those that are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return UserError(f"{what}{hint}; there: {_few(known)}.")
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(map(str, names[:_HANDFUL])) or "none"
+    more = len(names) - _HANDFUL
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+# --- counts in the file --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """A matrix stored in full."""
+
+    values: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.values.shape
+        return rows, columns
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """First and last (exclusive) row of blocks that are read at a time."""
+        step = max(1, BLOCK_ENTRIES // max(1, self.shape[1]))
+        return (
+            (start, min(start + step, self.shape[0])) for start in range(0, self.shape[0], step)
+        )
+
+    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+        return sparse.csr_matrix(self.values[start:stop])
+
+
+@dataclass(frozen=True)
+class _Sparse:
+    """A matrix stored by row: arrays in the file, or in memory where they had to be turned."""
+
+    data: Any
+    indices: Any
+    indptr: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        sizes = np.diff(self.indptr)
+        if self.indptr.shape != (self.shape[0] + 1,) or self.indptr[0] != 0 or (sizes < 0).any():
+            raise ValueError("the row pointers of a sparse matrix are wrong")
+        if not self.data.shape == self.indices.shape == (self.indptr[-1],):
+            raise ValueError("the arrays of a sparse matrix do not fit together")
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """First and last (exclusive) row of blocks that are read at a time."""
+        return row_blocks(self.indptr)
+
+    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+        part = slice(self.indptr[start], self.indptr[stop])
+        arrays = (
+            self.data[part],
+            self.indices[part],
+            self.indptr[start : stop + 1] - self.indptr[start],
+        )
+        block = sparse.csr_matrix(arrays, shape=(stop - start, self.shape[1]))
+        block.check_format(full_check=True)
+        return block
+
+
+def _stored(element: Any) -> _Dense | _Sparse:
+    """A matrix of the file, dense, sparse or a table, of which rows can be read.
+
+    Raises:
+        ValueError: it is no matrix of numbers.
+    """
+    if hasattr(element, "shape"):
+        _check_numeric(element.dtype)
+        return _Dense(element)
+    encoding = element.attrs.get("encoding-type", "")
+    if encoding == "csr_matrix":
+        _check_numeric(element["data"].dtype)
+        rows, columns = map(int, element.attrs["shape"])
+        indptr = element["indptr"][:].astype(np.int64)
+        return _Sparse(element["data"], element["indices"], indptr, (rows, columns))
+    values = _read(element)
+    if encoding == "dataframe":
+        values = values.to_numpy()
+    held = sparse.csr_matrix(values)
+    _check_numeric(held.dtype)
+    return _Sparse(held.data, held.indices, held.indptr.astype(np.int64), held.shape)
+
+
+def _check_numeric(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"values are of type {dtype}; allowed: numbers")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads rows of one or more matrices side by side, in blocks.
+
+    Attributes:
+        path: the file.
+        parts: where each matrix is in the file, and which of its columns are wanted.
+        height: rows that each must have.
+    """
+
+    path: Path
+    parts: tuple[tuple[str, NDArray[np.int64]], ...]
+    height: int
+
+    def __call__(self, rows: NDArray[np.int64]) -> Iterator[sparse.csr_matrix]:
+        """Blocks with the rows at these positions, which increase; float32, as they are stored."""
+        with _opened(self.path) as file:
+            matrices = [
+                (self._matrix(file, where, columns), columns) for where, columns in self.parts
+            ]
+            for start, stop in matrices[0][0].bounds():
+                chosen = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)]
+                if len(chosen):
+                    blocks = [_take(matrix, chosen, columns) for matrix, columns in matrices]
+                    yield sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+
+    def _matrix(self, file: Any, where: str, columns: NDArray[np.int64]) -> _Dense | _Sparse:
+        matrix = _stored(file[where])
+        if matrix.shape[0] != self.height or columns.max(initial=-1) >= matrix.shape[1]:
+            raise ValueError(f"{where} has shape {matrix.shape}, which fits neither obs nor names")
+        return matrix
+
+
+def _take(
+    matrix: _Dense | _Sparse, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> sparse.csr_matrix:
+    """Some rows and columns; only rows between the first and the last are read."""
+    block = canonical(matrix.rows(int(rows[0]), int(rows[-1]) + 1).astype(np.float32))
+    if len(rows) < block.shape[0]:
+        block = block[rows - rows[0]]
+    return block if len(columns) == block.shape[1] else block[:, columns]
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a file holds beside counts.
+
+    Attributes:
+        path: the file.
+        layer: where its RNA counts are.
+        layers: names of its layers.
+        cells: [n] names of cells.
+        genes: names of all genes.
+        protein: where its protein counts are, or None.
+        proteins: names of proteins.
+        columns: columns of obs by the option that names them.
+    """
+
+    path: Path
+    layer: str
+    layers: tuple[str, ...]
+    cells: Names
+    genes: Names
+    protein: str | None
+    proteins: Names
+    columns: dict[str, Any]
+
+    def reader(self, genes: NDArray[np.int64], proteins: bool = True) -> _Reader:
+        """Reads some genes, and the proteins."""
+        parts = [(self.layer, genes)]
+        if proteins and self.protein is not None:
+            parts.append((self.protein, np.arange(len(self.proteins))))
+        return _Reader(self.path, tuple(parts), len(self.cells))
+
+
+def _read_table(path: Path, options: Options) -> _Table:
+    """Names and columns, checked."""
+    with _opened(path) as file:
+        _check_keys(file, path, options)
+        layer, protein = options["layer"], options["protein"]
+        table = _Table(
+            path=path,
+            layer="X" if layer is None else f"layers/{layer}",
+            layers=tuple(_keys(file, "layers")),
+            cells=_index(file["obs"]),
+            genes=_index(file["var"]),
+            protein=None if protein is None else f"obsm/{protein}",
+            proteins=_protein_names(file, protein),
+            columns={
+                option: _column(file["obs"], name) for option, name in _wanted(options).items()
+            },
+        )
+        if any(len(column) != len(table.cells) for column in table.columns.values()):
+            raise ValueError("a column of obs is not as long as the index")
+    _check_names(path, "obs_names", table.cells)
+    _check_names(path, "var_names", table.genes)
+    return table
+
+
+def _check_names(path: Path, what: str, names: Names) -> None:
+    if not len(names):
+        raise UserError(f"{path}: has no {what}; allowed: at least one cell and one gene.")
+    repeated = pd.Index(names).duplicated()
+    if repeated.any():
+        twice = list(dict.fromkeys(names[repeated].tolist()))
+        raise UserError(
+            f"{path}: {int(repeated.sum())} {what} occur more than once ({_few(twice)}); "
+            f"allowed: each name once (anndata's {what}_make_unique makes them so)."
+        )
+
+
+def _protein_names(file: Any, key: str | None) -> Names:
+    """Columns of the protein table, or numbers where it is a bare matrix."""
+    if key is None:
+        return np.empty(0, dtype=str)
+    element = file["obsm"][key]
+    if hasattr(element, "attrs") and "column-order" in element.attrs:
+        return np.asarray(_column_names(element), dtype=str)
+    columns = element.shape[1] if hasattr(element, "shape") else element.attrs["shape"][1]
+    return np.array([f"{key}_{number}" for number in range(1, int(columns) + 1)], dtype=str)
+
+
+def _features(genes: Names, proteins: Names) -> tuple[str, ...]:
+    """Names of columns; a protein named as a gene is told from it."""
+    known = set(genes.tolist())
+    named = (f"{name} (protein)" if name in known else name for name in proteins.tolist())
+    return (*genes.tolist(), *named)
+
+
+# --- which cells and genes stay ------------------------------------------------------------------
+
+
+def _filter(table: _Table, options: Options) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Positions of cells and of genes that stay, and how many of their entries are not 0."""
+    rows, found = _survey(table, options["min_counts"])
+    if not len(rows):
+        raise UserError(
+            f"{table.path}: none of {len(table.cells)} cells has min_counts "
+            f"({options['min_counts']}) counts; allowed: a number that leaves some."
+        )
+    genes = np.flatnonzero(found >= options["min_cells"])
+    wanted = options["n_top_genes"]
+    if not len(genes) or (wanted or 0) > len(genes):
+        raise UserError(
+            f"{table.path}: {len(genes)} of {len(table.genes)} genes are found in min_cells "
+            f"({options['min_cells']}) of {len(rows)} cells; allowed: at least {wanted or 1}"
+            f"{' (n_top_genes)' if wanted else ''}."
+        )
+    if wanted is not None and wanted < len(genes):
+        genes = genes[_most_variable(table, rows, genes, wanted)]
+    return rows, genes, int(found[genes].sum())
+
+
+def _survey(table: _Table, min_counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Check every count.
+
+    Returns:
+        Positions of cells with at least `min_counts` counts of RNA, and [genes] in how many of
+        them each gene is found.
+    """
+    genes = len(table.genes)
+    found = np.zeros(genes, np.int64)
+    kept, start = [], 0
+    for block in table.reader(np.arange(genes))(np.arange(len(table.cells))):
+        _check_counts(block, table, start)
+        enough = block_sums(block, 0, genes) >= min_counts
+        kept.append(start + np.flatnonzero(enough))
+        counted = np.repeat(enough, np.diff(block.indptr)) & (block.indices < genes)
+        found += np.bincount(block.indices[counted], minlength=genes)
+        start += block.shape[0]
+    return np.concatenate(kept), found
+
+
+def _check_counts(block: sparse.csr_matrix, table: _Table, start: int) -> None:
+    """Entries of a block, whose first row is the file's row `start`, must be counts."""
+    values = block.data
+    with np.errstate(invalid="ignore"):
+        wrong = ~((values >= 0) & (values <= LARGEST_COUNT) & (values == np.floor(values)))
+    if not wrong.any():
+        return
+    first = int(np.argmax(wrong))
+    row = int(np.searchsorted(block.indptr, first, side="right")) - 1
+    column = int(block.indices[first])
+    is_gene = column < len(table.genes)
+    name = table.genes[column] if is_gene else table.proteins[column - len(table.genes)]
+    hint = _other_layers(table) if is_gene else ""
+    raise UserError(
+        f"{table.path}: {table.layer if is_gene else table.protein} is no matrix of counts, "
+        f"{int(wrong.sum())} of {len(values)} nonzero values in the cells {start + 1} to "
+        f"{start + block.shape[0]} are wrong, the first is {values[first]:g} (cell "
+        f"{table.cells[start + row]}, {name}); allowed: whole numbers from 0 to "
+        f"{LARGEST_COUNT} (raw counts){hint}."
+    )
+
+
+def _other_layers(table: _Table) -> str:
+    """What else the user may have meant."""
+    others = [name for name in table.layers if f"layers/{name}" != table.layer]
+    return f"; did you mean layer {_few(others)}?" if others else ""
+
+
+def _most_variable(
+    table: _Table, rows: NDArray[np.int64], genes: NDArray[np.int64], wanted: int
+) -> NDArray[np.int64]:
+    """Which of `genes` are highly variable, by scanpy's flavour "seurat" (Satija et al. 2015).
+
+    Counts are brought to 10,000 per cell and log1p is taken. Above VARIABLE_CELLS cells, evenly
+    spaced ones stand for all. Of equal genes the first in the file are taken.
+    """
+    scanpy = _needed("scanpy", "n_top_genes")
+    if len(rows) > VARIABLE_CELLS:
+        rows = rows[np.linspace(0, len(rows) - 1, VARIABLE_CELLS).round().astype(np.int64)]
+    counts = sparse.vstack(list(table.reader(genes, proteins=False)(rows)), format="csr")
+    library = np.repeat(np.asarray(counts.sum(1)).ravel(), np.diff(counts.indptr))
+    counts.data = log_normalized(counts.data[:, None], library).ravel()
+    cells = _needed("anndata", "source h5ad").AnnData(counts)
+    found = scanpy.pp.highly_variable_genes(
+        cells, n_top_genes=wanted, flavor="seurat", inplace=False
+    )
+    dispersion = found["dispersions_norm"].to_numpy(float)
+    order = np.argsort(-np.nan_to_num(dispersion, nan=-np.inf), kind="stable")
+    return np.sort(order[:wanted])
+
+
+# --- what is known of cells ----------------------------------------------------------------------
+
+
+def _categories(values: Any) -> tuple[Names, NDArray[np.int64]]:
+    """Categories of a column as text, sorted, and [n] the category of each cell; −1 if missing."""
+    found = pd.Categorical(values)
+    if not len(found.categories):
+        return np.empty(0, dtype=str), np.full(len(found), -1, np.int64)
+    texts = np.array([str(category) for category in found.categories], dtype=str)
+    names, merged = np.unique(texts, return_inverse=True)
+    return names, np.where(found.codes < 0, -1, merged[found.codes]).astype(np.int64)
+
+
+def _classes(values: Any, rows: NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of the categories that occur in `rows`, and the category of each; −1 if missing."""
+    names, codes = _categories(values)
+    present, renumbered = np.unique(codes[rows], return_inverse=True)
+    missing = int((present < 0).any())
+    return tuple(names[present[missing:]].tolist()), renumbered.astype(np.int64) - missing
+
+
+def _complete(
+    table: _Table, option: str, rows: NDArray[np.int64], name: str
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """As `_classes`, of a column where no value may be missing."""
+    names, codes = _classes(table.columns[option], rows)
+    if (codes < 0).any():
+        raise UserError(
+            f"{table.path}: the obs column {name!r} ({option}) has {int((codes < 0).sum())} "
+            "missing values; allowed: a value for every cell."
+        )
+    return names, codes
+
+
+def _describe_cells(
+    table: _Table, rows: NDArray[np.int64], options: Options
+) -> tuple[NDArray[np.int64] | None, dict[str, Any], NDArray[np.bool_] | None]:
+    """Labels, the fields of Cells but its features, and which cells are held out."""
+    fields: dict[str, Any] = {"obs": _kept_columns(table, rows, options["obs"])}
+    labels = held_out = None
+    if options["label"] is not None:
+        fields["label_names"], labels = _classes(table.columns["label"], rows)
+    if options["batch"] is not None:
+        fields["batch_names"], fields["batch"] = _complete(table, "batch", rows, options["batch"])
+    settings = options["perturbation"]
+    if settings is not None:
+        names, codes = _perturbations(table, rows, settings)
+        fields["perturbation_names"], fields["perturbation"] = names, codes
+        known = _Perturbed(
+            table.path, names, codes, fields.get("label_names", ()), labels, settings
+        )
+        held_out = known.held_out()
+    return labels, fields, held_out
+
+
+def _kept_columns(
+    table: _Table, rows: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Names and positions in the file, then the columns that the user keeps."""
+    kept = {"obs_names": table.cells[rows], "file_row": rows}
+    for i, name in enumerate(names):
+        kept[name] = _plain(table.columns[f"obs[{i}]"])[rows]
+    return kept
+
+
+def _plain(values: Any) -> NDArray[Any]:
+    """Numbers as they are (missing: NaN), all else as text (missing: empty)."""
+    column = pd.Series(values)
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(float if column.isna().any() else column.to_numpy().dtype)
+    return np.where(column.isna(), "", column.astype(object).map(str)).astype(str)
+
+
+def _perturbations(
+    table: _Table, rows: NDArray[np.int64], settings: Mapping[str, Any]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of perturbations, the control first, and the perturbation of each cell."""
+    found, codes = _complete(table, "perturbation.key", rows, settings["key"])
+    canonical_names = [_canonical_name(name, settings) for name in found]
+    control = settings["control"]
+    if control not in canonical_names:
+        what = f"{table.path}: the obs column {settings['key']!r} has no control {control!r}"
+        raise _absent(what, str(control), found)
+    names = (control, *sorted(set(canonical_names) - {control}))
+    position = {name: i for i, name in enumerate(names)}
+    return names, np.array([position[name] for name in canonical_names], np.int64)[codes]
+
+
+def _canonical_name(name: str, settings: Mapping[str, Any]) -> str:
+    """The parts of a combination, sorted and joined by "+"; the control is no part of one."""
+    if name == settings["control"]:
+        return name
+    parts = {part.strip() for part in name.split(settings["separator"])}
+    return "+".join(sorted(parts - {settings["control"], ""})) or settings["control"]
+
+
+@dataclass(frozen=True)
+class _Perturbed:
+    """Perturbations and labels, by which held-out cells are named."""
+
+    path: Path
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    settings: Mapping[str, Any]
+
+    def held_out(self) -> NDArray[np.bool_] | None:
+        """[n] true for cells that held_out names; None where it names none."""
+        if not self.settings["held_out"]:
+            return None
+        return np.any([self._cells(name) for name in self.settings["held_out"]], axis=0)
+
+    def _cells(self, name: str) -> NDArray[np.bool_]:
+        """Cells of a perturbation, or of a perturbation under one label ("label:perturbation")."""
+        code = self._code(name)
+        if code is not None:
+            return self._checked(self.codes == code, name)
+        label, _, perturbation = name.partition(":")
+        code = self._code(perturbation)
+        if self.labels is None or label not in self.label_names or code is None:
+            known = [*self.names[1:], *(f"{label}:…" for label in self.label_names)]
+            raise _absent(f"{self.path}: perturbation.held_out names {name!r}", name, known)
+        return self._checked(
+            (self.labels == self.label_names.index(label)) & (self.codes == code), name
+        )
+
+    def _code(self, name: str) -> int | None:
+        written = _canonical_name(name, self.settings)
+        return self.names.index(written) if name and written in self.names else None
+
+    def _checked(self, cells: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:
+        if not cells.any() or not (self.codes[~cells] == 0).any():
+            raise UserError(
+                f"{self.path}: perturbation.held_out names {name!r}, which has {int(cells.sum())} "
+                "cells; allowed: perturbations with cells, and not every control."
+            )
+        return cells

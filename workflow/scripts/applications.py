@@ -1,0 +1,16 @@
+"""Gather what models were applied to: STUDY LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.pages import write_applications_page
+from vae_ablation.scripting import job
+from vae_ablation.tables import collect_applications, write_csv
+from vae_ablation.workflow_state import read_frozen
+
+folder, log = sys.argv[1:]
+with job(log):
+    tables = Path(folder) / "tables"
+    collected = collect_applications(*read_frozen(Path(folder)))
+    write_csv(collected, tables / "applications.csv")
+    write_applications_page(collected, tables / "applications.html")

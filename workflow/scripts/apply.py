@@ -1,0 +1,12 @@
+"""Apply the models of one pack: STUDY PACK TARGET LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.scripting import job
+
+folder, pack, target, log = sys.argv[1:]
+with job(log):
+    from vae_ablation.jobs import apply_job
+
+    apply_job(Path(folder), pack, Path(target))
