@@ -48,8 +48,9 @@ report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
 	$(BIN)/snakemake --configfile "$(CONFIG)" --report "results/$$name/report.$(FORMAT)" 2>"results/$$name/report.log"; \
 	echo "Report: $$PWD/results/$$name/report.$(FORMAT)"
 
+# A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.
 test: $(READY_DEV) ## Run the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(READY_DEV) ## Check style, types and the workflow
 	$(BIN)/ruff check .

@@ -18,10 +18,12 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
 from vae_ablation.study import Plan, Planned, Run
 from vae_ablation.tables import (
+    APPLICATION_COLUMNS,
     collect,
     mean_interval,
     read_metrics,
     summarize,
+    summarize_applications,
     write_csv,
 )
 
@@ -208,3 +210,41 @@ def test_missing_values_are_not_counted() -> None:
 def test_a_wider_level_gives_a_wider_interval() -> None:
     narrow, wide = (mean_interval([1.0, 2.0, 4.0], level) for level in (0.5, 0.99))
     assert wide[2] < narrow[2] < narrow[3] < wide[3]
+
+
+def application_rows(values: dict[tuple[str, str, int], float]) -> pd.DataFrame:
+    """Scores of one application by method, arm and seed."""
+    rows = [
+        {
+            "run": f"cells/poisson/z2/{arm}/seed{seed}", "dataset": "cells",
+            "likelihood": "poisson", "latent_dim": 2, "arm": arm, "seed": seed,
+            "application": "denoising", "subject": "all", "method": method, "metric": "rmse",
+            "value": value,
+        }
+        for (method, arm, seed), value in values.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=APPLICATION_COLUMNS)
+
+
+def test_scores_of_an_application_are_averaged_over_seeds_and_baselines_over_arms_too() -> None:
+    found = summarize_applications(
+        application_rows(
+            {
+                ("vae", "beta1", 0): 1.0, ("vae", "beta1", 1): 3.0, ("vae", "kl-off", 0): 7.0,
+                ("gene_mean", "beta1", 0): 4.0, ("gene_mean", "kl-off", 0): 4.0,
+                ("gene_mean", "beta1", 1): 6.0,
+            }
+        )
+    ).set_index(["method", "arm"])  # fmt: skip
+    assert found.loc[("vae", "beta1"), ["n", "mean"]].tolist() == [2, 2.0]
+    assert found.loc[("vae", "kl-off"), ["n", "mean"]].tolist() == [1, 7.0]
+    assert found.loc[("gene_mean", ""), ["n", "mean"]].tolist() == [2, 5.0]
+    half = stats.t.ppf(0.975, 1) * np.sqrt(2) / np.sqrt(2)
+    np.testing.assert_allclose(found.loc[("vae", "beta1"), "ci_high"], 2 + half)
+    assert np.isnan(found.loc[("vae", "kl-off"), "ci_high"])
+
+
+def test_no_scores_give_an_empty_table_with_its_columns() -> None:
+    found = summarize_applications(application_rows({}))
+    assert found.empty
+    assert {"application", "method", "mean"} <= set(found.columns)

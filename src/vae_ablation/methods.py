@@ -51,6 +51,11 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         arms.append(
             f"the importance-weighted bound of {_listed(draws)} samples (Burda et al. 2016)"
         )
+    told = sorted({run.condition for run in study.runs} - {"none"})
+    if told:
+        arms.append(f"networks that are told the {_listed(told)}")
+    if any(run.architecture == "poe" for run in study.runs):
+        arms.append("a product of experts over RNA and proteins (Wu and Goodman 2018)")
     return (
         f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
         f"standard normal prior and {widths}"
@@ -77,6 +82,12 @@ def _data(study: Study, name: str) -> str:
     parts = _listed([f"{sizes.get(part, '')} {part}".strip() for part in _PARTS])
     observed: Observed = study.observed[name]
     shape = "×".join(map(str, observed.shape))
+    if observed.counts:
+        return (
+            f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
+            f"split into {parts} cells, stratified by label; log-likelihoods are given each cell's "
+            "observed library size."
+        )
     binarized = {
         "none": "as grey levels" if observed.levels else "as intensities",
         "threshold": "binarised at half intensity",
@@ -89,19 +100,44 @@ def _data(study: Study, name: str) -> str:
     )
 
 
+def _counted(observed: Observed) -> str:
+    proteins = f" and {observed.proteins} proteins" if observed.proteins else ""
+    return f"counts of {observed.genes} genes{proteins}"
+
+
+def _corrupted(options: dict[str, Any]) -> str:
+    """What was taken away before training."""
+    corrupt = options["corrupt"]
+    if corrupt is None:
+        return ""
+    what = "molecules taken away" if corrupt["kind"] == "thin" else "entries set to 0"
+    return f", {100 * corrupt['share']:g} % of the {what} before training"
+
+
 def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
     settings = study.config["training"]
-    warmup = settings["kl_warmup_epochs"]
+    warmups = sorted({run.kl_warmup_epochs for run in study.runs} - {0})
     patience = settings["early_stopping_patience"]
     return (
         f"Every run took {settings['epochs']} epochs of Adam (Kingma and Ba 2015) with step size "
         f"{settings['learning_rate']:g} and batches of {settings['batch_size']}"
-        f"{f', the KL weight growing over the first {warmup} epochs' if warmup else ''}"
+        f"{_warmed_up(study, warmups)}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
         f"{overview['status']['diverged']} runs diverged and "
         f"{overview['status']['failed']} failed. "
         f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
         f"in vae-ablation {__version__}."
+    )
+
+
+def _warmed_up(study: Study, warmups: list[int]) -> str:
+    """The KL term's warm-up, of all runs or of some."""
+    if not warmups:
+        return ""
+    some = any(run.kl and not run.kl_warmup_epochs for run in study.runs)
+    return (
+        f", the KL weight {'of some ' if some else ''}growing over the first "
+        f"{_listed(warmups)} epochs"
     )
 
 

@@ -31,6 +31,7 @@ _TRAINING_SOURCES = (
     "model",
     "objective",
     "training",
+    "loading",
     "streams",
     "stacked",
     "optimizer",

@@ -345,3 +345,26 @@ def test_what_was_not_written_yet_draws_nothing(make_study):
     for table in (results.contrasts, results.importance, results.pareto, results.failures):
         assert table.empty
     assert results.snapshots("digits/gaussian/z2/beta1/seed0") is None
+
+
+def test_samples_of_a_class_stand_in_the_row_of_the_label_that_was_told(make_study):
+    study = make_study()
+    classes = np.arange(3 * 10 * 64, dtype=np.int64).reshape(3, 10, 8, 8) % 251
+    path = study / "runs/digits/gaussian/z2/beta1/seed0/pictures.npz"
+    np.savez(path, **dict(np.load(path)), class_samples=classes.astype(np.uint8))
+    (ax,) = draw(study, "class_samples", dim=2).axes
+    picture = ax.images[0].get_array()
+    for row in range(3):
+        np.testing.assert_array_equal(cell(picture, row, 7), classes[row, 7])
+    ticks = dict(zip(ax.get_yticks(), (t.get_text() for t in ax.get_yticklabels()), strict=True))
+    assert ticks == {0.5: "0", 1.5: "1", 2.5: "2"}
+    assert ax.get_ylim() == (3, 0)
+    assert draw(study, "class_samples", dim=4) is None
+
+
+def test_data_that_are_no_images_have_no_pictures_and_still_a_contrast(make_study):
+    study = make_study()
+    for path in study.rglob("pictures.npz"):
+        np.savez(path)
+    assert draw(study, "samples", dim=2) is None
+    assert draw(study, "kl_on_off", dim=2) is not None

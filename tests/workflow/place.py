@@ -105,7 +105,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert status is None or done.returncode == status, done.stdout
         return Call(done.returncode, done.stdout)

@@ -225,7 +225,7 @@ def _floors(evidence: Evidence) -> str:
 @finder
 def kl_off_reconstruction(evidence: Evidence) -> Iterator[Finding]:
     """What the KL term costs in reconstruction."""
-    found = contrasted(evidence, "kl_off", "mse")
+    found = contrasted(evidence, "kl_off", evidence.error_metric)
     if found is None:
         return
     yield Finding(
@@ -249,7 +249,7 @@ def point(evidence: Evidence) -> Iterator[Finding]:
     """What a deterministic autoencoder gains and loses."""
     tallies = [
         found
-        for metric in ("mse", "probe_accuracy", "sample_fid")
+        for metric in (evidence.error_metric, "probe_accuracy", "sample_fid")
         if (found := contrasted(evidence, "point", metric))
     ]
     if not tallies:

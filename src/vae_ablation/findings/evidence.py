@@ -145,6 +145,12 @@ class Evidence:
             found.setdefault(cell.setting, []).append(cell)
         return found
 
+    @property
+    def error_metric(self) -> str:
+        """The error of reconstructions that is told: of counts that on the logarithm's scale."""
+        counts = "mse_log1p" in self.ok and self.ok["mse_log1p"].notna().any()
+        return "mse_log1p" if counts else "mse"
+
     def estimate(self, cell: Cell, metric: str) -> Estimate | None:
         """Mean and interval of a metric, as in summary.csv."""
         return self._estimates.get((cell, metric))

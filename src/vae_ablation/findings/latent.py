@@ -218,7 +218,9 @@ def latent_dim(evidence: Evidence) -> Iterator[Finding]:
         if (found := payoff(evidence, cells, "nll") or payoff(evidence, cells, "elbo"))
     ]
     errors = [
-        found for cells in evidence.settings.values() if (found := payoff(evidence, cells, "mse"))
+        found
+        for cells in evidence.settings.values()
+        if (found := payoff(evidence, cells, evidence.error_metric))
     ]
     for group, topic in ((scores, "score"), (errors, "mse")):
         if group:

@@ -102,22 +102,18 @@ def _matched_rate(evidence: Evidence, lines: Lines) -> float | None:
     return float(np.clip(np.median(rates), *within)) if within and rates else None
 
 
-def error_metric(evidence: Evidence) -> str:
-    """The error of reconstructions: of counts on the logarithm's scale."""
-    return "mse_log1p" if "mse_log1p" in evidence.ok and evidence.ok["mse_log1p"].any() else "mse"
-
-
 def _at_matched_rate(evidence: Evidence, lines: Lines) -> Finding | None:
     rate = _matched_rate(evidence, lines)
     if rate is None:
         return None
-    metric = error_metric(evidence)
-    values = {name: at_rate(evidence, line, metric, rate) for name, line in lines.items()}
+    values = {
+        name: at_rate(evidence, line, evidence.error_metric, rate) for name, line in lines.items()
+    }
     values = {name: found for name, found in values.items() if len(found)}
     if len(values) < 2:
         return None
     first = next(iter(lines.values()))[0]
-    told = _Told(metric, values, first.latent_dim)
+    told = _Told(evidence.error_metric, values, first.latent_dim)
     return Finding(
         kind="likelihoods_mse",
         headline=told.headline("reconstructs best at matched rate"),
@@ -144,7 +140,7 @@ def _at_best(evidence: Evidence, lines: Lines) -> Iterator[Finding]:
         if len(values) < 2:
             continue
         dim = next(iter(best.values())).latent_dim
-        told = _Told(metric, values, dim)
+        told = _Told(evidence.error_metric, values, dim)
         arms = words.join(_chosen(evidence, best[name]) for name in values)
         yield Finding(
             kind=f"likelihoods_{metric}",

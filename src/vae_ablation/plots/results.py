@@ -117,8 +117,8 @@ class StudyResults:
         return self._load(self._run_dir(run) / "codes.npz")
 
     def pictures(self, run: str) -> Arrays | None:
-        """The arrays of pictures.npz: uint8 images [..., H, W]."""
-        return self._load(self._run_dir(run) / "pictures.npz")
+        """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are no images."""
+        return self._load(self._run_dir(run) / "pictures.npz") or None
 
     def snapshots(self, run: str) -> Arrays | None:
         """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""
