@@ -17,7 +17,7 @@ from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.explorer import REPORT_BYTES, write_explorer
 from vae_ablation.explorer.arrays import FINEST, Bundle
-from vae_ablation.explorer.layers import decoder_steps
+from vae_ablation.explorer.layers import UndrawableError, decoder_steps
 from vae_ablation.explorer.page import render
 from vae_ablation.model import Decoder
 from vae_ablation.trained import load_run
@@ -380,6 +380,23 @@ def test_a_page_without_runs_is_one_sentence(study: Path, explorer: Any, tmp_pat
     assert not explorer.driver.find_element("id", "explorer").is_displayed()
 
 
+def bars(explorer: Any, count: int) -> tuple[int, np.ndarray]:
+    """Height of the canvas of a drawn profile, and that of each of its bars, in pixels."""
+    height, filled = explorer.driver.execute_script(
+        "const canvas = document.getElementById('drawn'), count = arguments[0];"
+        "const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+        "const filled = Array.from({ length: count }, (_, bar) => {"
+        "  const x = Math.round((bar + 0.4) * canvas.width / count);"
+        "  let n = 0;"
+        "  for (let y = 0; y < canvas.height; y++) n += data[4 * (y * canvas.width + x) + 3] > 127;"
+        "  return n;"
+        "});"
+        "return [canvas.height, filled]",
+        count,
+    )
+    return height, np.array(filled)
+
+
 def test_data_that_are_no_images_are_drawn_as_bars(
     make_study: Callable[..., Path], explorer: Any, tmp_path: Path
 ) -> None:
@@ -392,19 +409,70 @@ def test_data_that_are_no_images_are_drawn_as_bars(
     write_explorer(study, "profiles", tmp_path / "page.html")
     explorer.open(tmp_path / "page.html")
     explorer.drag((0.98, 0.02), (0.7, 0.6))
-    height, filled = explorer.driver.execute_script(
-        "const canvas = document.getElementById('drawn');"
-        "const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
-        "const filled = Array.from({ length: 12 }, (_, bar) => {"
-        "  const x = Math.round((bar + 0.4) * canvas.width / 12);"
-        "  let n = 0;"
-        "  for (let y = 0; y < canvas.height; y++) n += data[4 * (y * canvas.width + x) + 3] > 127;"
-        "  return n;"
-        "});"
-        "return [canvas.height, filled]"
-    )
     mean = expected(study, explorer.run, explorer.z)
-    assert np.abs(np.array(filled) / height - mean).max() <= 1.5 / height
+    height, filled = bars(explorer, 12)
+    assert np.abs(filled / height - mean).max() <= 1.5 / height
     assert np.ptp(mean) > 0.1
     assert explorer.text("legend") == "no label"
     assert not explorer.driver.find_element("id", "mosaic").is_displayed()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "dispersion"),
+    [
+        ("poisson", "gene"),
+        ("negative_binomial", "gene_cell"),
+        ("zero_inflated_negative_binomial", "gene_cell"),
+        ("log_normal_gaussian", "gene"),
+    ],
+)
+def test_counts_are_drawn_as_the_logarithm_of_their_mean(
+    page: Path,
+    explorer: Any,
+    tmp_path: Path,
+    read_page: Callable[[Path], dict[str, Any]],
+    likelihood: str,
+    dispersion: str,
+) -> None:
+    """RNA of a cell of 10,000 molecules, proteins as they are, against the model's own mean."""
+    observed = Observed((12,), None, counts=True, proteins=4)
+    planted = Decoder(
+        observed, likelihood, 2, {**model_options(hidden=[]), "dispersion": dispersion}
+    )
+    with torch.no_grad():
+        outputs = torch.linspace(-2.5, 3, len(planted.network[0].bias))
+        planted.network[0].bias.copy_(outputs[torch.randperm(len(outputs))])
+        mean = planted(torch.zeros(1, 2), torch.tensor([[1e4]])).mean[0].numpy()
+    content, bundle = read_page(page), Bundle()
+    run = content["runs"][content["start"]]
+    run["codes"] = bundle.add(np.ones((len(content["rows"]), run["latent_dim"]), np.float32), 16)
+    run["steps"] = [step.store(bundle, FINEST) for step in decoder_steps(planted)]
+    run["arrays"] = bundle.text()
+    top = 10.0
+    content |= {"shape": [12], "top": top}
+    (tmp_path / "page.html").write_text(render(content), encoding="utf-8")
+    explorer.open(tmp_path / "page.html")
+    explorer.press("\ue011")
+    height, filled = bars(explorer, 12)
+    assert np.abs(filled / height - np.log1p(mean) / top).max() <= 1.5 / height
+    assert np.ptp(filled) > 20
+
+
+def test_cells_are_named_after_their_labels_and_a_decoder_that_is_told_is_not_drawn(
+    make_study: Callable[..., Path], read_page: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    source = {"source": "simulated-cells", "examples": 300, "genes": 20, "proteins": 0}
+    study = make_study(
+        datasets={"cells": source},
+        grids=[{"likelihood": ["negative_binomial"], "condition": ["none"]}],
+    )
+    write_explorer(study, "cells", tmp_path / "page.html")
+    content = read_page(tmp_path / "page.html")
+    assert {"stem", "early", "branch A"} <= {one["name"] for one in content["classes"]}
+    assert content["runs"][0]["steps"][-1]["type"] == "counts"
+    assert 5 < content["top"] < np.log1p(1e4)
+    told = Decoder(
+        Observed((8, 8), 17, classes=10), "gaussian", 2, model_options(), condition="label"
+    )
+    with pytest.raises(UndrawableError, match="told a label"):
+        decoder_steps(told)

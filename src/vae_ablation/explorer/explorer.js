@@ -102,7 +102,32 @@ const MEANS = {
     for (let k = first; k < last; k++) total += sigmoid((loc - (k + 0.5) / intervals) / step.scale[i]);
     return total / intervals;
   }),
+  // log1p of the mean counts of a cell of 10,000 molecules; of proteins, which know no library, as they are
+  counts: (step, { data }) => {
+    const { genes, proteins } = step;
+    const out = step.out ??= new Float32Array(genes + proteins);
+    let most = -Infinity;
+    let total = 0;
+    for (let i = 0; i < genes; i++) most = Math.max(most, data[i]);
+    for (let i = 0; i < genes; i++) total += Math.exp(data[i] - most);
+    for (let i = 0; i < genes; i++) {
+      const kept = step.gated ? sigmoid(-data[genes + i]) : 1;
+      out[i] = Math.log1p((1e4 * kept * Math.exp(data[i] - most)) / total);
+    }
+    return { data: withProteins(out, data, proteins), shape: [out.length] };
+  },
+  log_normal: (step, { data }) => {
+    const genes = step.scale.length;
+    const out = step.out ??= new Float32Array(genes + step.proteins);
+    for (let i = 0; i < genes; i++) out[i] = Math.max(0, data[i] + step.scale[i]);
+    return { data: withProteins(out, data, step.proteins), shape: [out.length] };
+  },
 };
+
+function withProteins(out, data, proteins) {
+  for (let i = 1; i <= proteins; i++) out[out.length - i] = Math.log1p(Math.exp(data[data.length - i]));
+  return out;
+}
 
 // How many of the edges (k + ½) / intervals lie below x.
 function edgeBefore(x, intervals) {

@@ -97,6 +97,20 @@ def _discretized_logistic(decoder: Decoder) -> Step:
     return Step("discretized_logistic", {"levels": decoder.observed.levels}, {"scale": scale})
 
 
+def _counts(decoder: Decoder, gated: bool = False) -> Step:
+    """Proportions of genes from a softmax; a gate, if there is one, is the second head."""
+    observed = decoder.observed
+    sizes = {"genes": observed.genes, "proteins": observed.proteins}
+    return Step("counts", {**sizes, "gated": gated}, {})
+
+
+def _log_normal(decoder: Decoder) -> Step:
+    """The log of a mean lies half a variance above the mean of the log."""
+    scale = decoder.scales["log_scale"].detach().exp() + decoder.options["scale_floor"]
+    half = 0.5 * scale[: decoder.observed.genes].square()
+    return Step("log_normal", {"proteins": decoder.observed.proteins}, {"scale": half})
+
+
 _MEANS: dict[str, Callable[[Decoder], Step]] = {
     "bernoulli": lambda _: Step("bernoulli", {}, {}),
     "continuous_bernoulli": lambda decoder: Step(
@@ -104,6 +118,10 @@ _MEANS: dict[str, Callable[[Decoder], Step]] = {
     ),
     "gaussian": lambda _: Step("gaussian", {}, {}),
     "discretized_logistic": _discretized_logistic,
+    "poisson": _counts,
+    "negative_binomial": _counts,
+    "zero_inflated_negative_binomial": lambda decoder: _counts(decoder, gated=True),
+    "log_normal_gaussian": _log_normal,
 }
 
 
@@ -127,23 +145,35 @@ def _steps(layer: nn.Module) -> list[Step]:
     return _LAYERS[type(layer)](layer)
 
 
+def drawn(decoder: Decoder, z: Tensor) -> Tensor:
+    """What the page draws at z [n, latent]: [n, dims].
+
+    Intensities in [0, 1]; of counts log1p of their mean, of RNA in a cell of 10,000 molecules.
+    """
+    mean = decoder(z).mean
+    return mean.clamp_min(0).log1p() if decoder.observed.counts else mean.clamp(0, 1)
+
+
 @torch.no_grad()
 def enough_bits(decoder: Decoder, z: NDArray[np.float32]) -> int:
     """Fewest bits per weight at which no pixel moves by more than a quarter of a grey level.
 
-    A pixel that stays outside [0, 1] is drawn at the bound and does not count.
+    A pixel that stays outside [0, 1] is drawn at the bound and does not count. Profiles of counts
+    move as little, relative to the largest value.
 
     Args:
         decoder: left as it is.
         z: where it is compared, [n, latent].
     """
     points = torch.from_numpy(z)
-    exact = decoder(points).mean.clamp(0, 1)
+    exact = drawn(decoder, points)
     state = {name: value.clone() for name, value in decoder.state_dict().items()}
     try:
         for bits in _BITS[:-1]:
             decoder.load_state_dict({k: _rounded(v, bits) for k, v in state.items()})
-            if float((decoder(points).mean.clamp(0, 1) - exact).abs().max()) <= TOLERANCE:
+            if float((drawn(decoder, points) - exact).abs().max()) <= TOLERANCE * float(
+                exact.max().clamp_min(1)
+            ):
                 return bits
     finally:
         decoder.load_state_dict(state)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset
@@ -14,6 +15,7 @@ from vae_ablation.examples import spaced
 from vae_ablation.explorer.arrays import Bundle, rounded
 from vae_ablation.explorer.choice import Choice
 from vae_ablation.explorer.layers import UndrawableError, decoder_steps, enough_bits
+from vae_ablation.features import log_counts
 from vae_ablation.plots import style
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.selection import parse_arm
@@ -46,6 +48,8 @@ def shown_rows(dataset: Dataset) -> NDArray[np.int64]:
 def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     """Originals (8 bits of [0, top]), labels and classes with their colours."""
     x = dataset.intensities("test")[rows]
+    if dataset.observed.counts:
+        x = log_counts(torch.from_numpy(x), dataset.observed.genes).numpy()
     labels = dataset.labels_of("test")
     classes = np.unique(labels[labels >= 0])
     top = max(1.0, float(x.max(initial=0.0)))
@@ -59,13 +63,19 @@ def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, An
         "rows": rows.tolist(),
         "ranks": ranks,
         "classes": [
-            {"name": str(label), "color": style.class_color(rank)}
+            {"name": _class_name(dataset, label), "color": style.class_color(rank)}
             for rank, label in enumerate(classes.tolist())
         ],
         "unlabelled": style.class_color(-1),
         "originals": stored,
         "arrays": bundle.text(),
     }
+
+
+def _class_name(dataset: Dataset, label: int) -> str:
+    """The name of a label class, or its number."""
+    names = dataset.cells.label_names if dataset.cells else ()
+    return names[label] if names else str(label)
 
 
 def describe_run(
