@@ -127,8 +127,9 @@ def write_applications_page(applications: pd.DataFrame, path: Path) -> None:
 def arms_page(summary: pd.DataFrame) -> str:
     """One row per arm: mean over seeds and, below it, the 95 % interval."""
     shown = [name for name in summary["metric"].unique() if name not in IN_RUNS_ONLY]
-    # untrained encoders have no arm: their architecture tells them apart
-    axes = ["model", "dataset", "likelihood", "latent_dim", "arm", "architecture"]
+    # untrained encoders have no arm: their architecture and condition tell them apart
+    axes = ["model", "dataset", "likelihood", "latent_dim", "arm", "architecture", "condition"]
+    axes = [axis for axis in axes if axis in summary]
     rows = []
     for key, group in summary.groupby(axes, dropna=False, sort=False):
         by_metric = group.set_index("metric")

@@ -368,3 +368,14 @@ def test_data_that_are_no_images_have_no_pictures_and_still_a_contrast(make_stud
         np.savez(path)
     assert draw(study, "samples", dim=2) is None
     assert draw(study, "kl_on_off", dim=2) is not None
+
+
+def test_classes_of_cells_are_named_in_the_legend(make_study):
+    study = make_study()
+    for path in study.rglob("codes.npz"):
+        arrays = dict(np.load(path))
+        names = [f"type {label}" for label in range(arrays["labels"].max() + 1)]
+        np.savez(path, **arrays, label_names=np.array(names))
+    fig = draw(study, "latent_space", dim=2)
+    found = {text.get_text() for legend in fig.legends for text in legend.get_texts()}
+    assert {"0 type 0", "1 type 1"} <= found

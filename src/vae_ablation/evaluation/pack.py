@@ -59,7 +59,8 @@ class Evaluated:
     Attributes:
         run: its spec.
         metrics: columns of metrics.csv that are defined for it, and rate_per_dim.
-        codes: mean and std [n, latent] float32 of the test split's posterior, and labels [n].
+        codes: mean and std [n, latent] float32 of the test split's posterior, labels [n], and
+            label_names where labels of cells have names.
         pictures: see `draw_pictures`.
         examples: what metrics are means of, float32 [n] over the test split: distortion, rate,
             elbo, nll, mse, mse_log1p, knn_accuracy, probe_accuracy, as far as they are defined;
@@ -209,7 +210,9 @@ def _finite(metrics: Metrics) -> Metrics:
 def _codes(run: Run, posterior: Posterior, index: int, dataset: Dataset) -> dict[str, NDArray[Any]]:
     """Arrays of codes.npz; a point posterior has no width."""
     std = posterior.std[index].cpu().numpy()
+    names = dataset.cells.label_names if dataset.cells else ()
     return {
+        **({"label_names": np.array(names)} if names else {}),
         "mean": posterior.mean[index].cpu().numpy(),
         "std": np.zeros_like(std) if run.posterior == "point" else std,
         "labels": dataset.labels_of("test"),

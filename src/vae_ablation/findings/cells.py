@@ -234,7 +234,11 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
 
 
 def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
-    """The arm that is told of: β nearest to 1, KL on, and of such arms the one with best scores."""
+    """The arm that is told of: β nearest to 1, KL on, chosen on the validation split.
+
+    Arms of the usual networks where those can answer; of others those of objective mvae, which is
+    for predicting one modality from the other.
+    """
     table = evidence.applications
     rows = table[(table["application"] == question.application) & table["kl"].astype(bool)]
     rows = rows[(rows["metric"] == question.metric) & rows["method"].isin(question.methods)]
@@ -247,14 +251,21 @@ def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
         for cell in cells
         if cell.arm == reference_arm([other for other in cells if other.setting == cell.setting])
     ]
-    scores = {
-        cell: _scores(
-            evidence, cell, question.application, question.metric, question.subject,
-            question.methods,
-        ).mean()
-        for cell in near
-    }  # fmt: skip
-    return max(scores, key=lambda cell: question.sign * scores[cell], default=None)
+    usual = [cell for cell in near if not cell.parsed.variant]
+    apart = [cell for cell in near if "mvae" in cell.parsed.variant]
+    candidates = usual or apart or near
+    return _chosen(evidence, candidates) if candidates else None
+
+
+def _chosen(evidence: Evidence, cells: list[Cell]) -> Cell:
+    """The largest latent dimension and, of likelihoods in one measure, the best validation ELBO."""
+
+    def preference(cell: Cell) -> tuple[bool, int, float]:
+        elbo = evidence.estimate(cell, "validation_elbo")
+        ranked = evidence.column(cell.likelihood, "measure") == COUNTS
+        return ranked, cell.latent_dim, elbo.mean if elbo and ranked else float("-inf")
+
+    return max(cells, key=preference)
 
 
 _CELL = ["likelihood", "latent_dim", "arm"]
@@ -288,7 +299,7 @@ def holes_in_cells(evidence: Evidence) -> Iterator[Finding]:
     ]
     if not cells:
         return
-    cell = cells[0]
+    cell = _chosen(evidence, cells)
     ratio, rate = (
         over_seeds(_scores(evidence, cell, "forbidden_states", metric, "all"))
         for metric in ("distance_ratio", "hole_rate")

@@ -84,7 +84,7 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
     classes = _classes(found.values())
     fig, axes = panels(
         len(found), heading("Latent space", selection, rows), gap=(0.5, 0.8),
-        legend=[*_class_handles(classes), *_prior_handles()],
+        legend=[*_class_handles(classes, _class_names(found.values())), *_prior_handles()],
         note=left_out(selection.rows(results)),
     )  # fmt: skip
     for i, (ax, (arm, codes)) in enumerate(zip(axes, found.items(), strict=True)):
@@ -99,23 +99,24 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
 
 def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
     rows = selection.ok_rows(results)
-    found: dict[str, tuple[str, Array, Array]] = {}
+    found: dict[str, tuple[str, Array, dict[str, Array]]] = {}
     runs = first_runs(rows[rows["run"].isin(umap_runs(rows))])
     for arm in contrast_arms(runs):
         run = runs[arm]
         embedding, codes = results.umap(run), results.codes(run)
         if embedding is not None and codes is not None:
-            found[arm] = (run, embedding, codes["labels"])
+            found[arm] = (run, embedding, codes)
     if not found:
         return None
-    classes = _classes([{"labels": labels} for _, _, labels in found.values()])
+    every = [codes for _, _, codes in found.values()]
+    classes = _classes(every)
     fig, axes = panels(
         len(found), heading("Latent space by UMAP", selection, rows), columns=2, left=0.45,
-        gap=(0.35, 0.6), bottom=0.4, legend=_class_handles(classes),
+        gap=(0.35, 0.6), bottom=0.4, legend=_class_handles(classes, _class_names(every)),
         note=left_out(selection.rows(results)),
     )  # fmt: skip
-    for ax, (arm, (run, embedding, labels)) in zip(axes, found.items(), strict=True):
-        scatter(ax, embedding, labels, classes)
+    for ax, (arm, (run, embedding, codes)) in zip(axes, found.items(), strict=True):
+        scatter(ax, embedding, codes["labels"], classes)
         ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)")
         _arm_title(ax, arm, rows, run)
     axes[0].set_ylabel("UMAP 2 (no unit)")
@@ -136,6 +137,11 @@ def _corner(ax: Axes, text: str) -> None:
         0.98, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", size=8,
         path_effects=[withStroke(linewidth=2.5, foreground="white")], zorder=5,
     )  # fmt: skip
+
+
+def _class_names(codes: Any) -> Sequence[str]:
+    """Names of the label classes, empty where they are bare numbers."""
+    return next((list(arrays["label_names"]) for arrays in codes if "label_names" in arrays), [])
 
 
 def _classes(codes: Any) -> list[int]:
@@ -186,13 +192,15 @@ def _name_classes(ax: Axes, points: Array, labels: Array, classes: Sequence[int]
             )  # fmt: skip
 
 
-def _class_handles(classes: Sequence[int]) -> list[Artist]:
+def _class_handles(classes: Sequence[int], names: Sequence[str] = ()) -> list[Artist]:
+    """Legend of the classes, by number, with their names where they have some."""
     if not 1 < len(classes) <= MAX_NAMED_CLASSES:
         return []
     return [
         Line2D(
             [], [], linestyle="none", marker=style.class_marker(rank), markersize=6,
-            color=style.class_color(rank), markeredgewidth=0, label=f"label {label}",
+            color=style.class_color(rank), markeredgewidth=0,
+            label=f"{label} {names[label]}" if len(names) else f"label {label}",
         )
         for rank, label in enumerate(classes)
     ]  # fmt: skip
@@ -259,7 +267,8 @@ def _draw_contrast(
     height = below + side * aspect + 0.12 if shown else below - 0.3
     sheet = Sheet(
         style.FULL_WIDTH, height, heading("KL on against KL off", selection, rows),
-        legend=[*_class_handles(classes), *_prior_handles()], note=note,
+        legend=[*_class_handles(classes, _class_names(codes.values())), *_prior_handles()],
+        note=note,
     )  # fmt: skip
     limit = plane_limit([found["mean"] for found in codes.values()])
     for i, (arm, found) in enumerate(codes.items()):

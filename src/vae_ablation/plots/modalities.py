@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -27,13 +29,21 @@ _ROW = 0.2
 _MARKERS = {"knn": "d", "ridge": "|"}
 
 
+def shown_arms(names: Iterable[str]) -> list[str]:
+    """KL on and off of objective mvae, which is for this, and the usual one beside them."""
+    known = list(names)
+    apart = contrast_arms(name for name in known if "mvae" in name)
+    usual = contrast_arms(name for name in known if "mvae" not in name)
+    return [*apart, *usual[:1]] if apart else usual
+
+
 @figure(scope="likelihood", category="Biology", per_latent_dim=True)
 def modalities(results: StudyResults, selection: Selection) -> Figure | None:
     """Proteins predicted from RNA, correlation of each, and of whole modalities, by method."""
     table = application_rows(results, selection, "modalities")
     every = selection.rows(results)
     rows = every[every["run"].isin(set(table["run"]))]
-    arms = contrast_arms(rows["arm"].astype(str))
+    arms = shown_arms(rows["arm"].astype(str))
     runs = first_runs(rows)
     shown = results.applied(runs[arms[0]], "modalities") if arms else None
     if shown is None:
