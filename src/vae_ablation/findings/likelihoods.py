@@ -140,7 +140,7 @@ def _at_best(evidence: Evidence, lines: Lines) -> Iterator[Finding]:
         if len(values) < 2:
             continue
         dim = next(iter(best.values())).latent_dim
-        told = _Told(evidence.error_metric, values, dim)
+        told = _Told(metric, values, dim)
         arms = words.join(_chosen(evidence, best[name]) for name in values)
         yield Finding(
             kind=f"likelihoods_{metric}",
