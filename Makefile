@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 CONFIG ?= config.yaml
 CORES ?= all
+PROFILE ?= local
 ARGS ?=
 FORMAT ?= html
 VENV := .venv
@@ -37,15 +38,16 @@ $(READY_DEV): $(READY) requirements-dev.lock
 
 setup: $(READY) ## Set up .venv from requirements.lock
 
-study: $(READY) ## Run the study of CONFIG (default config.yaml) and make its report
-	@workflow/run.sh "$(BIN)" "$(CONFIG)" "$(CORES)" $(ARGS)
+study: $(READY) ## Run the study of CONFIG (default config.yaml) and make its report; PROFILE=slurm on a cluster
+	@workflow/run.sh "$(BIN)" "$(CONFIG)" "$(CORES)" "$(PROFILE)" $(ARGS)
 
 demo: ## A study of a few runs, in half a minute
 	@$(MAKE) --no-print-directory study CONFIG=workflow/studies/demo.yaml
 
 report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
 	@name=$$($(BIN)/vae-ablation study-name "$(CONFIG)"); \
-	$(BIN)/snakemake --configfile "$(CONFIG)" --report "results/$$name/report.$(FORMAT)" 2>"results/$$name/report.log"; \
+	$(BIN)/snakemake --configfile "$(CONFIG)" --report "results/$$name/report.new.$(FORMAT)" 2>"results/$$name/report.log"; \
+	mv "results/$$name/report.new.$(FORMAT)" "results/$$name/report.$(FORMAT)"; \
 	echo "Report: $$PWD/results/$$name/report.$(FORMAT)"
 
 # A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.

@@ -43,7 +43,13 @@ rule all:
 
 onstart:
     STATE.freeze()
+    FAILED.unlink(missing_ok=True)
     start_progress(STUDY / ".progress", STATE.plan)
+
+
+onerror:
+    FAILED.touch()
+    logger.info(MISSING_HINT)
 
 
 onsuccess:

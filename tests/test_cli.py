@@ -80,9 +80,9 @@ def test_status_counts_every_state_and_tells_why(study, capsys):
     assert "diverged: digits/gaussian/z2/beta0.5/seed1: because of diverged" in out
 
 
-def test_a_run_with_another_train_hash_is_missing(study, capsys):
+def test_a_run_that_another_pack_holds_is_missing(study, capsys):
     path = study / "runs/digits/gaussian/z2/beta0.5/seed0/run.json"
-    write_json(path, json.loads(path.read_text()) | {"train_hash": "other"})
+    write_json(path, json.loads(path.read_text()) | {"pack": "another"})
     main(["status", "small"])
     out = capsys.readouterr().out
     assert "missing   4" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from support import assert_one_sentence, make_run, resolved
 from vae_ablation.data.base import Observed
 from vae_ablation.errors import UserError
+from vae_ablation.files import write_json
 from vae_ablation.study import (
     Plan,
     Planned,
     Run,
+    Study,
     canonical_run,
     chunk_packs,
     expand_runs,
@@ -321,6 +324,40 @@ def test_other_settings_give_other_packs(runs: list[Run], largest: int) -> None:
     one = chunk_packs(runs, limits, hashes_of(runs, "a"), set())
     other = chunk_packs(runs, limits, hashes_of(runs, "b"), set())
     assert not set(one) & set(other)
+
+
+@given(RUNS, LIMITS, st.data())
+def test_runs_that_share_a_checkpoint_stay_together_without_others(
+    runs: list[Run], largest: int, data: st.DataObject
+) -> None:
+    key = data.draw(st.sampled_from(runs)).pack_key
+    alike = [run for run in runs if run.pack_key == key]
+    begun = data.draw(st.lists(st.sampled_from(alike), unique=True, min_size=1, max_size=largest))
+    paths = {run.path for run in begun}
+    packs = chunk_packs(runs, limits_of(runs, largest), hashes_of(runs), set(), [paths])
+    assert sorted(run for members in packs.values() for run in members) == sorted(runs)
+    assert sorted(begun) in [sorted(members) for members in packs.values()]
+
+
+def test_a_study_remembers_checkpoints_and_what_memory_sufficed_for(tmp_path: Path) -> None:
+    config = resolved(grids=[{"likelihood": ["gaussian"], "seed": [0, 1, 2, 3, 4, 5]}])
+    config["packs"] = config["packs"] | {"max_runs": 4}
+    study = Study(config, tmp_path / "s", tmp_path / ".data")
+    assert [len(items) for items in study.plan().packs.values()] == [3, 3]
+    begun = [item for item in study.plan().planned if item.run.seed in {1, 4}]
+    members = {item.run.path: item.train_hash for item in begun}
+    for name, version in (("a", study.code_version), ("b", "another")):
+        write_json(
+            study.checkpoints / name / "members.json",
+            {"runs": members if name == "a" else {}, "code_version": version},
+        )
+    packs = [{item.run.seed for item in items} for items in study.plan().packs.values()]
+    assert sorted(packs, key=len) == [{1, 4}, {0, 2, 3, 5}]
+    (study.checkpoints / "a" / "members.json").write_text("broken")
+    key = begun[0].run.pack_key
+    study.note_limit(key, 2)
+    study.note_limit(key, 3)
+    assert [len(items) for items in study.plan().packs.values()] == [2, 2, 2]
 
 
 def test_pack_ids_are_plain_folder_names() -> None:

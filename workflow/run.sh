@@ -1,25 +1,40 @@
 #!/usr/bin/env bash
-# Run a study and make its report, complete or not: run.sh BIN CONFIG CORES [SNAKEMAKE ARGUMENTS...]
+# Run a study and make its report, complete or not: run.sh BIN CONFIG CORES PROFILE [SNAKEMAKE ARGUMENTS...]
 set -u
-bin=$1 config=$2 cores=$3
-shift 3
+bin=$1 config=$2 cores=$3 profile=workflow/profiles/$4
+shift 4
+if [ ! -f "$profile/config.yaml" ]; then
+    echo "Error: PROFILE is '${profile##*/}'; allowed: $(ls workflow/profiles | xargs)." >&2
+    exit 1
+fi
 name=$("$bin/vae-ablation" study-name "$config") || exit 1
-report=results/$name/report.html
+results=results/$name report=results/$name/report.html
+rm -f "$results/.failed" # the workflow makes it when jobs have failed
 run() {
-    "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local --cores "$cores" "$@"
+    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" --cores "$cores" "$@"
 }
 run "$@"
 status=$?
 case " $* " in *" -n "* | *" --dry-run "* | *" --unlock "*) exit $status ;; esac
-if [ $status -eq 0 ] && [ ! -f "results/$name/tables/summary.csv" ]; then
+if [ $status -eq 0 ] && [ ! -f "$results/tables/summary.csv" ]; then
     run "$@" # the data were prepared again first; see finished() in workflow/rules/common.smk
     status=$?
 fi
-[ -f "results/$name/tables/overview.json" ] || exit $status
-if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "results/$name" workflow docs -newer "$report" -type f \
+if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
+    echo "Some jobs failed for good; tables and report are made over the rest." >&2
+    run "$@" --config allow_missing=true
+fi
+[ -f "$results/tables/overview.json" ] || exit $status
+if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" workflow docs -newer "$report" -type f \
     \( -path '*/tables/*' -o -path '*/figures/*' -o -path 'workflow/*' -o -path 'docs/*' \) -print -quit)" ]; then
-    "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local --report "$report" >"results/$name/report.log" 2>&1 ||
-        { echo "Error: the report could not be made; see results/$name/report.log" >&2; exit 1; }
+    # written beside its place and moved there, so that a report is never half of one
+    if "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local \
+        --report "$results/report.new.html" >"$results/report.log" 2>&1; then
+        mv "$results/report.new.html" "$report"
+    else
+        echo "Error: the report could not be made; see $results/report.log" >&2
+        exit 1
+    fi
 fi
 [ $status -eq 0 ] || echo "The study is not complete: some jobs failed (see above); the report shows the rest." >&2
 echo "Report: $PWD/$report"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vae_ablation.checkpoint import Keeper
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
+from vae_ablation.devices import device_lease
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import PackProgress
@@ -59,11 +61,27 @@ def train_job(folder: Path, pack: str) -> None:
             f"{dataset.observed.classes} label classes; allowed: a dataset with two at least."
         )
     torch.set_num_threads(study.config["packs"]["threads"])
+    hashes = {run.path: study.train_hash(run, dataset.checksum) for run in runs}
+    minutes = study.config["packs"]["checkpoint_minutes"]
+    keeper = Keeper(
+        study.checkpoints, hashes, study.code_version, None if minutes is None else 60 * minutes
+    )
     clock = Stopwatch()
     progress = PackProgress(folder / ".progress", pack, len(runs))
-    results = train_pack(runs, dataset, study.config["model"], study.config["training"], progress)
+    with device_lease(study.config["training"]["device"]), keeper.listening():
+        results = train_pack(
+            runs,
+            dataset,
+            study.config["model"],
+            study.config["training"],
+            progress,
+            keeper,
+            partial(study.note_limit, runs[0].pack_key),
+        )
+    seconds = clock.seconds + keeper.spent
     common = {
-        **_cost(results, clock.seconds, len(dataset.rows("train")), study),
+        **_cost(results, seconds, len(dataset.rows("train")), study),
+        "resumed": keeper.resumed,
         "pack": pack,
         "data_hash": study.prepared[name].name,
         "data_checksum": dataset.checksum,
@@ -74,10 +92,10 @@ def train_job(folder: Path, pack: str) -> None:
         "observed": dataset.observed.to_json(),
     }
     records = [
-        run_record(result, train_hash=study.train_hash(result.run, dataset.checksum), **common)
-        for result in results
+        run_record(result, train_hash=hashes[result.run.path], **common) for result in results
     ]
     save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
+    keeper.discard()
 
 
 def _cost(
@@ -119,15 +137,17 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
         loaded = [load_run(path) for path in fine]
         name = loaded[0].run.dataset
         dataset = load_dataset(name, study.prepared[name])
-        results = evaluate_pack(
-            [item.run for item in loaded],
-            [item.model for item in loaded],
-            [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
-            dataset,
-            load_features(study.features_path(name)),
-            study.config["evaluation"],
-            choose_device(study.config["training"]["device"]),
-        )
+        wanted = study.config["training"]["device"]
+        with device_lease(wanted):
+            results = evaluate_pack(
+                [item.run for item in loaded],
+                [item.model for item in loaded],
+                [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
+                dataset,
+                load_features(study.features_path(name)),
+                study.config["evaluation"],
+                choose_device(wanted),
+            )
         evaluated |= {item.run.path: item for item in results}
         if dataset.cells is not None and find_spec("anndata"):
             write_cells = partial(_write_cells, {one.run.path: one for one in loaded}, dataset)

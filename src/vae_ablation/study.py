@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -17,6 +18,7 @@ from vae_ablation.data.prepare import data_hash, describe_observed, read_observe
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.started import started
 
 TRAINING_VERSION = 2
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
@@ -170,6 +172,7 @@ def chunk_packs(
     max_runs: Mapping[str, int],
     salt: Mapping[str, str],
     taken: Collection[str],
+    begun: Iterable[Collection[str]] = (),
 ) -> dict[str, list[Run]]:
     """Put runs into new packs of runs that may share one.
 
@@ -179,13 +182,19 @@ def chunk_packs(
         salt: each run's train hash, by path; part of the pack's identity.
         taken: ids that were used before. An id is a hash of members and a generation number, so
             that an emptied pack never comes back under its old id.
+        begun: sets of runs (paths) that share a checkpoint: they stay together, without others.
 
     Returns:
         pack id → its runs, in order.
     """
     packs: dict[str, list[Run]] = {}
-    ordered = sorted(runs, key=lambda run: (run.pack_key, run))
-    for key, group in itertools.groupby(ordered, key=lambda run: run.pack_key):
+    checkpoint = {path: number for number, paths in enumerate(begun) for path in paths}
+
+    def shared(run: Run) -> tuple[str, int]:
+        return run.pack_key, checkpoint.get(run.path, -1)
+
+    ordered = sorted(runs, key=lambda run: (shared(run), run))
+    for (key, _), group in itertools.groupby(ordered, key=shared):
         for members in _even_chunks(list(group), max_runs[key]):
             packs[_free_id(key, members, salt, {*taken, *packs})] = members
     return packs
@@ -233,6 +242,7 @@ def plan_packs(
     reasons: Mapping[str, str],
     max_runs: Mapping[str, int],
     taken: Collection[str],
+    begun: Iterable[Collection[str]] = (),
 ) -> list[Planned]:
     """Plan packs: a held run stays in the pack in which it was trained, the others form new packs.
 
@@ -245,13 +255,21 @@ def plan_packs(
         reasons: run path → why it is not held.
         max_runs: largest pack, by pack key.
         taken: pack ids that may not be given again.
+        begun: sets of runs (paths) that share a checkpoint.
     """
     missing = [run for run in runs if run.path not in held]
-    fresh = chunk_packs(missing, max_runs, train_hashes, {*taken, *held.values()})
+    fresh = chunk_packs(missing, max_runs, train_hashes, {*taken, *held.values()}, begun)
     place = {run.path: pack for pack, members in fresh.items() for run in members} | dict(held)
     return [
         Planned(run, place[run.path], train_hashes[run.path], reasons.get(run.path)) for run in runs
     ]
+
+
+def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
+    """Weights of a run, and floats that one example takes on its way through the networks."""
+    options = {**config["model"], "dispersion": run.dispersion}
+    outputs = LIKELIHOODS[run.likelihood].outputs(observed, options)
+    return ARCHITECTURES[run.architecture].size(observed, run.latent_dim, outputs, options)
 
 
 def pack_limit(run: Run, observed: Observed, config: Config) -> int:
@@ -263,11 +281,7 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
     wanted = config["packs"]["max_runs"]
     if wanted != "auto":
         return int(wanted)
-    options = {**config["model"], "dispersion": run.dispersion}
-    outputs = LIKELIHOODS[run.likelihood].outputs(observed, options)
-    weights, floats = ARCHITECTURES[run.architecture].size(
-        observed, run.latent_dim, outputs, options
-    )
+    weights, floats = run_size(run, observed, config)
     activations = 3 * config["training"]["batch_size"] * run.importance_samples * floats
     return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
 
@@ -441,9 +455,33 @@ class Study:
             run.pack_key: pack_limit(run, self.observed[run.dataset], self.config)
             for run in self.runs
         }
+        limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}
         packs = self.folder / "packs"
         taken = {path.name for path in packs.iterdir()} if packs.is_dir() else set()
-        return Plan(plan_packs(self.runs, hashes, held, reasons, limits, taken))
+        begun = [
+            {path for path, digest in members.items() if hashes.get(path) == digest}
+            for members, _ in started(self.checkpoints, self.code_version)
+        ]
+        return Plan(plan_packs(self.runs, hashes, held, reasons, limits, taken, begun))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where packs in training keep how far they came."""
+        return self.folder / "checkpoints"
+
+    def note_limit(self, pack_key: str, size: int) -> None:
+        """Remember that memory did not suffice for more runs than `size` in a pack."""
+        found = min(size, self._noted_limit(pack_key))
+        write_json(self._limit_path(pack_key), {"pack_key": pack_key, "max_runs": found})
+
+    def _noted_limit(self, pack_key: str) -> int:
+        try:
+            return int(read_json(self._limit_path(pack_key))["max_runs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return sys.maxsize
+
+    def _limit_path(self, pack_key: str) -> Path:
+        return self.folder / "limits" / f"{pack_key.replace('/', '-')}.json"
 
     def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
         """Checksum of the data a run was trained on, if they are what would be prepared again."""

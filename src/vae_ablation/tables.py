@@ -19,25 +19,28 @@ from vae_ablation.columns import (
 )
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
-from vae_ablation.study import APPLICATION_FILES, Plan, Run, Study
+from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Run, Study
 
 _NOT_AVERAGED = {*FLAG_COLUMNS, "device"}
 _NOT_COLUMNS = {"rate_per_dim"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 
-def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
+def collect(
+    folder: Path, plan: Plan, controls: Iterable[Path], allow_missing: bool = False
+) -> pd.DataFrame:
     """metrics.csv: one row per wanted run and control.
 
     Args:
         folder: results/<study>.
         plan: the frozen plan; runs outside it have no row, whatever lies on disk.
         controls: JSON files of control rows.
+        allow_missing: a run without a result is `failed`, and no error.
 
     Raises:
         UserError: a wanted run's files are missing or unreadable.
     """
-    rows = [_run_row(folder / "runs" / item.run.path, item.run) for item in plan.planned]
+    rows = [_run_row(folder, item, allow_missing) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
     known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
@@ -47,15 +50,21 @@ def collect(folder: Path, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     )
 
 
-def _run_row(folder: Path, run: Run) -> dict[str, Any]:
+def _run_row(study: Path, item: Planned, allow_missing: bool) -> dict[str, Any]:
+    folder = study / "runs" / item.run.path
     try:
         record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
-    except (OSError, ValueError) as error:
+        if record["pack"] != item.pack:
+            raise ValueError("it was trained under other settings or on other data")
+    except (OSError, ValueError, KeyError) as error:
+        if allow_missing:
+            reason = f"no result: its job did not end well; see {study}/logs for {item.pack}"
+            return {**run_columns(item.run), "status": "failed", "reason": reason}
         raise UserError(
             f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
         ) from None
     return {
-        **run_columns(run),
+        **run_columns(item.run),
         "status": record["status"],
         "reason": record["reason"],
         **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},

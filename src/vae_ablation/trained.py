@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset, Observed
@@ -226,7 +226,8 @@ def save_pack(
     for result, record in zip(results, records, strict=True):
         folder = temporary / result.run.path
         folder.mkdir(parents=True)
-        save_file(result.weights, folder / "model.safetensors")
+        weights = save(result.weights)
+        (folder / "model.safetensors").write_bytes(weights)
         write_text(folder / "history.csv", history_text(result.run, result.history))
         names = list(TRAIN_FILES)
         if result.film:

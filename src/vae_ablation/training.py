@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_ablation.checkpoint import Keeper, PackState, RunState
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.film import Film
@@ -85,11 +86,14 @@ def train_pack(
     model_options: Mapping[str, Any],
     settings: Mapping[str, Any],
     progress: Progress = lambda done: None,
+    keeper: Keeper | None = None,
+    shrunk: Callable[[int], object] = lambda size: None,
 ) -> list[TrainingResult]:
     """Train runs of equal shapes as one batched program.
 
     A run that diverges is frozen. An error (out of memory, say) halves the pack until it stands
     alone with the run that causes it, which is then `failed`; the others' results do not change.
+    With a keeper, training goes on from the last checkpoint, to the same bytes.
 
     Args:
         runs: runs with one pack key; β, kl and seed differ freely.
@@ -97,26 +101,50 @@ def train_pack(
         model_options: the config's model section.
         settings: the config's training section.
         progress: told the share of the pack's work that is done.
+        keeper: keeps checkpoints; none are written without it.
+        shrunk: told the largest number of runs to try where memory did not suffice for more.
 
     Returns:
         One result per run, in order.
+
+    Raises:
+        Stopped: a signal asked the job to stop, and a checkpoint holds what was done.
     """
-    try:
-        return _PackTraining(runs, dataset, model_options, settings, progress).train()
-    except UserError:
-        raise
-    except Exception as error:
-        log.warning("pack of %d runs: %s", len(runs), traceback.format_exc())
-        if len(runs) == 1:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return [TrainingResult(runs[0], "failed", reason)]
-    half = len(runs) // 2
-    parts = (runs[:half], runs[half:])
-    return [
-        trained
-        for part in parts
-        for trained in train_pack(part, dataset, model_options, settings, progress)
-    ]
+
+    def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
+        try:
+            state = keeper.load([run.path for run in members]) if keeper else None
+            training = _PackTraining(
+                members, dataset, model_options, settings, progress, keeper, state
+            )
+            results = training.train()
+            if keeper and not whole:
+                keeper.save(training.state())
+            return results
+        except UserError:
+            raise
+        except Exception as error:
+            log.warning("pack of %d runs: %s", len(members), traceback.format_exc())
+            if len(members) == 1:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                return [TrainingResult(members[0], "failed", reason)]
+            if out_of_memory(error):
+                shrunk(len(members) // 2)
+        torch.cuda.empty_cache()
+        half = len(members) // 2
+        return train(members[:half], False) + train(members[half:], False)
+
+    return train(runs, True)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device or the machine had no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    told = str(error)
+    return isinstance(error, RuntimeError) and any(
+        words in told for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 class _Streams:
@@ -126,6 +154,26 @@ class _Streams:
         self.shuffle = stream(seed, "shuffle")
         self.noise = stream(seed, "noise")
         self.binarize = stream(seed, "binarize")
+        self.drawn_from = {"shuffle": self.shuffle.get_state(), "noise": self.noise.get_state()}
+
+    def draw_order(self, count: int) -> Tensor:
+        """The order of an epoch's examples, [count]."""
+        self.drawn_from["shuffle"] = self.shuffle.get_state()
+        return torch.randperm(count, generator=self.shuffle)
+
+    def begin_block(self) -> torch.Generator:
+        """The stream from which a block of noise is drawn."""
+        self.drawn_from["noise"] = self.noise.get_state()
+        return self.noise
+
+    def state(self) -> dict[str, Tensor]:
+        """From where this epoch's order, this block's noise and the next binarisation are drawn."""
+        return {**self.drawn_from, "binarize": self.binarize.get_state()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up `state` again."""
+        for name in ("shuffle", "noise", "binarize"):
+            getattr(self, name).set_state(state[name])
 
 
 class _PackTraining:
@@ -138,9 +186,13 @@ class _PackTraining:
         model_options: Mapping[str, Any],
         settings: Mapping[str, Any],
         progress: Progress,
+        keeper: Keeper | None,
+        state: PackState | None,
     ) -> None:
+        self.clock = Stopwatch()
         self.settings = settings
         self.progress = progress
+        self.keeper = keeper
         self.dataset = dataset
         self.device = choose_device(settings["device"])
         self.results = [TrainingResult(run) for run in runs]
@@ -160,15 +212,22 @@ class _PackTraining:
         self.film = Film(dataset, settings["epochs"], len(runs), self.validation_split)
         fixed = [stream(run.seed, "validation") for run in runs]
         self.validation_noise = self._noise(len(self.validation_split), fixed)
+        self.place = (0, 0, 0)
+        self.sums: list[Tensor] = []
+        self.earlier = 0.0
+        if state:
+            self._restore(state)
+        else:
+            self.film.take(0, self.model, self.active)
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
         epochs = self.settings["epochs"]
-        self.film.take(0, self.model, self.active)
-        for epoch in range(epochs):
+        for epoch in range(self.place[0], epochs if self.active else 0):
             self.optimizer.learning_rate = step_size(self.settings, epoch)
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
+            self.place = (epoch + 1, 0, 0)
             self.progress((epoch + 1) / epochs)
             if not self.active:
                 break
@@ -181,20 +240,24 @@ class _PackTraining:
     def _train_epoch(self, epoch: int) -> Tensor:
         """One pass over the training split; the mean of each term: [runs, terms]."""
         count, batch_size = len(self.train_split), self.settings["batch_size"]
-        order = torch.stack(
-            [torch.randperm(count, generator=self.streams[i].shuffle) for i in self.active]
-        ).to(self.device)
-        sources = [self.streams[i].noise for i in self.active]
+        streams = [self.streams[i] for i in self.active]
+        order = torch.stack([one.draw_order(count) for one in streams]).to(self.device)
         weight = self._beta(epoch)
-        sums: list[Tensor] = []
-        for block in _blocks(count, batch_size, self.draws[0] * self.draws[1]):
-            noise = self._noise(len(block), sources)
-            for start in range(0, len(block), batch_size):
+        blocks = _blocks(count, batch_size, self.draws[0] * self.draws[1])
+        for number in range(self.place[1], len(blocks)):
+            block = blocks[number]
+            noise = self._noise(len(block), [one.begin_block() for one in streams])
+            for start in range(self.place[2], len(block), batch_size):
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
                 x, context = self._batch(order[:, block.start + inside])
                 terms = self._step(x, context, noise[:, inside], weight, size)
-                sums.append(_summed(terms, self._wide))
+                self.sums.append(_summed(terms, self._wide))
+                self.place = (epoch, number, start + batch_size)
+                if self.keeper and self.keeper.due:
+                    self.keeper.save(self.state())
+            self.place = (epoch, number + 1, 0)
+        sums, self.sums = self.sums, []
         return torch.stack(sums).sum(0) / count
 
     def _step(
@@ -305,6 +368,81 @@ class _PackTraining:
             self.optimizer = self.optimizer.select(self.model.flat, keep)
             self.validation_noise = self.validation_noise[keep]
 
+    # --- stop and go ---------------------------------------------------------------------------
+
+    def state(self) -> PackState:
+        """Everything that the rest of the training depends on, on the CPU."""
+        position = {index: place for place, index in enumerate(self.active)}
+        runs = {
+            result.run.path: self._run_state(index, position.get(index))
+            for index, result in enumerate(self.results)
+        }
+        steps = float(self.optimizer.steps)
+        return PackState(self.place, steps, self.earlier + self.clock.seconds, runs)
+
+    def _run_state(self, index: int, position: int | None) -> RunState:
+        """A run's state; its position among the active ones, None where it is done."""
+        result = self.results[index]
+        value, epoch, best = self.best[index]
+        tensors = {"rows": torch.from_numpy(np.array(self.rows[index]).reshape(-1, 6))}
+        if self.film.frames[index]:
+            tensors["frames"] = torch.from_numpy(np.stack(self.film.frames[index]))
+        if position is None:
+            tensors |= {f"weights/{name}": leaf for name, leaf in result.weights.items()}
+        else:
+            tensors |= {f"best/{name}": leaf for name, leaf in best.items()}
+            tensors |= self.streams[index].state()
+            tensors["flat"] = self.model.flat[position].detach().cpu()
+            tensors["mean"] = self.optimizer.mean[position].cpu()
+            tensors["square"] = self.optimizer.square[position].cpu()
+            if self.sums:
+                tensors["sums"] = torch.stack([terms[position] for terms in self.sums]).cpu()
+        facts = {
+            "active": position is not None,
+            "status": result.status,
+            "reason": result.reason,
+            "best": [value, epoch],
+            "epochs_kept": result.epochs_kept,
+        }
+        return RunState(facts, tensors)
+
+    def _restore(self, state: PackState) -> None:
+        """Take up a state again, whatever pack it was kept in."""
+        self.place, self.earlier = state.place, state.seconds
+        states = [state.runs[result.run.path] for result in self.results]
+        for index, (result, one) in enumerate(zip(self.results, states, strict=True)):
+            result.status, result.reason = one.facts["status"], one.facts["reason"]
+            value, epoch = one.facts["best"]
+            self.best[index] = (value, epoch, _below("best/", one.tensors))
+            self.rows[index] = list(one.tensors["rows"].numpy())
+            if "frames" in one.tensors:
+                self.film.frames[index] = list(one.tensors["frames"].numpy())
+            if not one.facts["active"]:
+                result.weights = _below("weights/", one.tensors)
+                result.history = one.tensors["rows"].numpy()
+                result.film = self.film.of(index)
+                result.epochs_kept = one.facts["epochs_kept"]
+        self.active = [index for index, one in enumerate(states) if one.facts["active"]]
+        if self.active:
+            self._restore_active([states[index].tensors for index in self.active], state.steps)
+
+    def _restore_active(self, tensors: Sequence[Mapping[str, Tensor]], steps: float) -> None:
+        """Weights, moments, noise and streams of the runs that still train."""
+
+        def stacked(name: str, dim: int = 0) -> Tensor:
+            return torch.stack([one[name] for one in tensors], dim).to(self.device)
+
+        self.model = self.model.select(self.active)
+        self.model.flat = stacked("flat").requires_grad_()
+        self.optimizer = self.optimizer.select(self.model.flat, self.active)
+        self.optimizer.mean, self.optimizer.square = stacked("mean"), stacked("square")
+        self.optimizer.steps = torch.full_like(self.optimizer.steps, steps)
+        self.validation_noise = self.validation_noise[self.active]
+        if "sums" in tensors[0]:
+            self.sums = list(stacked("sums", 1))
+        for index, one in zip(self.active, tensors, strict=True):
+            self.streams[index].restore(one)
+
     # --- small things --------------------------------------------------------------------------
 
     @property
@@ -316,6 +454,14 @@ class _PackTraining:
         """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
         betas = [warmed_up(self.results[i].run, epoch) for i in self.active]
         return torch.tensor(betas, device=self.device, dtype=torch.float32)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def warmed_up(run: Run, epoch: int) -> float:

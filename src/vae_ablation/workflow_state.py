@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,29 @@ class Workflow:
         return int(1024 * self.study.config["packs"]["memory_gb"]) + 1500
 
     @property
-    def applied_packs(self) -> list[str]:
-        """Packs of cells that the config's applications are for."""
-        if not self.study.applied:
-            return []
-        return [
-            pack
-            for pack, items in self.plan.packs.items()
+    def evaluations(self) -> list[Path]:
+        """Evaluation folders of every pack that holds a wanted run."""
+        return self._wanted(map(self.study.evaluation_folder, self.plan.packs))
+
+    @property
+    def controls(self) -> list[Path]:
+        """Control rows of every dataset, under the present settings."""
+        return self._wanted(map(self.controls_path, self.study.datasets))
+
+    @property
+    def applications(self) -> list[Path]:
+        """What came of every pack of cells that the config's applications are for."""
+        packs = self.plan.packs.items() if self.study.applied else ()
+        return self._wanted(
+            self.study.applications_folder(pack)
+            for pack, items in packs
             if self.study.observed[items[0].run.dataset].counts
-        ]
+        )
+
+    def _wanted(self, paths: Iterable[Path]) -> list[Path]:
+        """These files; where some may be missing, those that are there."""
+        lenient = self.study.config["allow_missing"]
+        return [path for path in paths if not lenient or path.exists()]
 
     def dataset_of(self, data_hash: str) -> str:
         """Name of the dataset that is prepared in results/.data/<data_hash>."""

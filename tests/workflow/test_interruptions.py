@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from workflow.place import TABLE, Place
 
 
-def kill_when(place: Place, happened: Callable[[], object]) -> None:
+def kill_when(
+    place: Place,
+    happened: Callable[[], object],
+    arguments: Sequence[str] = ("--rerun-incomplete", TABLE),
+) -> None:
     """Start the workflow; once something happened kill it with its jobs, as a power cut does."""
     place.write_config()
     with (place.folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            place.command("--cores", "2", "--rerun-incomplete", TABLE),
+            place.command("--cores", "2", *arguments),
             cwd=place.folder, env=place.environment(), stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
@@ -81,6 +88,66 @@ def test_killed_while_it_trains_only_what_trained_is_trained_again(growing: Plac
     call = growing.call("-n", "--rerun-incomplete", TABLE)
     assert call.plan.endswith("2 to train in 1 pack (2 new).")
     assert call.jobs["train"] == 1
+
+
+def results_of(place: Place) -> dict[str, bytes]:
+    """Tables and figures, by their path."""
+    return {
+        str(path.relative_to(place.study)): path.read_bytes()
+        for part in ("tables", "figures", "umap")
+        for path in sorted((place.study / part).rglob("*"))
+        if path.is_file()
+    }
+
+
+def new_log(place: Place, pattern: str) -> Callable[[], list[Path]]:
+    """Tells the logs of a rule that were written from now on."""
+    since = time.time()
+    folder = place.study / "logs"
+    return lambda: [path for path in folder.glob(pattern) if path.stat().st_mtime > since]
+
+
+@pytest.mark.parametrize("phase", ["collect.log", "figures/*.log"])
+def test_killed_while_it_collects_or_draws_the_next_call_leaves_the_same_files(
+    phase: str, place: Place
+) -> None:
+    whole = results_of(place)
+    assert len([name for name in whole if name.endswith(".png")]) > 10
+    for part in ("tables", "figures", "umap"):
+        shutil.rmtree(place.study / part)
+    kill_when(place, new_log(place, phase), ["--rerun-incomplete"])
+    assert results_of(place) != whole
+    place.call("--unlock")
+    call = place.call("--rerun-incomplete")
+    assert call.plan == "Study tiny: 5 runs wanted, all trained."
+    assert not {"train", "evaluate"} & set(call.jobs)
+    again = results_of(place)
+    assert set(again) == set(whole)
+    assert [name for name in whole if again[name] != whole[name]] == []
+
+
+def test_killed_while_it_reports_the_report_before_stays(place: Place) -> None:
+    shutil.copytree(place.checkout, place.folder, dirs_exist_ok=True)
+    make = ["workflow/run.sh", str(Path(sys.executable).parent), "study.yaml", "2", "local"]
+    place.write_config()
+    report = place.study / "report.html"
+    log = place.study / "report.log"
+    subprocess.run(make, cwd=place.folder, env=place.environment(), check=True, timeout=900)
+    before = report.read_bytes()
+    (place.study / "tables" / "overview.json").touch()
+    log.unlink()
+    process = subprocess.Popen(
+        make, cwd=place.folder, env=place.environment(), start_new_session=True
+    )
+    while not (log.exists() and log.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    kill_tree(process.pid)
+    process.wait()
+    assert report.read_bytes() == before
+    subprocess.run(make, cwd=place.folder, env=place.environment(), check=True, timeout=900)
+    assert report.stat().st_size > 1e6
+    assert [path.name for path in place.study.glob("*.html")] == ["report.html"]
 
 
 def test_stopped_between_training_and_evaluation_nothing_trains_again(fresh: Place) -> None:

@@ -1,7 +1,7 @@
 # What trained models are used for: only where the config's applications section asks for it.
 APPLICATIONS = (
     [STUDY / "tables" / "applications.csv", STUDY / "tables" / "applications.html"]
-    if STATE.applied_packs
+    if STATE.applications
     else []
 )
 
@@ -18,7 +18,8 @@ rule apply:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]
     resources:
-        mem_mb=STATE.memory_mb,
+        mem_mb=pack_memory,
+        runtime=pack_minutes,
     params:
         script=script("apply"),
     shell:
@@ -27,7 +28,7 @@ rule apply:
 
 rule applications:
     input:
-        [STATE.study.applications_folder(pack) for pack in STATE.applied_packs],
+        STATE.applications,
     output:
         STUDY / "tables" / "applications.csv",
         report(

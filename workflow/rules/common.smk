@@ -5,9 +5,11 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
+from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
 from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
+from vae_ablation.study import pack_limit
 from vae_ablation.workflow_state import Workflow
 
 BASE = Path(str(workflow.current_basedir)).parents[1]
@@ -30,6 +32,8 @@ except UserError as error:
     sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
+FAILED = STUDY / ".failed"
+MISSING_HINT = "Tables and report over what is there: the same command with --config allow_missing=true"
 AGAIN_HINT = "The data were prepared again: run the same command once more to go on."
 
 
@@ -41,6 +45,8 @@ def finished():
 
 if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
+    if STATE.plan.to_train:
+        logger.info(disk_line(STATE.study, STATE.plan))
     config["overview"] = read_overview(STUDY)
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
 
@@ -69,21 +75,32 @@ def pack_features(wildcards):
     return STATE.study.features_path(STATE.plan.packs[wildcards.pack][0].run.dataset)
 
 
+FULL_PACK_MINUTES = 60
+
+
+def pack_fill(pack):
+    """How much of a full pack a pack is; a half at least, since small ones cost more a run."""
+    runs = [item.run for item in STATE.plan.packs[pack]]
+    full = pack_limit(runs[0], STATE.study.observed[runs[0].dataset], STATE.study.config)
+    return min(1, max(0.5, len(runs) / full))
+
+
+def pack_memory(wildcards, attempt):
+    """Memory of a job on a pack, MB: for Python, torch and Snakemake, and for its runs."""
+    runs_mb = 1024 * STATE.study.config["packs"]["memory_gb"] * pack_fill(wildcards.pack)
+    return attempt * int(1500 + runs_mb)
+
+
+def pack_minutes(wildcards, attempt):
+    """Time that a scheduler gives a job on a pack; profiles may say otherwise."""
+    return attempt * int(FULL_PACK_MINUTES * pack_fill(wildcards.pack))
+
+
 def trainable():
     """Packs that training may write, as a pattern; every pack where a report draws the rules."""
     drawn = any(argument.startswith("--report") for argument in sys.argv)
     packs = {item.pack for item in STATE.plan.planned if item.reason or drawn}
     return "|".join(sorted(packs)) or "(?!)"
-
-
-def evaluations():
-    """Evaluation folders of every pack that holds a wanted run."""
-    return [STATE.study.evaluation_folder(pack) for pack in STATE.plan.packs]
-
-
-def controls():
-    """Control rows of every dataset, under the present settings."""
-    return [STATE.controls_path(dataset) for dataset in STATE.study.datasets]
 
 
 def script(name):

@@ -27,7 +27,8 @@ rule evaluate:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]
     resources:
-        mem_mb=STATE.memory_mb,
+        mem_mb=pack_memory,
+        runtime=pack_minutes,
     params:
         script=script("evaluate"),
     shell:

@@ -18,8 +18,8 @@ EXPLORERS = [
 
 rule collect:
     input:
-        evaluations(),
-        controls=controls(),
+        STATE.evaluations,
+        controls=STATE.controls,
     output:
         STUDY / "tables" / "metrics.csv",
     log:

@@ -14,7 +14,8 @@ rule train:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]
     resources:
-        mem_mb=STATE.memory_mb,
+        mem_mb=pack_memory,
+        runtime=pack_minutes,
     params:
         script=script("train"),
     shell:

@@ -12,4 +12,5 @@ folder, target, log, *controls = sys.argv[1:]
 with job(log):
     study, plan = read_frozen(Path(folder))
     link_evaluations(study, plan)
-    write_csv(collect(Path(folder), plan, map(Path, controls)), Path(target))
+    lenient = study.config["allow_missing"]
+    write_csv(collect(Path(folder), plan, map(Path, controls), lenient), Path(target))
