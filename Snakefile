@@ -28,6 +28,7 @@ localrules:
     findings,
     pages,
     applications,
+    costs,
 
 
 rule all:
@@ -39,12 +40,11 @@ rule all:
         PAGES,
         EXPLORERS,
         FIGURES,
+        STUDY / "tables" / "costs.html",
 
 
 onstart:
-    STATE.freeze()
-    FAILED.unlink(missing_ok=True)
-    start_progress(STUDY / ".progress", STATE.plan)
+    begin()
 
 
 onerror:

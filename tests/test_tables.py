@@ -31,7 +31,10 @@ CONTRACT = [
     "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",
     "status", "reason", "measure", "proper",
 ]  # fmt: skip
-COST = {"train_seconds": 1.5, "examples_per_second": 10.0, "device": "cpu", "peak_memory_mb": 9.0}
+COST = {
+    "train_seconds": 1.5, "examples_per_second": 10.0, "device": "cpu", "peak_memory_mb": 9.0,
+    "code_version": "0123456789",
+}  # fmt: skip
 FULL = {
     "measure": "grey/density", "proper": True, "distortion": 10.0, "rate": 2.0, "elbo": -12.0,
     "objective": 12.0, "nll": 11.5, "nll_ess": 0.4, "nll_gap": 0.01, "nll_loose": False,
@@ -44,7 +47,8 @@ def write_run(folder: Path, run: Run, status: str = "ok", **metrics: Any) -> Non
     base = FULL if status == "ok" else {"measure": "grey/density", "proper": True}
     reason = "" if status == "ok" else f"it {status}, so it did"
     write_json(
-        folder / "runs" / run.path / "run.json", {"status": status, "reason": reason, **COST}
+        folder / "runs" / run.path / "run.json",
+        {"status": status, "reason": reason, "pack": "pack", **COST},
     )
     write_json(folder / "runs" / run.path / "metrics.json", base | metrics)
 

@@ -235,7 +235,7 @@ def test_a_crash_while_writing_leaves_the_old_pack(
     def full_disk(*arguments: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(trained, "save_file", full_disk)
+    monkeypatch.setattr(trained, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
         save(study[0], study[1], few_digits)
     assert (folder_of(study[0], RUNS[1]) / "model.safetensors").read_bytes() == before

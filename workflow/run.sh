@@ -9,6 +9,10 @@ if [ ! -f "$profile/config.yaml" ]; then
 fi
 name=$("$bin/vae-ablation" study-name "$config") || exit 1
 results=results/$name report=results/$name/report.html
+# Snakemake keeps a cache in HOME, which the nodes of a cluster, if not this one, may not write to
+if [ ! -w "${HOME:-/nonexistent}" ] || [ "${profile##*/}" != local ]; then
+    export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$PWD/.snakemake/cache}"
+fi
 rm -f "$results/.failed" # the workflow makes it when jobs have failed
 run() {
     "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" --cores "$cores" "$@"

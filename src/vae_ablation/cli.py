@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation import __version__
-from vae_ablation.config import read_config
+from vae_ablation.config import STUDY_NAME, read_config
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_atomic
+from vae_ablation.joining import join
 from vae_ablation.methods import methods_paragraph
 from vae_ablation.progress import progress_line
+from vae_ablation.prune import prune
+from vae_ablation.scripting import machine_fault
 from vae_ablation.study import Planned, Study
 from vae_ablation.tables import METRIC_COLUMNS
 from vae_ablation.workflow_state import RESULTS, read_frozen
@@ -30,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        told = f"{error.filename or 'a file'}: {error.strerror or error}."
+        print(f"Error: {machine_fault(error, RESULTS) or told}", file=sys.stderr)
         return 1
     return 0
 
@@ -50,6 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     export.add_argument("--output", help="the zip to write (default: <study>.zip)")
     export.set_defaults(command=_export)
+    pruned = commands.add_parser(
+        "prune",
+        help="delete packs, evaluations and data that no config wants any more (asks first)",
+    )
+    pruned.add_argument("study", nargs="?", default="default", help="name or folder of a study")
+    pruned.add_argument("--yes", action="store_true", help="delete without asking")
+    pruned.set_defaults(command=_prune)
+    joined = commands.add_parser(
+        "join", help="take over runs from another folder of results, e.g. another cluster's"
+    )
+    joined.add_argument("folder", help="results/<study> of the other place")
+    joined.add_argument("study", nargs="?", help="name of the study here (default: as there)")
+    joined.set_defaults(command=_join)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
     name.add_argument("config", help="a config file")
     name.set_defaults(command=_study_name)
@@ -62,7 +83,7 @@ def study_folder(study: str) -> Path:
     Raises:
         UserError: there is no such study.
     """
-    for folder in (RESULTS / study, Path(study)):
+    for folder in (RESULTS / study, Path(os.path.abspath(study))):
         if (folder / "plan.json").is_file():
             return folder
     known = sorted(path.parent.name for path in RESULTS.glob("*/plan.json"))
@@ -72,6 +93,16 @@ def study_folder(study: str) -> Path:
 
 def _study_name(options: argparse.Namespace) -> None:
     print(read_config(Path(options.config))["study"])
+
+
+def _prune(options: argparse.Namespace) -> None:
+    prune(study_folder(options.study), options.yes)
+
+
+def _join(options: argparse.Namespace) -> None:
+    study = options.study or Path(os.path.abspath(options.folder)).name
+    plain = STUDY_NAME.fullmatch(study)
+    join(Path(options.folder), RESULTS / study if plain else study_folder(study))
 
 
 # --- status ------------------------------------------------------------------------------------
@@ -84,7 +115,7 @@ def run_state(study: Study, planned: Planned) -> tuple[str, str]:
         record = read_json(folder / "run.json")
     except (OSError, ValueError):
         return "missing", ""
-    if record["train_hash"] != planned.train_hash:
+    if record["pack"] != planned.pack:
         return "missing", "settings or data changed since it was trained"
     if record["status"] != "ok":
         return str(record["status"]), str(record["reason"])

@@ -70,7 +70,13 @@ METRIC_COLUMNS = [
     "sample_recall",
     "feature_accuracy",
 ]
-COST_COLUMNS = ["train_seconds", "examples_per_second", "device", "peak_memory_mb"]
+COST_COLUMNS = [
+    "train_seconds",
+    "examples_per_second",
+    "device",
+    "peak_memory_mb",
+    "code_version",
+]
 ARM_COLUMNS = [
     "model",
     "dataset",

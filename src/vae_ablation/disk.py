@@ -10,6 +10,8 @@ from vae_ablation.study import Plan, Planned, Study, run_size
 
 FIGURE_BYTES = 20_000_000
 """Figures, tables and report of a study: 15 to 40 MB were seen."""
+AT_ONCE = 4
+"""Packs that train at once, each with two checkpoints of weights and both moments."""
 RUN_BYTES = 80_000
 """Pictures, film, history and records of a run: 30 to 150 kB were seen."""
 
@@ -21,17 +23,23 @@ def disk_bytes(study: Study, plan: Plan) -> int:
     """
     if not plan.to_train:
         return 0
-    return FIGURE_BYTES + sum(_run_bytes(study, item) for item in plan.to_train)
+    weights = {item: _weight_bytes(study, item) for item in plan.to_train}
+    packs = [sum(weights.get(item, 0) for item in items) for items in plan.packs.values()]
+    checkpoints = 2 * 3 * sum(sorted(packs)[-AT_ONCE:])
+    codes = sum(_code_bytes(study, item) for item in plan.to_train)
+    return FIGURE_BYTES + sum(weights.values()) + checkpoints + codes
 
 
-def _run_bytes(study: Study, item: Planned) -> int:
-    """Weights, codes and the rest of a run, and its share of two checkpoints."""
-    run = item.run
-    observed = study.observed[run.dataset]
-    weights, _ = run_size(run, observed, study.config)
-    sizes = _sizes(study.prepared[run.dataset] / "dataset.json")
-    coded = sizes["test"] + (sum(sizes.values()) if observed.counts else 0)
-    return RUN_BYTES + 4 * weights * (1 + 2 * 3) + 4 * coded * (2 * run.latent_dim + 2)
+def _weight_bytes(study: Study, item: Planned) -> int:
+    return 4 * run_size(item.run, study.observed[item.run.dataset], study.config)[0]
+
+
+def _code_bytes(study: Study, item: Planned) -> int:
+    """Codes of a run and everything else that is not its weights."""
+    dataset = item.run.dataset
+    sizes = _sizes(study.prepared[dataset] / "dataset.json")
+    coded = sizes["test"] + (sum(sizes.values()) if study.observed[dataset].counts else 0)
+    return RUN_BYTES + 4 * coded * (2 * item.run.latent_dim + 2)
 
 
 def _sizes(path: Path) -> dict[str, int]:

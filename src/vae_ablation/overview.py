@@ -21,7 +21,7 @@ AXES = (*(name for name in ARM_COLUMNS if name not in {"model", "arm"}), "seed")
 
 
 def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
-    """Write tables/overview.json: axes and their values, counts by status, what is not ok.
+    """Write tables/overview.json: axes and their values, counts by status and code, what is not ok.
 
     Args:
         folder: results/<study>.
@@ -41,6 +41,7 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         "converged": int((slopes < CONVERGED_SLOPE).sum()),
         "slopes": len(slopes),
         "train_time": duration(float(runs["train_seconds"].sum())),
+        "code": _versions(runs),
         "device": sorted(map(str, runs["device"].dropna().unique())),
         "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
         "not_ok": [
@@ -48,6 +49,14 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         ],
     }
     write_json(folder / "tables" / "overview.json", overview)
+
+
+def _versions(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs each version of the training code has trained, most first."""
+    if "code_version" not in runs:
+        return {}
+    counts = runs["code_version"].value_counts()
+    return {str(version): int(count) for version, count in counts.items()}
 
 
 _STATUSES = ("ok", "diverged", "failed")

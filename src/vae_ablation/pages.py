@@ -109,7 +109,9 @@ def write_pages(folder: Path, guide: Path) -> None:
         guide: docs/metrics.md.
     """
     tables = folder / "tables"
-    summary = pd.read_csv(tables / "summary.csv")
+    summary = pd.read_csv(
+        tables / "summary.csv", keep_default_na=False, na_values=[""], dtype={"dataset": "object"}
+    )
     write_text(tables / "arms.html", arms_page(summary))
     write_text(tables / "runs.html", runs_page(read_metrics(tables / "metrics.csv")))
     for name in ("contrasts", "importance", "pareto"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from vae_ablation.files import read_json, write_json
@@ -35,15 +36,17 @@ class PackProgress:
         self.noted = self.told = 0.0
 
     def __call__(self, share: float) -> None:
-        """`share` of this pack's work is done."""
+        """`share` of this pack's work is done; where that cannot be told, training goes on."""
         now = time.monotonic()
         if now - self.noted < 1 and share < 1:
             return
         self.noted = now
-        write_json(self.folder / f"{self.pack}.json", {"runs": share * self.runs})
-        if now - self.told >= EVERY_SECONDS or share >= 1:
-            self.told = now
-            print(progress_line(self.folder), file=sys.stderr, flush=True)
+        # a full disk, a terminal that was closed, a folder that another call is just emptying
+        with suppress(OSError, ValueError, KeyError):
+            write_json(self.folder / f"{self.pack}.json", {"runs": share * self.runs})
+            if now - self.told >= EVERY_SECONDS or share >= 1:
+                self.told = now
+                print(progress_line(self.folder), file=sys.stderr, flush=True)
 
 
 def progress_line(folder: Path, now: float | None = None) -> str:

@@ -394,7 +394,9 @@ class Study:
     @cached_property
     def eval_hash(self) -> str:
         """Digest of the evaluation settings and of the code that evaluates."""
-        sources = [_PACKAGE / f"{name}.py" for name in ("controls", "examples", "features")]
+        sources = [
+            _PACKAGE / f"{name}.py" for name in ("controls", "examples", "features", "loading")
+        ]
         sources += (_PACKAGE / "evaluation").glob("*.py")
         return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
 
@@ -442,6 +444,7 @@ class Study:
         held: dict[str, str] = {}
         reasons: dict[str, str] = {}
         hashes: dict[str, str] = {}
+        other_code = 0
         for run in self.runs:
             record = _read_record(self.run_folder(run) / "run.json")
             checksum = self.checksums[run.dataset] or self._recorded_checksum(run, record)
@@ -449,6 +452,7 @@ class Study:
             reason = self._why_train(run, record, hashes[run.path])
             if reason is None:
                 held[run.path] = record["pack"]
+                other_code += record["code_version"] != self.code_version
             else:
                 reasons[run.path] = reason
         limits = {
@@ -462,7 +466,8 @@ class Study:
             {path for path, digest in members.items() if hashes.get(path) == digest}
             for members, _ in started(self.checkpoints, self.code_version)
         ]
-        return Plan(plan_packs(self.runs, hashes, held, reasons, limits, taken, begun))
+        planned = plan_packs(self.runs, hashes, held, reasons, limits, taken, begun)
+        return Plan(planned, other_code)
 
     @property
     def checkpoints(self) -> Path:
@@ -494,7 +499,7 @@ class Study:
         if not record:
             return "files missing" if folder.is_dir() else "new"
         if record.get("train_hash") != train_hash:
-            return "settings or data changed"
+            return self._what_changed(run, record)
         if not all((folder / name).exists() for name in self._expected_files(record)):
             return "files missing"
         if record["status"] == "failed" and self.config["retry_failed"]:
@@ -502,6 +507,16 @@ class Study:
         if record["code_version"] != self.code_version:
             return self._code_changed(run)
         return None
+
+    def _what_changed(self, run: Run, record: Mapping[str, Any]) -> str:
+        """What gave a run another train hash than the one in its record."""
+        checksum = record.get("data_checksum")
+        if self.train_hash(run, checksum) == record.get("train_hash"):
+            return f"data of {run.dataset} changed"
+        present = self.checksums[run.dataset] or self._recorded_checksum(run, record)
+        if checksum == present:
+            return "settings changed"
+        return f"settings and data of {run.dataset} changed"
 
     def _expected_files(self, record: Mapping[str, Any]) -> tuple[str, ...]:
         """Links a held run has; those of its evaluation once its pack is evaluated."""
@@ -543,9 +558,15 @@ def link_evaluations(study: Study, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where every wanted run is, or will be."""
+    """Where every wanted run is, or will be.
+
+    Attributes:
+        planned: each wanted run's place.
+        other_code: how many of the trained ones were trained by other code than is installed.
+    """
 
     planned: list[Planned]
+    other_code: int = 0
 
     @cached_property
     def packs(self) -> dict[str, list[Planned]]:
@@ -573,6 +594,15 @@ class Plan:
         return (
             f"{len(self.planned)} runs wanted, {len(self.planned) - len(missing)} trained, "
             f"{len(missing)} to train in {packs} pack{'s' if packs > 1 else ''} ({why})"
+        )
+
+    def code_line(self) -> str:
+        """What may be done about runs that other training code trained; empty without any."""
+        if not self.other_code:
+            return ""
+        return (
+            f"Training code: {self.other_code} of the trained runs were trained by other code than "
+            "is installed; on_code_change: keep accepts them, retrain trains them again."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,13 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
 from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Run, Study
 
-_NOT_AVERAGED = {*FLAG_COLUMNS, "device"}
+_NOT_AVERAGED = {*FLAG_COLUMNS, "device", "code_version"}
+_TEXT = [
+    *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
+    *("architecture", "bound", "condition", "dispersion", "device", "code_version"),
+]
+_FORMULA = ("=", "+", "-", "@", "\t")
+"""How a spreadsheet knows a formula."""
 _NOT_COLUMNS = {"rate_per_dim"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
@@ -155,7 +161,9 @@ def run_columns(run: Run) -> dict[str, Any]:
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
-    frame = pd.read_csv(path, keep_default_na=True, dtype={"reason": str, "arm": str})
+    frame = pd.read_csv(
+        path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, "object")
+    )
     whole = _WHOLE & set(frame.columns)
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
@@ -208,5 +216,15 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table atomically; an undefined value is an empty cell."""
-    write_text(path, frame.to_csv(index=False))
+    """Write a table atomically: an undefined value is an empty cell, and no text is a formula."""
+    texts = frame.select_dtypes(include=["object", "string"])
+    plain = frame.assign(**{str(name): texts[name].map(_no_formula) for name in texts})
+    write_text(path, plain.to_csv(index=False))
+
+
+def _no_formula(value: Any) -> Any:
+    """Text that a spreadsheet would calculate with a quote before it, by which it stays text."""
+    if not isinstance(value, str):
+        return value
+    line = value.replace("\r", " ")  # it would end the row
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import platform
 import resource
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset, Observed
@@ -136,8 +138,12 @@ def load_run(path: str | Path) -> TrainedRun:
     if record["status"] == "failed":
         raise UserError(f"{folder}: the run failed ({record['reason']}) and has no weights.")
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        weights = (folder / "model.safetensors").read_bytes()
+        digest = hashlib.sha256(weights).hexdigest()
+        if record.get("weights_sha256", digest) != digest:
+            raise ValueError("its checksum is another one than when it was trained")
+        model.load_state_dict(load(weights))
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{folder / 'model.safetensors'}: not the weights of this run ({reason})."
@@ -222,21 +228,21 @@ def save_pack(
         runs_folder: results/<study>/runs.
         target: the folder that appears when everything is written.
     """
-    temporary = _fresh(target)
-    for result, record in zip(results, records, strict=True):
-        folder = temporary / result.run.path
-        folder.mkdir(parents=True)
-        weights = save(result.weights)
-        (folder / "model.safetensors").write_bytes(weights)
-        write_text(folder / "history.csv", history_text(result.run, result.history))
-        names = list(TRAIN_FILES)
-        if result.film:
-            np.savez_compressed(folder / FILM_FILE, allow_pickle=False, **result.film)
-            names.append(FILM_FILE)
-        write_json(folder / "run.json", record)
-        _clear_links(runs_folder / result.run.path)
-        _link(runs_folder / result.run.path, target / result.run.path, names)
-    _appear(temporary, target)
+    with _whole(target) as temporary:
+        for result, record in zip(results, records, strict=True):
+            folder = temporary / result.run.path
+            folder.mkdir(parents=True)
+            weights = save(result.weights)
+            (folder / "model.safetensors").write_bytes(weights)
+            write_text(folder / "history.csv", history_text(result.run, result.history))
+            names = list(TRAIN_FILES)
+            if result.film:
+                np.savez_compressed(folder / FILM_FILE, allow_pickle=False, **result.film)
+                names.append(FILM_FILE)
+            digest = hashlib.sha256(weights).hexdigest()
+            write_json(folder / "run.json", {**record, "weights_sha256": digest})
+            _clear_links(runs_folder / result.run.path)
+            _link(runs_folder / result.run.path, target / result.run.path, names)
 
 
 def save_evaluation(
@@ -253,25 +259,24 @@ def save_evaluation(
         runs_folder: results/<study>/runs.
         target: packs/<pack>/evaluation/<eval_hash>.
     """
-    temporary = _fresh(target)
-    for path, item in evaluated.items():
-        folder = temporary / path
-        folder.mkdir(parents=True)
-        names: tuple[str, ...] = ("metrics.json",)
-        if isinstance(item, Mapping):
-            write_json(folder / "metrics.json", item)
-        else:
-            write_json(folder / "metrics.json", item.metrics)
-            np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
-            np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
-            np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
-            names = EVALUATION_FILES
-            if write_cells is not None:
-                write_cells(path, folder / CELL_FILE)
-                names += (CELL_FILE,)
-        if _belongs(runs_folder / path, target.parents[1]):
-            _link(runs_folder / path, target / path, names)
-    _appear(temporary, target)
+    with _whole(target) as temporary:
+        for path, item in evaluated.items():
+            folder = temporary / path
+            folder.mkdir(parents=True)
+            names: tuple[str, ...] = ("metrics.json",)
+            if isinstance(item, Mapping):
+                write_json(folder / "metrics.json", item)
+            else:
+                write_json(folder / "metrics.json", item.metrics)
+                np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
+                np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
+                np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
+                names = EVALUATION_FILES
+                if write_cells is not None:
+                    write_cells(path, folder / CELL_FILE)
+                    names += (CELL_FILE,)
+            if _belongs(runs_folder / path, target.parents[1]):
+                _link(runs_folder / path, target / path, names)
 
 
 def save_applications(
@@ -284,34 +289,37 @@ def save_applications(
         runs_folder: results/<study>/runs.
         target: packs/<pack>/applications/<hash>.
     """
-    temporary = _fresh(target)
-    for path, results in applied.items():
-        folder = temporary / path
-        folder.mkdir(parents=True)
-        rows = [{"application": name, **row} for name, one in results.items() for row in one.scores]
-        arrays = {
-            f"{name}/{key}": values
-            for name, one in results.items()
-            for key, values in one.arrays.items()
-        }
-        write_json(folder / "applications.json", rows)
-        np.savez_compressed(folder / "applications.npz", allow_pickle=False, **arrays)
-        if _belongs(runs_folder / path, target.parents[1]):
-            _link(runs_folder / path, target / path, APPLICATION_FILES)
-    _appear(temporary, target)
+    with _whole(target) as temporary:
+        for path, results in applied.items():
+            folder = temporary / path
+            folder.mkdir(parents=True)
+            rows = [
+                {"application": name, **row} for name, one in results.items() for row in one.scores
+            ]
+            arrays = {
+                f"{name}/{key}": values
+                for name, one in results.items()
+                for key, values in one.arrays.items()
+            }
+            write_json(folder / "applications.json", rows)
+            np.savez_compressed(folder / "applications.npz", allow_pickle=False, **arrays)
+            if _belongs(runs_folder / path, target.parents[1]):
+                _link(runs_folder / path, target / path, APPLICATION_FILES)
 
 
-def _fresh(target: Path) -> Path:
-    """An empty folder beside `target`."""
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `target` in the end; nothing stays if that fails."""
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    return temporary
-
-
-def _appear(temporary: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def _link(folder: Path, target: Path, names: Sequence[str]) -> None:

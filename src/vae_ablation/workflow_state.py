@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from vae_ablation.study import Plan, Study
 
 PACKAGE = Path(__file__).parent
 RESULTS = Path("results")
+LEAST_FREE = 500_000
+"""Bytes without which no call can even keep its own records."""
 
 
 class Workflow:
@@ -45,6 +48,26 @@ class Workflow:
         study, plan = read_frozen(RESULTS / name)
         return cls(study, plan, str(read_json(RESULTS / name / "plan.json")["config_path"]))
 
+    def check_place(self) -> None:
+        """Refuse a place where nothing can be written, before anything runs.
+
+        Raises:
+            UserError: a folder that is written to is read-only, or its disk is full.
+        """
+        for wanted in (Path(".snakemake"), self.study.folder, self.study.data_folder):
+            there = next(path for path in (wanted, *wanted.absolute().parents) if path.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise UserError(
+                    f"{there}: cannot be written (a read-only file system, or no permission); "
+                    "allowed: a working directory where results/ and .snakemake/ can be written."
+                )
+            free = shutil.disk_usage(there).free
+            if free < LEAST_FREE:
+                raise UserError(
+                    f"{there}: no space is left on the disk ({free} bytes are free); make room "
+                    "(vae-ablation prune deletes what no config wants any more)."
+                )
+
     def freeze(self) -> None:
         """Write plan.json and config.yaml into the study's folder."""
         text = yaml.safe_dump(self.study.config, sort_keys=False, allow_unicode=True)
@@ -60,7 +83,7 @@ class Workflow:
     @property
     def tables_hash(self) -> str:
         """Digest of the code that summarises."""
-        names = ("columns", "tables", "overview", "pages")
+        names = ("columns", "tables", "overview", "pages", "costs")
         return source_hash(PACKAGE / f"{name}.py" for name in names)
 
     @property

@@ -91,12 +91,12 @@ def test_killed_while_it_trains_only_what_trained_is_trained_again(growing: Plac
 
 
 def results_of(place: Place) -> dict[str, bytes]:
-    """Tables and figures, by their path."""
+    """Tables and figures but what they cost, by their path."""
     return {
         str(path.relative_to(place.study)): path.read_bytes()
         for part in ("tables", "figures", "umap")
         for path in sorted((place.study / part).rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.stem != "costs"
     }
 
 

@@ -158,7 +158,7 @@ def test_training_setting_trains_every_run_again(place: Place) -> None:
     before = place.held()
     place.config["training"]["learning_rate"] = 0.002
     call = place.call("--until", "train")
-    assert call.plan.endswith("5 to train in 2 packs (5 settings or data changed).")
+    assert call.plan.endswith("5 to train in 2 packs (5 settings changed).")
     after = place.held()
     assert set(after) == set(before)
     for run, held in after.items():
@@ -190,7 +190,7 @@ def test_other_data_train_again_even_before_they_are_prepared(
 ) -> None:
     place.config["grids"] = [{"likelihood": ["gaussian"], "beta": [0.5]}]
     place.config["datasets"]["digits"] |= change
-    assert place.call("-n", TABLE).plan.endswith("(1 settings or data changed).")
+    assert place.call("-n", TABLE).plan.endswith("(1 data of digits changed).")
 
 
 # --- 3: deleting one run --------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -5,10 +6,12 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
+from vae_ablation.costs import time_line
 from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
 from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
+from vae_ablation.scripting import machine_fault
 from vae_ablation.study import pack_limit
 from vae_ablation.workflow_state import Workflow
 
@@ -25,15 +28,20 @@ def open_state():
     return Workflow.planned(config, origin)
 
 
+logging.raiseExceptions = False  # Snakemake's log may lie on a disk that has become full
 try:
     STATE = open_state()
+    if workflow.is_main_process and (STATE.plan.to_train or not workflow.dryrun):
+        STATE.check_place()
 except UserError as error:
     # The sentence alone, without the line of this file that Snakemake would name.
     sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
 FAILED = STUDY / ".failed"
-MISSING_HINT = "Tables and report over what is there: the same command with --config allow_missing=true"
+MISSING_HINT = (
+    "Tables and report over what is there: the same command with --config allow_missing=true"
+)
 AGAIN_HINT = "The data were prepared again: run the same command once more to go on."
 
 
@@ -47,8 +55,22 @@ if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
     if STATE.plan.to_train:
         logger.info(disk_line(STATE.study, STATE.plan))
+        if measured := time_line(STATE.study, STATE.plan):
+            logger.info(measured)
+    if STATE.plan.other_code:
+        logger.info(STATE.plan.code_line())
     config["overview"] = read_overview(STUDY)
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
+
+
+def begin():
+    """Freeze the study, for jobs on other nodes, and forget what the last call said of itself."""
+    try:
+        STATE.freeze()
+        FAILED.unlink(missing_ok=True)
+        start_progress(STUDY / ".progress", STATE.plan)
+    except OSError as error:
+        sys.exit(f"Error: {machine_fault(error, STUDY) or error}")
 
 
 wildcard_constraints:

@@ -44,3 +44,30 @@ rule figures:
         source=STATE.study.figure_hash,
     shell:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
+
+
+# The last job of all, so that it sees what the others took.
+rule costs:
+    input:
+        TABLES,
+        FINDINGS,
+        PAGES,
+        EXPLORERS,
+        FIGURES,
+    output:
+        STUDY / "tables" / "costs.csv",
+        report(
+            STUDY / "tables" / "costs.html",
+            caption="../report/costs.rst",
+            category="2. Tables",
+            labels={"table": "What it cost, and what one more seed would"},
+        ),
+    log:
+        STUDY / "logs" / "costs.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=script("costs"),
+        source=STATE.tables_hash,
+    shell:
+        "{params.script} {log:q}"

@@ -31,7 +31,14 @@ from vae_ablation.data.base import (
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.errors import UserError
-from vae_ablation.files import file_digest, read_json, stable_hash, write_atomic, write_json
+from vae_ablation.files import (
+    UNREADABLE_NPZ,
+    file_digest,
+    read_json,
+    stable_hash,
+    write_atomic,
+    write_json,
+)
 
 PREPARE_VERSION = 1
 _LOCATION_KEYS = {"path", "root"}
@@ -311,13 +318,18 @@ def load_dataset(name: str, folder: Path) -> Dataset:
     try:
         info = read_json(folder / "dataset.json")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            arrays = {key: np.asarray(archive[key]) for key in archive.files}
         matrices = _open_matrices(info, folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: no prepared dataset can be read here ({error}).") from None
-    digests = [matrix.digest() for matrix in matrices.values()]
-    found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
-    if found != info["checksum"]:
+        digests = [matrix.digest() for matrix in matrices.values()]
+        found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
+        same = found == info["checksum"]
+    except UNREADABLE_NPZ as error:
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
+        raise UserError(
+            f"{folder}: no prepared dataset can be read here ({reason}); if the data of {name} "
+            "have changed meanwhile, run the same command again."
+        ) from None
+    if not same:
         raise UserError(f"{folder}: the arrays do not match their checksum; delete the folder.")
     common = {
         "name": name,

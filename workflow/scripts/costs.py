@@ -1,0 +1,22 @@
+"""What the study cost: STUDY LOG."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from vae_ablation.costs import cost_sentences, read_costs, stage_costs
+from vae_ablation.files import write_text
+from vae_ablation.pages import plain_page
+from vae_ablation.scripting import job
+from vae_ablation.tables import write_csv
+from vae_ablation.workflow_state import read_frozen
+
+folder, log = sys.argv[1:]
+with job(log):
+    study, plan = read_frozen(Path(folder))
+    costs = read_costs(study, plan)
+    table = pd.DataFrame(stage_costs(costs))
+    note = cost_sentences(study, plan, costs)
+    write_csv(table, study.folder / "tables" / "costs.csv")
+    write_text(study.folder / "tables" / "costs.html", plain_page("What it cost", table, note))
