@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup study demo report test lint clean bench
+.PHONY: help setup study demo report test chaos lint clean bench
 
 CONFIG ?= config.yaml
 CORES ?= all
@@ -53,6 +53,11 @@ report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
 # A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.
 test: $(READY_DEV) ## Run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+chaos: $(READY_DEV) ## Try every fault, also those that take minutes: 200 kills in training, the whole of tests/slurm
+	@OMP_NUM_THREADS=1 VAE_ABLATION_KILLS=200 $(BIN)/python -m pytest -m "chaos or not chaos" \
+	    tests/test_checkpoint.py tests/workflow/test_kills.py tests/workflow/test_interruptions.py \
+	    tests/workflow/test_missing.py tests/faults tests/slurm $(ARGS)
 
 lint: $(READY_DEV) ## Check style, types and the workflow
 	$(BIN)/ruff check .

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -108,6 +111,10 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
     ("negative warm-up", grid(kl_warmup_epochs=[3, -1]),
      ["grids[0].kl_warmup_epochs[1]", "-1", "at least 0"]),
     ("no warm-up", grid(kl_warmup_epochs=[]), ["grids[0].kl_warmup_epochs", "[]"]),
+    ("huge whole number", {"model": {"hidden": [2**53]}},
+     ["model.hidden[0]", "9007199254740992", "whole numbers up to 9007199254740991"]),
+    ("huge memory", {"packs": {"memory_gb": 1e300}}, ["packs.memory_gb", "at most 1000000"]),
+    ("long dataset name", {"datasets": {"d" * 101: {}}}, ["datasets", "at most 100 letters"]),
     ("npz without a path", {"datasets": {"d": {"source": "npz"}}},
      ["datasets.d.path", "null", "needs the path of an .npz file"]),
 ]  # fmt: skip
@@ -123,7 +130,8 @@ def test_a_mistake_is_one_sentence_naming_file_key_found_and_allowed(
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/b", "", ".", "..", ".hidden", "a b", "a\n", "é", "-x", "a\\b", "a\x00"]
+    "name",
+    ["../x", "a/b", "", ".", "..", ".hidden", "a b", "a\n", "é", "-x", "a\\b", "a\x00", "a" * 101],
 )
 def test_a_study_name_that_is_no_plain_folder_name_is_refused(name: str) -> None:
     assert_one_sentence(error_of({"study": name}), str(FILE), "study", "plain folder name")
@@ -335,16 +343,46 @@ def test_the_studies_that_come_with_the_project_resolve(tmp_path: Path) -> None:
 
 # --- fuzz ----------------------------------------------------------------------------------------
 
-BASE = {
-    "study": "fuzz",
-    "datasets": {"digits": {"source": "sklearn-digits", "validation": 0.1}},
-    "grids": [{"dataset": ["digits"], "likelihood": ["gaussian"], "latent_dim": [2], "beta": [1.0],
-               "kl": [True], "posterior": ["gaussian"], "seed": [0]}],
-    "model": {"hidden": [8], "scale_floor": 0.01},
-    "training": {"epochs": 1, "learning_rate": 0.001, "gradient_clip": None},
-    "evaluation": {"nll_samples": 8, "interpolations": [[3, 8]]},
-    "packs": {"max_runs": "auto"},
-}  # fmt: skip
+BASES: list[dict[str, Any]] = [
+    {
+        "study": "fuzz",
+        "datasets": {"digits": {"source": "sklearn-digits", "validation": 0.1}},
+        "grids": [{"dataset": ["digits"], "likelihood": ["gaussian"], "latent_dim": [2],
+                   "beta": [1.0], "kl": [True], "posterior": ["gaussian"], "seed": [0]}],
+        "model": {"hidden": [8], "scale_floor": 0.01},
+        "training": {"epochs": 1, "learning_rate": 0.001, "gradient_clip": None},
+        "evaluation": {"nll_samples": 8, "interpolations": [[3, 8]]},
+        "packs": {"max_runs": "auto", "checkpoint_minutes": 5},
+    },
+    {
+        "datasets": {
+            "cells": {"source": "simulated-cells", "examples": 300, "genes": 30, "proteins": 4,
+                      "batches": 2, "dropout": 0.1, "perturbations": 2,
+                      "corrupt": {"kind": "thin", "share": 0.2}, "max_held_out": 50},
+        },
+        "grids": [{"likelihood": ["poisson"], "condition": ["none", "batch"], "seed": [0],
+                   "architecture": ["poe"], "objective": ["mvae"], "kl_warmup_epochs": [0, 3]},
+                  {"likelihood": ["negative_binomial"], "dispersion": ["gene_cell"]}],
+        "model": {"hidden": [16]},
+        "applications": {"denoising": {"cells": 10}, "modalities": {}, "forbidden_states": {},
+                         "trajectory": {"start": "a", "states": ["b"]},
+                         "perturbation": {"min_cells": 3}},
+        "statistics": {"primary_metrics": ["nll"]},
+    },
+    {
+        "study": "fuzz",
+        "datasets": {
+            "own": {"source": "h5ad", "path": "cells.h5ad", "label": "kind", "batch": "plate",
+                    "n_top_genes": 5, "min_cells": 1, "obs": ["plate"], "layer": None,
+                    "perturbation": {"key": "drug", "control": "c", "held_out": ["d"]}},
+            "images": {"source": "npz", "path": "images.npz", "binarize": "static"},
+        },
+        "grids": [{"dataset": ["own"], "likelihood": ["poisson"], "condition": ["label"]},
+                  {"dataset": ["images"], "likelihood": ["bernoulli"], "architecture": ["conv"]}],
+        "model": {"channels": [4, 8]},
+        "adopt": True, "on_code_change": "keep", "retry_failed": False, "allow_missing": False,
+    },
+]  # fmt: skip
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -370,24 +408,34 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place, *(p for key, item in inner for p in places(item, (*place, key)))]
 
 
+KNOWN = [
+    "path", "root", "source", "binarize", "max_runs", "kl", "typo", "condition", "corrupt", "share",
+    "perturbation", "held_out", "label", "batch", "layer", "applications", "denoising", "states",
+    "n_top_genes", "architecture", "hidden", "epochs", "seed", "memory_gb", "checkpoint_minutes",
+]  # fmt: skip
+
+
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    config = copy.deepcopy(BASE)
+    config = copy.deepcopy(draw(st.sampled_from(BASES)))
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(places(config)))
         if not place:
             return draw(VALUES)
-        parent = config
+        parent: Any = config
         for key in place[:-1]:
             parent = parent[key]
-        change = draw(st.sampled_from(["replace", "delete", "add"]))
+        change = draw(st.sampled_from(["replace", "delete", "add", "swap"]))
         if change == "replace":
             parent[place[-1]] = draw(VALUES)
         elif change == "delete":
             del parent[place[-1]]
+        elif change == "swap":
+            other = draw(st.sampled_from(BASES))
+            found = [one for one in places(other) if one and one[-1] == place[-1]]
+            parent[place[-1]] = copy.deepcopy(at(other, draw(st.sampled_from(found or [()]))))
         elif isinstance(parent, dict):
-            known = ["path", "root", "source", "binarize", "max_runs", "kl", "typo"]
-            parent[draw(st.text(max_size=8) | st.sampled_from(known))] = draw(VALUES)
+            parent[draw(st.text(max_size=8) | st.sampled_from(KNOWN))] = draw(VALUES)
         else:
             parent.append(draw(VALUES))
         if not config:
@@ -395,18 +443,59 @@ def mutated(draw: st.DrawFn) -> Any:
     return config
 
 
-@given(mutated())
-@settings(max_examples=400, deadline=None)
-def test_any_config_resolves_or_is_one_users_error(raw: Any) -> None:
+def at(value: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the files that the base configs name."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    random = np.random.default_rng(0)
+    np.savez(folder / "images.npz", x=random.integers(0, 2, (30, 8, 8)), y=np.arange(30) % 3)
+    obs = {name: categories(names) for name, names in OBS.items()}
+    table = pd.DataFrame(obs, index=pd.Index([f"c{i}" for i in range(30)], dtype=object))
+    genes = pd.DataFrame(index=pd.Index([f"g{i}" for i in range(10)], dtype=object))
+    counts = random.poisson(2.0, (30, 10)).astype(np.float32)
+    anndata.AnnData(counts, table, genes).write_h5ad(folder / "cells.h5ad")
+    return folder
+
+
+OBS = {"kind": ["a", "b", "e"], "plate": ["p", "q"], "drug": ["c", "d"]}
+
+
+def categories(names: list[str]) -> pd.Categorical:
+    codes = np.arange(30) % len(names)
+    return pd.Categorical.from_codes(codes, pd.Index(names, dtype=object))
+
+
+def test_the_base_configs_of_the_fuzz_are_sound(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    for raw in BASES:
+        assert Workflow.planned(copy.deepcopy(raw), FILE).plan.to_train
+
+
+@given(raw=mutated())
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_config_is_planned_or_is_one_users_error_and_nothing_is_written(
+    raw: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    told = "."
     try:
-        config = resolve_config(raw, FILE)
+        state = Workflow.planned(raw, FILE)
+        Draft202012Validator(SCHEMA).validate(state.study.config)
+        assert state.plan.to_train
+        assert re.fullmatch(r"results/[A-Za-z0-9][A-Za-z0-9._-]*", str(state.study.folder))
     except UserError as error:
-        text = str(error)
-        assert text.startswith(str(FILE))
-        assert "\n" not in text
-        assert text.endswith(".")
-    else:
-        Draft202012Validator(SCHEMA).validate(config)
+        told = str(error)
+    assert "\n" not in told
+    assert told.endswith(".")
+    assert sorted(path.name for path in data.iterdir()) == ["cells.h5ad", "images.npz"]
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60))

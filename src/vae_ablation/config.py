@@ -22,7 +22,9 @@ from vae_ablation.likelihoods import LIKELIHOODS
 Config = dict[str, Any]
 
 SCHEMA_PATH = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
-STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+LARGEST_WHOLE = 2**53 - 1
+"""Whole numbers up to here are exact wherever numbers are floats."""
 
 
 def read_config(path: Path) -> Config:
@@ -92,6 +94,10 @@ def _check_finite(config: Config, path: Path) -> None:
     for key, value in _leaves(config):
         if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
             raise UserError(f"{path}: {key} is {_shown(value)}; allowed: a finite number.")
+        if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+            raise UserError(
+                f"{path}: {key} is {_shown(value)}; allowed: whole numbers up to {LARGEST_WHOLE}."
+            )
 
 
 def _depth(error: ValidationError) -> tuple[bool, int, list[str]]:
@@ -120,7 +126,7 @@ def _sentence(error: ValidationError, path: Path) -> UserError:
     if error.validator == "pattern":
         return UserError(
             f"{path}: {key} has the name {_shown(error.instance)}; "
-            "allowed: letters, digits, '_' and '-', starting with a letter or digit."
+            "allowed: at most 100 letters, digits, '_' and '-', starting with a letter or digit."
         )
     where = f"{path}: {key}" if key else f"{path}: the config"
     return UserError(f"{where} is {_shown(error.instance)}; allowed: {_allowed(error)}.")
@@ -220,8 +226,8 @@ def _with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
 def _check_names(config: Config, path: Path) -> None:
     if not STUDY_NAME.fullmatch(config["study"]):
         raise UserError(
-            f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of letters, "
-            "digits, '.', '_' and '-', starting with a letter or digit."
+            f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of at most "
+            "100 letters, digits, '.', '_' and '-', starting with a letter or digit."
         )
     primary = config["statistics"]["primary_metrics"]
     _check_each(f"{path}: statistics.primary_metrics", primary, PRIMARY_METRICS)

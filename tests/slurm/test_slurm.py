@@ -5,6 +5,7 @@ All in one file, so that one worker of pytest-xdist has the cluster to itself.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +29,12 @@ GRIDS = {
     PAIR: {"likelihood": ["gaussian"], "beta": [0.5], "kl": [True, False]},
     ONE: {"likelihood": ["discretized_logistic"], "beta": [1]},
 }
+EPOCHS = 300
 TRAINED = ("model.safetensors", "history.csv", "snapshots.npz")
 
-# Each training job notes itself in `begun`. Its epochs take half a second more while there is a
-# file `slow`; it fails while a file `fail` holds the beginning of its pack's name. The master asks
-# after its jobs every second, where it would wait longer and longer.
+# Each training job notes itself in `begun`. Its epochs take a second more while there is a file
+# `slow`; it fails while a file `fail` holds the beginning of its pack's name. The master asks after
+# its jobs every second, where it would wait longer and longer.
 HOOKS = """
 import os, sys, time
 
@@ -46,8 +48,9 @@ if any(word.endswith("scripts/train.py") for word in sys.orig_argv):
     step_size = training.step_size
 
     def slowly(settings, epoch):
-        if os.path.exists("slow"):
-            time.sleep(0.5)
+        until = time.monotonic() + 1
+        while os.path.exists("slow") and time.monotonic() < until:
+            time.sleep(0.1)
         return step_size(settings, epoch)
 
     def broken(*arguments):
@@ -85,9 +88,17 @@ class Master:
         wait_until(lambda: happened() or self.process.poll() is not None, what)
         assert self.process.poll() is None, self.text
 
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self.process.kill()
+        self.process.wait()
+
     def ends(self, status: int) -> Call:
         assert self.process.wait(SECONDS) == status, self.text
         return Call(status, self.text)
+
+
+Start = Callable[..., Master]
 
 
 def on_slurm(place: Place, *arguments: str, status: int = 0) -> Call:
@@ -97,7 +108,7 @@ def on_slurm(place: Place, *arguments: str, status: int = 0) -> Call:
 def new_place(folder: Path, *packs: str) -> Place:
     place = Place(folder, REPOSITORY)
     place.config["grids"] = [GRIDS[pack] for pack in packs]
-    place.config["training"] = {"epochs": 120, "batch_size": 32}
+    place.config["training"] = {"epochs": EPOCHS, "batch_size": 32}
     place.config["packs"] = {"max_runs": 2, "memory_gb": 0.2}
     return place
 
@@ -122,9 +133,25 @@ def place(slurm: Slurm, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def pair(place: Place) -> Place:
-    """A place whose study is one pack of two runs, which train slowly."""
+def start(place: Place) -> Iterator[Start]:
+    """Starts a master in the place; none is left in the end."""
+    masters: list[Master] = []
+
+    def start_one(*arguments: str) -> Master:
+        masters.append(Master(place, *arguments))
+        return masters[-1]
+
+    yield start_one
+    for master in masters:
+        master.kill()
+
+
+@pytest.fixture
+def pair(place: Place, on_one_machine: Place) -> Place:
+    """A place whose study is one pack of two runs, which train slowly; its data are prepared."""
     place.config["grids"] = [GRIDS[PAIR]]
+    data = Path("results", ".data")
+    shutil.copytree(on_one_machine.folder / data, place.folder / data)
     (place.folder / "slow").touch()
     return place
 
@@ -161,10 +188,10 @@ def assert_trained_to_the_same_bytes(place: Place, other: Place, *runs: str) -> 
 
 
 def test_a_whole_study_ends_as_on_one_machine_though_its_config_is_edited_meanwhile(
-    slurm: Slurm, place: Place, on_one_machine: Place
+    slurm: Slurm, place: Place, start: Start, on_one_machine: Place
 ) -> None:
     slurm.node("drain")
-    master = Master(place, TABLE)
+    master = start(TABLE)
     master.until(lambda: slurm.jobs(place.folder, ""), "jobs wait for the node")
     place.config["training"] = {"epochs": 3, "batch_size": 32}
     place.config["evaluation"] = {"nll_samples": 12}
@@ -176,10 +203,11 @@ def test_a_whole_study_ends_as_on_one_machine_though_its_config_is_edited_meanwh
     assert call.text.count("has been submitted with SLURM jobid") == sum(sent.values())
     assert set(place.metrics().index) == set(RUNS)
     assert (place.metrics()["status"] == "ok").all()
-    assert [place.record(run)["epochs"] for run in RUNS] == [120, 120, 120]
+    assert [place.record(run)["epochs"] for run in RUNS] == [EPOCHS] * 3
     assert_trained_to_the_same_bytes(place, on_one_machine, *RUNS)
 
 
+@pytest.mark.chaos
 def test_a_job_that_fails_is_tried_again_with_more_and_then_reported(
     slurm: Slurm, place: Place, on_one_machine: Place
 ) -> None:
@@ -201,10 +229,10 @@ def test_a_job_that_fails_is_tried_again_with_more_and_then_reported(
 
 
 def test_after_scancel_in_mid_training_another_call_goes_on_from_there(
-    slurm: Slurm, pair: Place, on_one_machine: Place
+    slurm: Slurm, pair: Place, start: Start, on_one_machine: Place
 ) -> None:
     profile = with_the_users_lines(pair.folder / "profile")
-    master = Master(pair, "--until", "train", "--retries", "0", "--workflow-profile", str(profile))
+    master = start("--until", "train", "--retries", "0", "--workflow-profile", str(profile))
     master.until(lambda: progressing(pair), "the pack trains")
     [job] = slurm.jobs(pair.folder, PAIR)
     asked = [job[name] for name in ("Partition", "Features", "TimeLimit")]
@@ -219,10 +247,11 @@ def test_after_scancel_in_mid_training_another_call_goes_on_from_there(
     assert_trained_to_the_same_bytes(pair, on_one_machine, BETA, KL_OFF)
 
 
+@pytest.mark.chaos
 def test_a_node_that_goes_down_and_comes_back_costs_no_call_and_no_epoch(
-    slurm: Slurm, pair: Place, on_one_machine: Place
+    slurm: Slurm, pair: Place, start: Start, on_one_machine: Place
 ) -> None:
-    master = Master(pair, "--until", "train", "--retries", "0")
+    master = start("--until", "train", "--retries", "0")
     master.until(lambda: progressing(pair), "the pack trains")
     slurm.node("down")
     [job] = slurm.jobs(pair.folder, PAIR)
@@ -238,12 +267,13 @@ def test_a_node_that_goes_down_and_comes_back_costs_no_call_and_no_epoch(
     assert_trained_to_the_same_bytes(pair, on_one_machine, BETA, KL_OFF)
 
 
+@pytest.mark.chaos
 def test_training_that_meets_its_time_limit_goes_on_in_the_next_attempt(
-    slurm: Slurm, place: Place, on_one_machine: Place
+    slurm: Slurm, place: Place, start: Start, on_one_machine: Place
 ) -> None:
     """One pack is warned ahead of its limit, the other one is stopped at it without a warning."""
     (place.folder / "slow").touch()
-    master = Master(place, "--until", "train", "--retries", "1")
+    master = start("--until", "train", "--retries", "1")
     master.until(lambda: progressing(place) == 2, "both packs train")
     assert len({device for _, device in begun(place)}) == 2
     for pack, seconds in ((ONE, 100), (PAIR, 1)):
@@ -261,9 +291,9 @@ def test_training_that_meets_its_time_limit_goes_on_in_the_next_attempt(
 
 
 def test_a_second_master_is_refused_and_a_killed_one_can_be_started_again_while_its_job_runs(
-    slurm: Slurm, pair: Place, on_one_machine: Place
+    slurm: Slurm, pair: Place, start: Start, on_one_machine: Place
 ) -> None:
-    first = Master(pair, "--until", "train")
+    first = start("--until", "train")
     first.until(lambda: progressing(pair), "the pack trains")
     frozen = (pair.study / "plan.json").read_bytes()
     refused = on_slurm(pair, "--until", "train", status=1)
@@ -272,10 +302,9 @@ def test_a_second_master_is_refused_and_a_killed_one_can_be_started_again_while_
     assert (pair.study / "plan.json").read_bytes() == frozen
     assert first.process.poll() is None
 
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     pair.call("--unlock")
-    second = Master(pair, "--until", "train")
+    second = start("--until", "train")
     second.until(lambda: len(begun(pair)) == 2, "the old and the new job train")
     assert [job["JobState"] for job in slurm.jobs(pair.folder, PAIR)] == ["RUNNING", "RUNNING"]
     (pair.folder / "slow").unlink()
@@ -285,25 +314,21 @@ def test_a_second_master_is_refused_and_a_killed_one_can_be_started_again_while_
     assert pair.call("-n").plan == "Study tiny: 2 runs wanted, all trained."
 
 
-def test_a_job_that_waits_since_its_master_was_killed_undoes_nothing(
-    slurm: Slurm, pair: Place, on_one_machine: Place
+@pytest.mark.chaos
+def test_a_job_that_waits_since_its_master_was_killed_meddles_with_nothing(
+    slurm: Slurm, pair: Place, start: Start, on_one_machine: Place
 ) -> None:
     (pair.folder / "slow").unlink()
     slurm.node("drain")
-    first = Master(pair, "--until", "train")
-    first.until(lambda: slurm.jobs(pair.folder, PAIR), "the job waits for the node")
-    first.process.kill()
-    first.process.wait()
-    [job] = slurm.jobs(pair.folder, PAIR)
-    slurm("scontrol", "hold", job["JobId"])
-    slurm.node("resume")
+    first = start("--until", "train")
+    first.until(lambda: slurm.jobs(pair.folder, PAIR), "the first job waits for the node")
+    first.kill()
     pair.call("--unlock")
-    on_slurm(pair, "--until", "train")
-    trained = pair.held()
+    second = start("--until", "train")
+    second.until(lambda: len(slurm.jobs(pair.folder, PAIR)) == 2, "the second one waits too")
+    slurm.node("resume")
+    second.ends(0)
+    wait_until(lambda: not slurm("squeue", "-h"), "both have ended")
+    states = [job["JobState"] for job in slurm.jobs(pair.folder, PAIR)]
+    assert (states, len(begun(pair))) == (["FAILED", "COMPLETED"], 1)
     assert_trained_to_the_same_bytes(pair, on_one_machine, BETA, KL_OFF)
-
-    slurm("scontrol", "release", job["JobId"])
-    wait_until(lambda: not slurm("squeue", "-h"), "the old job has ended")
-    assert slurm.jobs(pair.folder, PAIR)[0]["JobState"] == "FAILED"
-    assert len(begun(pair)) == 1
-    assert pair.held() == trained

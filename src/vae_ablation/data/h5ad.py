@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +98,7 @@ class H5ad(Source):
         So it is with classes and batches, of which min_counts may leave fewer.
         """
         path = Path(options["path"])
+        _check_ends(path)
         with _opened(path) as file:
             _check_keys(file, path, options)
             genes = len(_index(file["var"]))
@@ -149,6 +152,49 @@ def _opened(path: Path) -> Iterator[Any]:
     except (*_UNREADABLE, _unknown_encoding()) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: not readable as an h5ad file ({reason}).") from None
+
+
+PROBE_SECONDS = 60
+"""Time that another process has to look through a file, beside a second for 10 MB."""
+
+_PROBE = """
+import sys
+import h5py
+
+def look(name, item):
+    try:
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            if item.nbytes <= 1e8:
+                item[()]
+            elif item.chunks:
+                item.id.get_chunk_info(item.id.get_num_chunks() - 1)
+    except Exception:
+        pass
+
+with h5py.File(sys.argv[1]) as file:
+    look("", file)
+    file.visititems(look)
+"""
+"""Reads everything but large arrays; errors are left to who reads the file next."""
+
+
+def _check_ends(path: Path) -> None:
+    """Refuse a damaged file on which HDF5 never comes to an end, or crashes.
+
+    Nothing in this process could catch that.
+    """
+    limit = PROBE_SECONDS + path.stat().st_size / 1e7
+    probe = [sys.executable, "-c", _PROBE, str(path)]
+    try:
+        status = subprocess.run(probe, timeout=limit, capture_output=True, check=False).returncode
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{path}: not readable as an h5ad file (it is damaged, or its disk is too slow: "
+            f"reading did not end within {limit:.0f} s)."
+        ) from None
+    if status < 0:
+        raise UserError(f"{path}: not readable as an h5ad file (HDF5 crashes on it).")
 
 
 def _unknown_encoding() -> type[Exception]:

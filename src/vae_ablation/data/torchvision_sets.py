@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -85,7 +86,12 @@ class MNIST(Source):
         from torchvision import datasets
 
         try:
-            getattr(datasets, self.dataset_class)(folder.parents[1], download=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            # a download that is cut off leaves no half file under the name of a whole one
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as temporary:
+                getattr(datasets, self.dataset_class)(temporary, download=True)
+                for path in (Path(temporary) / self.dataset_class / "raw").iterdir():
+                    path.replace(folder / path.name)
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
@@ -103,6 +109,8 @@ class MNIST(Source):
             raise UserError(
                 f"{paths[1]}: {len(labels)} labels for {len(images)} images in {paths[0].name}."
             )
+        if labels.max(initial=0) > 9:
+            raise UserError(f"{paths[1]}: holds the label {labels.max()}; allowed: 0 to 9.")
         return images, labels.astype(np.int64)
 
 

@@ -1,0 +1,100 @@
+"""Truncated files and flipped bits: every one is prepared or told, and then nothing is written."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support import dataset_options, write_mnist
+from vae_ablation.data.prepare import data_hash, describe_observed, load_dataset, prepare_dataset
+from vae_ablation.errors import UserError
+
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def npz_options(folder: Path) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    arrays = {
+        "x": random.integers(0, 256, (40, 6, 5)).astype(np.uint8),
+        "y": np.arange(40) % 4,
+        "factors": np.arange(80).reshape(40, 2) % 5,
+    }
+    np.savez(folder / "own.npz", **arrays)
+    return dataset_options(source="npz", path=str(folder / "own.npz"))
+
+
+def idx_options(folder: Path) -> dict[str, Any]:
+    return dataset_options(source="mnist", **write_mnist(folder, train=20, test=10))
+
+
+def zipped_idx_options(folder: Path) -> dict[str, Any]:
+    options = idx_options(folder)
+    for path in sorted((folder / "MNIST" / "raw").iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    return options
+
+
+KINDS = {"npz": npz_options, "idx": idx_options, "idx.gz": zipped_idx_options}
+
+
+def prepares_or_is_told(options: dict[str, Any], results: Path) -> bool:
+    """Whether data are prepared; if not there is one sentence, and no file in the results."""
+    target = results / "prepared"
+    told = ""
+    try:
+        described = describe_observed(options)
+        data_hash(options)
+        prepare_dataset(options, target)
+        dataset = load_dataset("damaged", target)
+        assert dataset.observed.shape == described.shape
+        assert np.isfinite(dataset.x[np.arange(len(dataset.split))]).all()
+    except UserError as error:
+        told = str(error)
+    assert "\n" not in told
+    assert (told == "") == (target / "dataset.json").exists()
+    assert told == "" or not list(results.rglob("*.*"))
+    return not told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_undamaged_files_are_prepared(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert prepares_or_is_told(KINDS[kind](tmp_path / "data"), tmp_path / "results")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FUZZ
+@given(draw=st.data())
+def test_a_damaged_file_is_prepared_or_told_in_one_sentence(
+    kind: str, draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "data").mkdir()
+    options = KINDS[kind](folder / "data")
+    files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
+    path = draw.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    if draw.draw(st.booleans()):
+        del content[draw.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        # headers are a small part of a file, and the part that matters
+        places = st.integers(0, min(80, len(content) - 1)) | st.integers(0, len(content) - 1)
+        for place in draw.draw(st.lists(places, min_size=1, max_size=8)):
+            content[place] ^= 1 << draw.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    prepares_or_is_told(options, folder / "results")
+
+
+def test_a_label_that_no_digit_has_is_told(tmp_path: Path) -> None:
+    options = idx_options(tmp_path)
+    path = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xca")
+    with pytest.raises(UserError, match="holds the label 202; allowed: 0 to 9"):
+        prepare_dataset(options, tmp_path / "results")
