@@ -82,6 +82,12 @@ def test_a_job_that_ends_well_says_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_note_of_the_cost_that_cannot_be_written_does_not_undo_the_job(tmp_path: Path) -> None:
+    (tmp_path / "costs").touch()
+    done = run_job("pass", tmp_path / "logs" / "train" / "a.log")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- what faults are called ----------------------------------------------------------------------
 
 

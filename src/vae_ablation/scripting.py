@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vae_ablation.costs import CostNote
@@ -137,7 +137,8 @@ def job(log_file: str) -> Iterator[None]:
         _open_log(path)
         prepare_caches()
         yield
-        cost.write(path)
+        with suppress(OSError):  # a note that cannot be written does not undo what was done
+            cost.write(path)
     except UserError as error:
         logging.error("%s", error)
         _end(str(error))

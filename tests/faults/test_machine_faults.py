@@ -104,9 +104,8 @@ def test_without_home_and_network_a_study_runs_to_its_report(bare: Place) -> Non
 
 @pytest.fixture
 def place(tmp_path: Path, bare: Place) -> Place:
-    """A copy of that study."""
-    folder = copied(bare.folder, tmp_path / "place")
-    place = Place(folder, folder)
+    """A copy of that study, made by the same checkout, of which it holds a copy too."""
+    place = Place(copied(bare.folder, tmp_path / "place"), bare.checkout)
     place.config = dict(OWN)
     return place
 
@@ -163,6 +162,7 @@ def test_a_changed_data_file_is_named_and_every_run_of_it_trains_again(place: Pl
 
 
 def test_changed_training_code_is_told_with_what_can_be_done(place: Place) -> None:
+    place.checkout = place.folder
     source = place.checkout / "src" / "vae_ablation" / "objective.py"
     source.write_text(source.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
     call = place.call("-n", TABLE)
