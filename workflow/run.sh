@@ -14,8 +14,10 @@ if [ ! -w "${HOME:-/nonexistent}" ] || [ "${profile##*/}" != local ]; then
     export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$PWD/.snakemake/cache}"
 fi
 rm -f "$results/.failed" # the workflow makes it when jobs have failed
+# on a cluster the number of cores here says nothing about the nodes
+[ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
 run() {
-    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" --cores "$cores" "$@"
+    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" "${limit[@]}" "$@"
 }
 run "$@"
 status=$?

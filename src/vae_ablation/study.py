@@ -462,12 +462,20 @@ class Study:
         limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}
         packs = self.folder / "packs"
         taken = {path.name for path in packs.iterdir()} if packs.is_dir() else set()
+        taken |= self._planned_before()
         begun = [
             {path for path, digest in members.items() if hashes.get(path) == digest}
             for members, _ in started(self.checkpoints, self.code_version)
         ]
         planned = plan_packs(self.runs, hashes, held, reasons, limits, taken, begun)
         return Plan(planned, other_code)
+
+    def _planned_before(self) -> set[str]:
+        """Packs of the plan that the last call froze: its jobs may still wait in a queue."""
+        try:
+            return set(Plan.from_json(read_json(self.folder / "plan.json")).packs)
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
 
     @property
     def checkpoints(self) -> Path:
