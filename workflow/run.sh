@@ -17,7 +17,7 @@ rm -f "$results/.failed" # the workflow makes it when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
 run() {
-    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" "${limit[@]}" "$@"
+    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
 }
 run "$@"
 status=$?

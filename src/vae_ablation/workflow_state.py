@@ -107,11 +107,6 @@ class Workflow:
         return source_hash([PACKAGE / "embedding.py"])
 
     @property
-    def memory_mb(self) -> int:
-        """Memory that a training or evaluation job may take, MB: its pack, Python and torch."""
-        return int(1024 * self.study.config["packs"]["memory_gb"]) + 1500
-
-    @property
     def evaluations(self) -> list[Path]:
         """Evaluation folders of every pack that holds a wanted run."""
         return self._wanted(map(self.study.evaluation_folder, self.plan.packs))
