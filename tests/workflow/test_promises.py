@@ -121,7 +121,7 @@ def test_edited_captions_figures_and_scripts_train_nothing(
         os.utime(script)
     # The guide to the columns lies in another checkout now, so its page is made again.
     call = place.call("-n")
-    assert set(call.jobs) <= {"pages", "all"}
+    assert set(call.jobs) <= {"pages", "costs", "all"}
 
     (scripts / "train.py").write_text(
         (scripts / "train.py").read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8"
