@@ -186,8 +186,8 @@ class _PackTraining:
         model_options: Mapping[str, Any],
         settings: Mapping[str, Any],
         progress: Progress,
-        keeper: Keeper | None,
-        state: PackState | None,
+        keeper: Keeper | None = None,
+        state: PackState | None = None,
     ) -> None:
         self.clock = Stopwatch()
         self.settings = settings
