@@ -107,9 +107,8 @@ def new_log(place: Place, pattern: str) -> Callable[[], list[Path]]:
     return lambda: [path for path in folder.glob(pattern) if path.stat().st_mtime > since]
 
 
-@pytest.mark.parametrize(
-    "phase", [pytest.param("collect.log", marks=pytest.mark.chaos), "figures/*.log"]
-)
+@pytest.mark.chaos
+@pytest.mark.parametrize("phase", ["collect.log", "figures/*.log"])
 def test_killed_while_it_collects_or_draws_the_next_call_leaves_the_same_files(
     phase: str, place: Place
 ) -> None:
