@@ -24,3 +24,14 @@ def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
     return UserError(
         f"{where} is {found!r}, which is not known{hint}; allowed: {', '.join(names)}."
     )
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    told = " ".join(str(error).split())
+    return isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)

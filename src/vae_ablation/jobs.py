@@ -43,6 +43,19 @@ log = logging.getLogger(__name__)
 # as long to import as torch and which training does not need.
 
 
+def _opened(folder: Path) -> Study:
+    """The frozen study, with as many CPU threads as its jobs may have."""
+    study, _ = read_frozen(folder)
+    torch.set_num_threads(study.config["packs"]["threads"])
+    return study
+
+
+def _records(folder: Path, pack: str) -> dict[Path, dict[str, Any]]:
+    """The record of every run that a pack holds, by the run's folder."""
+    held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
+    return {path.parent: read_json(path) for path in held}
+
+
 def train_job(folder: Path, pack: str) -> None:
     """Train a pack and write packs/<pack>/train.
 
@@ -122,10 +135,8 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
     from vae_ablation.evaluation import evaluate_pack
     from vae_ablation.features import load_features
 
-    study, _ = read_frozen(folder)
-    torch.set_num_threads(study.config["packs"]["threads"])
-    held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
-    records = {path.parent: read_json(path) for path in held}
+    study = _opened(folder)
+    records = _records(folder, pack)
     evaluated: dict[str, Evaluated | Mapping[str, Any]] = {
         record["path"]: _bare_metrics(study, record)
         for record in records.values()
@@ -185,10 +196,9 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
     """
     from vae_ablation.applications import APPLICATIONS
 
-    study, _ = read_frozen(folder)
-    torch.set_num_threads(study.config["packs"]["threads"])
-    held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
-    loaded = [load_run(path.parent) for path in held if read_json(path)["status"] == "ok"]
+    study = _opened(folder)
+    held = _records(folder, pack).items()
+    loaded = [load_run(path) for path, record in held if record["status"] == "ok"]
     applied = {}
     if loaded:
         name = loaded[0].run.dataset
@@ -229,8 +239,7 @@ def features_job(folder: Path, name: str) -> None:
     """
     from vae_ablation.features import fit_features
 
-    study, _ = read_frozen(folder)
-    torch.set_num_threads(study.config["packs"]["threads"])
+    study = _opened(folder)
     dataset = load_dataset(name, study.prepared[name])
     fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
@@ -245,8 +254,7 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
     """
     from vae_ablation.controls import control_rows
 
-    study, _ = read_frozen(folder)
-    torch.set_num_threads(study.config["packs"]["threads"])
+    study = _opened(folder)
     dataset = load_dataset(name, study.prepared[name])
     runs = [run for run in study.runs if run.dataset == name]
     seed = study.config["evaluation"]["seed"]

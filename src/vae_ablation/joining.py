@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, replace_link, write_atomic, write_json
+from vae_ablation.files import UNREADABLE_NPZ, read_json, replace_link, write_atomic, write_json
 from vae_ablation.prune import DATA_NAME, RUN_FILES, check_idle, present_study
 from vae_ablation.study import (
     APPLICATION_FILES,
@@ -208,7 +208,7 @@ def _whole_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
+    except UNREADABLE_NPZ:
         return False
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vae_ablation.costs import CostNote
-from vae_ablation.errors import UserError
+from vae_ablation.errors import UserError, out_of_memory
 
 _ROOM = "make room (vae-ablation prune lists what no config wants any more)"
 _FAULTS = {
@@ -41,8 +41,6 @@ _TOLD_OTHERWISE = {
 }
 """What libraries say that keep the error number to themselves."""
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
 
 def machine_fault(error: BaseException, place: Path) -> str | None:
     """One sentence about a fault of the machine: a full disk, a missing permission, no memory.
@@ -55,9 +53,7 @@ def machine_fault(error: BaseException, place: Path) -> str | None:
         None where the error is another one, such as a mistake in the program.
     """
     told = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)
-    ):
+    if out_of_memory(error):
         return (
             f"this machine's memory did not suffice ({told[:120] or 'no size is known'}); lower "
             "packs.memory_gb or packs.max_runs, or give the job more memory, and run the same "

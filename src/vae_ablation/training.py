@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vae_ablation.checkpoint import Keeper, PackState, RunState
 from vae_ablation.data.base import Dataset
-from vae_ablation.errors import UserError
+from vae_ablation.errors import UserError, out_of_memory
 from vae_ablation.film import Film
 from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
@@ -135,16 +135,6 @@ def train_pack(
         return train(members[:half], False) + train(members[half:], False)
 
     return train(runs, True)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine had no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    told = str(error)
-    return isinstance(error, RuntimeError) and any(
-        words in told for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 class _Streams:

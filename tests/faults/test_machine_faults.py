@@ -16,11 +16,9 @@ from sklearn.datasets import load_digits
 
 from faults.made import copied, enlarge, read_only, small_disk
 from vae_ablation.cli import main
-from workflow.place import TABLE, TINY, Call, Place
+from workflow.place import TABLE, TINY, Call, Place, copy_checkout
 
 pytestmark = pytest.mark.workflow
-REPOSITORY = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "workflow", "src", "docs")
 OWN: dict[str, Any] = TINY | {
     "datasets": {"digits": {"source": "npz", "path": "digits.npz"}},
     "grids": [{"likelihood": ["gaussian"], "seed": [0, 1]}],
@@ -41,14 +39,7 @@ def sentences(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkout")
-    for part in PARTS:
-        source = REPOSITORY / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, folder / part)
-    return folder
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture

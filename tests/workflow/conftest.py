@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.place import Place
-
-REPOSITORY = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "workflow", "src", "docs")
+from workflow.place import Place, copy_checkout
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,14 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the workflow, so that an edit during the tests cannot change what is tested."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for part in PARTS:
-        source = REPOSITORY / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, folder / part)
-    return folder
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")

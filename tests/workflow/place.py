@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,6 +29,21 @@ TINY: dict[str, Any] = {
     "training": {"epochs": 2, "batch_size": 32},
     "evaluation": {"nll_samples": 8},
 }
+
+
+REPOSITORY = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "workflow", "src", "docs")
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the workflow into a folder; an edit meanwhile cannot change what is tested there."""
+    for part in PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / part)
+    return folder
 
 
 @dataclass(frozen=True)
