@@ -53,4 +53,7 @@ onerror:
 
 
 onsuccess:
-    logger.info(REPORT_HINT if finished() else AGAIN_HINT)
+    if finished():
+        logger.info(REPORT_HINT)
+    elif not part_wanted():
+        logger.info(AGAIN_HINT)

@@ -1,19 +1,26 @@
-"""One MNIST epoch of a 784-400-20 VAE: the plain loop of PyTorch's VAE example against ours.
+"""One MNIST epoch of a 784-400-20 VAE: PyTorch's VAE example and pythae against ours.
 
-Both train on grey MNIST with the Bernoulli cross-entropy, batch 128, Adam 1e-3, on the same
+All train on grey MNIST with the Bernoulli cross-entropy, batch 128, Adam 1e-3, on the same
 examples with the same number of threads, in turn (A B C A B C ...) in one process. An epoch is one
 pass over the training split with updates and one over the test split without, as in the example's
 own loop; our time also holds the making of the models and the copy of the data to the device. The
 loss that each reaches on the test split is computed by one function and stands beside the time.
+The bare matrix products of a run's epoch, on random numbers, are what no program can be faster
+than. pythae (Chadebec et al. 2022) takes part where it is installed (the extra `bench`).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -135,6 +142,51 @@ def as_ours(
     return forward
 
 
+def pythae_trainer(contest: Contest, seed: int, folder: str) -> Any:
+    """pythae's trainer of the same network on the same examples, which holds its model."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    network = ExampleVAE()
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Any:
+            mean, log_variance = network.encode(x)
+            return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=torch.sigmoid(network.logits(z)))
+
+    parts = []
+    for split in ("train", "validation"):
+        x = torch.from_numpy(contest.dataset.observe(split))
+        parts.append(BaseDataset(x, torch.zeros(len(x))))
+    config = VAEConfig(input_dim=(OBSERVED.dims,), latent_dim=LATENT, reconstruction_loss="bce")
+    settings = BaseTrainerConfig(
+        output_dir=folder,
+        num_epochs=contest.epochs,
+        learning_rate=LEARNING_RATE,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=BATCH,
+        seed=seed,
+        no_cuda=contest.device.type == "cpu",
+    )
+    return BaseTrainer(PythaeVAE(config, Encoder(), Decoder()), *parts, settings)
+
+
 # --- the contenders ------------------------------------------------------------------------------
 
 
@@ -167,6 +219,43 @@ class Contest:
             example_test(model, self.loaders[1], self.device)
         seconds = time.perf_counter() - start
         return Outcome(seconds, 1, self.test_loss(as_ours(model.cpu())))
+
+    def pythae(self, seed: int) -> Outcome:
+        """pythae."""
+        logging.disable(logging.INFO)
+        torch.manual_seed(seed)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            start = time.perf_counter()
+            trainer = pythae_trainer(self, seed, folder)
+            trainer.train()
+            seconds = time.perf_counter() - start
+        logging.disable(logging.NOTSET)
+        return Outcome(seconds, 1, self.test_loss(as_ours(trainer.model.cpu().encoder.network)))
+
+    def products(self, seed: int) -> Outcome:
+        """The matrix products of one run's epoch alone, forth and back."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        widths = [OBSERVED.dims, HIDDEN, 2 * LATENT, HIDDEN, OBSERVED.dims]
+        inputs = [OBSERVED.dims, HIDDEN, LATENT, HIDDEN]
+        layers = []
+        for width, output in zip(inputs, widths[1:], strict=True):
+            shapes = ((BATCH, width), (width, output), (BATCH, output))
+            made = [torch.randn(s, generator=generator, device=self.device) for s in shapes]
+            layers.append(made)
+        train, test = (len(self.dataset.rows(s)) // BATCH for s in ("train", "validation"))
+        start = time.perf_counter()
+        for _ in range(self.epochs * train):
+            for number, (x, weight, slope) in enumerate(layers):
+                x @ weight
+                x.T @ slope
+                if number:
+                    slope @ weight.T
+        for _ in range(self.epochs * test):
+            for x, weight, _ in layers:
+                x @ weight
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return Outcome(time.perf_counter() - start, 1, float("nan"))
 
     def alone(self, seed: int) -> Outcome:
         """One run of ours."""
@@ -235,8 +324,10 @@ def measure(contest: Contest, repeats: int) -> dict[str, list[Outcome]]:
     """Every contender in turn, `repeats` times."""
     contenders = {
         "PyTorch's VAE example": contest.example,
+        **({"pythae": contest.pythae} if find_spec("pythae") else {}),
         "ours, one run": contest.alone,
         f"ours, a pack of {PACK}": contest.together,
+        "bare matrix products": contest.products,
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in contenders}
     for seed in range(repeats):
@@ -253,9 +344,10 @@ def result_table(outcomes: dict[str, list[Outcome]], epochs: int) -> str:
         seconds = [outcome.seconds / outcome.runs / epochs for outcome in found]
         middle = median(seconds)
         baseline = baseline or middle
-        loss = np.mean([outcome.loss for outcome in found])
+        mean = np.mean([outcome.loss for outcome in found])
+        loss = "" if np.isnan(mean) else f"{mean:.2f}"
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        rows.append([name, f"{middle:.2f}", spread, f"{baseline / middle:.2f}×", f"{loss:.2f}"])
+        rows.append([name, f"{middle:.2f}", spread, f"{baseline / middle:.2f}×", loss])
     head = ["", "s per run and epoch (median)", "range", "speed", "test loss, nats per example"]
     return markdown_table(head, rows)
 
@@ -279,6 +371,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(provenance(["torch", "torchvision", "vae-ablation"]), end="", flush=True)
     MNIST(str(options.root), download=True)  # touches the network only where files are absent
+    if not find_spec("pythae"):
+        print('- pythae is not installed (pip install -e ".[bench]") and takes no part')
     # first steps import and compile things, torch.optim.Adam most of all: they are not measured
     measure(Contest(options.root, WARM_UP_EXAMPLES, 1, options.device), repeats=1)
     contest = Contest(options.root, options.max_examples, options.epochs, options.device)

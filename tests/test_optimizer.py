@@ -36,7 +36,7 @@ def batches(runs: int, steps: int = 6) -> list[tuple[torch.Tensor, torch.Tensor]
 @pytest.mark.parametrize("hidden", [[], [7], [16, 9]])
 def test_the_stacked_vae_follows_torchs_adam(likelihood: str, hidden: list[int]) -> None:
     ours = StackedVAE.stack(models(likelihood, hidden), CPU)
-    adam = StackedAdam(ours.flat, 0.01)
+    adam = StackedAdam(ours.flat.requires_grad_(), 0.01)
     theirs = models(likelihood, hidden)
     optimizers = [torch.optim.Adam(model.parameters(), lr=0.01) for model in theirs]
     for x, noise in batches(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -136,6 +137,27 @@ def test_packs_change_no_bit_with_dynamic_binarisation_clipping_and_warm_up(
     whole = train(runs, dataset, gradient_clip=5.0)
     assert_same(train(runs[6:9], dataset, gradient_clip=5.0), whole)
     assert_same(train(runs[2:3], dataset, gradient_clip=5.0), whole)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_packs_change_no_bit_in_parts_that_run_side_by_side(
+    threads: int, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        runs = arms("continuous_bernoulli")[:7]
+        settings = {"epochs": 12, "early_stopping_patience": 2, "learning_rate": 0.02}
+        whole = train(runs, few_digits, **settings)
+        alone = train(runs[:1], few_digits, **settings)
+        monkeypatch.setattr(training, "CACHED_VALUES", 3 * 32 * 64)
+        assert_same(train(runs, few_digits, **settings), whole)
+        monkeypatch.setattr(training, "CACHED_VALUES", 1)
+        assert_same(train(runs, few_digits, **settings), whole)
+        assert_same(alone, whole)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_same_run_gives_the_same_bytes_again(few_digits: Dataset) -> None:
@@ -576,7 +598,7 @@ def test_batches_come_with_the_library_and_the_condition_of_their_cells(cells: D
         lambda done: None,
     )
     places = torch.stack([torch.tensor([4, 0, 9]), torch.tensor([2, 2, 7])])
-    x, context = trainer._batch(places)
+    x, context = trainer._batch(places, trainer.active)
     rows = cells.rows("train")[places.numpy()]
     np.testing.assert_array_equal(x, cells.x[rows])
     np.testing.assert_array_equal(context[..., 0], cells.x[rows][..., :30].sum(-1))
@@ -823,8 +845,10 @@ def test_dynamic_binarisation_shows_training_zeros_and_ones_that_are_redrawn() -
     seen: list[torch.Tensor] = []
 
     class Watched(training._PackTraining):
-        def _batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            batch, context = super()._batch(rows)
+        def _batch(
+            self, rows: torch.Tensor, active: Sequence[int]
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            batch, context = super()._batch(rows, active)
             seen.append(batch)
             return batch, context
 
@@ -847,7 +871,7 @@ def test_static_binarisation_trains_on_the_one_fixed_draw(few_digits: Dataset) -
         [make_run("bernoulli")], dataset, model_options(), training_settings(), lambda done: None
     )
     rows = torch.arange(10)[None]
-    np.testing.assert_array_equal(trainer._batch(rows)[0][0], fixed[:10])
+    np.testing.assert_array_equal(trainer._batch(rows, trainer.active)[0][0], fixed[:10])
     np.testing.assert_array_equal(trainer.validation_split.x, dataset.observe("validation"))
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_ablation.distributions import Distribution, softplus
+from vae_ablation.distributions import Distribution, log1p_exp, softplus, with_slopes
 
 _LOG_2PI = math.log(2 * math.pi)
 # beyond e^±40 float32 cannot tell the dispersion from its limits, and e^60 is no count
@@ -87,24 +87,8 @@ def _stirling_down_to_zero(t: Tensor) -> tuple[Tensor, Tensor]:
     return remainder, slope
 
 
-def _with_slopes(value: Tensor, *slopes: tuple[Tensor, Tensor]) -> Tensor:
-    """`value` with the gradients given in closed form as (parameter, slope) pairs.
-
-    The way back is then one product per parameter and keeps one tensor each, not all that the value
-    went through. Only first derivatives hold: second ones would be 0.
-    """
-    for parameter, slope in slopes:
-        value = torch.addcmul(value, slope, parameter - parameter.detach())
-    return value
-
-
 def _within_limits(log_dispersion: Tensor) -> Tensor:
     return log_dispersion.clamp(-_LARGEST_LOG_DISPERSION, _LARGEST_LOG_DISPERSION)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """log(1 + e^x) of a tensor without gradients, in few copies of it."""
-    return x.abs().neg_().exp_().add_(1).log_().add_(x.relu())
 
 
 def _drawn_poisson(rate: Tensor, generator: torch.Generator | None, like: Tensor) -> Tensor:
@@ -133,7 +117,7 @@ class Poisson:
         gap = _log1p_gap((rate - x) / above_zero, log_rate - log_x)
         at_mean = 0.5 * (_LOG_2PI + log_x) + _stirling(above_zero)
         value = -(x * gap + (1 - positive) * rate + positive * at_mean)
-        return _with_slopes(value, (self.log_rate, x - rate)).sum(-1)
+        return with_slopes(value, (self.log_rate, x - rate)).sum(-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the whole numbers."""
@@ -153,7 +137,7 @@ def _negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> T
     above_zero = x.clamp(min=1)
     in_theta = x / theta
     log_excess = (1 + in_theta).log_()
-    log_ratio = log_excess - _softplus(log_odds)
+    log_ratio = log_excess - log1p_exp(log_odds)
 
     u = in_theta * (-log_odds).sigmoid_() - log_odds.sigmoid()
     slope = theta * u
@@ -172,7 +156,7 @@ def _negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> T
     if not torch.is_grad_enabled():
         return value
     by_dispersion = (0.5 * above_zero / total + stirling_slope) - theta * _stirling_slope(total)
-    return _with_slopes(value, (log_mean, slope), (log_dispersion, positive * by_dispersion - gap))
+    return with_slopes(value, (log_mean, slope), (log_dispersion, positive * by_dispersion - gap))
 
 
 def _drawn_negative_binomial(

@@ -37,7 +37,9 @@ class Dense(nn.Sequential):
         first = self[0].weight
         assert isinstance(first, Tensor)
         # one matrix whatever the leading axes: batched, they would become as many small products
-        rows = pad(x.reshape(-1, x.shape[-1]), (0, first.shape[-1] - x.shape[-1]))
+        rows = x.reshape(-1, x.shape[-1])
+        missing = first.shape[-1] - x.shape[-1]
+        rows = pad(rows, (0, missing)) if missing else rows
         return super().forward(rows)[:, : self.outputs].reshape(*x.shape[:-1], self.outputs)
 
 

@@ -23,19 +23,25 @@ class StackedAdam:
         self.square = torch.zeros_like(flat)
         self.steps = torch.zeros((), device=flat.device)
 
-    @torch.no_grad()
     def step(self, gradient: Tensor) -> None:
-        """One step along the gradient, [runs, size].
+        """One step of all runs along the gradient, [runs, size]."""
+        self.update(gradient, slice(None))
+        self.steps += 1
 
-        It is made contiguous, since the fused kernel reads memory in the weights' own layout.
+    @torch.no_grad()
+    def update(self, gradient: Tensor, runs: slice) -> None:
+        """The next step of some runs, which is counted when all have taken it.
+
+        The gradient is made contiguous, since the fused kernel reads memory in the weights' own
+        layout.
         """
         adam(
-            [self.flat],
+            [self.flat[runs]],
             [gradient.contiguous()],
-            [self.mean],
-            [self.square],
+            [self.mean[runs]],
+            [self.square[runs]],
             [],
-            [self.steps],
+            [self.steps.clone()],
             foreach=False,
             fused=True,
             has_complex=False,

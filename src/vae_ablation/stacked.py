@@ -71,7 +71,7 @@ class StackedVAE:
     def stack(cls, models: Sequence[VAE], device: torch.device) -> StackedVAE:
         """Stack single-run models, on a device."""
         rows = [torch.cat([_flattened(leaf) for leaf in model.parameters()]) for model in models]
-        return cls(models[0].to(device), torch.stack(rows).to(device).requires_grad_())
+        return cls(models[0].to(device), torch.stack(rows).to(device))
 
     def __len__(self) -> int:
         """Number of runs."""
@@ -82,7 +82,7 @@ class StackedVAE:
         """Padded views of the weights by the names of the single-run module: name → [runs, ...]."""
         parts = self.flat.split([shape.numel() for shape in self._padded.values()], dim=1)
         return {
-            name: part.unflatten(1, shape)
+            name: _unflattened(part, shape)
             for (name, shape), part in zip(self._padded.items(), parts, strict=True)
         }
 
@@ -102,7 +102,7 @@ class StackedVAE:
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""
         index = torch.tensor(keep, device=self.flat.device)
-        return StackedVAE(self.template, self.flat.detach()[index].requires_grad_())
+        return StackedVAE(self.template, self.flat[index])
 
     def run_weights(self, position: int) -> dict[str, Tensor]:
         """One run's weights without padding, on the CPU, by the names of the single-run module.
@@ -112,7 +112,7 @@ class StackedVAE:
         padded = self.select([position]).weights
         shared = {name: value.cpu().clone() for name, value in self.template.named_buffers()}
         return shared | {
-            name: padded[name][0][tuple(map(slice, shape))].detach().cpu().clone()
+            name: padded[name][0][tuple(map(slice, shape))].cpu().contiguous().clone()
             for name, shape in self._shapes.items()
         }
 
@@ -123,7 +123,17 @@ def _padded(shape: torch.Size) -> torch.Size:
 
 
 def _flattened(leaf: Tensor) -> Tensor:
-    """A leaf as a row, with zeros where it is padded."""
+    """A leaf as a row, with zeros where it is padded.
+
+    A matrix [outputs, inputs] is stored by inputs: its gradient xᵀ·δ then needs no transposing.
+    """
     wide = leaf.new_zeros(_padded(leaf.shape))
     wide[tuple(map(slice, leaf.shape))] = leaf.detach()
-    return wide.flatten()
+    return (wide.T if wide.ndim == 2 else wide).flatten()
+
+
+def _unflattened(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Views of padded leaves [runs, *shape] in rows of `_flattened`."""
+    if len(shape) == 2:
+        return rows.unflatten(1, shape[::-1]).mT
+    return rows.unflatten(1, shape)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_ablation.captured import Captured
 from vae_ablation.checkpoint import Keeper, PackState, RunState
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError, out_of_memory
@@ -33,6 +37,8 @@ Progress = Callable[[float], None]
 VALIDATION_BLOCK = 2048
 NOISE_BLOCK = 2**22
 """Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
+CACHED_VALUES = 2**17
+"""Values of the data's shape that a CPU's cache holds beside all that goes with them."""
 
 
 @dataclass
@@ -194,6 +200,8 @@ class _PackTraining:
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
+        self.gradient = Captured(self._gradient)
+        self.map: Callable[..., Iterable[Sequence[Tensor]]] = map
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
@@ -212,7 +220,25 @@ class _PackTraining:
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
-        epochs = self.settings["epochs"]
+        with self._threads():
+            self._train_epochs(self.settings["epochs"])
+        self._finish(range(len(self.active)))
+        return self.results
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Let parts of the pack run side by side on a CPU, each on one of its threads."""
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1 or len(self._parts()) == 1:
+            yield
+            return
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            self.map = pool.map
+            yield
+        self.map = map
+        torch.set_num_threads(threads)
+
+    def _train_epochs(self, epochs: int) -> None:
         for epoch in range(self.place[0], epochs if self.active else 0):
             self.optimizer.learning_rate = step_size(self.settings, epoch)
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
@@ -222,8 +248,6 @@ class _PackTraining:
             if not self.active:
                 break
             self.film.take(epoch + 1, self.model, self.active)
-        self._finish(range(len(self.active)))
-        return self.results
 
     # --- one epoch -------------------------------------------------------------------------
 
@@ -240,8 +264,8 @@ class _PackTraining:
             for start in range(self.place[2], len(block), batch_size):
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
-                x, context = self._batch(order[:, block.start + inside])
-                terms = self._step(x, context, noise[:, inside], weight, size)
+                rows = order[:, block.start + inside]
+                terms = self._step(rows, noise[:, inside], weight, size)
                 self.sums.append(_summed(terms, self._wide))
                 self.place = (epoch, number, start + batch_size)
                 if self.keeper and self.keeper.due:
@@ -250,30 +274,81 @@ class _PackTraining:
         sums, self.sums = self.sums, []
         return torch.stack(sums).sum(0) / count
 
-    def _step(
-        self, x: Tensor, context: Tensor, noise: Tensor, beta: Tensor, size: int
-    ) -> list[Tensor]:
-        """One Adam step of every run on the first `size` examples of its batch [runs, batch, dims].
+    def _step(self, rows: Tensor, noise: Tensor, beta: Tensor, size: int) -> list[Tensor]:
+        """One Adam step of every run on the first `size` examples of its batch.
+
+        Args:
+            rows: of the training split, [runs, batch].
+            noise: [runs, batch, draws, latent].
+            beta: weight of the rate, [runs].
+            size: how many of the batch count; the others fill it up.
 
         Returns:
             Their terms before the step, [runs, size] each.
         """
-        terms: Terms = self.model.map(self.terms, x, context, noise)
-        counted = (torch.arange(x.shape[1], device=self.device) < size).to(x.dtype) / size
-        loss = (objective(terms, beta[:, None]) * counted).sum()
-        (gradient,) = torch.autograd.grad(loss, [self.model.flat])
-        if self.settings["gradient_clip"] is not None:
-            clip_each_run(gradient, self.settings["gradient_clip"])
-        self.optimizer.step(gradient)
-        return [term.detach()[:, :size] for term in terms]
+        counted = (torch.arange(rows.shape[1], device=self.device) < size).to(noise.dtype) / size
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Training examples at `rows` [runs, batch] as observed, and their context."""
+        def step(part: slice) -> Sequence[Tensor]:
+            x, context = self._batch(rows[part], self.active[part])
+            gradient, *terms = self.gradient(
+                self.model.flat[part], x, context, noise[part], beta[part], counted
+            )
+            if self.settings["gradient_clip"] is not None:
+                clip_each_run(gradient, self.settings["gradient_clip"])
+            self.optimizer.update(gradient, part)
+            return terms
+
+        found = list(self.map(step, self._parts()))
+        self.optimizer.steps += 1
+        return [torch.cat(terms)[:, :size] for terms in zip(*found, strict=True)]
+
+    def _parts(self) -> list[slice]:
+        """The active runs in parts that take a step one after the other, or side by side.
+
+        On a CPU a part is as many runs as have their activations in the cache; a part of one run
+        costs little more than its share of a larger one. Elsewhere all runs are one part.
+        """
+        runs = len(self.active)
+        if self.device.type != "cpu":
+            return [slice(0, runs)]
+        examples = self.settings["batch_size"] * self.draws[0]
+        most = max(1, CACHED_VALUES // (examples * self.dataset.observed.dims))
+        parts = math.ceil(runs / most)
+        ends = [runs * number // parts for number in range(parts + 1)]
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+    def _gradient(
+        self,
+        flat: Tensor,
+        x: Tensor,
+        context: Tensor,
+        noise: Tensor,
+        beta: Tensor,
+        counted: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The gradient by the weights `flat` of some runs, and their terms.
+
+        Args:
+            flat: as in StackedVAE, [runs, size].
+            x: [runs, batch, dims].
+            context: [runs, batch, context].
+            noise: [runs, batch, draws, latent].
+            beta: weight of the rate, [runs].
+            counted: weight of each example in the mean, [batch].
+        """
+        model = StackedVAE(self.model.template, flat.detach().requires_grad_())
+        terms: Terms = model.map(self.terms, x, context, noise)
+        loss = (objective(terms, beta[:, None]) * counted).sum()
+        (gradient,) = torch.autograd.grad(loss, [model.flat])
+        return gradient, *(term.detach() for term in terms)
+
+    def _batch(self, rows: Tensor, active: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
         x, context = self.train_split.at(rows)
         if not self.dataset.dynamic:
             return x, context
         uniform = torch.stack(
-            [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in self.active]
+            [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in active]
         )
         return (uniform.to(self.device) < x).to(x.dtype), context
 
@@ -382,7 +457,7 @@ class _PackTraining:
         else:
             tensors |= {f"best/{name}": leaf for name, leaf in best.items()}
             tensors |= self.streams[index].state()
-            tensors["flat"] = self.model.flat[position].detach().cpu()
+            tensors["flat"] = self.model.flat[position].cpu()
             tensors["mean"] = self.optimizer.mean[position].cpu()
             tensors["square"] = self.optimizer.square[position].cpu()
             if self.sums:
@@ -423,7 +498,7 @@ class _PackTraining:
             return torch.stack([one[name] for one in tensors], dim).to(self.device)
 
         self.model = self.model.select(self.active)
-        self.model.flat = stacked("flat").requires_grad_()
+        self.model.flat = stacked("flat")
         self.optimizer = self.optimizer.select(self.model.flat, self.active)
         self.optimizer.mean, self.optimizer.square = stacked("mean"), stacked("square")
         self.optimizer.steps = torch.full_like(self.optimizer.steps, steps)

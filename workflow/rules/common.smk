@@ -51,6 +51,12 @@ def finished():
     return all(path.exists() for path in TABLES)
 
 
+def part_wanted():
+    """Whether the call named targets, or where to stop."""
+    wanted = workflow.dag_settings
+    return bool(wanted.targets or wanted.until or wanted.omit_from)
+
+
 if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
     if STATE.plan.to_train:
