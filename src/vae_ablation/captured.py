@@ -6,7 +6,6 @@ import logging
 import operator
 from collections import Counter
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import torch
@@ -35,9 +34,6 @@ class Captured:
     checked once. (`make_fx` and `torch.compile` do as much, but import a compiler and sympy for it,
     several seconds in every job.)
 
-    Threads may call at the same time. The function itself is called by one at a time, since
-    `torch.func.functional_call` puts weights into a module that all share.
-
     Args:
         function: of tensors alone; it must do the same operations whatever their values, and
             differentiates, if it does, within itself.
@@ -49,22 +45,19 @@ class Captured:
         self.patience = patience
         self.graphs: dict[tuple[torch.Size, ...], Function] = {}
         self._calls: Counter[tuple[torch.Size, ...]] = Counter()
-        self._alone = Lock()
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The function's result, without gradients."""
         shapes = tuple(tensor.shape for tensor in tensors)
         if graph := self.graphs.get(shapes):
             if graph is self.function:
-                with self._alone:
-                    return graph(*tensors)
+                return graph(*tensors)
             with torch.no_grad():
                 return graph(*tensors)
-        with self._alone:
-            self._calls[shapes] += 1
-            if self._calls[shapes] <= self.patience:
-                return self.function(*tensors)
-            return self._capture(shapes, tensors)
+        self._calls[shapes] += 1
+        if self._calls[shapes] <= self.patience:
+            return self.function(*tensors)
+        return self._capture(shapes, tensors)
 
     def _capture(
         self, shapes: tuple[torch.Size, ...], tensors: tuple[Tensor, ...]

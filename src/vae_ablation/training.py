@@ -7,9 +7,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +35,8 @@ Progress = Callable[[float], None]
 VALIDATION_BLOCK = 2048
 NOISE_BLOCK = 2**22
 """Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
-CACHED_VALUES = 2**17
-"""Values of the data's shape that a CPU's cache holds beside all that goes with them."""
+PART_VALUES = 2**20
+"""Values of the data in one part of a pack's step, so that a CPU's cache keeps what it does."""
 
 
 @dataclass
@@ -201,7 +199,6 @@ class _PackTraining:
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
         self.gradient = Captured(self._gradient)
-        self.map: Callable[..., Iterable[Sequence[Tensor]]] = map
         self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
@@ -220,25 +217,7 @@ class _PackTraining:
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
-        with self._threads():
-            self._train_epochs(self.settings["epochs"])
-        self._finish(range(len(self.active)))
-        return self.results
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Let parts of the pack run side by side on a CPU, each on one of its threads."""
-        threads = torch.get_num_threads()
-        if self.device.type != "cpu" or threads == 1 or len(self._parts()) == 1:
-            yield
-            return
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            self.map = pool.map
-            yield
-        self.map = map
-        torch.set_num_threads(threads)
-
-    def _train_epochs(self, epochs: int) -> None:
+        epochs = self.settings["epochs"]
         for epoch in range(self.place[0], epochs if self.active else 0):
             self.optimizer.learning_rate = step_size(self.settings, epoch)
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
@@ -248,6 +227,8 @@ class _PackTraining:
             if not self.active:
                 break
             self.film.take(epoch + 1, self.model, self.active)
+        self._finish(range(len(self.active)))
+        return self.results
 
     # --- one epoch -------------------------------------------------------------------------
 
@@ -298,22 +279,16 @@ class _PackTraining:
             self.optimizer.update(gradient, part)
             return terms
 
-        found = list(self.map(step, self._parts()))
+        found = [step(part) for part in self._parts()]
         self.optimizer.steps += 1
         return [torch.cat(terms)[:, :size] for terms in zip(*found, strict=True)]
 
     def _parts(self) -> list[slice]:
-        """The active runs in parts that take a step one after the other, or side by side.
-
-        On a CPU a part is as many runs as have their activations in the cache; a part of one run
-        costs little more than its share of a larger one. Elsewhere all runs are one part.
-        """
+        """The active runs in parts of about equal size that take a step one after the other."""
         runs = len(self.active)
-        if self.device.type != "cpu":
-            return [slice(0, runs)]
-        examples = self.settings["batch_size"] * self.draws[0]
-        most = max(1, CACHED_VALUES // (examples * self.dataset.observed.dims))
-        parts = math.ceil(runs / most)
+        per_run = self.settings["batch_size"] * self.draws[0] * self.dataset.observed.dims
+        on_cpu = self.device.type == "cpu"
+        parts = min(runs, math.ceil(runs * per_run / PART_VALUES)) if on_cpu else 1
         ends = [runs * number // parts for number in range(parts + 1)]
         return [slice(*pair) for pair in itertools.pairwise(ends)]
 
