@@ -112,7 +112,7 @@ class StackedVAE:
         padded = self.select([position]).weights
         shared = {name: value.cpu().clone() for name, value in self.template.named_buffers()}
         return shared | {
-            name: padded[name][0][tuple(map(slice, shape))].cpu().contiguous().clone()
+            name: padded[name][0][tuple(map(slice, shape))].detach().cpu().contiguous().clone()
             for name, shape in self._shapes.items()
         }
 
