@@ -74,7 +74,7 @@ $(READY_BENCH): pyproject.toml $(READY)
 	@$(VENV_BENCH)/bin/python -m pip install --quiet -e ".[bench]"
 	@touch "$@"
 
-bench: $(READY_BENCH) ## Measure against peers, in .venv-bench (see benchmarks/RESULTS.md; half an hour)
+bench: $(READY_BENCH) ## Measure against peers, in .venv-bench (see benchmarks/RESULTS.md; takes long)
 	$(VENV_BENCH)/bin/python benchmarks/training.py
 	$(VENV_BENCH)/bin/python benchmarks/cells.py --datasets simulated
 	$(VENV_BENCH)/bin/python benchmarks/study.py

@@ -159,7 +159,7 @@ def pythae_trainer(contest: Contest, seed: int, folder: str) -> Any:
             self.network = network
 
         def forward(self, x: Tensor) -> Any:
-            mean, log_variance = network.encode(x)
+            mean, log_variance = self.network.encode(x)
             return ModelOutput(embedding=mean, log_covariance=log_variance)
 
     class Decoder(BaseDecoder):  # type: ignore[misc]
@@ -168,7 +168,7 @@ def pythae_trainer(contest: Contest, seed: int, folder: str) -> Any:
             self.network = network
 
         def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=torch.sigmoid(network.logits(z)))
+            return ModelOutput(reconstruction=torch.sigmoid(self.network.logits(z)))
 
     parts = []
     for split in ("train", "validation"):

@@ -38,13 +38,15 @@ def both_ways(
     monkeypatch: pytest.MonkeyPatch,
     runs: list[Run],
     dataset: Dataset,
+    options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Train with every step captured and with none; nothing may differ."""
-    options, chosen = model_options(), training_settings(**settings)
+    options, chosen = options or model_options(), training_settings(**settings)
     made = captured_after(monkeypatch, 0)
     fast = train_pack(runs, dataset, options, chosen)
     assert made[0].graphs
+    assert made[0].function not in made[0].graphs.values(), "a step was not captured"
     made = captured_after(monkeypatch, 10**9)
     slow = train_pack(runs, dataset, options, chosen)
     assert not made[0].graphs
@@ -80,7 +82,23 @@ def test_a_captured_step_changes_no_bit_with_a_centre_and_runs_that_stop_early(
 ) -> None:
     runs = [make_run(seed=seed) for seed in range(4)]
     settings = {"epochs": 12, "early_stopping_patience": 2, "learning_rate": 0.02}
-    both_ways(monkeypatch, runs, few_digits, **settings)
+    both_ways(monkeypatch, runs, few_digits, model_options(center=True), **settings)
+
+
+@pytest.mark.parametrize("looks", ["at a number", "at a tensor of its own"])
+def test_what_cannot_be_captured_runs_as_it_is_and_says_so(
+    looks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor]:
+        if looks == "at a number":
+            return (x * 2 if float(x.sum()) > 0 else x * 3,)
+        return (x + torch.from_numpy(x.detach().numpy() * 2),)
+
+    captured = Captured(function, patience=0)
+    for x in (torch.ones(3), -torch.ones(3), torch.arange(3.0)):
+        assert torch.equal(captured(x)[0], function(x)[0])
+    assert list(captured.graphs.values()) == [function]
+    assert "runs as it is" in caplog.text
 
 
 def test_capturing_waits_until_shapes_come_again() -> None:

@@ -50,9 +50,7 @@ class Captured:
         """The function's result, without gradients."""
         shapes = tuple(tensor.shape for tensor in tensors)
         if graph := self.graphs.get(shapes):
-            if graph is self.function:
-                return graph(*tensors)
-            with torch.no_grad():
+            with torch.set_grad_enabled(graph is self.function):
                 return graph(*tensors)
         self._calls[shapes] += 1
         if self._calls[shapes] <= self.patience:
@@ -72,7 +70,8 @@ class Captured:
         except Exception as error:
             log.warning("a step cannot be captured and runs as it is: %r", error)
             return expected
-        if all(_equal(*pair) for pair in zip(expected, found, strict=True)):
+        pairs = zip(expected, found, strict=True)
+        if all(torch.allclose(*pair, rtol=0, atol=0, equal_nan=True) for pair in pairs):
             self.graphs[shapes] = graph
         else:
             log.warning("a captured step gives other numbers than the step, which runs as it is")
@@ -138,8 +137,3 @@ class _Recorder(TorchDispatchMode):
         node.meta["bytes"] = tensor.numel() * tensor.element_size()
         self._nodes[id(tensor)] = node
         self._alive.append(tensor)
-
-
-def _equal(some: Tensor, others: Tensor) -> bool:
-    """Whether two tensors have the same values, NaN among them."""
-    return torch.equal(some.nan_to_num(nan=1e30), others.nan_to_num(nan=1e30))
