@@ -79,7 +79,7 @@ def config(seeds: int, per_pack: int) -> dict[str, object]:
         "model": {"hidden": [16]},
         "training": {"epochs": 20},
         "evaluation": {"nll_samples": 8},
-        "packs": {"max_runs": per_pack},
+        "packs": {"max_runs": per_pack, "fork": False},
     }
 
 

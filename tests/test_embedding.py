@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,3 +76,24 @@ def test_umap_keeps_separate_clusters_apart():
     centres = [plane[i::2].mean(axis=0) for i in (0, 1)]
     spread = max(np.linalg.norm(plane[i::2] - centres[i], axis=1).max() for i in (0, 1))
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
+
+
+@pytest.mark.chaos
+def test_a_fork_of_a_process_that_compiled_umap_embeds_to_the_same_bytes(tmp_path):
+    means = np.random.default_rng(3).normal(size=(80, 8)).astype(np.float32)
+    np.save(tmp_path / "means.npy", means)
+    script = """
+import os, sys
+import numpy as np
+from vae_ablation.embedding import compile_umap, embed
+pid = 0
+if sys.argv[1] == "forked":
+    compile_umap()
+    pid = os.fork()
+if pid:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+np.save(sys.argv[1], embed(np.load("means.npy")))
+"""
+    for how in ("alone", "forked"):
+        subprocess.run([sys.executable, "-c", script, how], cwd=tmp_path, check=True, timeout=300)
+    np.testing.assert_array_equal(*(np.load(tmp_path / f"{n}.npy") for n in ("alone", "forked")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
     neighbours = max(2, min(15, len(means) - 1))
     reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1)
     return np.asarray(reducer.fit_transform(means), dtype=np.float32)
+
+
+def compile_umap() -> None:
+    """Compile what `embed` will run, which takes UMAP far longer than a fit; forks share it."""
+    # a fork of a process that has used GNU OpenMP would be ended by it
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+    embed(np.random.default_rng(SEED).normal(size=(60, 4)).astype(np.float32))
 
 
 def embed_study(folder: Path, index: Path) -> None:

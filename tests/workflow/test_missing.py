@@ -21,6 +21,7 @@ def test_tables_and_report_over_the_rest_list_what_was_lost_first(place: Place) 
     (place.folder / "kills").mkdir()
     (place.folder / "kills" / "sitecustomize.py").write_text(KILLS_TRAINING_OF_Z3, "utf-8")
     place.env["PYTHONPATH"] = str(place.folder / "kills")
+    place.config["packs"] = {"fork": False}  # so that Python starts, and reads sitecustomize
     place.config["grids"] += [
         {"likelihood": ["gaussian"], "latent_dim": [3], "beta": [0.5]},
         {"likelihood": ["gaussian"], "beta": [2]},

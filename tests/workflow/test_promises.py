@@ -271,6 +271,7 @@ def test_diverged_and_failed_runs_take_neither_pack_nor_study_down(place: Place)
     (place.folder / "breaks").mkdir()
     (place.folder / "breaks" / "sitecustomize.py").write_text(BREAKS_SEED_7, encoding="utf-8")
     place.env["PYTHONPATH"] = str(place.folder / "breaks")
+    place.config["packs"] = {"fork": False}  # so that Python starts, and reads sitecustomize
     place.config["grids"] += [
         {"beta": [2.0, 1.0e300], "seed": [0]},
         {"beta": [2.0], "seed": [7]},

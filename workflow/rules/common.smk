@@ -9,6 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 from vae_ablation.costs import time_line
 from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
+from vae_ablation.forkserver import start_forkservers
 from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
 from vae_ablation.scripting import machine_fault
@@ -69,12 +70,32 @@ if workflow.is_main_process:
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
 
 
+def forks_pay():
+    """Whether jobs start as forks: on this machine, in this environment, and where there are some."""
+    own = workflow.deployment_settings.deployment_method
+    wanted = STATE.study.config["packs"]["fork"] and STATE.plan.to_train
+    return bool(wanted and workflow.local_exec and not own)
+
+
+def first_embedding():
+    """Whether this study has codes to embed and no embedding yet."""
+    deep = any(item.run.latent_dim > 2 for item in STATE.plan.planned)
+    return deep and not (STUDY / "umap" / "index.json").exists()
+
+
 def begin():
     """Freeze the study, for jobs on other nodes, and forget what the last call said of itself."""
     try:
         STATE.freeze()
         FAILED.unlink(missing_ok=True)
         start_progress(STUDY / ".progress", STATE.plan)
+        if forks_pay():
+            config["forkservers"] = start_forkservers(
+                STUDY,
+                STATE.study.config["packs"]["threads"],
+                figures=not part_wanted(),
+                embed=first_embedding() and not part_wanted(),
+            )
     except OSError as error:
         sys.exit(f"Error: {machine_fault(error, STUDY) or error}")
 
@@ -131,16 +152,17 @@ def trainable():
     return "|".join(sorted(packs)) or "(?!)"
 
 
-def script(name):
-    """The command that runs a script on this study.
+def script(name, forked=True):
+    """The command that runs a script on this study, in a fork of the server if there is one.
 
     A param that depends on the input is not recorded: neither a moved checkout nor another Python
     makes anything again.
     """
     in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     python = ["env", f"PYTHONPATH={BASE / 'src'}", "python"] if in_conda else [sys.executable]
+    client = ["-S", str(BASE / "workflow" / "forked.py")] if forked else []
     path = BASE / "workflow" / "scripts" / f"{name}.py"
-    command = shlex.join([*python, str(path), str(STUDY)])
+    command = shlex.join([*python, *client, str(path), str(STUDY)])
     return lambda wildcards, input: command
 
 

@@ -10,6 +10,7 @@ rule train:
         STUDY / "logs" / "train" / "{pack}.log",
     wildcard_constraints:
         pack=trainable(),
+    priority: 5  # before evaluation, which is shorter: the last jobs then end at about the same time
     conda:
         "../envs/environment.yaml"
     threads: STATE.study.config["packs"]["threads"]

@@ -255,6 +255,7 @@ def save(figure: Figure | Film, stem: Path) -> list[Path]:
         if isinstance(figure, Film):
             figure.save(png)
         else:
-            figure.savefig(png, metadata={"Software": None})
+            # half the time of Pillow's own level, for files a thirtieth larger
+            figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
         still.savefig(pdf, metadata=undated)
     return [png, pdf]

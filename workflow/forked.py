@@ -1,0 +1,80 @@
+"""Run a rule's script in a fork of the study's server, or in this process: SCRIPT ARGUMENT...
+
+See src/vae_ablation/forkserver.py. With the standard library alone (python -S) this starts in
+milliseconds.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def in_fork(address: str, script: list[str]) -> int | None:
+    """The exit status of the script in a fork, negative for a signal; None where there is none."""
+    with socket.socket(socket.AF_UNIX) as link:
+        try:
+            link.connect(address)
+            told = {"script": script, "folder": os.getcwd(), "environment": dict(os.environ)}
+            body = json.dumps(told).encode()
+            socket.send_fds(link, [len(body).to_bytes(8, "big")], [0, 1, 2])
+            link.sendall(body)
+            pid = int.from_bytes(receive(link), "big")
+        except OSError:
+            return None
+        if not pid:
+            return None
+        for number in SIGNALS:
+            signal.signal(number, lambda received, _: send(pid, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        ended = receive(link)
+    if ended:
+        return int.from_bytes(ended, "big", signed=True)
+    while send(pid, signal.SIGKILL):  # the server is gone, and nobody would tell how the job ends
+        time.sleep(0.05)
+    return None
+
+
+def receive(link: socket.socket) -> bytes:
+    """Eight bytes, or none where the other side has gone."""
+    try:
+        return link.recv(8, socket.MSG_WAITALL)
+    except ConnectionError:
+        return b""
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal to a process; whether it was still there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Run the script; this process ends as its process has ended."""
+    script = sys.argv[1:]
+    status = None
+    if sockets := os.environ.get("VAE_ABLATION_FORKSERVER"):
+        own = os.path.join(sockets, os.path.basename(script[0]).removesuffix(".py"))
+        address = own if os.path.exists(own) else os.path.join(sockets, "jobs")
+        # a signal waits until it is known which process it is for
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        status = in_fork(address, script)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    if status is None:
+        os.execv(sys.executable, [sys.executable, *script])
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    sys.exit(abs(status))
+
+
+if __name__ == "__main__":
+    main()
