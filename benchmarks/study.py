@@ -1,9 +1,9 @@
 """A study from `snakemake` to its report: wall time, where it goes, and what packing wins.
 
 The study runs in a fresh folder with the arguments of `make study`; then its report is made, then
-`snakemake -n` and a call with nothing to do are timed. The same study with one run per job
-(`packs.max_runs: 1`) follows in a folder of its own, and every run's results are compared byte for
-byte. Nothing is written into the checkout.
+`snakemake -n` and a call with nothing to do are timed. The same study with one run per job and no
+forks (`packs: {max_runs: 1, fork: false}`), as scripts do it, follows in a folder of its own, and
+every run's results are compared byte for byte. Nothing is written into the checkout.
 """
 
 from __future__ import annotations
@@ -154,21 +154,26 @@ def measure_study(place: Workplace) -> dict[str, float]:
 
 
 def one_run_per_job(config: Path, target: Path) -> Path:
-    """Write the same study with `packs.max_runs: 1`; read_config has made its paths absolute."""
+    """Write the same study as scripts do it, with a process of its own for each run.
+
+    read_config has made its paths absolute.
+    """
     resolved = read_config(config)
-    resolved["packs"]["max_runs"] = 1
+    resolved["packs"] |= {"max_runs": 1, "fork": False}
     target.write_text(yaml.safe_dump(resolved), encoding="utf-8")
     return target
 
 
 def training_seconds(place: Workplace) -> dict[str, float]:
-    """Three views of what training took: inside the jobs, the jobs, and on the clock."""
-    jobs = [job for job in place.jobs() if job.rule == "train"]
+    """Views of what training took: inside the jobs, the jobs, on the clock, with evaluation."""
+    both = [job for job in place.jobs() if job.rule in ("train", "evaluate")]
+    jobs = [job for job in both if job.rule == "train"]
     inside = sum(record["train_seconds"] for record in place.run_records().values())
     return {
         "training itself (sum of `train_seconds` in run.json)": inside,
         "training jobs, added up (with start of Python and torch)": sum(j.seconds for j in jobs),
         "clock time with a training job running": covered(jobs),
+        "clock time with a training or evaluation job running": covered(both),
     }
 
 
