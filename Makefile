@@ -75,7 +75,7 @@ $(READY_BENCH): pyproject.toml $(READY)
 	@touch "$@"
 
 bench: $(READY_BENCH) ## Measure against peers, in .venv-bench (see benchmarks/RESULTS.md; takes long)
-	$(VENV_BENCH)/bin/python benchmarks/training.py
+	$(VENV_BENCH)/bin/python benchmarks/training.py --figure benchmarks/training.png
 	$(VENV_BENCH)/bin/python benchmarks/cells.py --datasets simulated
 	$(VENV_BENCH)/bin/python benchmarks/study.py
 

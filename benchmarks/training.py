@@ -336,15 +336,47 @@ def measure(contest: Contest, repeats: int) -> dict[str, list[Outcome]]:
     return outcomes
 
 
+def per_run(outcomes: dict[str, list[Outcome]], epochs: int) -> dict[str, list[float]]:
+    """Seconds per run and epoch of each contender's calls."""
+    return {
+        name: [outcome.seconds / outcome.runs / epochs for outcome in found]
+        for name, found in outcomes.items()
+    }
+
+
+def draw(seconds: dict[str, list[float]], task: str, path: Path) -> None:
+    """Draw the medians as bars, from the smallest to the largest call each."""
+    from matplotlib.figure import Figure
+
+    from vae_ablation.plots import style
+
+    with style.context():
+        figure = Figure(figsize=(style.FULL_WIDTH, 0.9 + 0.42 * len(seconds)))
+        axes = figure.add_axes((0.25, 0.3, 0.68, 0.54))
+        for place, (name, each) in enumerate(reversed(seconds.items())):
+            middle = median(each)
+            ours = name.startswith("ours")
+            color = style.KL_OFF_COLOR if ours else style.PALE
+            spread = [[middle - min(each)], [max(each) - middle]]
+            axes.barh(place, middle, 0.6, color=color, xerr=spread, ecolor=style.GREY)
+            axes.text(max(each), place, f"  {middle:.2f} s", va="center")
+        axes.set_yticks(range(len(seconds)), list(reversed(seconds)))
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(0, 1.15 * max(map(max, seconds.values())))
+        axes.set_xlabel("seconds per run and epoch: median, least and most")
+        figure.text(0.01, 0.93, "One MNIST epoch", weight="bold")
+        figure.text(0.01, 0.03, task, size=8, color=style.GREY)
+        figure.savefig(path, metadata={"Software": None})
+
+
 def result_table(outcomes: dict[str, list[Outcome]], epochs: int) -> str:
     """Median seconds per run and epoch, ratio to the first contender, and the loss reached."""
     rows = []
     baseline = None
-    for name, found in outcomes.items():
-        seconds = [outcome.seconds / outcome.runs / epochs for outcome in found]
+    for name, seconds in per_run(outcomes, epochs).items():
         middle = median(seconds)
         baseline = baseline or middle
-        mean = np.mean([outcome.loss for outcome in found])
+        mean = np.mean([outcome.loss for outcome in outcomes[name]])
         loss = "" if np.isnan(mean) else f"{mean:.2f}"
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
         rows.append([name, f"{middle:.2f}", spread, f"{baseline / middle:.2f}×", loss])
@@ -361,6 +393,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--max-examples", type=int, help="first training examples only")
+    parser.add_argument("--figure", type=Path, help="PNG of the result")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args()
 
@@ -378,12 +411,15 @@ def main() -> None:
     contest = Contest(options.root, options.max_examples, options.epochs, options.device)
     outcomes = measure(contest, options.repeats)
     sizes = [len(contest.dataset.rows(split)) for split in ("train", "validation")]
-    print(
-        f"- Task: {options.epochs} epoch(s) of {sizes[0]:,} training and {sizes[1]:,} test "
-        f"examples, 784-400-{LATENT}, batch {BATCH}, {options.threads} thread(s), "
-        f"{options.device}, {options.repeats} repeat(s) in turn\n"
+    task = (
+        f"{options.epochs} epoch(s) of {sizes[0]:,} training and {sizes[1]:,} test examples, "
+        f"784-{HIDDEN}-{LATENT}, batch {BATCH}, {options.threads} thread(s), "
+        f"{options.device}, {options.repeats} repeat(s) in turn"
     )
+    print(f"- Task: {task}\n")
     print(result_table(outcomes, options.epochs))
+    if options.figure:
+        draw(per_run(outcomes, options.epochs), task, options.figure)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def in_fork(address: str, script: list[str]) -> int | None:
         ended = receive(link)
     if ended:
         return int.from_bytes(ended, "big", signed=True)
-    while send(pid, signal.SIGKILL):  # the server is gone, and nobody would tell how the job ends
+    for _ in range(100):  # the server is gone, and nobody would tell how the job ends
+        if not send(pid, signal.SIGKILL):
+            break
         time.sleep(0.05)
     return None
 
