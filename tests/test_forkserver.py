@@ -158,6 +158,8 @@ def test_a_signal_to_the_whole_group_leaves_the_server(server: Server) -> None:
 
 def test_another_environment_is_not_served(server: Server) -> None:
     assert server.run(FORKED, OMP_NUM_THREADS="7")[:2] == (0, "False\n")
+    log = (server.folder / "logs" / "forkserver" / "jobs.log").read_text(encoding="utf-8")
+    assert "its environment is another" in log
 
 
 def test_without_a_server_a_script_runs_as_it_is(tmp_path: Path, server: Server) -> None:

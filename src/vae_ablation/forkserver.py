@@ -198,7 +198,7 @@ class ForkServer:
             if self._fits(request.environment):
                 return self._fork(request, link)
             request.close()
-            log.info("refused, since its environment is another: %s", request.script)
+            log.warning("refused, since its environment is another: %s", request.script)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("a request could not be answered: %r", error)
         link.close()
