@@ -128,19 +128,20 @@ def mixture_log_prob(components: Posterior, z: Tensor) -> Tensor:
     Returns:
         [runs, n].
     """
-    count = components.mean.shape[1]
-    mean, log_std, points = components.mean.double(), components.log_std.double(), z.double()
-    centre = mean.mean(1, keepdim=True)
-    mean, points = mean - centre, points - centre
-    expandable = _expandable(mean, log_std, points)
-    logs = torch.empty(z.shape[:2], dtype=torch.float64, device=z.device)
+    runs, count, _ = components.mean.shape
     blocks = list(example_blocks(z.shape[1], _BLOCK_COST * count))
-    for log_sums, runs in ((_expanded, expandable), (_by_dimension, ~expandable)):
-        chosen = runs.nonzero()[:, 0].tolist()
-        for places in run_blocks(len(chosen), blocks[0].stop * _BLOCK_COST * count, z.device):
-            group = [chosen[place] for place in places]
-            logs[group] = log_sums(mean[group], log_std[group], points[group], blocks)
-    return logs - math.log(count)
+    parts = []
+    for group in run_blocks(runs, blocks[0].stop * _BLOCK_COST * count, z.device):
+        mean, log_std = components.mean[group].double(), components.log_std[group].double()
+        centre = mean.mean(1, keepdim=True)
+        mean, points = mean - centre, z[group].double() - centre
+        expandable = _expandable(mean, log_std, points)
+        logs = torch.empty(points.shape[:2], dtype=points.dtype, device=points.device)
+        for log_sums, chosen in ((_expanded, expandable), (_by_dimension, ~expandable)):
+            if chosen.any():
+                logs[chosen] = log_sums(mean[chosen], log_std[chosen], points[chosen], blocks)
+        parts.append(logs)
+    return torch.cat(parts) - math.log(count)
 
 
 def _expandable(mean: Tensor, log_std: Tensor, z: Tensor) -> Tensor:
