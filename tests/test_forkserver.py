@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_ablation.forkserver import ADDRESS, JOBS, start_forkservers
+from vae_ablation.forkserver import ADDRESS, JOBS, server_command, start_forkservers
 
 CLIENT = Path(__file__).parents[1] / "workflow" / "forked.py"
 IMPORTED = "xml.dom.minidom"
@@ -29,10 +29,11 @@ class Server:
         self.folder = folder
         self.sockets = Path(tempfile.mkdtemp())
         self.environment = {**os.environ, ADDRESS: str(self.sockets)}
-        code = "import sys; from vae_ablation.forkserver import main; main(*sys.argv[1:])"
-        command = [sys.executable, "-c", code, str(self.sockets / JOBS), str(folder), IMPORTED]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, env=self.environment, start_new_session=True
+            server_command(self.sockets / JOBS, folder, IMPORTED),
+            stdin=subprocess.PIPE,
+            env=self.environment,
+            start_new_session=True,
         )
         wait_for(lambda: (folder / "costs" / "forkserver" / "jobs.json").exists())
 

@@ -37,9 +37,8 @@ ADDRESS = "VAE_ABLATION_FORKSERVER"
 JOBS, EMBED = "jobs", "embed"
 """Sockets: of the server of any job, and of one for the script embed.py."""
 
-_EVALUATION = ("vae_ablation.jobs", "vae_ablation.evaluation", "vae_ablation.features")
+_EVALUATION = ("vae_ablation.jobs", "vae_ablation.evaluation")
 _FIGURES = ("vae_ablation.plots",)
-_EMBEDDING = ("vae_ablation.embedding",)
 
 _OF_THE_CALL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"})
 """Environment variables that no library reads when it is imported."""
@@ -74,11 +73,10 @@ def start_forkservers(
     os.environ[ADDRESS] = sockets = tempfile.mkdtemp(prefix="vae-ablation-")
     imports = {JOBS: [*_EVALUATION, *(_FIGURES if figures else ())]}
     if embed:
-        imports[EMBED] = [*_EMBEDDING]
-    code = "import sys; from vae_ablation.forkserver import main; main(*sys.argv[1:])"
+        imports[EMBED] = []  # what compiles UMAP imports it
     return [
         subprocess.Popen(
-            [sys.executable, "-c", code, f"{sockets}/{kind}", str(study), *modules],
+            server_command(Path(sockets) / kind, study, *modules),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # who reads ours need not wait for the server's end
             stderr=subprocess.DEVNULL,
@@ -86,6 +84,12 @@ def start_forkservers(
         )
         for kind, modules in imports.items()
     ]
+
+
+def server_command(address: Path, study: Path, *modules: str) -> list[str]:
+    """The command that runs `main` with these arguments."""
+    code = "import sys; from vae_ablation.forkserver import main; main(*sys.argv[1:])"
+    return [sys.executable, "-c", code, str(address), str(study), *modules]
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,9 @@ if workflow.is_main_process:
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
 
 
+FORKSERVERS = []  # kept, since they end when they are let go
+
+
 def forks_pay():
     """Whether jobs start as forks: on this machine, in this environment, and where there are some."""
     own = workflow.deployment_settings.deployment_method
@@ -90,11 +93,9 @@ def begin():
         FAILED.unlink(missing_ok=True)
         start_progress(STUDY / ".progress", STATE.plan)
         if forks_pay():
-            config["forkservers"] = start_forkservers(
-                STUDY,
-                STATE.study.config["packs"]["threads"],
-                figures=not part_wanted(),
-                embed=first_embedding() and not part_wanted(),
+            whole, threads = not part_wanted(), STATE.study.config["packs"]["threads"]
+            FORKSERVERS.extend(
+                start_forkservers(STUDY, threads, figures=whole, embed=whole and first_embedding())
             )
     except OSError as error:
         sys.exit(f"Error: {machine_fault(error, STUDY) or error}")
