@@ -36,12 +36,14 @@ def batches(runs: int, steps: int = 6) -> list[tuple[torch.Tensor, torch.Tensor]
 @pytest.mark.parametrize("hidden", [[], [7], [16, 9]])
 def test_the_stacked_vae_follows_torchs_adam(likelihood: str, hidden: list[int]) -> None:
     ours = StackedVAE.stack(models(likelihood, hidden), CPU)
-    adam = StackedAdam(ours.flat.requires_grad_(), 0.01)
+    for leaf in ours.leaves:
+        leaf.requires_grad_()
+    adam = StackedAdam(ours.leaves, 0.01)
     theirs = models(likelihood, hidden)
     optimizers = [torch.optim.Adam(model.parameters(), lr=0.01) for model in theirs]
     for x, noise in batches(3):
         loss = objective(ours.map(elbo_terms, x, told_nothing(x), noise), 0.7).mean(-1).sum()
-        adam.step(torch.autograd.grad(loss, [ours.flat])[0])
+        adam.step(torch.autograd.grad(loss, ours.leaves))
         for run, (model, optimizer) in enumerate(zip(theirs, optimizers, strict=True)):
             optimizer.zero_grad()
             terms = elbo_terms(model, x[run], told_nothing(x[run]), noise[run])
@@ -59,7 +61,7 @@ def test_the_stacked_vae_follows_torchs_adam(likelihood: str, hidden: list[int])
 def test_a_transposed_gradient_is_read_in_its_own_order() -> None:
     flat = torch.zeros(3, 4, requires_grad=True)
     gradient = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, 2, -2]])
-    StackedAdam(flat, 0.1).step(gradient.T.contiguous().T)
+    StackedAdam([flat], 0.1).step([gradient.T.contiguous().T])
     np.testing.assert_allclose(flat.detach(), -0.1 * gradient.sign(), atol=1e-6)
 
 
@@ -68,17 +70,17 @@ def test_runs_that_stay_keep_their_moments_when_others_leave() -> None:
     gradients = [torch.randn(4, 32, generator=generator) for _ in range(6)]
     start = torch.randn(4, 32, generator=generator)
     whole = start.clone().requires_grad_()
-    adam = StackedAdam(whole, 0.01)
+    adam = StackedAdam([whole], 0.01)
     for gradient in gradients:
-        adam.step(gradient)
+        adam.step([gradient])
     part = start.clone().requires_grad_()
-    adam = StackedAdam(part, 0.01)
+    adam = StackedAdam([part], 0.01)
     for gradient in gradients[:3]:
-        adam.step(gradient)
+        adam.step([gradient])
     rest = part.detach()[[2, 0]].requires_grad_()
-    adam = adam.select(rest, [2, 0])
+    adam = adam.select([rest], [2, 0])
     for gradient in gradients[3:]:
-        adam.step(gradient[[2, 0]])
+        adam.step([gradient[[2, 0]]])
     assert torch.equal(rest, whole.detach()[[2, 0]])
 
 
@@ -86,6 +88,6 @@ def test_a_run_that_is_not_finite_does_not_touch_the_others() -> None:
     flat = torch.ones(3, 16, requires_grad=True)
     gradient = torch.ones(3, 16)
     gradient[1] = float("nan")
-    StackedAdam(flat, 0.1).step(gradient)
+    StackedAdam([flat], 0.1).step([gradient])
     assert torch.isfinite(flat[[0, 2]]).all()
     assert torch.equal(flat[0], flat[2])

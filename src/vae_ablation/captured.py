@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +15,12 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from vae_ablation.shortening import shorten
+
 log = logging.getLogger(__name__)
 
 PATIENCE = 24
 """Calls with tensors of the same shapes before they are captured."""
-_VIEWS = frozenset(
-    getattr(torch.ops.aten, name).default
-    for name in ("alias", "detach", "expand", "view", "_unsafe_view")
-)
 
 Function = Callable[..., tuple[Tensor, ...]]
 
@@ -30,9 +29,9 @@ class Captured:
     """A function of tensors, called by the list of what it does once it has shown what that is.
 
     `torch.func.vmap` and autograd decide anew in every call which kernels to run. Captured, those
-    kernels are called one after the other, with the same arguments and to the same bits, which is
-    checked once. (`make_fx` and `torch.compile` do as much, but import a compiler and sympy for it,
-    several seconds in every job.)
+    kernels are called one after the other, but for those that change no bit of the result
+    (`shorten`); that it is the same is checked once. (`make_fx` and `torch.compile` do as much, but
+    import a compiler and sympy for it, several seconds in every job.)
 
     Args:
         function: of tensors alone; it must do the same operations whatever their values, and
@@ -47,11 +46,10 @@ class Captured:
         self._calls: Counter[tuple[torch.Size, ...]] = Counter()
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The function's result, without gradients."""
+        """The function's result, without gradients; nothing may be written to it in place."""
         shapes = tuple(tensor.shape for tensor in tensors)
         if graph := self.graphs.get(shapes):
-            with torch.set_grad_enabled(graph is self.function):
-                return graph(*tensors)
+            return graph(*tensors)
         self._calls[shapes] += 1
         if self._calls[shapes] <= self.patience:
             return self.function(*tensors)
@@ -65,8 +63,7 @@ class Captured:
         self.graphs[shapes] = self.function
         try:
             graph = record(self.function, *(torch.zeros_like(tensor) for tensor in tensors))
-            with torch.no_grad():
-                found = graph(*tensors)
+            found = graph(*tensors)
         except Exception as error:
             log.warning("a step cannot be captured and runs as it is: %r", error)
             return expected
@@ -78,17 +75,31 @@ class Captured:
         return expected
 
 
-def record(function: Function, *tensors: Tensor) -> GraphModule:
-    """What a function does with tensors like these, as a graph."""
+class Recorded:
+    """What a function did, as a list of operations.
+
+    Attributes:
+        graph: the list; its first placeholders are the tensors that it brings along.
+    """
+
+    def __init__(self, graph: Graph, brought: Sequence[Tensor]) -> None:
+        self.graph = graph
+        self._call = partial(GraphModule(torch.nn.Module(), graph).forward, *brought)
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Do it with other tensors of the same shapes."""
+        with torch.inference_mode():
+            return self._call(*tensors)
+
+
+def record(function: Function, *tensors: Tensor) -> Recorded:
+    """What a function does with tensors like these, shortened."""
     recorder = _Recorder(tensors)
     with recorder:
         results = function(*tensors)
     recorder.graph.output(tuple(recorder.node(result) for result in results))
-    for node in recorder.graph.nodes:
-        if node.target in _VIEWS and node.meta["layout"] == node.args[0].meta["layout"]:
-            node.replace_all_uses_with(node.args[0])
-            recorder.graph.erase_node(node)
-    return GraphModule(recorder.constants, recorder.graph)
+    numbers = shorten(recorder.graph)
+    return Recorded(recorder.graph, [*numbers, *recorder.constants])
 
 
 class _Recorder(TorchDispatchMode):
@@ -102,11 +113,12 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, tensors: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.graph = Graph()
-        self.constants = torch.nn.Module()
+        self.constants: list[Tensor] = []
         self._nodes: dict[int, Node] = {}
         self._alive: list[Tensor] = []  # an id stands for one tensor only while that lives
         for number, tensor in enumerate(tensors):
             self._note(tensor, self.graph.placeholder(f"given_{number}"))
+        self._first = next(iter(self.graph.nodes))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -127,13 +139,13 @@ class _Recorder(TorchDispatchMode):
     def node(self, tensor: Tensor) -> Node:
         """The node that gives a tensor; one that was there before is a constant."""
         if id(tensor) not in self._nodes:
-            name = f"constant_{len(self._alive)}"
-            self.constants.register_buffer(name, tensor.detach())
-            self._note(tensor, self.graph.get_attr(name))
+            with self.graph.inserting_before(self._first):
+                self._note(tensor, self.graph.placeholder(f"constant_{len(self.constants)}"))
+            self.constants.append(tensor.detach())
         return self._nodes[id(tensor)]
 
     def _note(self, tensor: Tensor, node: Node) -> None:
-        node.meta["layout"] = tensor.shape, tensor.stride()
+        node.meta["layout"] = tensor.shape, tensor.stride(), tensor.dtype
         node.meta["bytes"] = tensor.numel() * tensor.element_size()
         self._nodes[id(tensor)] = node
         self._alive.append(tensor)

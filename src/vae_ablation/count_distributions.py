@@ -6,8 +6,9 @@ and runs under `torch.func.vmap`.
 Log-masses are written as saddle points, log p(x) = log p(x; mean x) − deviance(x, mean), as in
 Loader (2000), "Fast and accurate computation of binomial probabilities": no term is larger than
 the result, so float32 keeps its digits where differences of lgamma lose them all (x or θ large).
-On a CPU an elementwise operation costs what its memory does, and a `where` as much as four
-logarithms: functions of one tensor work in place, and cases are told apart by factors of 0 and 1.
+On a CPU an elementwise operation costs what its memory does, a `where` as much as three
+logarithms and lgamma eight: functions of one tensor work in place, and `lerp` by 0 or 1 tells cases
+apart.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_ablation.distributions import Distribution, log1p_exp, softplus, with_slopes
+from vae_ablation.distributions import Distribution, softplus, with_slopes
 
 _LOG_2PI = math.log(2 * math.pi)
-# beyond e^±40 float32 cannot tell the dispersion from its limits, and e^60 is no count
-_LARGEST_LOG_DISPERSION = 40.0
-_LARGEST_LOG_RATE = 60.0
+# beyond e^±40 float32 cannot tell the dispersion from its limits, and e^40 is no count
+_LARGEST_LOG = 40.0
 _LARGEST_DRAWN_RATE = 1e15
 
 
@@ -40,10 +40,13 @@ def _present(x: Tensor) -> Tensor:
 
 def _polynomial(s: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     """Σ coefficients[i]·sⁱ by Horner's rule."""
-    total = torch.full_like(s, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        total.mul_(s).add_(coefficient)
-    return total
+    total = s * coefficients[-1]
+    for coefficient in coefficients[-2:0:-1]:
+        total.add_(coefficient).mul_(s)
+    return total.add_(coefficients[0])
+
+
+_FAR = 0.01
 
 
 def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
@@ -51,10 +54,11 @@ def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
 
     There, with v = u/(2 + u), log(1 + u) = 2·atanh(v): the gap is v·(u − 2v²(1/3 + v²/5 + …)).
     """
-    v = u / (2 + u)
-    square = v.square()
-    near = _polynomial(square, (2 / 3, 2 / 5, 2 / 7, 2 / 9)).mul_(square).neg_().add_(u).mul_(v)
-    return near.add_((u - log1p_u).sub_(near).mul_(_above(u.abs(), 0.25)))
+    v = u / (u + 2)
+    square = v * v
+    series = _polynomial(square, (2 / 3, 2 / 5, 2 / 7, 2 / 9))
+    near = torch.addcmul(u, series, square, value=-1).mul_(v)
+    return torch.lerp(near, u - log1p_u, _above(square, _FAR))
 
 
 # log Γ(t + 1) = (t + ½)·log t − t + ½·log 2π + J(t), with J(t) = s/12 + s³·Q(s), s = 1/t, for
@@ -62,33 +66,31 @@ def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
 _STIRLING = (-2.774749352e-3, -4.426810811e-5, 1.032767193e-3, -6.193428248e-4, 1.337283658e-4)
 
 
-def _stirling(t: Tensor) -> Tensor:
-    """J(t), the remainder of Stirling's formula, for t ≥ 1."""
-    s = 1 / t
-    return _polynomial(s, (1 / 12, 0.0, *_STIRLING)).mul_(s)
+def _stirling(s: Tensor) -> Tensor:
+    """J(1/s), the remainder of Stirling's formula, for s ≤ 1."""
+    return _polynomial(s, _STIRLING).mul_(s).mul_(s).add_(1 / 12).mul_(s)
 
 
 _STIRLING_SLOPE = tuple((power + 3) * value for power, value in enumerate(_STIRLING))
 
 
-def _stirling_slope(t: Tensor) -> Tensor:
-    """−J'(t), for t ≥ 1; positive."""
-    s = 1 / t
-    return _polynomial(s, (1 / 12, 0.0, *_STIRLING_SLOPE)).mul_(s).mul_(s)
+def _stirling_slope(s: Tensor) -> Tensor:
+    """−J'(1/s), for s ≤ 1; positive."""
+    return _polynomial(s, _STIRLING_SLOPE).mul_(s).mul_(s).add_(1 / 12).mul_(s).mul_(s)
 
 
 def _stirling_down_to_zero(t: Tensor) -> tuple[Tensor, Tensor]:
     """J(t) and −t·J'(t) for any t > 0, below 1 from J(t) = J(t + 1) + (t + ½)·log(1 + 1/t) − 1."""
     small = _above(1 - t, 0.0)
-    shifted = t + small
+    s = 1 / (t + small)
     log_step = torch.log((t + 1) / t)
-    remainder = _stirling(shifted) + small * ((t + 0.5) * log_step - 1)
-    slope = t * _stirling_slope(shifted) + small * ((t + 0.5) / (t + 1) - t * log_step)
+    remainder = _stirling(s) + small * ((t + 0.5) * log_step - 1)
+    slope = t * _stirling_slope(s) + small * ((t + 0.5) / (t + 1) - t * log_step)
     return remainder, slope
 
 
 def _within_limits(log_dispersion: Tensor) -> Tensor:
-    return log_dispersion.clamp(-_LARGEST_LOG_DISPERSION, _LARGEST_LOG_DISPERSION)
+    return log_dispersion.clamp(-_LARGEST_LOG, _LARGEST_LOG)
 
 
 def _drawn_poisson(rate: Tensor, generator: torch.Generator | None, like: Tensor) -> Tensor:
@@ -110,13 +112,13 @@ class Poisson:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log mass of x, nats. The gradient by log_rate is x − μ."""
-        log_rate = self.log_rate.detach().clamp(max=_LARGEST_LOG_RATE)
+        log_rate = self.log_rate.detach().clamp(max=_LARGEST_LOG)
         rate = log_rate.exp()
-        positive, above_zero = _present(x), x.clamp(min=1)
+        above_zero = x.clamp(min=1)
         log_x = above_zero.log()
         gap = _log1p_gap((rate - x) / above_zero, log_rate - log_x)
-        at_mean = 0.5 * (_LOG_2PI + log_x) + _stirling(above_zero)
-        value = -(x * gap + (1 - positive) * rate + positive * at_mean)
+        at_mean = 0.5 * (_LOG_2PI + log_x) + _stirling(1 / above_zero)
+        value = -(x * gap + torch.lerp(rate, at_mean, _present(x)))
         return with_slopes(value, (self.log_rate, x - rate)).sum(-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -128,35 +130,35 @@ class Poisson:
 def _negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
     """Log mass of each x at mean μ and inverse dispersion θ, nats.
 
-    With p = θ/(θ + μ), q = 1 − p, u = (x − μ)/(θ + μ) and Δ(u) = u − log(1 + u), the deviance is
-    θ·Δ(u) + x·Δ(−θu/x), and log p(x; mean x) = −½·log(2πx(1 + x/θ)) − J(x) − J(θ) + J(x + θ).
+    With u = (x − μ)/(θ + μ) and Δ(u) = u − log(1 + u), where 1 + u = (θ + x)/(θ + μ), the deviance
+    is θ·Δ(u) + x·Δ(−θu/x), and log p(x; mean x) = −½·log(2πx(1 + x/θ)) − J(x) − J(θ) + J(x + θ).
     Gradients: by log μ, θ·u; by log θ, θ·(J'(x + θ) − J'(θ)) + ½·x/(x + θ) − θ·Δ(u).
     """
-    log_mu, log_theta = log_mean.detach(), _within_limits(log_dispersion.detach())
-    theta, log_odds = log_theta.exp(), log_mu - log_theta
-    above_zero = x.clamp(min=1)
-    in_theta = x / theta
-    log_excess = (1 + in_theta).log_()
-    log_ratio = log_excess - log1p_exp(log_odds)
+    log_mu = log_mean.detach().clamp(max=_LARGEST_LOG)
+    log_theta = _within_limits(log_dispersion.detach())
+    mu, theta = log_mu.exp(), log_theta.exp()
+    above_zero, positive = x.clamp(min=1), _present(x)
+    log_x, total = above_zero.log(), above_zero + theta
 
-    u = in_theta * (-log_odds).sigmoid_() - log_odds.sigmoid()
+    expected = mu + theta
+    log_ratio = ((x + theta) / expected).log_()
+    u = (x - mu).div_(expected)
     slope = theta * u
     gap = _log1p_gap(u, log_ratio).mul_(theta)
-    log_x = above_zero.log()
     log_ratio_x = log_ratio.add_(log_mu).sub_(log_x)
-    deviance = _log1p_gap(-slope / above_zero, log_ratio_x).mul_(x).add_(gap)
+    deviance = _log1p_gap((slope / above_zero).neg_(), log_ratio_x).mul_(x).add_(gap)
 
-    total = above_zero + theta
     stirling, stirling_slope = _stirling_down_to_zero(theta)
-    saturated = 0.5 * (_LOG_2PI + log_x) + _stirling(above_zero) + stirling
-    saturated = saturated + (0.5 * log_excess - _stirling(total))
-    positive = _present(x)
-    # at x = 0 the deviance's second term is θ·q = −slope, and the saturated log-mass is 0
-    value = deviance.sub_((1 - positive) * slope).add_(positive * saturated).neg_()
+    s = 1 / total
+    saturated = (total / theta).log_().add_(log_x).add_(_LOG_2PI).mul_(0.5)
+    saturated = saturated.add_(_stirling(1 / above_zero)).add_(stirling).sub_(_stirling(s))
+    # at x = 0 the deviance's second term is −slope, and the saturated log-mass is 0
+    value = deviance.add_(torch.lerp(-slope, saturated, positive)).neg_()
     if not torch.is_grad_enabled():
         return value
-    by_dispersion = (0.5 * above_zero / total + stirling_slope) - theta * _stirling_slope(total)
-    return with_slopes(value, (log_mean, slope), (log_dispersion, positive * by_dispersion - gap))
+    by_dispersion = (above_zero * s).mul_(0.5).add_(stirling_slope)
+    by_dispersion.sub_(_stirling_slope(s).mul_(theta)).mul_(positive).sub_(gap)
+    return with_slopes(value, (log_mean, slope), (log_dispersion, by_dispersion))
 
 
 def _drawn_negative_binomial(

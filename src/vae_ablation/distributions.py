@@ -87,7 +87,8 @@ class Bernoulli:
         return (_uniform(self.logits, generator) < self.mean).to(self.logits.dtype)
 
 
-_TAYLOR = 0.1
+_NEAR = 0.2
+"""Below this logit the normaliser is taken from its series."""
 
 
 @dataclass(frozen=True)
@@ -102,37 +103,41 @@ class ContinuousBernoulli:
 
     @property
     def _near_zero(self) -> Tensor:
-        return self.logits.abs() < 2 * _TAYLOR
+        return self.logits.abs() < _NEAR
 
     @property
     def log_normalizer(self) -> Tensor:
         """A(η), elementwise, nats."""
-        fixed = ContinuousBernoulli(self.logits.detach())
-        return with_slopes(fixed._normalizer(), (self.logits, fixed.mean))
-
-    def _normalizer(self) -> Tensor:
-        """A(η) without gradients."""
-        eta = self.logits
-        square = eta.square() / 4
-        series = square * (1 / 6 - square * (1 / 180 - square / 2835)) + eta / 2
-        far = eta.abs().clamp(min=2 * _TAYLOR)
-        exact = far.neg().exp_().neg_().add_(1).div_(far).log_().add_(eta.relu())
-        return torch.where(self._near_zero, series, exact)
+        value, mean = self._normalizer_and_mean()
+        return with_slopes(value, (self.logits, mean))
 
     @property
     def mean(self) -> Tensor:
         """A'(η) = 1/(1 − e^−η) − 1/η; it is not λ = σ(η)."""
-        eta = self.logits
-        series = 0.5 + eta * (1 / 12 - eta.square() * (1 / 720 - eta.square() / 30240))
-        far = torch.where(self._near_zero, torch.ones_like(eta), eta)
-        return torch.where(self._near_zero, series, 1 / (1 - torch.exp(-far)) - 1 / far)
+        return self._normalizer_and_mean()[1]
+
+    def _normalizer_and_mean(self) -> tuple[Tensor, Tensor]:
+        """A(η) and A'(η) = ½ + sign(η)·(1/(1 − e^−|η|) − 1/|η| − ½), both without gradients.
+
+        The cases are told apart by `lerp`: a `where` takes ten times as long on a CPU.
+        """
+        eta = self.logits.detach()
+        size, square = eta.abs(), eta * eta
+        far = (size - _NEAR).relu_().sign_()
+        held = size.clamp(min=_NEAR)
+        rest = (-held).exp_().neg_().add_(1)
+        series = (square * (1 / 181440)).sub_(1 / 2880).mul_(square).add_(1 / 24).mul_(square)
+        value = torch.lerp(series.sub_(0.5 * size), (rest / held).log_(), far).add_(eta.relu())
+        slope = (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12).mul_(eta)
+        exact = (1 / rest).sub_(1 / held).sub_(0.5).mul_(eta.sign())
+        return value, torch.lerp(slope, exact, far).add_(0.5)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of x, nats. The gradient by η is x − A'(η)."""
-        fixed = ContinuousBernoulli(self.logits.detach())
-        value = x * fixed.logits - fixed._normalizer()
+        normalizer, mean = self._normalizer_and_mean()
+        value = x * self.logits.detach() - normalizer
         if torch.is_grad_enabled():
-            value = with_slopes(value, (self.logits, x - fixed.mean))
+            value = with_slopes(value, (self.logits, x - mean))
         return value.sum(-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -159,9 +164,14 @@ class Gaussian:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of x, nats."""
-        standard = (x - self.loc) / self.scale
-        per_dim = -0.5 * standard.square() - torch.log(self.scale) - 0.5 * math.log(2 * math.pi)
-        return per_dim.sum(-1)
+        scale = self.scale.detach()
+        standard = (x - self.loc.detach()) / scale
+        square = standard * standard
+        value = square * -0.5 - (torch.log(scale) + 0.5 * math.log(2 * math.pi))
+        if torch.is_grad_enabled():
+            slopes = ((self.loc, standard / scale), (self.scale, (square - 1) / scale))
+            value = with_slopes(value, *slopes)
+        return value.sum(-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the real line."""
@@ -189,8 +199,8 @@ class DiscretizedLogistic:
     def _elementwise(self, x: Tensor) -> Tensor:
         width = 2 * self._half_bin / self.scale
         upper = (x + self._half_bin - self.loc) / self.scale
-        not_first = (x > self._half_bin).to(upper.dtype)
-        not_last = (x < 1 - self._half_bin).to(upper.dtype)
+        not_first = (x - self._half_bin).relu_().sign_()
+        not_last = ((1 - self._half_bin) - x).relu_().sign_()
         inside = not_first * not_last * torch.log(-torch.expm1(-width))
         a, b = (upper - width).detach(), upper.detach()
         value = inside.sub(not_last * log1p_exp(-b)).sub_(not_first * log1p_exp(a))

@@ -226,16 +226,13 @@ def _epochs(
 ) -> Iterator[None]:
     """Train with Adam, stopping for a look after every epoch."""
     weights = list(network.parameters())
-    optimisers = [StackedAdam(leaf, LEARNING_RATE) for leaf in weights]
+    optimizer = StackedAdam(weights, LEARNING_RATE)
     for _ in range(max(1, min(MAX_EPOCHS, VISITED_VALUES // x.numel()))):
         for rows in torch.randperm(len(x), generator=generator).split(BATCH):
             features = network[:-1](x[rows])
             loss = cross_entropy(network[-1](features), y[rows])
             loss = loss + SHRINKAGE * features.square().mean()
-            for optimiser, gradient in zip(
-                optimisers, torch.autograd.grad(loss, weights), strict=True
-            ):
-                optimiser.step(gradient)
+            optimizer.step(torch.autograd.grad(loss, weights))
         yield
 
 

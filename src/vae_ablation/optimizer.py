@@ -6,62 +6,67 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
+
+from vae_ablation.stacked import chosen
 
 
 class StackedAdam:
-    """Adam (Kingma and Ba 2015) on the flat weights of a pack, [runs, size].
+    """Adam (Kingma and Ba 2015) on stacked weights, [runs, ...] each.
 
-    Adam is elementwise, so runs do not touch one another. This calls torch's functional form:
-    `torch.optim.Adam` imports torch's compiler on its first step, three seconds in every job.
+    Adam is elementwise, so runs do not touch one another. This calls the kernel of
+    `torch.optim.Adam(fused=True)` itself: that class imports torch's compiler on its first step,
+    three seconds in every job, and sorts its tensors anew in each.
     """
 
-    def __init__(self, flat: Tensor, learning_rate: float) -> None:
-        self.flat = flat
+    def __init__(self, leaves: Sequence[Tensor], learning_rate: float) -> None:
+        self.leaves = list(leaves)
         self.learning_rate = learning_rate
-        self.mean = torch.zeros_like(flat)
-        self.square = torch.zeros_like(flat)
-        self.steps = torch.zeros((), device=flat.device)
+        self.means = [torch.zeros_like(leaf) for leaf in leaves]
+        self.squares = [torch.zeros_like(leaf) for leaf in leaves]
+        self.steps = torch.zeros((), device=self.leaves[0].device)
 
-    def step(self, gradient: Tensor) -> None:
-        """One step of all runs along the gradient, [runs, size]."""
-        self.update(gradient, slice(None))
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step of all runs along the gradient by each leaf."""
+        self.update(gradients, slice(None))
         self.steps += 1
 
     @torch.no_grad()
-    def update(self, gradient: Tensor, runs: slice) -> None:
+    def update(self, gradients: Sequence[Tensor], runs: slice) -> None:
         """The next step of some runs, which is counted when all have taken it.
 
-        The gradient is made contiguous, since the fused kernel reads memory in the weights' own
+        Gradients are made contiguous, since the fused kernel reads memory in the weights' own
         layout.
         """
-        adam(
-            [self.flat[runs]],
-            [gradient.contiguous()],
-            [self.mean[runs]],
-            [self.square[runs]],
+        steps = self.steps + 1
+        torch._fused_adam_(
+            _rows(self.leaves, runs),
+            [gradient.contiguous() for gradient in gradients],
+            _rows(self.means, runs),
+            _rows(self.squares, runs),
             [],
-            [self.steps.clone()],
-            foreach=False,
-            fused=True,
-            has_complex=False,
-            amsgrad=False,
+            [steps] * len(self.leaves),
+            lr=self.learning_rate,
             beta1=0.9,
             beta2=0.999,
-            lr=self.learning_rate,
             weight_decay=0.0,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
 
     def healthy(self) -> Tensor:
         """[runs] false where a second moment is not finite: Adam then takes no step ever again."""
-        return self.square.isfinite().all(1)
+        finite = [square.isfinite().flatten(1).all(1) for square in self.squares]
+        return torch.stack(finite).all(0)
 
-    def select(self, flat: Tensor, keep: Sequence[int]) -> StackedAdam:
-        """The same optimiser for the runs at these positions, whose weights are `flat`."""
-        chosen = StackedAdam(flat, self.learning_rate)
-        index = torch.tensor(keep, device=self.flat.device)
-        chosen.mean, chosen.square = self.mean[index], self.square[index]
-        chosen.steps = self.steps
-        return chosen
+    def select(self, leaves: Sequence[Tensor], keep: Sequence[int]) -> StackedAdam:
+        """The same optimiser for the runs at these positions, whose weights are `leaves`."""
+        other = StackedAdam(leaves, self.learning_rate)
+        other.means, other.squares = chosen(self.means, keep), chosen(self.squares, keep)
+        other.steps = self.steps
+        return other
+
+
+def _rows(leaves: list[Tensor], runs: slice) -> list[Tensor]:
+    """Some runs' part of each leaf."""
+    return leaves if runs == slice(None) else [leaf[runs] for leaf in leaves]

@@ -54,36 +54,41 @@ whatever the size of the pack, so that packing changes no bit of a result.
 
 
 class StackedVAE:
-    """VAEs of equal shapes, their weights one row each of a flat tensor.
+    """VAEs of equal shapes, their weights one row each of the same tensors.
 
     Attributes:
         template: a VAE that gives the architecture; its own weights are not used.
-        flat: every weight of every run, padded: [runs, size].
+        leaves: each weight of every run, padded: [runs, ...]. A matrix is stored by inputs,
+            [runs, inputs, outputs]: its gradient xᵀ·δ then needs no transposing.
     """
 
-    def __init__(self, template: VAE, flat: Tensor) -> None:
+    def __init__(self, template: VAE, leaves: Sequence[Tensor]) -> None:
         self.template = template
-        self.flat = flat
+        self.leaves = list(leaves)
         self._shapes = {name: leaf.shape for name, leaf in template.named_parameters()}
-        self._padded = {name: _padded(shape) for name, shape in self._shapes.items()}
 
     @classmethod
     def stack(cls, models: Sequence[VAE], device: torch.device) -> StackedVAE:
         """Stack single-run models, on a device."""
-        rows = [torch.cat([_flattened(leaf) for leaf in model.parameters()]) for model in models]
-        return cls(models[0].to(device), torch.stack(rows).to(device))
+        leaves = zip(*(model.parameters() for model in models), strict=True)
+        stored = [torch.stack(list(map(_stored, each))).to(device) for each in leaves]
+        return cls(models[0].to(device), stored)
 
     def __len__(self) -> int:
         """Number of runs."""
-        return len(self.flat)
+        return len(self.leaves[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.leaves[0].device
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """Padded views of the weights by the names of the single-run module: name → [runs, ...]."""
-        parts = self.flat.split([shape.numel() for shape in self._padded.values()], dim=1)
         return {
-            name: _unflattened(part, shape)
-            for (name, shape), part in zip(self._padded.items(), parts, strict=True)
+            name: leaf.mT if len(shape) == 2 else leaf
+            for (name, shape), leaf in zip(self._shapes.items(), self.leaves, strict=True)
         }
 
     def map(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
@@ -101,20 +106,38 @@ class StackedVAE:
 
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""
-        index = torch.tensor(keep, device=self.flat.device)
-        return StackedVAE(self.template, self.flat[index])
+        return StackedVAE(self.template, chosen(self.leaves, keep))
 
     def run_weights(self, position: int) -> dict[str, Tensor]:
         """One run's weights without padding, on the CPU, by the names of the single-run module.
 
         What all runs share (the encoder's centre) is among them.
         """
-        padded = self.select([position]).weights
         shared = {name: value.cpu().clone() for name, value in self.template.named_buffers()}
         return shared | {
-            name: padded[name][0][tuple(map(slice, shape))].detach().cpu().contiguous().clone()
-            for name, shape in self._shapes.items()
+            name: leaf[position][tuple(map(slice, shape))].detach().cpu().contiguous().clone()
+            for (name, leaf), shape in zip(self.weights.items(), self._shapes.values(), strict=True)
         }
+
+
+def chosen(leaves: Sequence[Tensor], keep: Sequence[int]) -> list[Tensor]:
+    """The rows of runs at these positions, detached."""
+    index = torch.tensor(keep, device=leaves[0].device)
+    return [leaf.detach()[index] for leaf in leaves]
+
+
+def row_of(leaves: Sequence[Tensor], position: int) -> Tensor:
+    """What all leaves hold of one run, one after the other, on the CPU: [size]."""
+    return torch.cat([leaf[position].detach().flatten() for leaf in leaves]).cpu()
+
+
+def from_rows(rows: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """Leaves with the shapes and device of `like` from a row (`row_of`) for each run."""
+    parts = torch.stack(list(rows)).split([leaf[0].numel() for leaf in like], dim=1)
+    return [
+        part.reshape(len(rows), *leaf.shape[1:]).contiguous().to(leaf.device)
+        for part, leaf in zip(parts, like, strict=True)
+    ]
 
 
 def _padded(shape: torch.Size) -> torch.Size:
@@ -122,18 +145,8 @@ def _padded(shape: torch.Size) -> torch.Size:
     return torch.Size([*(-(-size // WIDTH) * WIDTH for size in shape[:2]), *shape[2:]])
 
 
-def _flattened(leaf: Tensor) -> Tensor:
-    """A leaf as a row, with zeros where it is padded.
-
-    A matrix [outputs, inputs] is stored by inputs: its gradient xᵀ·δ then needs no transposing.
-    """
+def _stored(leaf: Tensor) -> Tensor:
+    """A single run's leaf as it is stored, with zeros where it is padded."""
     wide = leaf.new_zeros(_padded(leaf.shape))
     wide[tuple(map(slice, leaf.shape))] = leaf.detach()
-    return (wide.T if wide.ndim == 2 else wide).flatten()
-
-
-def _unflattened(rows: Tensor, shape: torch.Size) -> Tensor:
-    """Views of padded leaves [runs, *shape] in rows of `_flattened`."""
-    if len(shape) == 2:
-        return rows.unflatten(1, shape[::-1]).mT
-    return rows.unflatten(1, shape)
+    return (wide.T if wide.ndim == 2 else wide).contiguous()

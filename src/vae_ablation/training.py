@@ -25,7 +25,7 @@ from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
 from vae_ablation.objective import OBJECTIVES, Terms, objective
 from vae_ablation.optimizer import StackedAdam
-from vae_ablation.stacked import StackedVAE
+from vae_ablation.stacked import StackedVAE, from_rows, row_of
 from vae_ablation.streams import stream
 from vae_ablation.study import Run
 
@@ -199,7 +199,7 @@ class _PackTraining:
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
         self.gradient = Captured(self._gradient)
-        self.optimizer = StackedAdam(self.model.flat, settings["learning_rate"])
+        self.optimizer = StackedAdam(self.model.leaves, settings["learning_rate"])
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
@@ -271,12 +271,12 @@ class _PackTraining:
 
         def step(part: slice) -> Sequence[Tensor]:
             x, context = self._batch(rows[part], self.active[part])
-            gradient, *terms = self.gradient(
-                self.model.flat[part], x, context, noise[part], beta[part], counted
-            )
+            leaves = [leaf[part] for leaf in self.model.leaves]
+            found = self.gradient(x, context, noise[part], beta[part], counted, *leaves)
+            gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
             if self.settings["gradient_clip"] is not None:
-                clip_each_run(gradient, self.settings["gradient_clip"])
-            self.optimizer.update(gradient, part)
+                gradients = clipped_each_run(gradients, self.settings["gradient_clip"])
+            self.optimizer.update(gradients, part)
             return terms
 
         found = [step(part) for part in self._parts()]
@@ -289,33 +289,36 @@ class _PackTraining:
         per_run = self.settings["batch_size"] * self.draws[0] * self.dataset.observed.dims
         on_cpu = self.device.type == "cpu"
         parts = min(runs, math.ceil(runs * per_run / PART_VALUES)) if on_cpu else 1
+        if parts == 1:
+            return [slice(None)]
         ends = [runs * number // parts for number in range(parts + 1)]
         return [slice(*pair) for pair in itertools.pairwise(ends)]
 
     def _gradient(
         self,
-        flat: Tensor,
         x: Tensor,
         context: Tensor,
         noise: Tensor,
         beta: Tensor,
         counted: Tensor,
+        *leaves: Tensor,
     ) -> tuple[Tensor, ...]:
-        """The gradient by the weights `flat` of some runs, and their terms.
+        """The gradient by each of the weights of some runs, then their terms.
 
         Args:
-            flat: as in StackedVAE, [runs, size].
             x: [runs, batch, dims].
             context: [runs, batch, context].
             noise: [runs, batch, draws, latent].
             beta: weight of the rate, [runs].
             counted: weight of each example in the mean, [batch].
+            leaves: as in StackedVAE, [runs, ...].
         """
-        model = StackedVAE(self.model.template, flat.detach().requires_grad_())
+        own = [leaf.detach().requires_grad_() for leaf in leaves]
+        model = StackedVAE(self.model.template, own)
         terms: Terms = model.map(self.terms, x, context, noise)
         loss = (objective(terms, beta[:, None]) * counted).sum()
-        (gradient,) = torch.autograd.grad(loss, [model.flat])
-        return gradient, *(term.detach() for term in terms)
+        gradients = torch.autograd.grad(loss, own)
+        return *gradients, *(term.detach() for term in terms)
 
     def _batch(self, rows: Tensor, active: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
@@ -405,7 +408,7 @@ class _PackTraining:
         self.active = [self.active[p] for p in keep]
         if keep:
             self.model = self.model.select(keep)
-            self.optimizer = self.optimizer.select(self.model.flat, keep)
+            self.optimizer = self.optimizer.select(self.model.leaves, keep)
             self.validation_noise = self.validation_noise[keep]
 
     # --- stop and go ---------------------------------------------------------------------------
@@ -432,9 +435,9 @@ class _PackTraining:
         else:
             tensors |= {f"best/{name}": leaf for name, leaf in best.items()}
             tensors |= self.streams[index].state()
-            tensors["flat"] = self.model.flat[position].cpu()
-            tensors["mean"] = self.optimizer.mean[position].cpu()
-            tensors["square"] = self.optimizer.square[position].cpu()
+            tensors["weights"] = row_of(self.model.leaves, position)
+            tensors["means"] = row_of(self.optimizer.means, position)
+            tensors["squares"] = row_of(self.optimizer.squares, position)
             if self.sums:
                 tensors["sums"] = torch.stack([terms[position] for terms in self.sums]).cpu()
         facts = {
@@ -469,17 +472,16 @@ class _PackTraining:
     def _restore_active(self, tensors: Sequence[Mapping[str, Tensor]], steps: float) -> None:
         """Weights, moments, noise and streams of the runs that still train."""
 
-        def stacked(name: str, dim: int = 0) -> Tensor:
-            return torch.stack([one[name] for one in tensors], dim).to(self.device)
+        def leaves(name: str) -> list[Tensor]:
+            return from_rows([one[name] for one in tensors], self.model.leaves)
 
-        self.model = self.model.select(self.active)
-        self.model.flat = stacked("flat")
-        self.optimizer = self.optimizer.select(self.model.flat, self.active)
-        self.optimizer.mean, self.optimizer.square = stacked("mean"), stacked("square")
+        self.model = StackedVAE(self.model.template, leaves("weights"))
+        self.optimizer = self.optimizer.select(self.model.leaves, self.active)
+        self.optimizer.means, self.optimizer.squares = leaves("means"), leaves("squares")
         self.optimizer.steps = torch.full_like(self.optimizer.steps, steps)
         self.validation_noise = self.validation_noise[self.active]
         if "sums" in tensors[0]:
-            self.sums = list(stacked("sums", 1))
+            self.sums = list(torch.stack([one["sums"] for one in tensors], 1).to(self.device))
         for index, one in zip(self.active, tensors, strict=True):
             self.streams[index].restore(one)
 
@@ -563,10 +565,12 @@ def _even(size: int) -> int:
     return -(-size // 16) * 16
 
 
-def clip_each_run(gradient: Tensor, largest: float) -> None:
-    """Scale each run's gradient [runs, size] to a norm of at most `largest`, in place."""
-    norm = gradient.square().sum(1, keepdim=True).sqrt()
-    gradient.mul_((largest / norm.clamp_min(1e-12)).clamp_max(1.0))
+def clipped_each_run(gradients: Sequence[Tensor], largest: float) -> list[Tensor]:
+    """Gradients [runs, ...], those of each run scaled to a common norm of at most `largest`."""
+    squares = [gradient.square().flatten(1).sum(1) for gradient in gradients]
+    norm = torch.stack(squares).sum(0).sqrt()
+    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
+    return [gradient * factor.reshape(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
 
 
 class Stopwatch:

@@ -145,7 +145,7 @@ def _evaluate_together(
     real: RealFeatures,
     settings: Mapping[str, Any],
 ) -> list[Evaluated]:
-    device = model.flat.device
+    device = model.device
     held_out = Examples.of(dataset, "test", runs[0].condition, device)
     fitted = Examples.of(dataset, "train", runs[0].condition, device).spaced(TRAIN_CODES)
     train_rows = dataset.rows("train")[spaced(len(dataset.rows("train")), TRAIN_CODES)]

@@ -243,7 +243,7 @@ def sample_columns(
         sample_fid_floor, what the distance of real examples is; feature_accuracy.
     """
     count = len(real.held_out)
-    device = model.flat.device
+    device = model.device
     prior = torch.stack(
         [torch.randn(count, r.latent_dim, generator=stream(r.seed, "fid samples")) for r in runs]
     )
