@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,17 +14,27 @@ from numpy.typing import NDArray
 from vae_ablation.files import file_digest, stable_hash, write_atomic, write_json
 from vae_ablation.plots import StudyResults, umap_runs
 
-EMBED_VERSION = 1
+EMBED_VERSION = 2
 SEED = 0
+EXACT = 20_000
+"""Most codes whose nearest neighbours are searched exactly, and not by UMAP, which compiles its own
+search for 7 s and longer."""
 
 
 def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
     """UMAP (McInnes, Healy and Melville 2018) with a fixed seed: codes [n, latent] → [n, 2]."""
     import umap
+    from sklearn.neighbors import NearestNeighbors
 
     neighbours = max(2, min(15, len(means) - 1))
-    reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1)
-    return np.asarray(reducer.fit_transform(means), dtype=np.float32)
+    found = {}
+    if neighbours < len(means) <= EXACT:
+        distances, places = NearestNeighbors(n_neighbors=neighbours).fit(means).kneighbors(means)
+        found["precomputed_knn"] = (places, distances)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "precomputed_knn.2. .knn_search_index. is not an NNDesc")
+        reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1, **found)
+        return np.asarray(reducer.fit_transform(means), dtype=np.float32)
 
 
 def compile_umap() -> None:
