@@ -337,6 +337,25 @@ def test_the_value_is_the_same_with_and_without_gradients(name: str) -> None:
     assert torch.equal(without, CASES[name](*values).log_prob(x).detach())
 
 
+@pytest.mark.parametrize("dispersion_per_cell", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_several_draws_of_a_cell_are_scored_as_each_alone(
+    name: str, dispersion_per_cell: bool
+) -> None:
+    x, values = random_case(5, 3)
+    x = x[:, :1]
+    if dispersion_per_cell:
+        values[1] = values[0].flip(0)
+    used = [value.requires_grad_() for value in values]
+    ours, theirs = (CASES[name](*used).log_prob(c) for c in (x, x.expand_as(values[0])))
+    torch.testing.assert_close(ours, theirs)
+    slopes, expected = (
+        torch.autograd.grad(value.sum(), used, allow_unused=True, materialize_grads=True)
+        for value in (ours, theirs)
+    )
+    torch.testing.assert_close(slopes, expected)
+
+
 @pytest.mark.parametrize("shared_counts", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_vmap_gives_the_same_values_and_gradients_as_a_loop(name: str, shared_counts: bool) -> None:

@@ -157,8 +157,8 @@ def _negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> T
     if not torch.is_grad_enabled():
         return value
     by_dispersion = (above_zero * s).mul_(0.5).add_(stirling_slope)
-    by_dispersion.sub_(_stirling_slope(s).mul_(theta)).mul_(positive).sub_(gap)
-    return with_slopes(value, (log_mean, slope), (log_dispersion, by_dispersion))
+    by_dispersion.sub_(_stirling_slope(s).mul_(theta)).mul_(positive)
+    return with_slopes(value, (log_mean, slope), (log_dispersion, by_dispersion - gap))
 
 
 def _drawn_negative_binomial(
