@@ -74,10 +74,11 @@ $(READY_BENCH): pyproject.toml $(READY)
 	@$(VENV_BENCH)/bin/python -m pip install --quiet -e ".[bench]"
 	@touch "$@"
 
-bench: $(READY_BENCH) ## Measure against peers, in .venv-bench (see benchmarks/RESULTS.md; takes long)
-	$(VENV_BENCH)/bin/python benchmarks/training.py --figure benchmarks/training.png
-	$(VENV_BENCH)/bin/python benchmarks/cells.py --datasets simulated
-	$(VENV_BENCH)/bin/python benchmarks/study.py
+bench: $(READY_BENCH) ## Measure against peers, in .venv-bench (see benchmarks/RESULTS.md; takes half an hour)
+	$(VENV_BENCH)/bin/python benchmarks/training.py --repeats 3 --figure benchmarks/training.png
+	$(VENV_BENCH)/bin/python benchmarks/cells.py --datasets simulated --likelihoods negative_binomial --seeds 3 --no-grid
+	$(VENV_BENCH)/bin/python benchmarks/study.py --no-single
+	$(VENV_BENCH)/bin/python benchmarks/study.py --config benchmarks/gaussian.yaml
 
 clean: ## Delete a study's results: make clean STUDY=default (asks first)
 	@if [ -z "$(STUDY)" ]; then echo "Error: say which study: make clean STUDY=default" >&2; exit 1; fi; \
