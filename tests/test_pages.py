@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vae_ablation.pages import arms_page, guide_page, runs_page, write_pages
+from chromium import open_chromium
+from vae_ablation.pages import arms_page, guide_page, plain_page, runs_page, write_pages
 from vae_ablation.statistics import contrasts, importance, pareto
 from vae_ablation.tables import summarize, write_csv
 
@@ -114,3 +115,47 @@ def test_an_empty_study_still_has_pages(metrics: pd.DataFrame) -> None:
     none = metrics[metrics["status"] == "diverged"]
     assert table(arms_page(summarize(none))) == []
     assert len(table(runs_page(none))) == 1
+
+
+def test_a_long_table_shows_some_rows_and_sorts_and_filters_all(tmp_path: Path) -> None:
+    count = 1200
+    frame = pd.DataFrame(
+        {"arm": [f"arm{i:04d}" for i in range(count)], "nll": np.arange(count) * 7 % count}
+    )
+    page = tmp_path / "long.html"
+    page.write_text(plain_page("Long", frame, "A note."), encoding="utf-8")
+    with open_chromium(tmp_path / "profile", "1000,800") as driver:
+        driver.get(page.as_uri())
+
+        def column(number: int) -> list[str]:
+            rows = "[...document.querySelectorAll('tbody tr')]"
+            return list(
+                driver.execute_script(f"return {rows}.map(row => row.cells[{number}].textContent)")
+            )
+
+        def told() -> str:
+            return str(driver.find_element("css selector", "output").text)
+
+        button = driver.find_element("css selector", "button")
+        assert column(0) == list(frame["arm"][:500])
+        assert told() == "500 of 1200 rows"
+        assert driver.find_element("css selector", "tbody tr").is_displayed()
+        button.click()
+        assert len(column(0)) == 1000
+        button.click()
+        assert column(0) == list(frame["arm"])
+        assert told() == "1200 rows"
+        assert not button.is_displayed()
+        box = driver.find_element("css selector", "input")
+        box.send_keys("ARM11")
+        assert column(0) == [f"arm11{i:02d}" for i in range(100)]
+        assert told() == "100 rows"
+        driver.find_elements("css selector", "th")[1].click()
+        assert column(1) == sorted(column(1), key=float)
+        assert len(column(1)) == 100
+        box.clear()
+        box.send_keys(" ")
+        assert column(1) == [f"{i:.4g}" for i in range(500)]
+        box.send_keys("nothing like it")
+        assert column(0) == []
+        assert told() == "0 rows"

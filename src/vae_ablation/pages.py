@@ -68,25 +68,44 @@ th, td {{ padding: .25rem .55rem; border-bottom: 1px solid #e8e8e8; text-align: 
 .wide th {{ position: sticky; top: 0; background: #f4f5f7; cursor: pointer; white-space: nowrap; }}
 .wide th:focus-visible {{ outline: 2px solid #0072b2; }}
 td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+output {{ color: #666; margin-left: .6rem; }} button {{ font: inherit; }}
 td.bad {{ color: #a33b00; font-weight: 600; }} small {{ color: #666; }}
 code {{ background: #f4f5f7; padding: 0 .2em; }}
 </style></head><body><h1>{title}</h1>{body}</body></html>
 """
 
-_SORT = """<script>
+SHOWN = 500
+"""Rows that a page shows at once: browsers take a quarter of a minute to lay 20,000 out."""
+
+_BEHAVIOUR = """<script>
 const table = document.querySelector(".wide table"), body = table.tBodies[0];
+const count = document.querySelector("output"), more = document.querySelector("button");
 const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent;
+let rows = [...body.rows], words = [], most = STEP;
+const texts = new Map();
+function text(row) {
+  if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+  return texts.get(row);
+}
+function show() {
+  const found = rows.filter((row) => words.every((word) => text(row).includes(word)));
+  const some = found.slice(0, most);
+  body.replaceChildren(...some);
+  body.hidden = false;
+  more.hidden = some.length === found.length;
+  count.textContent = (more.hidden ? "" : some.length + " of ") + found.length + " rows";
+}
 function sort(th) {
   const i = th.cellIndex, up = th.ariaSort !== "ascending";
   for (const other of table.tHead.rows[0].cells) other.ariaSort = "none";
   th.ariaSort = up ? "ascending" : "descending";
-  const rows = [...body.rows].sort((a, b) => {
+  rows.sort((a, b) => {
     const x = value(a, i), y = value(b, i);
     if (x === "" || y === "") return (x === "") - (y === "");
     const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
     return up ? order : -order;
   });
-  body.append(...rows);
+  show();
 }
 for (const th of table.tHead.rows[0].cells) {
   th.tabIndex = 0;
@@ -94,11 +113,13 @@ for (const th of table.tHead.rows[0].cells) {
   th.onkeydown = (event) => { if (event.key === "Enter") sort(th); };
 }
 document.querySelector("input").oninput = (event) => {
-  const words = event.target.value.toLowerCase().split(/\\s+/);
-  for (const row of body.rows)
-    row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+  words = event.target.value.toLowerCase().split(/\\s+/);
+  most = STEP;
+  show();
 };
-</script>"""
+more.onclick = () => { most += STEP; show(); };
+show();
+</script>""".replace("STEP", str(SHOWN))
 
 
 def write_pages(folder: Path, guide: Path) -> None:
@@ -173,8 +194,10 @@ def _table_page(
     head = "".join(f'<th aria-sort="none">{html.escape(name)}</th>' for name in columns)
     body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     search = '<input type="search" placeholder="filter, e.g. gaussian beta1" aria-label="Filter">'
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    content = f'{note}{search}<div class="wide">{table}</div>{_SORT}'
+    told = f"<output></output> <button hidden>{SHOWN} more</button>"
+    whole = "<noscript><style>tbody { display: table-row-group; }</style></noscript>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody hidden>{body}</tbody></table>"
+    content = f'{note}{search} {told}{whole}<div class="wide">{table}</div>{_BEHAVIOUR}'
     return _PAGE.format(title=html.escape(title), body=content)
 
 
