@@ -113,7 +113,7 @@ class ContinuousBernoulli:
 
     @property
     def mean(self) -> Tensor:
-        """A'(η) = 1/(1 − e^−η) − 1/η; it is not λ = σ(η)."""
+        """A'(η) = 1/(1 − e^−η) − 1/η, without gradients; it is not λ = σ(η)."""
         return self._normalizer_and_mean()[1]
 
     def _normalizer_and_mean(self) -> tuple[Tensor, Tensor]:

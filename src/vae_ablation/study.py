@@ -37,6 +37,8 @@ _TRAINING_SOURCES = (
     "streams",
     "stacked",
     "optimizer",
+    "captured",
+    "shortening",
 )
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 FILM_FILE = "snapshots.npz"
