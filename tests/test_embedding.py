@@ -78,6 +78,26 @@ def test_umap_keeps_separate_clusters_apart():
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_few_codes_have_a_place_each(count):
+    plane = embedding.embed(np.random.default_rng(0).normal(size=(count, 4)))
+    assert plane.shape == (count, 2)
+    assert np.isfinite(plane).all()
+    assert len(np.unique(plane, axis=0)) == count
+
+
+@pytest.mark.filterwarnings("ignore:precomputed_knn")
+def test_neighbours_are_told_as_umap_would_find_them():
+    import umap
+
+    means = np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)
+    told = umap.UMAP(
+        n_neighbors=15, precomputed_knn=embedding.nearest(means, 15), random_state=0, n_jobs=1
+    ).fit(means)
+    alone = umap.UMAP(n_neighbors=15, random_state=0, n_jobs=1).fit(means)
+    assert abs(told.graph_ - alone.graph_).max() < 1e-3
+
+
 @pytest.mark.chaos
 def test_a_fork_of_a_process_that_compiled_umap_embeds_to_the_same_bytes(tmp_path):
     means = np.random.default_rng(3).normal(size=(80, 8)).astype(np.float32)

@@ -22,19 +22,32 @@ search for 7 s and longer."""
 
 
 def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
-    """UMAP (McInnes, Healy and Melville 2018) with a fixed seed: codes [n, latent] → [n, 2]."""
-    import umap
-    from sklearn.neighbors import NearestNeighbors
+    """UMAP (McInnes, Healy and Melville 2018) with a fixed seed: codes [n, latent] → [n, 2].
 
-    neighbours = max(2, min(15, len(means) - 1))
+    Three codes or fewer, of which it can make nothing, keep their first two dimensions.
+    """
+    import umap
+
+    if len(means) < 4:
+        return np.asarray(means[:, :2], dtype=np.float32)
+    neighbours = min(15, len(means) - 1)
     found = {}
-    if neighbours < len(means) <= EXACT:
-        distances, places = NearestNeighbors(n_neighbors=neighbours).fit(means).kneighbors(means)
-        found["precomputed_knn"] = (places, distances)
+    if len(means) <= EXACT:
+        found["precomputed_knn"] = nearest(means, neighbours)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "precomputed_knn.2. .knn_search_index. is not an NNDesc")
         reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1, **found)
         return np.asarray(reducer.fit_transform(means), dtype=np.float32)
+
+
+def nearest(
+    means: NDArray[np.floating], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Each code's `count` nearest, itself among them, and their distances: [n, count] both."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, places = NearestNeighbors(n_neighbors=count).fit(means).kneighbors(means)
+    return places, distances
 
 
 def compile_umap() -> None:
