@@ -86,6 +86,14 @@ def test_few_codes_have_a_place_each(count):
     assert len(np.unique(plane, axis=0)) == count
 
 
+def test_more_codes_than_are_searched_exactly_are_left_to_umap(monkeypatch):
+    monkeypatch.setattr(embedding, "EXACT", 10)
+    monkeypatch.setattr(embedding, "nearest", pytest.fail)
+    plane = embedding.embed(np.random.default_rng(2).normal(size=(40, 4)))
+    assert plane.shape == (40, 2)
+    assert np.isfinite(plane).all()
+
+
 @pytest.mark.filterwarnings("ignore:precomputed_knn")
 def test_neighbours_are_told_as_umap_would_find_them():
     import umap

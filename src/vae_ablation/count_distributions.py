@@ -20,17 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_ablation.distributions import Distribution, softplus, with_slopes
+from vae_ablation.distributions import Distribution, softplus, unit_step, with_slopes
 
 _LOG_2PI = math.log(2 * math.pi)
 # beyond e^±40 float32 cannot tell the dispersion from its limits, and e^40 is no count
 _LARGEST_LOG = 40.0
 _LARGEST_DRAWN_RATE = 1e15
-
-
-def _above(x: Tensor, bound: float) -> Tensor:
-    """1 where x > bound, else 0, in x's dtype."""
-    return (x - bound).relu_().sign_()
 
 
 def _present(x: Tensor) -> Tensor:
@@ -47,6 +42,7 @@ def _polynomial(s: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 _FAR = 0.01
+"""Above this v² in `_log1p_gap` the difference keeps its digits."""
 
 
 def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
@@ -58,7 +54,7 @@ def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
     square = v * v
     series = _polynomial(square, (2 / 3, 2 / 5, 2 / 7, 2 / 9))
     near = torch.addcmul(u, series, square, value=-1).mul_(v)
-    return torch.lerp(near, u - log1p_u, _above(square, _FAR))
+    return torch.lerp(near, u - log1p_u, unit_step(square - _FAR))
 
 
 # log Γ(t + 1) = (t + ½)·log t − t + ½·log 2π + J(t), with J(t) = s/12 + s³·Q(s), s = 1/t, for
@@ -81,7 +77,7 @@ def _stirling_slope(s: Tensor) -> Tensor:
 
 def _stirling_down_to_zero(t: Tensor) -> tuple[Tensor, Tensor]:
     """J(t) and −t·J'(t) for any t > 0, below 1 from J(t) = J(t + 1) + (t + ½)·log(1 + 1/t) − 1."""
-    small = _above(1 - t, 0.0)
+    small = unit_step(1 - t)
     s = 1 / (t + small)
     log_step = torch.log((t + 1) / t)
     remainder = _stirling(s) + small * ((t + 0.5) * log_step - 1)

@@ -26,17 +26,17 @@ def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
 
     Three codes or fewer, of which it can make nothing, keep their first two dimensions.
     """
-    import umap
-
     if len(means) < 4:
         return np.asarray(means[:, :2], dtype=np.float32)
+    import umap
+
     neighbours = min(15, len(means) - 1)
-    found = {}
-    if len(means) <= EXACT:
-        found["precomputed_knn"] = nearest(means, neighbours)
+    known = nearest(means, neighbours) if len(means) <= EXACT else (None, None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "precomputed_knn.2. .knn_search_index. is not an NNDesc")
-        reducer = umap.UMAP(n_neighbors=neighbours, random_state=SEED, n_jobs=1, **found)
+        reducer = umap.UMAP(
+            n_neighbors=neighbours, random_state=SEED, n_jobs=1, precomputed_knn=known
+        )
         return np.asarray(reducer.fit_transform(means), dtype=np.float32)
 
 

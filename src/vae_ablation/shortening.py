@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -72,6 +71,13 @@ def _writes(node: Node) -> bool:
     return name_of(node).endswith("_")
 
 
+def _viewed(node: Node) -> Node:
+    """The node at whose tensor, from its beginning, a node looks; itself where it is no view."""
+    while name_of(node) in _VIEWS:
+        node = node.args[0]  # type: ignore[assignment]
+    return node
+
+
 def _memory(node: Node) -> Node:
     """The node that made the memory of a node's tensor."""
     while is_view(node) or _writes(node):
@@ -88,25 +94,22 @@ def _same_view(node: Node, views: dict[tuple[Node, Any], Node]) -> Node | None:
     """An earlier node that looks at the same tensor in the same way; those seen are in `views`."""
     if "layout" not in node.meta:
         return None
-    base = node
-    while name_of(base) in _VIEWS:
-        base = base.args[0]  # type: ignore[assignment]
-    first = views.setdefault((base, node.meta["layout"]), node)
+    first = views.setdefault((_viewed(node), node.meta["layout"]), node)
     return None if first is node else first
 
 
 def _same_numbers(node: Node, position: int, last_write: dict[Node, int]) -> Node | None:
     """An earlier node with the same numbers in the same layout, neither of which changes later."""
-    same = _unchanged(node, name_of(node))
+    same = _unchanged(node)
     if same is None or same.meta["layout"] != node.meta["layout"]:
         return None
     changed = max(last_write.get(_memory(each), -1) for each in (node, same))
     return None if changed > position else same
 
 
-def _unchanged(node: Node, name: str) -> Node | None:
+def _unchanged(node: Node) -> Node | None:
     """The argument of x·1, x/1, x¹ and x + y·(z − z), whose value theirs is."""
-    first, *others = node.args if node.args else (None,)
+    name, (first, *others) = name_of(node), node.args or (None,)
     if not isinstance(first, Node) or node.kwargs:
         return None
     if name in ("mul", "div", "pow") and others == [1]:
@@ -117,9 +120,8 @@ def _unchanged(node: Node, name: str) -> Node | None:
 
 
 def _is_zero(node: Node) -> bool:
-    while name_of(node) in _VIEWS:
-        node = node.args[0]  # type: ignore[assignment]
-    return name_of(node) == "sub" and len(set(node.args)) == 1 and not node.kwargs
+    made = _viewed(node)
+    return name_of(made) == "sub" and len(set(made.args)) == 1 and not made.kwargs
 
 
 def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
@@ -141,7 +143,7 @@ def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
             continue
         left, right = node.args
         dtype = node.meta["layout"][2]
-        if isinstance(right, int | float) and dtype.is_floating_point and math.isfinite(right):
+        if isinstance(right, int | float) and dtype.is_floating_point:
             node.args = (left, tensor(right, dtype))
     return tensors
 
