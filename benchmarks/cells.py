@@ -42,7 +42,8 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.evaluation.codes import cluster_scores
 from vae_ablation.model import VAE
-from vae_ablation.study import Run, expand_runs, pack_limit
+from vae_ablation.run import Run, expand_runs
+from vae_ablation.study import pack_limit
 from vae_ablation.training import train_pack
 
 HIDDEN, LATENT = 128, 10

@@ -40,7 +40,7 @@ from vae_ablation.data.torchvision_sets import DOWNLOADS
 from vae_ablation.distributions import Bernoulli
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.objective import elbo_terms
-from vae_ablation.study import Run
+from vae_ablation.run import Run
 from vae_ablation.training import train_pack
 
 BATCH, HIDDEN, LATENT, LEARNING_RATE = 128, 400, 20, 1e-3

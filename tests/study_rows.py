@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from vae_ablation.study import canonical_run
+from vae_ablation.run import canonical_run
 from vae_ablation.tables import FIRST_COLUMNS, read_metrics, run_columns, write_csv
 
 MEASURES = {"discretized_logistic": "grey17/mass", "bernoulli": "grey/cross-entropy"}

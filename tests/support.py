@@ -17,8 +17,8 @@ from vae_ablation.features import FeatureExtractor, fit_features
 from vae_ablation.likelihoods import LIKELIHOODS, Given
 from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
+from vae_ablation.run import Run, canonical_run
 from vae_ablation.stacked import StackedVAE
-from vae_ablation.study import Run, canonical_run
 from vae_ablation.training import TrainingResult
 
 CPU = torch.device("cpu")

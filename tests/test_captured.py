@@ -18,8 +18,8 @@ from support import (
 from vae_ablation import training
 from vae_ablation.captured import Captured
 from vae_ablation.data.base import Dataset
+from vae_ablation.run import Run
 from vae_ablation.shortening import is_view, name_of
-from vae_ablation.study import Run
 from vae_ablation.training import train_pack
 
 

@@ -16,7 +16,7 @@ from support import make_dataset, make_run, model_options, result_bytes, trainin
 from vae_ablation import training
 from vae_ablation.checkpoint import Keeper, PackState, RunState, Stopped
 from vae_ablation.data.base import Dataset
-from vae_ablation.study import Run
+from vae_ablation.run import Run
 from vae_ablation.training import TrainingResult, train_pack
 
 VERSION = "code"

@@ -15,7 +15,7 @@ from vae_ablation.config import resolve_config
 from vae_ablation.files import write_json
 from vae_ablation.methods import methods_paragraph
 from vae_ablation.overview import write_overview
-from vae_ablation.study import expand_runs
+from vae_ablation.run import expand_runs
 
 RAW = {
     "study": "small",

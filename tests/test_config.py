@@ -23,7 +23,7 @@ from support import assert_one_sentence
 from vae_ablation.config import SCHEMA_PATH, read_config, resolve_config
 from vae_ablation.errors import UserError
 from vae_ablation.likelihoods import LIKELIHOODS
-from vae_ablation.study import expand_runs
+from vae_ablation.run import expand_runs
 from vae_ablation.workflow_state import Workflow
 
 FILE = Path("study.yaml")

@@ -16,17 +16,8 @@ from support import assert_one_sentence, make_run, resolved
 from vae_ablation.data.base import Observed
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
-from vae_ablation.study import (
-    Plan,
-    Planned,
-    Run,
-    Study,
-    canonical_run,
-    chunk_packs,
-    expand_runs,
-    pack_limit,
-    plan_packs,
-)
+from vae_ablation.run import Run, canonical_run, expand_runs
+from vae_ablation.study import Plan, Planned, Study, chunk_packs, pack_limit, plan_packs
 from vae_ablation.workflow_state import open_study
 
 AXES: dict[str, st.SearchStrategy[Any]] = {

@@ -16,7 +16,8 @@ from scipy import stats
 from support import assert_one_sentence, make_run
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
-from vae_ablation.study import Plan, Planned, Run
+from vae_ablation.run import Run
+from vae_ablation.study import Plan, Planned
 from vae_ablation.tables import (
     APPLICATION_COLUMNS,
     collect,

@@ -23,7 +23,7 @@ from support import (
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
-from vae_ablation.study import Run
+from vae_ablation.run import Run
 from vae_ablation.trained import (
     encode_all,
     load_run,

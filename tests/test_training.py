@@ -31,8 +31,8 @@ from vae_ablation.data.counts import CountMatrix
 from vae_ablation.errors import UserError
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.model import VAE
+from vae_ablation.run import Run
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 from vae_ablation.training import (
     TrainingResult,
     choose_device,

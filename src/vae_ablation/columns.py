@@ -1,33 +1,25 @@
 """Names of the columns of metrics.csv, in their order; docs/metrics.md says what each means."""
 
+from collections.abc import Iterable
+
+from vae_ablation.axes import AXES, axis_columns
+
+_CORE = ["dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"]
+_OPTIONAL = ["train_examples"]
+FURTHER_AXES = [name for name in AXES if name not in (*_CORE, *_OPTIONAL)]
+"""Axes beside those that every reader looks for first."""
+
 FIRST_COLUMNS = [
-    "run",
-    "model",
-    "dataset",
-    "likelihood",
-    "latent_dim",
-    "beta",
-    "kl",
-    "posterior",
-    "seed",
-    "status",
-    "reason",
-    "measure",
-    "proper",
-    "limits",
-    "arm",
-    "architecture",
-    "bound",
-    "importance_samples",
-    "condition",
-    "kl_warmup_epochs",
-    "dispersion",
+    *("run", "model", *_CORE),
+    *("status", "reason", "measure", "proper", "limits", "arm", *FURTHER_AXES),
 ]
+"""Columns of metrics.csv that come first; those of further axes that a study varies follow them."""
+
 METRIC_COLUMNS = [
     "distortion",
     "rate",
     "elbo",
-    "objective",
+    "test_objective",
     "nll",
     "nll_ess",
     "nll_gap",
@@ -77,22 +69,17 @@ COST_COLUMNS = [
     "peak_memory_mb",
     "code_version",
 ]
-ARM_COLUMNS = [
-    "model",
-    "dataset",
-    "likelihood",
-    "latent_dim",
-    "arm",
-    "beta",
-    "kl",
-    "posterior",
-    "architecture",
-    "bound",
-    "importance_samples",
-    "condition",
-    "kl_warmup_epochs",
-    "dispersion",
+_ARM_COLUMNS = [
+    *("model", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior"),
+    *FURTHER_AXES,
 ]
+
+
+def arm_columns(columns: Iterable[str]) -> list[str]:
+    """Columns that tell arms apart, in a table with these columns."""
+    varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, "seed"}]
+    return [*_ARM_COLUMNS, *varied]
+
 
 FLAG_COLUMNS = {"nll_loose", "mi_saturated"}
 """Metric columns that are true or false."""

@@ -24,7 +24,7 @@ from vae_ablation.examples import spaced
 from vae_ablation.features import FITTED_VALUES, seen
 from vae_ablation.loading import Examples
 from vae_ablation.model import Encoder, seeded
-from vae_ablation.study import Run
+from vae_ablation.run import Run
 
 Array = NDArray[np.float64]
 
@@ -216,7 +216,7 @@ def _optimum_row(
         "distortion": distortion,
         "rate": rate,
         "elbo": -(distortion + rate),
-        "objective": distortion + beta * rate,
+        "test_objective": distortion + beta * rate,
         "active_units": active,
         "collapsed_fraction": 1 - active / latent_dim,
         "mse": float(np.square(best.decode(codes) - dataset.intensities("test")).mean()),

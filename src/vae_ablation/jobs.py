@@ -18,7 +18,8 @@ from vae_ablation.devices import device_lease
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import PackProgress
-from vae_ablation.study import Run, Study
+from vae_ablation.run import Run
+from vae_ablation.study import Study
 from vae_ablation.trained import (
     TrainedRun,
     encode_all,
@@ -48,6 +49,12 @@ def _opened(folder: Path) -> Study:
     study, _ = read_frozen(folder)
     torch.set_num_threads(study.config["packs"]["threads"])
     return study
+
+
+def _as_trained_on(run: Run, study: Study) -> Dataset:
+    """The dataset of a run, with the train split that it was trained on."""
+    whole = load_dataset(run.dataset, study.prepared[run.dataset])
+    return whole.with_train_examples(run.train_examples)
 
 
 def _records(folder: Path, pack: str) -> dict[Path, dict[str, Any]]:
@@ -93,19 +100,24 @@ def train_job(folder: Path, pack: str) -> None:
         )
     seconds = clock.seconds + keeper.spent
     common = {
-        **_cost(results, seconds, len(dataset.rows("train")), study),
+        **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
         "resumed": keeper.resumed,
         "pack": pack,
         "data_hash": study.prepared[name].name,
         "data_checksum": dataset.checksum,
         "code_version": study.code_version,
         "versions": environment(),
-        "model": study.config["model"],
-        "training": study.config["training"],
         "observed": dataset.observed.to_json(),
     }
     records = [
-        run_record(result, train_hash=hashes[result.run.path], **common) for result in results
+        run_record(
+            result,
+            train_hash=hashes[result.run.path],
+            **common,
+            model=result.run.model_settings(study.config["model"]),
+            training=result.run.training_settings(study.config["training"]),
+        )
+        for result in results
     ]
     save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
     keeper.discard()
@@ -147,7 +159,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
     if fine:
         loaded = [load_run(path) for path in fine]
         name = loaded[0].run.dataset
-        dataset = load_dataset(name, study.prepared[name])
+        dataset = _as_trained_on(loaded[0].run, study)
         wanted = study.config["training"]["device"]
         with device_lease(wanted):
             results = evaluate_pack(
@@ -202,7 +214,7 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
     applied = {}
     if loaded:
         name = loaded[0].run.dataset
-        dataset = load_dataset(name, study.prepared[name])
+        dataset = _as_trained_on(loaded[0].run, study)
         chosen = {name: APPLICATIONS[name] for name in study.applied}
         reasons = {name: application.missing(dataset) for name, application in chosen.items()}
         for name, reason in reasons.items():

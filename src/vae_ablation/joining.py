@@ -17,14 +17,8 @@ from vae_ablation.data.prepare import load_dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import UNREADABLE_NPZ, read_json, replace_link, write_atomic, write_json
 from vae_ablation.prune import DATA_NAME, RUN_FILES, check_idle, present_study
-from vae_ablation.study import (
-    APPLICATION_FILES,
-    EVALUATION_FILES,
-    Run,
-    Study,
-    canonical_run,
-    training_code_version,
-)
+from vae_ablation.run import Run, canonical_run
+from vae_ablation.study import APPLICATION_FILES, EVALUATION_FILES, Study, training_code_version
 from vae_ablation.workflow_state import read_frozen
 
 _NEEDED = {"pack", "path", "status", "code_version", "data_hash", "epochs_kept"}

@@ -16,8 +16,8 @@ from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
 from vae_ablation.likelihoods import LIKELIHOODS, Given
 from vae_ablation.networks import LOG_STD_BOUND
+from vae_ablation.run import Run
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 DEFAULT_LIBRARY = 10_000.0
 """Library size of a cell of which none is told."""
@@ -208,7 +208,7 @@ class VAE(nn.Module):
             observed,
             run.likelihood,
             run.latent_dim,
-            {**options, "dispersion": run.dispersion},
+            {**run.model_settings(options), "dispersion": run.dispersion},
             run.seed,
             run.architecture,
             run.posterior == "fixed",

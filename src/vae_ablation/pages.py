@@ -42,7 +42,7 @@ _NOTES = {
 }
 
 IN_RUNS_ONLY = {
-    "objective",
+    "test_objective",
     "mi_ceiling",
     "sample_fid_floor",
     "feature_accuracy",

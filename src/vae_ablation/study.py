@@ -6,18 +6,20 @@ import itertools
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vae_ablation.architectures import ARCHITECTURES
+from vae_ablation.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.config import Config
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.run import Run, expand_runs
 from vae_ablation.started import started
 
 TRAINING_VERSION = 2
@@ -45,128 +47,6 @@ FILM_FILE = "snapshots.npz"
 EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
 CELL_FILE = "codes.h5ad"
 APPLICATION_FILES = ("applications.json", "applications.npz")
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """One arm with one seed. Its canonical text (`path`) is its identity.
-
-    KL off is β = 0; a point posterior is KL off with the variance taken away; a fixed posterior has
-    a variance that is not learned. Axes at their default leave no trace in the path, so that a new
-    axis renames nothing.
-    """
-
-    dataset: str
-    likelihood: str
-    latent_dim: int
-    beta: float
-    kl: bool
-    posterior: str
-    seed: int
-    architecture: str = "mlp"
-    objective: str = "elbo"
-    importance_samples: int = 1
-    condition: str = "none"
-    kl_warmup_epochs: int = 0
-    dispersion: str = "gene"
-
-    @property
-    def arm(self) -> str:
-        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
-        if self.posterior == "point":
-            base = "point"
-        else:
-            base = f"beta{self.beta:g}" if self.kl else "kl-off"
-        fixed = ["fixed"] if self.posterior == "fixed" else []
-        warmup = [f"warmup{self.kl_warmup_epochs}"] if self.kl_warmup_epochs else []
-        return "-".join([base, *fixed, *self._further, *warmup])
-
-    @property
-    def _further(self) -> list[str]:
-        """Axes of tensors that differ from their default, as they stand in the arm's name."""
-        return [
-            *([self.architecture] if self.architecture != "mlp" else []),
-            *([self.objective] if self.objective != "elbo" else []),
-            *([f"k{self.importance_samples}"] if self.importance_samples != 1 else []),
-            *([f"given-{self.condition}"] if self.condition != "none" else []),
-            *([self.dispersion.replace("_", "-")] if self.dispersion != "gene" else []),
-        ]
-
-    @property
-    def path(self) -> str:
-        """Folder of the run below runs/."""
-        return f"{self._place}/{self.arm}/seed{self.seed}"
-
-    @property
-    def pack_key(self) -> str:
-        """What runs must share to be one batched program: everything that shapes tensors."""
-        fixed = ["fixed"] if self.posterior == "fixed" else []
-        return "/".join([self._place, *fixed, *self._further])
-
-    @property
-    def _place(self) -> str:
-        return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
-
-
-AXES = {field.name: field.default for field in fields(Run)}
-"""The axes of a grid and their defaults, in the order of a run's fields."""
-
-
-def canonical_run(
-    dataset: str,
-    likelihood: str,
-    latent_dim: int,
-    beta: float,
-    kl: bool,
-    posterior: str,
-    seed: int,
-    architecture: str = "mlp",
-    objective: str = "elbo",
-    importance_samples: int = 1,
-    condition: str = "none",
-    kl_warmup_epochs: int = 0,
-    dispersion: str = "gene",
-) -> Run:
-    """The one run that these axis values name.
-
-    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
-    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
-    likelihoods have no dispersion.
-    """
-    point = posterior == "point"
-    with_kl = kl and beta > 0 and not point
-    draws = 1 if point else int(importance_samples)
-    objective = "elbo" if objective == "iwae" and draws == 1 else objective
-    return Run(
-        dataset,
-        likelihood,
-        int(latent_dim),
-        float(beta) if with_kl else 0.0,
-        with_kl,
-        posterior,
-        int(seed),
-        architecture,
-        objective,
-        draws,
-        condition,
-        int(kl_warmup_epochs) if with_kl and objective != "iwae" else 0,
-        dispersion if LIKELIHOODS[likelihood].dispersed else "gene",
-    )
-
-
-def expand_runs(grids: Iterable[Mapping[str, Sequence[Any]]]) -> list[Run]:
-    """The union of the grids' products, sorted, each run once.
-
-    Args:
-        grids: the grids section of a resolved config.
-    """
-    return sorted(
-        {
-            canonical_run(*values)
-            for grid in grids
-            for values in itertools.product(*(grid.get(axis, [AXES[axis]]) for axis in AXES))
-        }
-    )
 
 
 def chunk_packs(
@@ -267,9 +147,18 @@ def plan_packs(
     ]
 
 
+def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of the settings that a run's result depends on."""
+    model = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
+    if run.posterior == "fixed":
+        model.append("posterior_sigma")
+    training = {*config["training"]} - {"device", "kl_warmup_epochs"}
+    return {f"model.{key}" for key in model} | {f"training.{key}" for key in training}
+
+
 def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
     """Weights of a run, and floats that one example takes on its way through the networks."""
-    options = {**config["model"], "dispersion": run.dispersion}
+    options = {**run.model_settings(config["model"]), "dispersion": run.dispersion}
     outputs = LIKELIHOODS[run.likelihood].outputs(observed, options)
     return ARCHITECTURES[run.architecture].size(observed, run.latent_dim, outputs, options)
 
@@ -284,7 +173,8 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
     if wanted != "auto":
         return int(wanted)
     weights, floats = run_size(run, observed, config)
-    activations = 3 * config["training"]["batch_size"] * run.importance_samples * floats
+    batch_size = run.training_settings(config["training"])["batch_size"]
+    activations = 3 * batch_size * run.importance_samples * floats
     return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
 
 
@@ -318,7 +208,7 @@ class Study:
     @cached_property
     def runs(self) -> list[Run]:
         """Every wanted run."""
-        return expand_runs(self.config["grids"])
+        return expand_runs(self.config["grids"], self.config, settings_read)
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -369,7 +259,7 @@ class Study:
             observed = self.observed[run.dataset]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
             complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
-                observed, self.config["model"]
+                observed, run.model_settings(self.config["model"])
             )
             complaint = complaint or _unsupported_axes(run, observed)
             if complaint:
@@ -382,12 +272,14 @@ class Study:
 
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
-        training = {k: v for k, v in self.config["training"].items() if k != "device"}
+        training = run.training_settings(self.config["training"])
+        training.pop("device")
         training["kl_warmup_epochs"] = run.kl_warmup_epochs
         read = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
         if run.posterior == "fixed":
             read.append("posterior_sigma")
-        model = {key: self.config["model"][key] for key in read}
+        own = run.model_settings(self.config["model"])
+        model = {key: own[key] for key in read}
         # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
         dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
         parts = [TRAINING_VERSION, run.path, training, model, checksum]
@@ -436,6 +328,33 @@ class Study:
     def code_version(self) -> str:
         """Digest of the training code, kept in each run's record."""
         return training_code_version()
+
+    def setting(self, name: str) -> Level:
+        """The study's own level of a setting, by its dotted key."""
+        section, _, key = name.partition(".")
+        return as_level(self.config[section][key])
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """Cells of the levels that others are compared with, where the config says so.
+
+        Of settings that the study varies it is the study's own, unless statistics.reference names
+        another.
+        """
+        varied = {name for run in self.runs for name in run if is_setting(name)}
+        own = {name: self.setting(name) for name in varied}
+        wanted = self.config["statistics"]["reference"]
+        named = {name: as_level(level) for name, level in wanted.items()}
+        return {name: level_cell(level) for name, level in (own | named).items()}
+
+    @cached_property
+    def train_sizes(self) -> dict[str, int | None]:
+        """Examples in the train split of each used dataset; None before it is prepared."""
+        described = {name: path / "dataset.json" for name, path in self.prepared.items()}
+        return {
+            name: read_json(path)["sizes"]["train"] if path.is_file() else None
+            for name, path in described.items()
+        }
 
     def run_folder(self, run: Run) -> Path:
         """Where people and checks reach a run."""
@@ -617,7 +536,18 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain form, for plan.json."""
-        return {"runs": [{"path": item.run.path, **asdict(item)} for item in self.planned]}
+        return {
+            "runs": [
+                {
+                    "path": item.run.path,
+                    "run": item.run.to_json(),
+                    "pack": item.pack,
+                    "train_hash": item.train_hash,
+                    "reason": item.reason,
+                }
+                for item in self.planned
+            ]
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:

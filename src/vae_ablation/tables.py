@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,23 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
+from vae_ablation.axes import AXES, Level, axis_columns, axis_order, is_setting, level_cell
 from vae_ablation.columns import (
-    ARM_COLUMNS,
     COST_COLUMNS,
     FIRST_COLUMNS,
     FLAG_COLUMNS,
     METRIC_COLUMNS,
+    arm_columns,
 )
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
-from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Run, Study
+from vae_ablation.run import Run
+from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Study
 
 _NOT_AVERAGED = {*FLAG_COLUMNS, "device", "code_version"}
 _TEXT = [
     *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
-    *("architecture", "bound", "condition", "dispersion", "device", "code_version"),
+    *("architecture", "objective", "condition", "dispersion", "device", "code_version"),
 ]
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
@@ -32,45 +35,45 @@ _NOT_COLUMNS = {"rate_per_dim"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 
-def collect(
-    folder: Path, plan: Plan, controls: Iterable[Path], allow_missing: bool = False
-) -> pd.DataFrame:
+def collect(study: Study, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     """metrics.csv: one row per wanted run and control.
 
     Args:
-        folder: results/<study>.
+        study: the frozen study; where its config allows missing results, a run without one is
+            `failed`, and no error.
         plan: the frozen plan; runs outside it have no row, whatever lies on disk.
         controls: JSON files of control rows.
-        allow_missing: a run without a result is `failed`, and no error.
 
     Raises:
         UserError: a wanted run's files are missing or unreadable.
     """
-    rows = [_run_row(folder, item, allow_missing) for item in plan.planned]
+    varied = VariedAxes.of(study, [item.run for item in plan.planned])
+    rows = [_run_row(study, item, varied) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
-    known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
+    known = [*FIRST_COLUMNS, *varied.names, *METRIC_COLUMNS, *COST_COLUMNS]
     further = [name for name in frame.columns if name not in known]
     return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
         dict.fromkeys([*_WHOLE, "epochs", "active_units"], "Int64")
     )
 
 
-def _run_row(study: Path, item: Planned, allow_missing: bool) -> dict[str, Any]:
-    folder = study / "runs" / item.run.path
+def _run_row(study: Study, item: Planned, varied: VariedAxes) -> dict[str, Any]:
+    folder = study.run_folder(item.run)
+    axes = run_columns(item.run) | varied.columns(item.run)
     try:
         record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
         if record["pack"] != item.pack:
             raise ValueError("it was trained under other settings or on other data")
     except (OSError, ValueError, KeyError) as error:
-        if allow_missing:
-            reason = f"no result: its job did not end well; see {study}/logs for {item.pack}"
-            return {**run_columns(item.run), "status": "failed", "reason": reason}
+        if study.config["allow_missing"]:
+            reason = f"no result: its job did not end well; see {study.folder}/logs for {item.pack}"
+            return {**axes, "status": "failed", "reason": reason}
         raise UserError(
             f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
         ) from None
     return {
-        **run_columns(item.run),
+        **axes,
         "status": record["status"],
         "reason": record["reason"],
         **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},
@@ -138,25 +141,40 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_columns(run: Run) -> dict[str, Any]:
-    """The axes of a run as columns."""
-    return {
-        "run": run.path,
-        "model": "vae",
-        "dataset": run.dataset,
-        "likelihood": run.likelihood,
-        "latent_dim": run.latent_dim,
-        "beta": run.beta,
-        "kl": run.kl,
-        "posterior": run.posterior,
-        "seed": run.seed,
-        "arm": run.arm,
-        "architecture": run.architecture,
-        "bound": run.objective,
-        "importance_samples": run.importance_samples,
-        "condition": run.condition,
-        "kl_warmup_epochs": run.kl_warmup_epochs,
-        "dispersion": run.dispersion,
-    }
+    """Name, arm and the axes that every study has as columns of a run."""
+    axes = {name: run[name] for name in FIRST_COLUMNS if name in AXES}
+    return {"run": run.path, "model": "vae", **axes, "arm": str(run.arm)}
+
+
+@dataclass(frozen=True)
+class VariedAxes:
+    """Axes that have a column only where a study varies them: settings and the train split's size.
+
+    Attributes:
+        names: the axes, in order.
+        shared: the study's own level of each; for train_examples the whole split of each dataset.
+    """
+
+    names: list[str]
+    shared: dict[str, Level | dict[str, int | None]]
+
+    @classmethod
+    def of(cls, study: Study, runs: Iterable[Run]) -> VariedAxes:
+        """The axes of a study's wanted runs."""
+        known = list(runs)
+        names = {name for run in known for name in run if is_setting(name)}
+        names |= {"train_examples" for run in known if run.train_examples is not None}
+        shared = {name: study.setting(name) for name in names if is_setting(name)}
+        return cls(sorted(names, key=axis_order), shared | {"train_examples": study.train_sizes})
+
+    def columns(self, run: Run) -> dict[str, Any]:
+        """The levels of a run, as cells of a table."""
+        return {name: level_cell(self._level(run, name)) for name in self.names}
+
+    def _level(self, run: Run, name: str) -> Level:
+        if name == "train_examples":
+            return run.train_examples or self.shared[name][run.dataset]
+        return run.get(name, self.shared[name])
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -170,7 +188,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def averaged_columns(metrics: pd.DataFrame) -> list[str]:
     """Numeric columns that are averaged over seeds."""
-    skipped = {*FIRST_COLUMNS, *_NOT_AVERAGED}
+    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns), *_NOT_AVERAGED}
     return [
         name
         for name in metrics.columns
@@ -200,18 +218,19 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     Returns:
         axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
     """
-    missing = [name for name in ARM_COLUMNS if name not in metrics]
+    names = arm_columns(metrics.columns)
+    missing = [name for name in names if name not in metrics]
     fine = metrics[metrics["status"] == "ok"].assign(**dict.fromkeys(missing))
     rows: list[Mapping[str, Any]] = []
-    for key, group in fine.groupby(ARM_COLUMNS, dropna=False, sort=False):
-        axes = dict(zip(ARM_COLUMNS, key, strict=True))
+    for key, group in fine.groupby(names, dropna=False, sort=False):
+        axes = dict(zip(names, key, strict=True))
         for metric in averaged_columns(metrics):
             n, mean, low, high = mean_interval(group[metric])
             if n:
                 rows.append(
                     axes | {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
                 )
-    columns = [*ARM_COLUMNS, "metric", "n", "mean", "ci_low", "ci_high"]
+    columns = [*names, "metric", "n", "mean", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -11,7 +11,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_json, write_text
 from vae_ablation.loading import Examples
 from vae_ablation.model import VAE, Posterior
+from vae_ablation.run import Run
 from vae_ablation.streams import stream
 from vae_ablation.study import (
     APPLICATION_FILES,
@@ -36,7 +37,6 @@ from vae_ablation.study import (
     EVALUATION_FILES,
     FILM_FILE,
     TRAIN_FILES,
-    Run,
 )
 from vae_ablation.training import TrainingResult
 
@@ -344,7 +344,7 @@ def _belongs(folder: Path, pack: Path) -> bool:
 def run_record(result: TrainingResult, **facts: Any) -> dict[str, Any]:
     """What run.json holds: the spec, status and the given facts."""
     return {
-        "run": asdict(result.run),
+        "run": result.run.to_json(),
         "path": result.run.path,
         "status": result.status,
         "reason": result.reason,

@@ -25,9 +25,9 @@ from vae_ablation.loading import Examples
 from vae_ablation.model import VAE
 from vae_ablation.objective import OBJECTIVES, Terms, objective
 from vae_ablation.optimizer import StackedAdam
+from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE, from_rows, row_of
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +95,13 @@ def train_pack(
 ) -> list[TrainingResult]:
     """Train runs of equal shapes as one batched program.
 
-    A run that diverges is frozen. An error (out of memory, say) halves the pack until it stands
+    Runs are sorted by learning rate, so that the optimiser takes a step for each rate and not for
+    each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it stands
     alone with the run that causes it, which is then `failed`; the others' results do not change.
     With a keeper, training goes on from the last checkpoint, to the same bytes.
 
     Args:
-        runs: runs with one pack key; β, kl and seed differ freely.
+        runs: runs with one pack key; β, kl, seed and learning rate, say, differ freely.
         dataset: the prepared dataset.
         model_options: the config's model section.
         settings: the config's training section.
@@ -138,7 +139,13 @@ def train_pack(
         half = len(members) // 2
         return train(members[:half], False) + train(members[half:], False)
 
-    return train(runs, True)
+    order = sorted(range(len(runs)), key=lambda i: _rate_order(runs[i].training_settings(settings)))
+    results = train([runs[i] for i in order], True)
+    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda x: x[0])]
+
+
+def _rate_order(settings: Mapping[str, Any]) -> tuple[float, str]:
+    return settings["learning_rate"], settings["learning_rate_schedule"]
 
 
 class _Streams:
@@ -184,10 +191,11 @@ class _PackTraining:
         state: PackState | None = None,
     ) -> None:
         self.clock = Stopwatch()
-        self.settings = settings
+        self.each = [run.training_settings(settings) for run in runs]
+        self.settings = self.each[0]
         self.progress = progress
         self.keeper = keeper
-        self.dataset = dataset
+        self.dataset = dataset = dataset.with_train_examples(runs[0].train_examples)
         self.device = choose_device(settings["device"])
         self.results = [TrainingResult(run) for run in runs]
         self.active = list(range(len(runs)))
@@ -199,12 +207,14 @@ class _PackTraining:
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
         self.gradient = Captured(self._gradient)
-        self.optimizer = StackedAdam(self.model.leaves, settings["learning_rate"])
+        self.optimizer = StackedAdam(
+            self.model.leaves, [float(one["learning_rate"]) for one in self.each]
+        )
         self.streams = [_Streams(run.seed) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
         self.validation_split = Examples.of(dataset, "validation", condition, self.device)
-        self.film = Film(dataset, settings["epochs"], len(runs), self.validation_split)
+        self.film = Film(dataset, self.settings["epochs"], len(runs), self.validation_split)
         fixed = [stream(run.seed, "validation") for run in runs]
         self.validation_noise = self._noise(len(self.validation_split), fixed)
         self.place = (0, 0, 0)
@@ -219,7 +229,7 @@ class _PackTraining:
         """All epochs; then every run that is still active is done."""
         epochs = self.settings["epochs"]
         for epoch in range(self.place[0], epochs if self.active else 0):
-            self.optimizer.learning_rate = step_size(self.settings, epoch)
+            self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
             self.place = (epoch + 1, 0, 0)
@@ -274,8 +284,8 @@ class _PackTraining:
             leaves = [leaf[part] for leaf in self.model.leaves]
             found = self.gradient(x, context, noise[part], beta[part], counted, *leaves)
             gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
-            if self.settings["gradient_clip"] is not None:
-                gradients = clipped_each_run(gradients, self.settings["gradient_clip"])
+            if (largest := self._clip(part)) is not None:
+                gradients = clipped_each_run(gradients, largest)
             self.optimizer.update(gradients, part)
             return terms
 
@@ -380,8 +390,8 @@ class _PackTraining:
 
     def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""
-        patience = self.settings["early_stopping_patience"]
         index = self.active[position]
+        patience = self.each[index]["early_stopping_patience"]
         if patience is None or epoch < self.results[index].run.kl_warmup_epochs:
             return False
         value = float(row[5])
@@ -492,6 +502,14 @@ class _PackTraining:
         """float64 where the device has it."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
+    def _clip(self, part: slice) -> Tensor | None:
+        """Largest gradient norm of some active runs, [runs]; infinite where a run has none."""
+        found = [self.each[i]["gradient_clip"] for i in self.active[part]]
+        if all(value is None for value in found):
+            return None
+        largest = [math.inf if value is None else value for value in found]
+        return torch.tensor(largest, device=self.device, dtype=torch.float32)
+
     def _beta(self, epoch: int) -> Tensor:
         """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
         betas = [warmed_up(self.results[i].run, epoch) for i in self.active]
@@ -565,11 +583,15 @@ def _even(size: int) -> int:
     return -(-size // 16) * 16
 
 
-def clipped_each_run(gradients: Sequence[Tensor], largest: float) -> list[Tensor]:
-    """Gradients [runs, ...], those of each run scaled to a common norm of at most `largest`."""
+def clipped_each_run(gradients: Sequence[Tensor], largest: Tensor) -> list[Tensor]:
+    """Gradients [runs, ...], those of each run scaled to a common norm of at most `largest` [runs].
+
+    A run whose largest norm is infinite keeps its gradients.
+    """
     squares = [gradient.square().flatten(1).sum(1) for gradient in gradients]
     norm = torch.stack(squares).sum(0).sqrt()
-    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1.0)
+    factor = (norm.clamp_min(1e-12).reciprocal() * largest).clamp_max(1.0)
+    factor = factor.masked_fill(largest.isinf(), 1.0)
     return [gradient * factor.reshape(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
 
 

@@ -24,7 +24,7 @@ from support import (
 )
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import Evaluated, evaluate_pack
-from vae_ablation.study import Run
+from vae_ablation.run import Run
 from vae_ablation.training import train_pack
 
 ARMS = [

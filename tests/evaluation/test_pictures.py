@@ -19,8 +19,8 @@ from vae_ablation.evaluation.pictures import (
     shown_examples,
 )
 from vae_ablation.model import VAE
+from vae_ablation.run import Run
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 
 def test_one_example_of_each_class_is_shown_first() -> None:

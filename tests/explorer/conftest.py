@@ -17,7 +17,8 @@ from vae_ablation.explorer import write_explorer
 from vae_ablation.files import write_json
 from vae_ablation.jobs import train_job
 from vae_ablation.progress import start_progress
-from vae_ablation.study import Run, Study
+from vae_ablation.run import Run
+from vae_ablation.study import Study
 from vae_ablation.tables import collect, write_csv
 from vae_ablation.trained import load_run
 from vae_ablation.workflow_state import Workflow

@@ -9,7 +9,7 @@ import pytest
 
 from vae_ablation.findings import Finding, findings
 from vae_ablation.findings.cells import COUNTS
-from vae_ablation.study import canonical_run
+from vae_ablation.run import canonical_run
 from vae_ablation.tables import APPLICATION_COLUMNS, run_columns, summarize
 
 SEEDS = (0, 1, 2)

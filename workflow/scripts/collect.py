@@ -12,5 +12,4 @@ folder, target, log, *controls = sys.argv[1:]
 with job(log):
     study, plan = read_frozen(Path(folder))
     link_evaluations(study, plan)
-    lenient = study.config["allow_missing"]
-    write_csv(collect(Path(folder), plan, map(Path, controls), lenient), Path(target))
+    write_csv(collect(study, plan, map(Path, controls)), Path(target))

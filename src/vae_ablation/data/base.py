@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.errors import UserError
+
 if TYPE_CHECKING:
     from vae_ablation.data.counts import CountMatrix
 
@@ -22,7 +24,7 @@ SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """Splits that every dataset has. HELD_OUT examples are in none of them: perturbations that no run
 may see, and that no run's columns are about."""
 
-_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5, "corrupt": 6}
+_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5, "corrupt": 6, "train": 7}
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
@@ -247,6 +249,27 @@ class Dataset:
         """Positions of a split's examples."""
         return np.flatnonzero(self.split == SPLITS[split])
 
+    def with_train_examples(self, count: int | None) -> Dataset:
+        """The same data with a train split of `count` examples; None leaves all of them.
+
+        Stratified by label, drawn by one fixed stream and nested: a smaller train split is part of
+        every larger one. The other train examples are in no split.
+
+        Raises:
+            UserError: the train split has fewer.
+        """
+        rows = self.rows("train")
+        if count is None or count == len(rows):
+            return self
+        if count > len(rows):
+            raise UserError(
+                f"train_examples is {count} for dataset {self.name}, whose train split has "
+                f"{len(rows)} examples; allowed: at most {len(rows)}."
+            )
+        split = self.split.copy()
+        split[rows[_nested_order(self.labels[rows])[count:]]] = HELD_OUT
+        return replace(self, split=split)
+
     def intensities(self, split: str) -> NDArray[np.float32]:
         """[n, dims] intensities in [0, 1] of a split, before binarisation."""
         return self.x[self.rows(split)]
@@ -305,6 +328,15 @@ class Dataset:
             assert self.cells.batch is not None
             return self.cells.batch
         return self.labels
+
+
+def _nested_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order of examples [n] of which every beginning has each label's share, shuffled."""
+    random, place = generator(0, "train"), np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = (random.permutation(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def _one_hot(values: NDArray[np.int64], size: int) -> NDArray[np.float32]:

@@ -39,9 +39,9 @@ from vae_ablation.features import FeatureExtractor, log_counts
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.loading import Examples
 from vae_ablation.model import VAE, Posterior
+from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 Metrics = dict[str, Any]
 
@@ -287,12 +287,12 @@ def _wide(posterior: Posterior) -> Posterior:
 def _objective_columns(run: Run, distortion: float, posterior: Posterior, index: int) -> Metrics:
     """What was minimised, in nats per example (empty for iwae), and the posterior's width."""
     if run.posterior == "point":
-        return {"objective": distortion} if run.objective == "elbo" else {}
+        return {"test_objective": distortion} if run.objective == "elbo" else {}
     one = _one(posterior, index)
     rates = one.rate_per_dim().mean(0).cpu().numpy()
     weighted = run.beta * float(rates.sum()) if run.beta else 0.0
     return {
-        "objective": distortion + weighted if run.objective == "elbo" else None,
+        "test_objective": distortion + weighted if run.objective == "elbo" else None,
         "rate_per_dim": rates.tolist(),
         "posterior_std": float(one.std.mean()),
     }

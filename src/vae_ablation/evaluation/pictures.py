@@ -13,9 +13,9 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import decode_mean
 from vae_ablation.examples import picture_bytes, shown_examples, spaced
+from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 Pictures = dict[str, NDArray[np.generic]]
 

@@ -17,9 +17,9 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import decode_mean
 from vae_ablation.examples import spaced
 from vae_ablation.features import FeatureExtractor
+from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
-from vae_ablation.study import Run
 
 Features = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ MAX_ARMS = 10
 MAX_DIMS = 5
 MAX_METRICS = 20
 HIDDEN = (
-    "objective", "validation_objective", "slope", "epochs", "nll_ess", "nll_gap", "nll_loose",
+    "test_objective", "validation_objective", "slope", "epochs", "nll_ess", "nll_gap", "nll_loose",
     "train_seconds", "examples_per_second", "peak_memory_mb",
 )  # fmt: skip
 """Columns that are no result of an arm but say how it was obtained: in the tables only."""

@@ -84,6 +84,7 @@ METRIC_LABELS: dict[str, str] = {
     "distortion": f"distortion ({NATS})",
     "rate": f"rate ({NATS})",
     "objective": f"objective ({NATS})",
+    "test_objective": f"test objective ({NATS})",
     "elbo": f"ELBO ({NATS})",
     "nll": f"NLL ({NATS})",
     "bits_per_dim": "bits per dimension",
@@ -114,7 +115,7 @@ METRIC_LABELS: dict[str, str] = {
 }
 """Every metric that figures show, with its unit, in the order in which they show it."""
 
-MEASURE_BOUND = ("distortion", "objective", "elbo", "nll", "bits_per_dim")
+MEASURE_BOUND = ("distortion", "test_objective", "elbo", "nll", "bits_per_dim")
 """Columns that are comparable only within one base measure."""
 
 COUNTS = ("active_units", "epochs")

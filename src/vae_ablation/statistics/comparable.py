@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
-from vae_ablation.tables import COST_COLUMNS, averaged_columns
+from vae_ablation.axes import AXES, axis_columns
+from vae_ablation.columns import COST_COLUMNS, FURTHER_AXES
+from vae_ablation.tables import averaged_columns
 
-FURTHER_AXES: dict[str, tuple[str, str | int]] = {
-    "architecture": ("architecture", "mlp"),
-    "objective": ("bound", "elbo"),
-    "importance_samples": ("importance_samples", 1),
-    "condition": ("condition", "none"),
-    "kl_warmup_epochs": ("kl_warmup_epochs", 0),
-    "dispersion": ("dispersion", "gene"),
-}
-"""Axes that a table may lack: their column, and the value that its runs then have."""
+_FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
 
-AXES = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior", *FURTHER_AXES, "arm")
-"""Columns that tell arms apart, in the order in which arms are sorted."""
+
+def arm_axes(columns: Iterable[str]) -> list[str]:
+    """Columns that tell arms apart, in the order in which arms are sorted; `arm` is the last."""
+    further = [name for name in axis_columns(columns) if name not in {*_FIRST, "seed"}]
+    return [*_FIRST, *further, "arm"]
+
 
 SCORES = ("distortion", "elbo", "nll", "bits_per_dim")
 """Columns that are comparable only within one measure."""
@@ -27,10 +27,10 @@ _NOT_RESULTS = {
     # Diagnostics and ceilings of other columns.
     *("nll_ess", "nll_gap", "mi_ceiling", "sample_fid_floor", "feature_accuracy", "slope"),
     # Weighs the rate by the arm's own β: a different quantity for each arm.
-    "objective",
+    "test_objective",
     # The validation split is there to select by.
     *("validation_objective", "validation_elbo"),
-    *("epochs", *COST_COLUMNS, *FURTHER_AXES),
+    *("epochs", *COST_COLUMNS),
 }
 _BOUNDS = ("nll", "bits_per_dim")
 _SATURATING = ("mutual_information", "marginal_kl")
@@ -56,11 +56,10 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
     comparable among themselves, and their measure keeps them from proper scores.
 
     Args:
-        metrics: metrics.csv; it may lack metrics, and axes that do not vary (`FURTHER_AXES`).
+        metrics: metrics.csv; it may lack metrics, and axes that do not vary.
 
     Returns:
-        The columns of metrics.csv, sorted, with every axis of `AXES`: `objective` is the axis of
-        that name and not the metric.
+        The columns of metrics.csv, sorted, with every axis that studies have.
     """
     runs = _with_axes(metrics[metrics["model"] == "vae"])
     results = result_metrics(metrics)
@@ -72,11 +71,11 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
         (~runs["kl"], _WITHOUT_OPTIMUM),
     ):
         runs.loc[barred, [name for name in columns if name in results]] = np.nan
-    return runs.sort_values([*AXES, "seed"], ignore_index=True)
+    return runs.sort_values([*arm_axes(runs), "seed"], ignore_index=True)
 
 
 def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:
-    further = {axis: rows.get(*column) for axis, column in FURTHER_AXES.items()}
+    further = {name: rows.get(name, AXES[name].default) for name in FURTHER_AXES}
     types = dict.fromkeys(("latent_dim", "seed", "importance_samples", "kl_warmup_epochs"), int)
     return rows.assign(**further, kl=_flag(rows, "kl")).astype(types)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vae_ablation.axes import Level
 from vae_ablation.statistics.bootstrap import (
     EXAMPLE_METRICS,
     bootstrap_intervals,
@@ -29,8 +30,13 @@ COLUMNS = [
 _FAMILY = ["dataset", "likelihood", "contrast", "metric"]
 
 
-def contrasts(metrics: pd.DataFrame, primary: Sequence[str], folder: Path | None) -> pd.DataFrame:
-    """Every contrast of `designs.CONTRASTS` in every metric in which the two arms are comparable.
+def contrasts(
+    metrics: pd.DataFrame,
+    primary: Sequence[str],
+    folder: Path | None,
+    references: Mapping[str, Level] | None = None,
+) -> pd.DataFrame:
+    """Every contrast of `designs.contrasts_of` in every metric in which the two arms are comparable.
 
     Pairs are runs of one seed. A pair counts as lost where a run of it is not ok; one whose value
     is not defined or not comparable (`comparable.comparable_runs`) is merely not used. Where no
@@ -44,12 +50,13 @@ def contrasts(metrics: pd.DataFrame, primary: Sequence[str], folder: Path | None
         metrics: metrics.csv.
         primary: metrics that the config names as primary.
         folder: results/<study>, whose runs may have examples.npz; without it no bootstrap.
+        references: as in `designs.contrasts_of`.
 
     Raises:
         UserError: a file of examples is damaged.
     """
     replicates = Replicates(comparable_runs(metrics), result_metrics(metrics))
-    pairs = paired_arms(replicates.arms)
+    pairs = paired_arms(replicates.arms, references)
     if not pairs:
         return pd.DataFrame(columns=COLUMNS)
     differences = Differences(replicates, pairs)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import log10
 from typing import Any
 
 import pandas as pd
 
-from vae_ablation.statistics.comparable import AXES
+from vae_ablation.axes import (
+    Level,
+    axis_of,
+    axis_order,
+    distance_to_one,
+    is_setting,
+    level_order,
+)
+from vae_ablation.statistics.comparable import arm_axes
 
 
-@dataclass(frozen=True, order=True)
-class Arm:
-    """What seeds are replicates of; the fields are `comparable.AXES`."""
+class Arm(Mapping[str, Level]):
+    """A combination of levels that seeds replicate: a frozen mapping of axis → level.
+
+    Its axes are those of `comparable.arm_axes`, and attributes too; `arm` is its name.
+    """
 
     dataset: str
     likelihood: str
@@ -23,23 +32,38 @@ class Arm:
     kl: bool
     beta: float
     posterior: str
-    architecture: str
-    objective: str
-    importance_samples: int
-    condition: str
-    kl_warmup_epochs: int
-    dispersion: str
     arm: str
 
+    def __init__(self, levels: Mapping[str, Level]) -> None:
+        self.__dict__.update(levels)
+
+    def __getitem__(self, axis: str) -> Level:
+        return self.__dict__[axis]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Arm) and self.__dict__ == other.__dict__
+
+    def __lt__(self, other: Arm) -> bool:
+        return self._order < other._order
+
     @property
-    def distance_to_one(self) -> tuple[float, float]:
-        """How far β is from 1 on the log axis; of two as far, the smaller is the nearer."""
-        return abs(log10(self.beta)), self.beta
+    def _order(self) -> list[tuple[int, Any]]:
+        return [level_order(level) for level in self.__dict__.values()]
 
 
 def read_arms(runs: pd.DataFrame) -> list[Arm]:
     """The arms of `comparable.comparable_runs`, in order."""
-    return [Arm(*row) for row in runs[[*AXES]].drop_duplicates().itertuples(index=False)]
+    known = runs[arm_axes(runs)].drop_duplicates()
+    return [Arm(dict(zip(known, row, strict=True))) for row in known.itertuples(index=False)]
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,7 @@ class Contrast:
         return [pair for members in groups.values() for pair in self._pairs_within(members)]
 
     def _held_equal(self, arm: Arm) -> tuple[Any, ...]:
-        return tuple(getattr(arm, axis) for axis in AXES[:-1] if axis not in self.varies)
+        return tuple(arm[axis] for axis in arm if axis not in self.varies and axis != "arm")
 
     def _pairs_within(self, arms: list[Arm]) -> list[tuple[Arm, Arm]]:
         references = [arm for arm in arms if self.is_reference(arm)]
@@ -78,73 +102,84 @@ class Contrast:
         return [(arm, reference) for arm in arms if self.is_arm(arm) and arm != reference]
 
 
-def _levels(axis: str, level: str, reference: str) -> Contrast:
-    """One value of an axis against another, all other axes equal."""
-    return Contrast(
-        axis,
-        frozenset({axis}),
-        lambda arm: getattr(arm, axis) == level,
-        lambda arm: getattr(arm, axis) == reference,
-    )
+def contrasts_of(axes: Iterable[str], references: Mapping[str, Level]) -> list[Contrast]:
+    """Every contrast of a study with these axes, in the order of the table.
+
+    Three contrasts vary more than one axis; each further axis has one of its own.
+
+    Args:
+        axes: those that arms have.
+        references: levels that the others are compared with, by axis, where they are not the
+            axis's own choice.
+    """
+
+    def nearest(arm: Arm) -> Any:
+        return arm.beta != references.get("beta"), distance_to_one(arm.beta)
+
+    further = [name for name in sorted(axes, key=_axis_rank) if name not in _NO_CONTRAST]
+    return [
+        Contrast("kl_off", frozenset({"kl", "beta"}), lambda arm: not arm.kl, _with_kl, nearest),
+        _axis_contrast("beta", references),
+        _axis_contrast("latent_dim", references),
+        Contrast("point", frozenset({"posterior", "kl", "beta"}), _is_point, _variational, nearest),
+        *(_axis_contrast(name, references) for name in further),
+    ]
+
+
+def _with_kl(arm: Arm) -> bool:
+    return arm.kl
+
+
+def _is_point(arm: Arm) -> bool:
+    return arm.posterior == "point"
 
 
 def _variational(arm: Arm) -> bool:
     return arm.kl and arm.posterior == "gaussian"
 
 
-CONTRASTS = (
-    Contrast(
-        "kl_off",
-        frozenset({"kl", "beta"}),
-        lambda arm: not arm.kl,
-        lambda arm: arm.kl,
-        lambda arm: arm.distance_to_one,
-    ),
-    Contrast(
-        "beta",
-        frozenset({"beta"}),
-        lambda arm: arm.kl,
-        lambda arm: arm.kl,
-        lambda arm: arm.distance_to_one,
-    ),
-    Contrast(
-        "latent_dim",
-        frozenset({"latent_dim"}),
-        lambda arm: True,
-        lambda arm: True,
-        lambda arm: -arm.latent_dim,
-    ),
-    Contrast(
-        "point",
-        frozenset({"posterior", "kl", "beta"}),
-        lambda arm: arm.posterior == "point",
-        _variational,
-        lambda arm: arm.distance_to_one,
-    ),
-    _levels("posterior", "fixed", "gaussian"),
-    _levels("architecture", "conv", "mlp"),
-    _levels("architecture", "poe", "mlp"),
-    _levels("objective", "iwae", "elbo"),
-    _levels("objective", "mvae", "elbo"),
-    _levels("condition", "label", "none"),
-    _levels("condition", "batch", "none"),
-    _levels("dispersion", "gene_cell", "gene"),
-    Contrast(
-        "kl_warmup_epochs",
-        frozenset({"kl_warmup_epochs"}),
-        lambda arm: arm.kl_warmup_epochs > 0,
-        lambda arm: arm.kl,
-        lambda arm: arm.kl_warmup_epochs,
-    ),
-)
-"""Every contrast, in the order of the table."""
+_NO_CONTRAST = {"dataset", "likelihood", "latent_dim", "kl", "beta", "seed", "arm"}
+"""Axes that have no contrast of their own: scores of different likelihoods are not comparable."""
+
+_LATE = ("kl_warmup_epochs", "importance_samples", "train_examples")
 
 
-def paired_arms(arms: Iterable[Arm]) -> list[tuple[str, Arm, Arm]]:
+def _axis_rank(name: str) -> tuple[bool, int, tuple[int, int, str]]:
+    late = _LATE.index(name) if name in _LATE else -1
+    return is_setting(name), late, axis_order(name)
+
+
+@dataclass(frozen=True)
+class _AxisContrast(Contrast):
+    """Levels of one axis against its reference level, all other axes equal."""
+
+    wanted: Level = None
+
+    def _pairs_within(self, arms: list[Arm]) -> list[tuple[Arm, Arm]]:
+        known = {arm[self.name]: arm for arm in arms if self.is_arm(arm)}
+        if len(known) < 2:
+            return []
+        reference = axis_of(self.name).reference(known, self.wanted)
+        return [(arm, known[reference]) for level, arm in known.items() if level != reference]
+
+
+def _axis_contrast(name: str, references: Mapping[str, Level]) -> Contrast:
+    def counts(arm: Arm) -> bool:
+        return name == "latent_dim" or not (_is_point(arm) and name == "posterior")
+
+    return _AxisContrast(
+        name, frozenset({name}), counts, counts, wanted=references.get(name)
+    )
+
+
+def paired_arms(
+    arms: Iterable[Arm], references: Mapping[str, Level] | None = None
+) -> list[tuple[str, Arm, Arm]]:
     """Contrast, arm and reference of all contrasts, by data set, likelihood, contrast and arm."""
     known = list(arms)
-    rank = {contrast.name: i for i, contrast in enumerate(CONTRASTS)}
-    found = [(c.name, arm, reference) for c in CONTRASTS for arm, reference in c.pairs(known)]
+    contrasts = contrasts_of({axis for arm in known for axis in arm}, references or {})
+    rank = {contrast.name: i for i, contrast in enumerate(contrasts)}
+    found = [(c.name, arm, reference) for c in contrasts for arm, reference in c.pairs(known)]
     return sorted(
         found, key=lambda item: (item[1].dataset, item[1].likelihood, rank[item[0]], item[1])
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from math import prod
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
 from vae_ablation.statistics.comparable import (
-    FURTHER_AXES,
     SCORES,
+    arm_axes,
     comparable_runs,
     result_metrics,
 )
@@ -23,8 +23,14 @@ COLUMNS = [
     *("dataset", "likelihood", "metric", "term", "df", "sum_sq", "share", "partial"),
     *("f", "p", "n"),
 ]
-FACTORS = ("beta", "latent_dim", "likelihood", *FURTHER_AXES)
-"""Axes whose effects are asked for, in the order of the terms."""
+_FIRST = ("beta", "latent_dim", "likelihood")
+_NO_FACTORS = {*_FIRST, "dataset", "kl", "posterior", "arm"}
+
+
+def factors_of(columns: Iterable[str]) -> list[str]:
+    """Axes whose effects are asked for, in the order of the terms."""
+    return [*_FIRST, *(name for name in arm_axes(columns) if name not in _NO_FACTORS)]
+
 
 ALL = "all"
 """What the table calls the likelihood where it is itself a factor."""
@@ -35,7 +41,7 @@ _ROUNDING = 1e-12
 def importance(metrics: pd.DataFrame) -> pd.DataFrame:
     """Analysis of variance of each metric on the balanced part of the grid.
 
-    Factors are the axes of `FACTORS` that have two levels or more; KL off is a level of `beta`: 0.
+    Factors are the axes of `factors_of` that have two levels or more; KL off is a level of `beta`: 0.
     Arms with another posterior than the Gaussian are left out: they have no β in its sense, and
     as a level of it would count as an effect of the KL term. Terms are the main effects and all
     pairs; the residual is the spread over seeds and what three axes or more do together. Where
@@ -82,7 +88,7 @@ def _terms(part: pd.DataFrame, metric: str, across: bool) -> list[dict[str, Any]
         across: whether the likelihood has to be a factor.
     """
     runs = balanced(part.dropna(subset=[metric]))
-    factors = [name for name in FACTORS if _levels(runs, name) > 1]
+    factors = [name for name in factors_of(runs) if _levels(runs, name) > 1]
     values = runs[metric].to_numpy()
     constant = not len(runs) or np.ptp(values) <= _ROUNDING * np.abs(values).max()
     terms = _affordable_terms(runs, factors)
@@ -103,21 +109,22 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     largest share is missing; of several, the one with the fewest runs, then the last.
 
     Args:
-        runs: one row per run, with the columns of `FACTORS` and seed.
+        runs: one row per run, with the columns of `factors_of` and seed.
     """
+    names = [*factors_of(runs), "seed"]
     while len(runs):
-        sizes = [_levels(runs, name) for name in (*FACTORS, "seed")]
+        sizes = [_levels(runs, name) for name in names]
         if prod(sizes) == len(runs):
             break
-        name, level = _emptiest_level(runs, prod(sizes))
+        name, level = _emptiest_level(runs, names, prod(sizes))
         runs = runs[runs[name] != level]
     return runs
 
 
-def _emptiest_level(runs: pd.DataFrame, cells: int) -> tuple[str, Any]:
+def _emptiest_level(runs: pd.DataFrame, names: list[str], cells: int) -> tuple[str, Any]:
     """Axis and level of which the smallest share of cells is filled."""
     found = []
-    for name in (*FACTORS, "seed"):
+    for name in names:
         counts = runs[name].value_counts().sort_index()
         size = cells // len(counts)
         if len(counts) > 1:
@@ -153,12 +160,16 @@ def variance_shares(
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm
 
-    data = factors.astype(str).assign(value=values - values.mean())
-    formula = "value ~ " + " + ".join(":".join(term) for term in terms)
+    # A formula takes no dots in names.
+    plain = {str(name): f"axis{i}" for i, name in enumerate(factors)}
+    data = factors.astype(str).rename(columns=plain).assign(value=values - values.mean())
+    formula = "value ~ " + " + ".join(":".join(plain[name] for name in term) for term in terms)
     table = anova_lm(ols(formula, data).fit(), typ=1)
     total = float(np.square(data["value"]).sum())
     sums = np.where(table["sum_sq"] > _ROUNDING * total, table["sum_sq"], 0.0)
-    names = [*table.index[:-1], "residual"]
+    # In the table's order, which puts main effects first.
+    original = {":".join(plain[name] for name in term): ":".join(term) for term in terms}
+    names = [*(original[name] for name in table.index[:-1]), "residual"]
     return [
         _row(name, round(df), float(sum_sq), total, float(sums[-1]), round(table["df"].iloc[-1]))
         for name, df, sum_sq in zip(names, table["df"], sums, strict=True)

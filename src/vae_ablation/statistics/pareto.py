@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vae_ablation.statistics.comparable import AXES, comparable_runs
+from vae_ablation.statistics.comparable import arm_axes, comparable_runs
 
 COLUMNS = [
     *("dataset", "measure", "front", "likelihood", "latent_dim", "arm", "n"),
@@ -59,7 +59,7 @@ def pareto(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _undominated(runs: pd.DataFrame, front: Front) -> pd.DataFrame:
-    keys = list(dict.fromkeys(["dataset", "measure", *AXES]))
+    keys = list(dict.fromkeys(["dataset", "measure", *arm_axes(runs)]))
     defined = runs[[front.x, front.y]].notna().all(axis=1)
     whole = defined.groupby([runs[key] for key in keys]).transform("all")
     arms = (

@@ -22,7 +22,7 @@ def write_statistics(folder: Path) -> None:
     study, _ = read_frozen(folder)
     metrics = read_metrics(tables / "metrics.csv")
     primary = study.config["statistics"]["primary_metrics"]
-    write_csv(contrasts(metrics, primary, folder), tables / "contrasts.csv")
+    write_csv(contrasts(metrics, primary, folder, study.references), tables / "contrasts.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")
     write_csv(failures(metrics), tables / "failures.csv")

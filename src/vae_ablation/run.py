@@ -1,0 +1,263 @@
+"""Runs: the levels of every axis, what they mean together, and the paths they name. No torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vae_ablation.axes import (
+    AXES,
+    ArmName,
+    Level,
+    as_level,
+    as_setting,
+    axis_of,
+    axis_order,
+    base_name,
+    is_setting,
+    level_order,
+)
+from vae_ablation.likelihoods import LIKELIHOODS
+
+
+class Run(Mapping[str, Level]):
+    """One arm with one seed: a frozen mapping of axis → level.
+
+    It has every axis of `axes.AXES`, as an attribute too, and of the config's keys those in which
+    it differs from the study's own settings. Its canonical text (`path`) is its identity. KL off
+    is β = 0; a point posterior is KL off with the variance taken away; a fixed posterior has a
+    variance that is not learned. Axes at their default leave no trace in the path, so that a new
+    axis renames nothing.
+    """
+
+    dataset: str
+    likelihood: str
+    latent_dim: int
+    beta: float
+    kl: bool
+    posterior: str
+    seed: int
+    architecture: str
+    objective: str
+    importance_samples: int
+    condition: str
+    kl_warmup_epochs: int
+    dispersion: str
+    train_examples: int | None
+
+    def __init__(
+        self,
+        dataset: str,
+        likelihood: str,
+        latent_dim: int,
+        beta: float,
+        kl: bool,
+        posterior: str,
+        seed: int,
+        **further: Level,
+    ) -> None:
+        """A run as written; `canonical_run` makes the one that axis values name.
+
+        Args:
+            dataset: name of the dataset.
+            likelihood: name of the likelihood.
+            latent_dim: dimensions of the code.
+            beta: weight of the KL term.
+            kl: whether there is one.
+            posterior: gaussian, point or fixed.
+            seed: of training.
+            further: other axes by name, and settings by their dotted key.
+        """
+        if unknown := [name for name in further if name not in AXES and not is_setting(name)]:
+            raise TypeError(f"{unknown[0]} is not an axis")
+        core = (dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+        standing = {name: axis.default for name, axis in AXES.items()}
+        standing |= dict(zip(AXES, core, strict=False))
+        standing |= {name: as_level(further[name]) for name in AXES if name in further}
+        settings = {
+            name: as_level(further[name])
+            for name in sorted(further, key=axis_order)
+            if is_setting(name)
+        }
+        self.__dict__.update(standing, _settings=settings)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: a run does not change."""
+        raise AttributeError(f"a run is frozen; {name} cannot be set")
+
+    def __getitem__(self, name: str) -> Level:
+        return self.__dict__[name] if name in AXES else self._own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*AXES, *self._own])
+
+    def __len__(self) -> int:
+        return len(AXES) + len(self._own)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and dict(self) == dict(other)
+
+    def __lt__(self, other: Run) -> bool:
+        return self._order < other._order
+
+    def __repr__(self) -> str:
+        return f"Run({self.path})"
+
+    @property
+    def _own(self) -> dict[str, Level]:
+        """Settings in which the run differs from the study's."""
+        settings: dict[str, Level] = self.__dict__["_settings"]
+        return settings
+
+    @property
+    def _order(self) -> tuple[Any, ...]:
+        standing = tuple(level_order(self[name]) for name in AXES)
+        own = tuple((axis_order(name), level_order(level)) for name, level in self._own.items())
+        return (*standing, own)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain form, for records and plans; `Run(**value)` reads it back."""
+        return {name: as_setting(level) for name, level in self.items()}
+
+    def model_settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """The config's model section as it holds for this run."""
+        return self._section("model", model)
+
+    def training_settings(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """The config's training section as it holds for this run."""
+        return self._section("training", training)
+
+    def _section(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        own = {
+            name.partition(".")[2]: as_setting(level)
+            for name, level in self._own.items()
+            if name.startswith(f"{section}.")
+        }
+        return {**settings, **own}
+
+    @property
+    def arm(self) -> ArmName:
+        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
+        late = ["kl_warmup_epochs", "train_examples", *self._own]
+        further = [*self._fixed, *self._traces(_EARLY), *self._traces(late)]
+        return ArmName(base_name(self.beta, self.kl, self.posterior), further, self.beta)
+
+    @property
+    def _fixed(self) -> list[str]:
+        return ["fixed"] if self.posterior == "fixed" else []
+
+    def _traces(self, names: Iterable[str]) -> list[str]:
+        """Texts of those of these axes that differ from their default."""
+        return [
+            axis_of(name).traced(self[name])
+            for name in names
+            if is_setting(name) or self[name] != AXES[name].default
+        ]
+
+    @property
+    def path(self) -> str:
+        """Folder of the run below runs/."""
+        return f"{self._place}/{self.arm}/seed{self.seed}"
+
+    @property
+    def pack_key(self) -> str:
+        """The levels that runs must share to be one batched program: all that shapes tensors."""
+        own = [name for name in ("train_examples", *self._own) if axis_of(name).shapes]
+        return "/".join([self._place, *self._fixed, *self._traces([*_EARLY, *own])])
+
+    @property
+    def _place(self) -> str:
+        return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
+
+
+_EARLY = ("architecture", "objective", "importance_samples", "condition", "dispersion")
+"""Axes whose traces stand first in an arm's name, in this order."""
+
+
+def canonical_run(
+    dataset: str,
+    likelihood: str,
+    latent_dim: int,
+    beta: float,
+    kl: bool,
+    posterior: str,
+    seed: int,
+    **further: Any,
+) -> Run:
+    """The one run that these axis values name.
+
+    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
+    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
+    likelihoods have no dispersion.
+    """
+    point = posterior == "point"
+    with_kl = kl and beta > 0 and not point
+    draws = 1 if point else int(further.get("importance_samples", 1))
+    objective = further.get("objective", "elbo")
+    objective = "elbo" if objective == "iwae" and draws == 1 else objective
+    warmup = int(further.get("kl_warmup_epochs", 0))
+    dispersed = LIKELIHOODS[likelihood].dispersed
+    return Run(
+        dataset,
+        likelihood,
+        int(latent_dim),
+        float(beta) if with_kl else 0.0,
+        with_kl,
+        posterior,
+        int(seed),
+        **further
+        | {
+            "objective": objective,
+            "importance_samples": draws,
+            "kl_warmup_epochs": warmup if with_kl and objective != "iwae" else 0,
+            "dispersion": further.get("dispersion", "gene") if dispersed else "gene",
+        },
+    )
+
+
+Reads = Callable[[Run, Mapping[str, Any]], Collection[str]]
+"""The settings, as dotted keys, that a run reads under a config."""
+
+
+def expand_runs(
+    grids: Iterable[Mapping[str, Sequence[Any]]],
+    config: Mapping[str, Any] | None = None,
+    reads: Reads | None = None,
+) -> list[Run]:
+    """The union of the grids' products, sorted, each run once.
+
+    Args:
+        grids: the grids section of a resolved config.
+        config: the resolved config; a setting that a run shares with it is no level of the run.
+        reads: the settings that a run reads; any other is no level of it either.
+    """
+    return sorted({_own_run(levels, config or {}, reads) for levels in _products(grids)})
+
+
+def _products(grids: Iterable[Mapping[str, Sequence[Any]]]) -> Iterator[dict[str, Any]]:
+    """Every combination of levels, by axis; axes that a grid leaves out are left out."""
+    for grid in grids:
+        names = [name for name in grid if name in AXES or is_setting(name)]
+        for levels in itertools.product(*(grid[name] for name in names)):
+            yield dict(zip(names, levels, strict=True))
+
+
+def _own_run(levels: Mapping[str, Any], config: Mapping[str, Any], reads: Reads | None) -> Run:
+    """The canonical run of these levels, without settings that it shares or does not read."""
+    run = canonical_run(**levels)
+    own = {name: level for name, level in run.items() if is_setting(name)}
+    kept = {name: level for name, level in own.items() if level != _shared(name, config)}
+    if reads is not None and kept:
+        known = reads(run, config)
+        kept = {name: level for name, level in kept.items() if name in known}
+    return run if len(kept) == len(own) else Run(**{name: run[name] for name in AXES}, **kept)
+
+
+def _shared(name: str, config: Mapping[str, Any]) -> Level:
+    """The study's own setting of a dotted key."""
+    section, _, key = name.partition(".")
+    return as_level(config.get(section, {}).get(key, ...))
