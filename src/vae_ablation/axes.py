@@ -162,9 +162,9 @@ def axis_order(name: str) -> tuple[int, int, str]:
     return 2, 0, name
 
 
-def axis_columns(columns: Iterable[str]) -> list[str]:
+def axis_columns(columns: Iterable[object]) -> list[str]:
     """The columns of a table that are axes, in the order of axes."""
-    found = [name for name in columns if name in AXES or is_setting(name)]
+    found = [name for name in map(str, columns) if name in AXES or is_setting(name)]
     return sorted(found, key=axis_order)
 
 

@@ -75,7 +75,7 @@ _ARM_COLUMNS = [
 ]
 
 
-def arm_columns(columns: Iterable[str]) -> list[str]:
+def arm_columns(columns: Iterable[object]) -> list[str]:
     """Columns that tell arms apart, in a table with these columns."""
     varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, "seed"}]
     return [*_ARM_COLUMNS, *varied]

@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from vae_ablation.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
 from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
@@ -45,9 +46,26 @@ def read_config(path: Path) -> Config:
 
 
 def read_schema() -> dict[str, Any]:
-    """The closed schema of a config."""
+    """The closed schema of a config; a grid takes the keys of the sections model and training."""
     schema: dict[str, Any] = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    grid = schema["properties"]["grids"]["items"]["properties"]
+    for section in SECTIONS:
+        for key, rule in schema["properties"][section]["properties"].items():
+            name = f"{section}.{key}"
+            if name not in NOT_AXES:
+                grid[name] = _axis_rule(name, rule)
     return schema
+
+
+def _axis_rule(name: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule of an axis whose levels are values of a key of the config."""
+    level = {key: value for key, value in rule.items() if key not in {"default", "description"}}
+    return {
+        "description": f"Levels of {name}; left out, the study's own.",
+        "type": "array",
+        "items": level,
+        "minItems": 1,
+    }
 
 
 def with_overrides(raw: Mapping[str, Any], entries: Iterable[str]) -> Config:
@@ -263,12 +281,36 @@ def _check_names(config: Config, path: Path) -> None:
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
         _check_objective(where, grid)
-        for place, beta in enumerate(grid["beta"]):
-            if float(f"{beta:g}") != beta:
+        _check_digits(where, grid)
+    _check_references(path, config)
+
+
+def _check_digits(where: str, grid: Mapping[str, Any]) -> None:
+    """Runs are named after levels, of which six digits are shown."""
+    for axis, levels in grid.items():
+        for place, level in enumerate(levels if axis != "seed" else ()):
+            if isinstance(level, float) and float(f"{level:g}") != level:
                 raise UserError(
-                    f"{where}.beta[{place}] is {beta!r}; allowed: at most six significant digits, "
-                    "since runs are named after them."
+                    f"{where}.{axis}[{place}] is {level!r}; allowed: at most six significant "
+                    "digits, since runs are named after them."
                 )
+
+
+def _check_references(path: Path, config: Config) -> None:
+    """A reference level is one of a level that some grid has."""
+    for axis, level in config["statistics"]["reference"].items():
+        where = f"{path}: statistics.reference.{axis}"
+        if axis in {"dataset", "likelihood", "seed"} or not (axis in AXES or is_setting(axis)):
+            known = {name for grid in config["grids"] for name in grid}
+            allowed = sorted(known - {"dataset", "likelihood", "seed"}, key=axis_order)
+            raise UserError(f"{where} is not an axis of contrasts; allowed: {', '.join(allowed)}.")
+        levels = [value for grid in config["grids"] for value in grid.get(axis, [])]
+        if is_setting(axis):
+            section, _, key = axis.partition(".")
+            levels.append(config[section].get(key))
+        if level not in levels:
+            shown = ", ".join(dict.fromkeys(map(str, levels)))
+            raise UserError(f"{where} is {_shown(level)}; allowed: a level of a grid ({shown}).")
 
 
 def _check_kind(where: str, options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from vae_ablation.columns import ARM_COLUMNS
+from vae_ablation.axes import axis_columns, axis_of, level_order
 from vae_ablation.files import read_json, write_json
 from vae_ablation.progress import duration
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 CONVERGED_SLOPE = 0.01
 """A run whose validation objective changed by less than this share over its last tenth."""
-
-AXES = (*(name for name in ARM_COLUMNS if name not in {"model", "arm"}), "seed")
 
 
 def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
@@ -28,8 +26,10 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         metrics: metrics.csv.
     """
     runs = metrics[metrics["model"] == "vae"]
-    known = [axis for axis in AXES if axis in runs]
-    axes = {axis: [_plain(value) for value in sorted(runs[axis].unique())] for axis in known}
+    axes = {
+        axis: [_plain(value) for value in sorted(runs[axis].unique(), key=level_order)]
+        for axis in axis_columns(runs.columns)
+    }
     bad = runs[runs["status"] != "ok"]
     slopes = runs["slope"].dropna().abs()
     overview = {
@@ -62,27 +62,12 @@ def _versions(runs: pd.DataFrame) -> dict[str, int]:
 _STATUSES = ("ok", "diverged", "failed")
 
 
-_NAMES = {
-    "dataset": "data set",
-    "likelihood": "likelihood",
-    "latent_dim": "latent dimension",
-    "beta": "β, the weight of the KL term",
-    "architecture": "architecture",
-    "bound": "training objective",
-    "importance_samples": "draws of z per example in training",
-    "condition": "what both networks are told beside x and z",
-    "kl_warmup_epochs": "epochs over which the KL term is warmed up",
-    "dispersion": "dispersion of the counts",
-    "seed": "seed",
-}
-
-
 def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
     """One line per axis with more than one value, and one for arms without a KL term."""
-    values = {axis: axes[axis] for axis in _NAMES if axis in axes}
+    values = {axis: found for axis, found in axes.items() if axis not in {"kl", "posterior"}}
     values["beta"] = [beta for beta in axes["beta"] if beta]
     lines = [
-        f"{_NAMES[axis]}: {', '.join(str(value).replace('_', ' ') for value in found)}"
+        f"{axis_of(axis).label}: {', '.join(str(value).replace('_', ' ') for value in found)}"
         for axis, found in values.items()
         if len(found) > 1
     ]

@@ -20,6 +20,8 @@ from vae_ablation.axes import (
 )
 from vae_ablation.likelihoods import LIKELIHOODS
 
+_DEFAULTS = {name: axis.default for name, axis in AXES.items()}
+
 
 class Run(Mapping[str, Level]):
     """One arm with one seed: a frozen mapping of axis → level.
@@ -69,54 +71,50 @@ class Run(Mapping[str, Level]):
             seed: of training.
             further: other axes by name, and settings by their dotted key.
         """
-        if unknown := [name for name in further if name not in AXES and not is_setting(name)]:
-            raise TypeError(f"{unknown[0]} is not an axis")
         core = (dataset, likelihood, latent_dim, beta, kl, posterior, seed)
-        standing = {name: axis.default for name, axis in AXES.items()}
-        standing |= dict(zip(AXES, core, strict=False))
-        standing |= {name: as_level(further[name]) for name in AXES if name in further}
-        settings = {
-            name: as_level(further[name])
-            for name in sorted(further, key=axis_order)
-            if is_setting(name)
-        }
-        self.__dict__.update(standing, _settings=settings)
+        levels = _DEFAULTS | dict(zip(AXES, core, strict=False)) | further
+        settings = [name for name in levels if name not in AXES]
+        if unknown := [name for name in settings if not is_setting(name)]:
+            raise TypeError(f"{unknown[0]} is not an axis")
+        own = {name: as_level(levels.pop(name)) for name in sorted(settings, key=axis_order)}
+        self.__dict__.update(levels, _settings=own)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: a run does not change."""
         raise AttributeError(f"a run is frozen; {name} cannot be set")
 
     def __getitem__(self, name: str) -> Level:
-        return self.__dict__[name] if name in AXES else self._own[name]
+        return self.__dict__[name] if name in AXES else self.own[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*AXES, *self._own])
+        return iter([*AXES, *self.own])
 
     def __len__(self) -> int:
-        return len(AXES) + len(self._own)
+        return len(AXES) + len(self.own)
 
     def __hash__(self) -> int:
-        return hash(tuple(self.items()))
+        return hash(tuple(map(self.__dict__.get, AXES)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and dict(self) == dict(other)
+        return isinstance(other, Run) and self.__dict__ == other.__dict__
 
     def __lt__(self, other: Run) -> bool:
-        return self._order < other._order
+        return self.order < other.order
 
     def __repr__(self) -> str:
         return f"Run({self.path})"
 
     @property
-    def _own(self) -> dict[str, Level]:
+    def own(self) -> dict[str, Level]:
         """Settings in which the run differs from the study's."""
         settings: dict[str, Level] = self.__dict__["_settings"]
         return settings
 
     @property
-    def _order(self) -> tuple[Any, ...]:
-        standing = tuple(level_order(self[name]) for name in AXES)
-        own = tuple((axis_order(name), level_order(level)) for name, level in self._own.items())
+    def order(self) -> tuple[Any, ...]:
+        """Sort key of runs: by the levels of their axes."""
+        standing = tuple(0 if level is None else level for level in map(self.__dict__.get, AXES))
+        own = tuple((axis_order(name), level_order(level)) for name, level in self.own.items())
         return (*standing, own)
 
     def to_json(self) -> dict[str, Any]:
@@ -134,7 +132,7 @@ class Run(Mapping[str, Level]):
     def _section(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         own = {
             name.partition(".")[2]: as_setting(level)
-            for name, level in self._own.items()
+            for name, level in self.own.items()
             if name.startswith(f"{section}.")
         }
         return {**settings, **own}
@@ -142,7 +140,7 @@ class Run(Mapping[str, Level]):
     @property
     def arm(self) -> ArmName:
         """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
-        late = ["kl_warmup_epochs", "train_examples", *self._own]
+        late = ["kl_warmup_epochs", "train_examples", *self.own]
         further = [*self._fixed, *self._traces(_EARLY), *self._traces(late)]
         return ArmName(base_name(self.beta, self.kl, self.posterior), further, self.beta)
 
@@ -166,7 +164,7 @@ class Run(Mapping[str, Level]):
     @property
     def pack_key(self) -> str:
         """The levels that runs must share to be one batched program: all that shapes tensors."""
-        own = [name for name in ("train_examples", *self._own) if axis_of(name).shapes]
+        own = [name for name in ("train_examples", *self.own) if axis_of(name).shapes]
         return "/".join([self._place, *self._fixed, *self._traces([*_EARLY, *own])])
 
     @property
@@ -188,35 +186,31 @@ def canonical_run(
     seed: int,
     **further: Any,
 ) -> Run:
-    """The one run that these axis values name.
+    """The one run that these axis values name: see `canonical_levels`."""
+    core = (dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+    return Run(**canonical_levels(dict(zip(AXES, core, strict=False)) | further))
+
+
+def canonical_levels(levels: Mapping[str, Any]) -> dict[str, Any]:
+    """The levels of the one run that these name.
 
     KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
     has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
     likelihoods have no dispersion.
     """
-    point = posterior == "point"
-    with_kl = kl and beta > 0 and not point
-    draws = 1 if point else int(further.get("importance_samples", 1))
-    objective = further.get("objective", "elbo")
-    objective = "elbo" if objective == "iwae" and draws == 1 else objective
-    warmup = int(further.get("kl_warmup_epochs", 0))
-    dispersed = LIKELIHOODS[likelihood].dispersed
-    return Run(
-        dataset,
-        likelihood,
-        int(latent_dim),
-        float(beta) if with_kl else 0.0,
-        with_kl,
-        posterior,
-        int(seed),
-        **further
-        | {
-            "objective": objective,
-            "importance_samples": draws,
-            "kl_warmup_epochs": warmup if with_kl and objective != "iwae" else 0,
-            "dispersion": further.get("dispersion", "gene") if dispersed else "gene",
-        },
-    )
+    found = dict(levels)
+    point = found["posterior"] == "point"
+    with_kl = bool(found["kl"]) and found["beta"] > 0 and not point
+    found["kl"], found["beta"] = with_kl, float(found["beta"]) if with_kl else 0.0
+    draws = 1 if point else found.get("importance_samples", 1)
+    objective = found.get("objective", "elbo")
+    found["importance_samples"] = draws
+    found["objective"] = objective = "elbo" if objective == "iwae" and draws == 1 else objective
+    warm = with_kl and objective != "iwae"
+    found["kl_warmup_epochs"] = found.get("kl_warmup_epochs", 0) if warm else 0
+    dispersed = LIKELIHOODS[found["likelihood"]].dispersed
+    found["dispersion"] = found.get("dispersion", "gene") if dispersed else "gene"
+    return found
 
 
 Reads = Callable[[Run, Mapping[str, Any]], Collection[str]]
@@ -235,21 +229,22 @@ def expand_runs(
         config: the resolved config; a setting that a run shares with it is no level of the run.
         reads: the settings that a run reads; any other is no level of it either.
     """
-    return sorted({_own_run(levels, config or {}, reads) for levels in _products(grids)})
+    runs = {_own_run(run, config or {}, reads) for grid in grids for run in _product(grid)}
+    return sorted(runs, key=lambda run: run.order)
 
 
-def _products(grids: Iterable[Mapping[str, Sequence[Any]]]) -> Iterator[dict[str, Any]]:
-    """Every combination of levels, by axis; axes that a grid leaves out are left out."""
-    for grid in grids:
-        names = [name for name in grid if name in AXES or is_setting(name)]
-        for levels in itertools.product(*(grid[name] for name in names)):
-            yield dict(zip(names, levels, strict=True))
+def _product(grid: Mapping[str, Sequence[Any]]) -> list[Run]:
+    """Every combination of a grid's levels, each run once."""
+    names = [name for name in grid if name in AXES or is_setting(name)]
+    products = itertools.product(*(map(as_level, grid[name]) for name in names))
+    found = (canonical_levels(dict(zip(names, levels, strict=True))) for levels in products)
+    unique = {tuple(levels.values()): levels for levels in found}
+    return [Run(**levels) for levels in unique.values()]
 
 
-def _own_run(levels: Mapping[str, Any], config: Mapping[str, Any], reads: Reads | None) -> Run:
-    """The canonical run of these levels, without settings that it shares or does not read."""
-    run = canonical_run(**levels)
-    own = {name: level for name, level in run.items() if is_setting(name)}
+def _own_run(run: Run, config: Mapping[str, Any], reads: Reads | None) -> Run:
+    """The run without settings that it shares with the config or does not read."""
+    own = run.own
     kept = {name: level for name, level in own.items() if level != _shared(name, config)}
     if reads is not None and kept:
         known = reads(run, config)

@@ -75,7 +75,7 @@ def chunk_packs(
     def shared(run: Run) -> tuple[str, int]:
         return run.pack_key, checkpoint.get(run.path, -1)
 
-    ordered = sorted(runs, key=lambda run: (shared(run), run))
+    ordered = sorted(runs, key=lambda run: (shared(run), run.order))
     for (key, _), group in itertools.groupby(ordered, key=shared):
         for members in _even_chunks(list(group), max_runs[key]):
             packs[_free_id(key, members, salt, {*taken, *packs})] = members

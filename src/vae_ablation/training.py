@@ -96,9 +96,9 @@ def train_pack(
     """Train runs of equal shapes as one batched program.
 
     Runs are sorted by learning rate, so that the optimiser takes a step for each rate and not for
-    each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it stands
-    alone with the run that causes it, which is then `failed`; the others' results do not change.
-    With a keeper, training goes on from the last checkpoint, to the same bytes.
+    each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it
+    stands alone with the run that causes it, which is then `failed`; the others' results do not
+    change. With a keeper, training goes on from the last checkpoint, to the same bytes.
 
     Args:
         runs: runs with one pack key; β, kl, seed and learning rate, say, differ freely.

@@ -24,7 +24,8 @@ SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """Splits that every dataset has. HELD_OUT examples are in none of them: perturbations that no run
 may see, and that no run's columns are about."""
 
-_STREAMS = {"subset": 1, "test": 2, "validation": 3, "binarize": 4, "draw": 5, "corrupt": 6, "train": 7}
+_PURPOSES = ("subset", "test", "validation", "binarize", "draw", "corrupt", "train")
+_STREAMS = {purpose: number for number, purpose in enumerate(_PURPOSES, 1)}
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

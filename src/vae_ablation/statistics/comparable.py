@@ -14,7 +14,7 @@ from vae_ablation.tables import averaged_columns
 _FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
 
 
-def arm_axes(columns: Iterable[str]) -> list[str]:
+def arm_axes(columns: Iterable[object]) -> list[str]:
     """Columns that tell arms apart, in the order in which arms are sorted; `arm` is the last."""
     further = [name for name in axis_columns(columns) if name not in {*_FIRST, "seed"}]
     return [*_FIRST, *further, "arm"]
@@ -71,7 +71,7 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
         (~runs["kl"], _WITHOUT_OPTIMUM),
     ):
         runs.loc[barred, [name for name in columns if name in results]] = np.nan
-    return runs.sort_values([*arm_axes(runs), "seed"], ignore_index=True)
+    return runs.sort_values([*arm_axes(runs.columns), "seed"], ignore_index=True)
 
 
 def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:

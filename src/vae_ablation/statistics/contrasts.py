@@ -36,7 +36,7 @@ def contrasts(
     folder: Path | None,
     references: Mapping[str, Level] | None = None,
 ) -> pd.DataFrame:
-    """Every contrast of `designs.contrasts_of` in every metric in which the two arms are comparable.
+    """Every contrast of `designs.contrasts_of`, in every metric in which its arms are comparable.
 
     Pairs are runs of one seed. A pair counts as lost where a run of it is not ok; one whose value
     is not defined or not comparable (`comparable.comparable_runs`) is merely not used. Where no

@@ -62,8 +62,9 @@ class Arm(Mapping[str, Level]):
 
 def read_arms(runs: pd.DataFrame) -> list[Arm]:
     """The arms of `comparable.comparable_runs`, in order."""
-    known = runs[arm_axes(runs)].drop_duplicates()
-    return [Arm(dict(zip(known, row, strict=True))) for row in known.itertuples(index=False)]
+    axes = arm_axes(runs.columns)
+    known = runs[axes].drop_duplicates()
+    return [Arm(dict(zip(axes, row, strict=True))) for row in known.itertuples(index=False)]
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,7 @@ def _axis_contrast(name: str, references: Mapping[str, Level]) -> Contrast:
     def counts(arm: Arm) -> bool:
         return name == "latent_dim" or not (_is_point(arm) and name == "posterior")
 
-    return _AxisContrast(
-        name, frozenset({name}), counts, counts, wanted=references.get(name)
-    )
+    return _AxisContrast(name, frozenset({name}), counts, counts, wanted=references.get(name))
 
 
 def paired_arms(

@@ -27,7 +27,7 @@ _FIRST = ("beta", "latent_dim", "likelihood")
 _NO_FACTORS = {*_FIRST, "dataset", "kl", "posterior", "arm"}
 
 
-def factors_of(columns: Iterable[str]) -> list[str]:
+def factors_of(columns: Iterable[object]) -> list[str]:
     """Axes whose effects are asked for, in the order of the terms."""
     return [*_FIRST, *(name for name in arm_axes(columns) if name not in _NO_FACTORS)]
 
@@ -41,7 +41,7 @@ _ROUNDING = 1e-12
 def importance(metrics: pd.DataFrame) -> pd.DataFrame:
     """Analysis of variance of each metric on the balanced part of the grid.
 
-    Factors are the axes of `factors_of` that have two levels or more; KL off is a level of `beta`: 0.
+    Factors are the axes of `factors_of` with two levels or more; KL off is a level of `beta`: 0.
     Arms with another posterior than the Gaussian are left out: they have no β in its sense, and
     as a level of it would count as an effect of the KL term. Terms are the main effects and all
     pairs; the residual is the spread over seeds and what three axes or more do together. Where
@@ -88,7 +88,7 @@ def _terms(part: pd.DataFrame, metric: str, across: bool) -> list[dict[str, Any]
         across: whether the likelihood has to be a factor.
     """
     runs = balanced(part.dropna(subset=[metric]))
-    factors = [name for name in factors_of(runs) if _levels(runs, name) > 1]
+    factors = [name for name in factors_of(runs.columns) if _levels(runs, name) > 1]
     values = runs[metric].to_numpy()
     constant = not len(runs) or np.ptp(values) <= _ROUNDING * np.abs(values).max()
     terms = _affordable_terms(runs, factors)
@@ -111,7 +111,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
         runs: one row per run, with the columns of `factors_of` and seed.
     """
-    names = [*factors_of(runs), "seed"]
+    names = [*factors_of(runs.columns), "seed"]
     while len(runs):
         sizes = [_levels(runs, name) for name in names]
         if prod(sizes) == len(runs):

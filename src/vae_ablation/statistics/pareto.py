@@ -59,7 +59,7 @@ def pareto(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _undominated(runs: pd.DataFrame, front: Front) -> pd.DataFrame:
-    keys = list(dict.fromkeys(["dataset", "measure", *arm_axes(runs)]))
+    keys = list(dict.fromkeys(["dataset", "measure", *arm_axes(runs.columns)]))
     defined = runs[[front.x, front.y]].notna().all(axis=1)
     whole = defined.groupby([runs[key] for key in keys]).transform("all")
     arms = (

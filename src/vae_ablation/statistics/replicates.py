@@ -29,7 +29,7 @@ class Replicates:
         self.metrics = metrics
         self.arms = read_arms(runs)
         self.place = {arm: i for i, arm in enumerate(self.arms)}
-        arm = runs.groupby(arm_axes(runs), sort=False).ngroup().to_numpy()
+        arm = runs.groupby(arm_axes(runs.columns), sort=False).ngroup().to_numpy()
         seeds, seed = np.unique(runs["seed"], return_inverse=True)
         shape = len(self.arms), len(seeds)
         self.values = np.full((*shape, len(metrics)), np.nan)
@@ -40,7 +40,7 @@ class Replicates:
         self.ok[arm, seed] = runs["status"] == "ok"
         self.runs = np.full(shape, "", object)
         self.runs[arm, seed] = runs["run"]
-        measures = runs.groupby(arm_axes(runs), sort=False)["measure"].first()
+        measures = runs.groupby(arm_axes(runs.columns), sort=False)["measure"].first()
         self.measures = measures.to_numpy(object)
 
 
