@@ -6,7 +6,7 @@ A grid takes the axes named here and every key of the config's sections `model` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import log10
 from typing import Any, Literal
@@ -34,6 +34,7 @@ class Axis:
         shapes: whether it shapes tensors or steps, so that its levels cannot share a pack.
         scale: category, or an ordered axis and how it is drawn.
         nearness: key of a level: of several, the reference is the one with the smallest.
+        words: a level in words; without it the label and the level.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Axis:
     shapes: bool = True
     scale: Scale = "category"
     nearness: Callable[[Level], Any] | None = None
+    words: Callable[[Level], str] | None = None
 
     @property
     def ordered(self) -> bool:
@@ -57,6 +59,10 @@ class Axis:
     def traced(self, level: Level) -> str:
         """The part of an arm's name that a level has, where it is not the default."""
         return f"{self.trace}{_trace_text(level, bool(self.trace))}"
+
+    def described(self, level: Level) -> str:
+        """A level in words, for labels: `conditioned on batch`, `learning rate 0.003`."""
+        return self.words(level) if self.words else f"{self.label} {level_text(level)}"
 
     def reference(self, levels: Iterable[Level], wanted: Level = None) -> Level:
         """The level that the others are compared with.
@@ -84,12 +90,25 @@ _STANDING = (
     Axis("latent_dim", "latent dimension", scale="log", nearness=lambda level: -level),
     Axis("beta", "β", shapes=False, scale="log", nearness=distance_to_one),
     Axis("kl", "KL term", True, shapes=False),
-    Axis("posterior", "posterior", "gaussian"),
+    Axis("posterior", "posterior", "gaussian", words=lambda level: f"{level} posterior"),
     Axis("seed", "seed", shapes=False),
-    Axis("architecture", "architecture", "mlp"),
-    Axis("objective", "training objective", "elbo"),
-    Axis("importance_samples", "draws of z per example in training", 1, trace="k", scale="log"),
-    Axis("condition", "condition of encoder and decoder", "none", trace="given"),
+    Axis("architecture", "architecture", "mlp", words=str),
+    Axis("objective", "training objective", "elbo", words=lambda level: level.upper()),
+    Axis(
+        "importance_samples",
+        "draws of z per example in training",
+        1,
+        trace="k",
+        scale="log",
+        words=lambda level: f"{level} draws",
+    ),
+    Axis(
+        "condition",
+        "condition of encoder and decoder",
+        "none",
+        trace="given",
+        words=lambda level: f"conditioned on {level}",
+    ),
     Axis(
         "kl_warmup_epochs",
         "epochs of KL warm-up",
@@ -98,9 +117,17 @@ _STANDING = (
         shapes=False,
         scale="linear",
         nearness=lambda level: level,
+        words=lambda level: f"KL warm-up of {level} epochs",
     ),
-    Axis("dispersion", "dispersion of counts", "gene"),
-    Axis("train_examples", "training examples", None, trace="n", scale="log"),
+    Axis("dispersion", "dispersion of counts", "gene", words=lambda _: "dispersion by cell"),
+    Axis(
+        "train_examples",
+        "training examples",
+        trace="n",
+        scale="log",
+        nearness=lambda level: -level,
+        words=lambda level: f"{level} training examples",
+    ),
 )
 
 _SETTINGS = {
@@ -217,63 +244,112 @@ def level_order(level: Level) -> tuple[int, Any]:
 
 
 class ArmName(str):
-    """The name of an arm, `beta0.5-conv`, that carries what it stands for.
+    """Name of an arm, `beta0.5-conv`, that carries what it stands for.
 
     Nothing reads a name back: what an arm is comes from the levels of its axes.
 
     Attributes:
-        kind: `beta`, `kl-off` or `point`.
         beta: weight of the KL term; 0 without one.
-        variant: what further axes append to the name, e.g. `-conv`; empty without any.
+        kind: `beta`, `kl-off` or `point`.
+        further: the other axes that differ from their default, with the arm's level, in the order
+            of the name's parts.
     """
 
-    kind: str
     beta: float
-    variant: str
+    kind: str
+    further: dict[str, Level]
 
-    def __new__(cls, base: str, further: Sequence[str], beta: float) -> ArmName:
-        """The name of an arm.
-
-        Args:
-            base: `kl-off`, `point` or the text of a β.
-            further: texts of the other axes that differ from their default.
-            beta: the weight of the KL term.
-        """
-        name = super().__new__(cls, "-".join([base, *further]))
-        name.kind = base if base in {"kl-off", "point"} else "beta"
-        name.beta = beta
-        name.variant = "".join(f"-{part}" for part in further)
+    def __new__(cls, beta: float, kind: str, further: Mapping[str, Level]) -> ArmName:
+        """Name of an arm from its attributes."""
+        base = f"beta{beta:g}" if kind == "beta" else kind
+        name = super().__new__(cls, base + _traces(further))
+        name.beta, name.kind, name.further = beta, kind, dict(further)
         return name
 
-    def __getnewargs__(self) -> tuple[str, list[str], float]:  # type: ignore[override]
-        """What copying and pickling call the constructor with."""
-        base = self.removesuffix(self.variant)
-        return base, [self.variant[1:]] if self.variant else [], self.beta
+    def __getnewargs__(self) -> tuple[float, str, dict[str, Level]]:  # type: ignore[override]
+        """Arguments with which copying and pickling make the name again."""
+        return self.beta, self.kind, self.further
+
+    @property
+    def variant(self) -> str:
+        """The end of the name that further axes have made: `-conv`; empty without any."""
+        return _traces(self.further)
+
+    @property
+    def variant_label(self) -> str:
+        """The levels of the further axes in words; empty without any."""
+        return ", ".join(axis_of(name).described(level) for name, level in self.further.items())
+
+    @property
+    def label(self) -> str:
+        """Name for people: `β = 0.5`, `KL off, conditioned on batch`, `deterministic`."""
+        start = {"beta": f"β = {self.beta:.4g}", "kl-off": "KL off", "point": "deterministic"}
+        return ", ".join(filter(None, [start[self.kind], self.variant_label]))
+
+    @property
+    def order(self) -> tuple[int, float, str]:
+        """Sort key by strength of the KL term: deterministic, KL off, then β, small to large."""
+        return {"point": 0, "kl-off": 1}.get(self.kind, 2), self.beta, str(self)
 
 
-def base_name(beta: float, kl: bool, posterior: str) -> str:
-    """How an arm's name begins: `beta0.5`, `kl-off` or `point`."""
-    if posterior == "point":
-        return "point"
-    return f"beta{beta:g}" if kl else "kl-off"
+def _traces(further: Mapping[str, Level]) -> str:
+    return "".join(f"-{axis_of(name).traced(level)}" for name, level in further.items())
+
+
+def arm_kind(kl: bool, posterior: str) -> str:
+    """`beta`, `kl-off` or `point`: what an arm does with the KL term."""
+    return "point" if posterior == "point" else "beta" if kl else "kl-off"
+
+
+_NOT_FURTHER = {"dataset", "likelihood", "latent_dim", "beta", "kl", "seed"}
+_LATE = ("kl_warmup_epochs", "train_examples")
+
+
+def further_levels(levels: Mapping[str, Level]) -> dict[str, Level]:
+    """Levels that an arm's name shows beside β, in their order there.
+
+    Args:
+        levels: of a run; settings only where they differ from the study's own.
+    """
+    named = {name: levels[name] for name in _in_name_order(levels)}
+    return {n: v for n, v in named.items() if is_setting(n) or v != axis_of(n).default}
+
+
+def _in_name_order(levels: Mapping[str, Level]) -> list[str]:
+    """Axes that can have a part of an arm's name, in the order of the parts."""
+
+    def place(name: str) -> tuple[bool, int, tuple[int, int, str]]:
+        late = _LATE.index(name) + 1 if name in _LATE else 0
+        return is_setting(name), late, axis_order(name)
+
+    point = levels.get("posterior") == "point"
+    hidden = {*_NOT_FURTHER, "posterior"} if point else _NOT_FURTHER
+    return sorted((name for name in levels if name not in hidden), key=place)
 
 
 def arm_names(table: Any) -> dict[str, ArmName]:
-    """The arms of a table with the columns arm, beta, kl and posterior, by their text.
+    """Arms of a table with their axes as columns, by name.
 
     Args:
-        table: a pandas DataFrame, such as metrics.csv; rows without an arm do not count.
+        table: a pandas DataFrame such as metrics.csv; rows without an arm do not count.
     """
+    axes = axis_columns(table.columns)
     known = table.dropna(subset=["arm"]).drop_duplicates("arm")
-    found = {}
-    for text, beta, kl, posterior in known[["arm", "beta", "kl", "posterior"]].values:
-        base = base_name(float(beta), str(kl) == "True", str(posterior))
-        further = text.removeprefix(base).removeprefix("-")
-        found[str(text)] = ArmName(base, [further] if further else [], float(beta))
-    return found
+    return {str(row["arm"]): _arm_of(row, axes) for row in known.to_dict("records")}
 
 
-def varied(levels: Mapping[str, Iterable[Level]]) -> list[str]:
-    """Names of the axes that have more than one level, in the order of axes."""
-    found = [name for name, values in levels.items() if len(set(values)) > 1]
-    return sorted(found, key=axis_order)
+def _arm_of(row: Mapping[Any, Any], axes: Iterable[str]) -> ArmName:
+    """The arm of a row; a setting counts where the name shows it, since a row has no study."""
+    levels = {name: _level_of(row[name]) for name in axes}
+    shown = {
+        name: level
+        for name, level in levels.items()
+        if not is_setting(name) or f"-{axis_of(name).traced(level)}-" in f"{row['arm']}-"
+    }
+    kind = arm_kind(str(row["kl"]) == "True", str(row["posterior"]))
+    return ArmName(float(row["beta"]), kind, further_levels(shown))
+
+
+def _level_of(cell: Any) -> Level:
+    """The level that a table's cell shows: whole numbers are integers."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell

@@ -10,11 +10,12 @@ from vae_ablation.axes import (
     AXES,
     ArmName,
     Level,
+    arm_kind,
     as_level,
     as_setting,
     axis_of,
     axis_order,
-    base_name,
+    further_levels,
     is_setting,
     level_order,
 )
@@ -140,21 +141,7 @@ class Run(Mapping[str, Level]):
     @property
     def arm(self) -> ArmName:
         """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
-        late = ["kl_warmup_epochs", "train_examples", *self.own]
-        further = [*self._fixed, *self._traces(_EARLY), *self._traces(late)]
-        return ArmName(base_name(self.beta, self.kl, self.posterior), further, self.beta)
-
-    @property
-    def _fixed(self) -> list[str]:
-        return ["fixed"] if self.posterior == "fixed" else []
-
-    def _traces(self, names: Iterable[str]) -> list[str]:
-        """Texts of those of these axes that differ from their default."""
-        return [
-            axis_of(name).traced(self[name])
-            for name in names
-            if is_setting(name) or self[name] != AXES[name].default
-        ]
+        return ArmName(self.beta, arm_kind(self.kl, self.posterior), further_levels(self))
 
     @property
     def path(self) -> str:
@@ -164,16 +151,13 @@ class Run(Mapping[str, Level]):
     @property
     def pack_key(self) -> str:
         """The levels that runs must share to be one batched program: all that shapes tensors."""
-        own = [name for name in ("train_examples", *self.own) if axis_of(name).shapes]
-        return "/".join([self._place, *self._fixed, *self._traces([*_EARLY, *own])])
+        shaping = self.arm.further.items()
+        traces = [axis_of(n).traced(level) for n, level in shaping if axis_of(n).shapes]
+        return "/".join([self._place, *traces])
 
     @property
     def _place(self) -> str:
         return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
-
-
-_EARLY = ("architecture", "objective", "importance_samples", "condition", "dispersion")
-"""Axes whose traces stand first in an arm's name, in this order."""
 
 
 def canonical_run(
