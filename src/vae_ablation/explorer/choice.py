@@ -7,10 +7,10 @@ from itertools import chain, zip_longest
 
 import pandas as pd
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.selection import (
     Selection,
-    arm_order,
     choose_arms,
     choose_latent_dims,
     contrast_arms,
@@ -31,13 +31,13 @@ class Choice:
 
     likelihood: str
     latent_dim: int
-    arm: str
+    arm: ArmName
     run: str
 
     @property
     def order(self) -> tuple[str, int, tuple[int, float, str]]:
         """Sort key for the page's switches."""
-        return self.likelihood, self.latent_dim, arm_order(self.arm)
+        return self.likelihood, self.latent_dim, self.arm.order
 
 
 def choose_runs(results: StudyResults, dataset: str) -> list[Choice]:

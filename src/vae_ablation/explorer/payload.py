@@ -18,7 +18,6 @@ from vae_ablation.explorer.layers import UndrawableError, decoder_steps, enough_
 from vae_ablation.features import log_counts
 from vae_ablation.plots import style
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import parse_arm
 from vae_ablation.trained import TrainedRun, load_run
 
 MAX_EXAMPLES = 400
@@ -101,8 +100,8 @@ def describe_run(
         "likelihood": choice.likelihood,
         "latent_dim": choice.latent_dim,
         "arm": choice.arm,
-        "label": style.arm_label(choice.arm),
-        "kind": parse_arm(choice.arm).kind,
+        "label": choice.arm.label,
+        "kind": choice.arm.kind,
         "color": style.arm_color(choice.arm),
         "run": choice.run,
         "dimensions": dimensions,

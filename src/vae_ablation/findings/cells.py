@@ -19,7 +19,7 @@ from vae_ablation.findings.evidence import (
     reference_arm,
 )
 from vae_ablation.findings.finding import Finding, figure_of, finder
-from vae_ablation.plots.style import arm_label, plain
+from vae_ablation.plots.style import plain
 
 COUNTS = "counts/mass given library"
 """The measure within which likelihoods of counts are compared in nats."""
@@ -285,7 +285,7 @@ def _evidence_rows(cell: Cell, question: Question, found: Mapping[str, pd.Series
         estimate = over_seeds(values)
         if estimate is not None:
             row = {**cell.row, "method": method, **estimate.row(question.metric)}
-            rows.append(row | {"arm": arm_label(cell.arm) if method in question.methods else ""})
+            rows.append(row | {"arm": cell.arm.label if method in question.methods else ""})
     return rows
 
 

@@ -24,7 +24,6 @@ from vae_ablation.findings.tally import (
     tally,
     told,
 )
-from vae_ablation.plots.style import arm_label
 
 KL_FIGURES = ("kl_on_off", "heatmaps")
 OFF = "Taking the KL term away"
@@ -101,7 +100,7 @@ def _scale(found: Scale) -> str:
     off, on, without, with_kl = found
     return (
         f"{words.estimate(without, ' prior standard deviations', words.place(off))} against "
-        f"{words.estimate(with_kl)} at {arm_label(on.arm)}"
+        f"{words.estimate(with_kl)} at {on.arm.label}"
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from vae_ablation.plots.selection import Arm, arm_order, nearest_to_one, parse_arm
+from vae_ablation.axes import ArmName
+from vae_ablation.plots.selection import Arm, nearest_to_one
 from vae_ablation.tables import mean_interval
 
 Row = dict[str, Any]
@@ -79,12 +80,12 @@ class Cell:
 
     likelihood: str
     latent_dim: int
-    arm: str
+    arm: ArmName
 
     @property
     def parsed(self) -> Arm:
         """Kind, β and variant of the arm."""
-        return parse_arm(self.arm)
+        return self.arm
 
     @property
     def setting(self) -> tuple[str, str]:
@@ -135,7 +136,7 @@ class Evidence:
     def cells(self) -> list[Cell]:
         """Every arm with a run that ended well, by likelihood, latent dimension and β."""
         keys = {_cell(row) for row in self.ok[["likelihood", "latent_dim", "arm"]].values}
-        return sorted(keys, key=lambda c: (c.likelihood, c.latent_dim, arm_order(c.arm)))
+        return sorted(keys, key=lambda c: (c.likelihood, c.latent_dim, c.arm.order))
 
     @cached_property
     def settings(self) -> dict[tuple[str, str], list[Cell]]:
@@ -249,7 +250,9 @@ def paired(one: pd.Series, other: pd.Series) -> Estimate | None:
 
 def reference_arm(cells: Iterable[Cell]) -> str | None:
     """The β arm nearest to 1 on the log axis; None without one."""
-    arms = sorted({cell.arm for cell in cells if cell.parsed.kind == "beta"}, key=arm_order)
+    arms = sorted(
+        {cell.arm for cell in cells if cell.parsed.kind == "beta"}, key=lambda arm: arm.order
+    )
     return nearest_to_one(arms) if arms else None
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Estimate, Evidence, Row, dims_of, reference_arm
 from vae_ablation.findings.finding import Finding, figure_of, finder
-from vae_ablation.plots.style import arm_label
 
 Setting = tuple[str, str]
 
@@ -153,7 +152,7 @@ def _fall(found: Collapse) -> str:
     cell = next(fewer, None)
     if cell is None or found.cells.index(cell) == found.start:
         return ""
-    return f"units begin to drop out at {arm_label(cell.arm)}"
+    return f"units begin to drop out at {cell.arm.label}"
 
 
 def _split(group: dict[Setting, dict[int, Collapse]]) -> Iterator[str]:
@@ -257,7 +256,7 @@ def _payoff_headline(group: list[Payoff]) -> str:
 def _payoff(found: Payoff) -> str:
     largest = found.largest.latent_dim
     dims = sorted(found.gains)
-    start = f"{words.capital(words.setting(found.largest.setting))}, {arm_label(found.largest.arm)}"
+    start = f"{words.capital(words.setting(found.largest.setting))}, {found.largest.arm.label}"
     if found.enough == largest:
         return f"{start}: {_gain(found, dims[-1])}, so the larger code still pays."
     below = [dim for dim in dims if dim < found.enough]

@@ -21,7 +21,7 @@ from vae_ablation.findings.evidence import (
     reference_arm,
 )
 from vae_ablation.findings.finding import Finding, figure_of, finder
-from vae_ablation.plots.style import arm_label, plain
+from vae_ablation.plots.style import plain
 
 FIGURES = ("likelihood_comparison", "heatmaps")
 CONTROLS = {"raw": "the raw data", "pca": "PCA", "untrained": "an untrained encoder"}
@@ -159,7 +159,7 @@ def _chosen(evidence: Evidence, cell: Cell) -> str:
     """An arm with its rate, since arms chosen so are not at matched rate."""
     rate = evidence.estimate(cell, "rate")
     at = f" at a rate of {words.number(rate.mean)} nats" if rate else ""
-    return f"{plain(cell.likelihood)} {arm_label(cell.arm)}{at}"
+    return f"{plain(cell.likelihood)} {cell.arm.label}{at}"
 
 
 def _controls(evidence: Evidence, metric: str, dim: int) -> dict[str, float]:

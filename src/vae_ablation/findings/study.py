@@ -11,7 +11,7 @@ from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence, Row
 from vae_ablation.findings.finding import Finding, figure_of, finder
 from vae_ablation.overview import CONVERGED_SLOPE
-from vae_ablation.plots.style import arm_label, plain
+from vae_ablation.plots.style import plain
 
 PRIMARY = ("nll", "rate", "active_units", "probe_accuracy", "sample_fid")
 LOOSE = 0.1
@@ -137,7 +137,7 @@ def words_of(reasons: pd.Series) -> str:
 
 def _failed(groups: Sequence[Row], bad: int, total: int) -> str:
     parts = [
-        f"{plain(group['likelihood'])} with {arm_label(group['arm'])}: "
+        f"{plain(group['likelihood'])} with {group['arm'].label}: "
         f"{group['runs']} {group['status']}"
         + (f", {group['reason'].rstrip('.')}" if group["reason"] else "")
         for group in groups
@@ -233,7 +233,7 @@ def _first_cell(evidence: Evidence, rows: Sequence[Row]) -> Cell | None:
 
 def _most(rows: Sequence[Row], start: str) -> str:
     parts = [
-        f"{plain(row['likelihood'])}, {arm_label(row['arm'])} ({row['runs']} of {row['of']})"
+        f"{plain(row['likelihood'])}, {row['arm'].label} ({row['runs']} of {row['of']})"
         for row in rows[:3]
     ]
     return f"{start}{'; '.join(parts)}."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
 
 from vae_ablation.findings.evidence import Cell, Estimate
-from vae_ablation.plots.style import arm_label, plain
+from vae_ablation.plots.style import plain
 
 DIGITS = 3
 """Significant digits of a number, where its interval does not call for more."""
@@ -122,7 +122,7 @@ def setting(found: tuple[str, str]) -> str:
 
 def arm(cell: Cell) -> str:
     """`β = 1 at latent dimension 16`."""
-    return f"{arm_label(cell.arm)} at latent dimension {cell.latent_dim}"
+    return f"{cell.arm.label} at latent dimension {cell.latent_dim}"
 
 
 def place(cell: Cell) -> str:

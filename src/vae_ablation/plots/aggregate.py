@@ -17,7 +17,7 @@ from vae_ablation.plots.latent import plane_limit
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import Arrays, StudyResults
-from vae_ablation.plots.selection import Selection, choose_arms, first_runs, parse_arm
+from vae_ablation.plots.selection import Selection, choose_arms, first_runs
 
 MAX_PANELS = 4
 MAX_POSTERIORS = 400
@@ -82,7 +82,7 @@ def aggregate_posterior(results: StudyResults, selection: Selection) -> Figure |
     if selection.latent_dim != 2:
         return None
     rows = selection.ok_rows(results)
-    rows = rows[rows["arm"].map(lambda arm: parse_arm(arm).kind != "point").astype(bool)]
+    rows = rows[rows["arm"].map(lambda arm: arm.kind != "point").astype(bool)]
     runs = first_runs(rows)
     found = {
         arm: codes
@@ -98,7 +98,7 @@ def aggregate_posterior(results: StudyResults, selection: Selection) -> Figure |
         draw_density(ax, codes)
         rate = rates.get(runs[arm], np.nan)
         known = f"  (hole rate {rate:.2f})" if np.isfinite(rate) else ""
-        ax.set_title(style.arm_label(arm) + known, pad=6)
+        ax.set_title(arm.label + known, pad=6)
         ax.spines["top"].set(visible=True, color=style.arm_color(arm), linewidth=3)
     return sheet.figure
 

@@ -10,12 +10,13 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from seaborn import color_palette, heatmap
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.heatmaps import cell_means
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims, parse_arm
+from vae_ablation.plots.selection import Selection, arms_of, choose_arms, choose_latent_dims
 
 MAX_BETAS = 9
 MAX_DIMS = 8
@@ -52,26 +53,25 @@ def collapse_map(results: StudyResults, selection: Selection) -> Figure | None:
         ax = sheet.axes(_LEFT, y, *size)
         bar = sheet.axes(_LEFT + size[0] + 0.2, y, 0.12, size[1])
         _draw_map(ax, bar, counts, dims, _lost(every, arms, dims))
-        betas = [f"{parse_arm(arm).beta:.4g}" for arm in arms]
+        betas = [f"{arm.beta:.4g}" for arm in arms]
         ax.set_xticks(np.arange(len(arms)) + 0.5, betas)
         ax.set_yticks(np.arange(len(dims)) + 0.5, [str(dim) for dim in dims])
         ax.set(xlabel="β", ylabel="latent dimension")
-        ax.set_title(variant.strip("-_ "), size=9, pad=4)
+        ax.set_title(variant, size=9, pad=4)
     return sheet.figure
 
 
-def _variants(every: pd.DataFrame) -> dict[str, list[str]]:
-    """β arms from small to large, by what further axes have appended to their names."""
-    kinds = {str(arm): parse_arm(str(arm)) for arm in every["arm"].dropna().unique()}
-    names = sorted({kind.variant for kind in kinds.values() if kind.kind == "beta"})
+def _variants(every: pd.DataFrame) -> dict[str, list[ArmName]]:
+    """β arms from small to large, by the levels of further axes."""
+    betas = [arm for arm in arms_of(every) if arm.kind == "beta"]
+    names = sorted({arm.variant_label for arm in betas})
     arms = {
-        name: [arm for arm, kind in kinds.items() if (kind.kind, kind.variant) == ("beta", name)]
-        for name in names[:MAX_VARIANTS]
+        name: [arm for arm in betas if arm.variant_label == name] for name in names[:MAX_VARIANTS]
     }
     return {name: choose_arms(every[every["arm"].isin(of)], MAX_BETAS) for name, of in arms.items()}
 
 
-def _lost(every: pd.DataFrame, arms: list[str], dims: list[int]) -> NDArray[np.bool_]:
+def _lost(every: pd.DataFrame, arms: list[ArmName], dims: list[int]) -> NDArray[np.bool_]:
     """Cells [dims, arms] that were wanted and of which no run ended well."""
     wanted, fine = (
         {(int(dim), arm) for dim, arm in zip(rows["latent_dim"], rows["arm"], strict=True)}

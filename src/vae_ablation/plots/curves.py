@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import arm_handle, grey_handle, heading, left_out, panels, plain_log
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims, parse_arm
+from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims
 
 MAX_CURVES = 8
 LOSS_TERMS = ("distortion", "rate", "objective")
@@ -43,12 +44,12 @@ def loss_curves(results: StudyResults, selection: Selection) -> Figure | None:
     return fig
 
 
-def _histories(results: StudyResults, rows: pd.DataFrame, arm: str) -> list[pd.DataFrame]:
+def _histories(results: StudyResults, rows: pd.DataFrame, arm: ArmName) -> list[pd.DataFrame]:
     runs = rows.loc[rows["arm"] == arm, "run"]
     return [history for run in runs if (history := results.history(run)) is not None]
 
 
-def _draw_term(ax: Axes, term: str, histories: dict[str, list[pd.DataFrame]]) -> None:
+def _draw_term(ax: Axes, term: str, histories: dict[ArmName, list[pd.DataFrame]]) -> None:
     late: list[Array] = []
     for arm, runs in histories.items():
         for split, line in _LINES.items():
@@ -78,7 +79,7 @@ def over_seeds(runs: list[pd.DataFrame], split: str, term: str) -> tuple[Array, 
     return table.index.to_numpy(float), table.to_numpy(float)
 
 
-def _band(ax: Axes, x: Array, values: Array, arm: str, line: object) -> None:
+def _band(ax: Axes, x: Array, values: Array, arm: ArmName, line: object) -> None:
     color = style.arm_color(arm)
     if values.shape[1] > 1 and line == "-":
         ax.fill_between(
@@ -106,7 +107,7 @@ def _term_scale(ax: Axes, term: str, late: Array) -> None:
 def kl_per_dimension(results: StudyResults, selection: Selection) -> Figure | None:
     """KL of each latent dimension, sorted, by arm; one panel per latent dimension."""
     rows = selection.ok_rows(results)
-    rows = rows[rows["arm"].map(lambda arm: parse_arm(arm).kind != "point").astype(bool)]
+    rows = rows[rows["arm"].map(lambda arm: arm.kind != "point").astype(bool)]
     dims = choose_latent_dims(rows["latent_dim"].dropna())
     arms = choose_arms(rows, MAX_CURVES)
     spectra = {
@@ -128,14 +129,14 @@ def kl_per_dimension(results: StudyResults, selection: Selection) -> Figure | No
     return fig
 
 
-def _spectra(results: StudyResults, rows: pd.DataFrame, dim: int, arm: str) -> Array:
+def _spectra(results: StudyResults, rows: pd.DataFrame, dim: int, arm: ArmName) -> Array:
     """Sorted KL per dimension of an arm's runs, largest first: [runs, latent]."""
     runs = rows.loc[(rows["arm"] == arm) & (rows["latent_dim"] == dim), "run"]
     rates = [rate for run in runs if (rate := results.rate_per_dim(run)) is not None]
     return np.array([np.sort(rate)[::-1] for rate in rates])
 
 
-def _draw_spectra(ax: Axes, dim: int, curves: dict[str, Array], high: float) -> None:
+def _draw_spectra(ax: Axes, dim: int, curves: dict[ArmName, Array], high: float) -> None:
     x = np.arange(1, dim + 1)
     for arm, values in curves.items():
         color = style.arm_color(arm)

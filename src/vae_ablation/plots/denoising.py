@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import heading, left_out, panels
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import Selection, choose_arms, parse_arm
+from vae_ablation.plots.selection import Selection, choose_arms
 from vae_ablation.tables import mean_interval
 
 MAX_ARMS = 8
@@ -126,7 +127,7 @@ def limits(found: pd.DataFrame, lines: list[float]) -> tuple[float, float]:
     return float(values.min()) - margin, float(values.max()) + margin
 
 
-def _draw(ax: Axes, table: pd.DataFrame, names: list[str], arms: list[str]) -> None:
+def _draw(ax: Axes, table: pd.DataFrame, names: list[str], arms: list[ArmName]) -> None:
     found = seed_means(table[table["method"] == "vae"])
     lines = table.groupby("method")["value"].mean()
     lines = lines[[name for name in _BASELINES if name in lines]]
@@ -147,11 +148,11 @@ def _draw(ax: Axes, table: pd.DataFrame, names: list[str], arms: list[str]) -> N
 
 
 def _draw_likelihood(
-    ax: Axes, found: pd.DataFrame, arms: list[str], shift: float, color: str, marker: str
+    ax: Axes, found: pd.DataFrame, arms: list[ArmName], shift: float, color: str, marker: str
 ) -> None:
     """Points at the places of their arms; β arms without a variant are joined."""
     found = found.assign(x=[arms.index(arm) + shift for arm in found["arm"]]).sort_values("x")
-    is_beta = [parse_arm(arm).kind == "beta" and not parse_arm(arm).variant for arm in found["arm"]]
+    is_beta = [arm.kind == "beta" and not arm.variant for arm in found["arm"]]
     curve = found[is_beta]
     ax.plot(curve["x"], curve["mean"], color=color, linewidth=1.2)
     ax.vlines(found["x"], found["low"], found["high"], colors=color, linewidth=1.1)
@@ -171,10 +172,9 @@ def _write_outside(ax: Axes, lines: pd.Series[float], arrow: str, edge: float) -
     )  # fmt: skip
 
 
-def _tick(arm: str) -> str:
-    parsed = parse_arm(arm)
-    plain = parsed.kind == "beta" and not parsed.variant
-    return f"{parsed.beta:.4g}" if plain else style.short(style.arm_label(arm), 18)
+def _tick(arm: ArmName) -> str:
+    plain = arm.kind == "beta" and not arm.variant
+    return f"{arm.beta:.4g}" if plain else style.short(arm.label, 18)
 
 
 def _handles(names: list[str], methods: set[str]) -> list[Line2D]:

@@ -17,18 +17,13 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.heatmaps import shown_metrics
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import (
-    Selection,
-    arm_order,
-    choose_arms,
-    choose_latent_dims,
-    contrast_arms,
-)
+from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims, contrast_arms
 
 MAX_METRICS = 5
 MAX_ARMS = 8
@@ -110,10 +105,10 @@ def _without(results: StudyResults, shown: Sequence[str]) -> str:
     return f"No comparable values: {', '.join(missing)}." if missing else ""
 
 
-def _keys(table: pd.DataFrame) -> list[tuple[str, str, int]]:
+def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
     """What tells a contrast among those of one likelihood: its kind, arm and latent dimension."""
     return [
-        (str(kind), str(arm), int(dim))
+        (str(kind), arm, int(dim))
         for kind, arm, dim in zip(table["contrast"], table["arm"], table["latent_dim"], strict=True)
     ]
 
@@ -134,27 +129,27 @@ def _sections(table: pd.DataFrame, every: pd.DataFrame) -> list[tuple[float, str
     for across, names in among.items():
         keys = {key for key in _keys(table[at_dim == across]) if key[1] in names and key[2] in dims}
         if keys:
-            ordered = sorted(keys, key=lambda key: (arm_order(key[1]), key[2]))
+            ordered = sorted(keys, key=lambda key: (key[1].order, key[2]))
             rows = _rows(ordered, y + 0.24)
             found.append((y, titles[across], rows))
             y = rows[-1].y + _HEADING
     return found
 
 
-def _rows(keys: list[tuple[str, str, int]], y: float) -> list[_Row]:
+def _rows(keys: list[tuple[str, ArmName, int]], y: float) -> list[_Row]:
     """Rows of one section; the arm is written where it changes, and a little room above it."""
     rows: list[_Row] = []
     for i, key in enumerate(keys):
         new = i == 0 or keys[i - 1][1] != key[1]
         y += (_ROW if i else 0.0) + (0.07 if new and i else 0.0)
-        label = style.short(style.arm_label(key[1]), 18) if new else ""
+        label = style.short(key[1].label, 18) if new else ""
         rows.append(_Row(y, key, label, f"latent {key[2]}"))
     return rows
 
 
 def _against_arm(table: pd.DataFrame) -> str:
-    names = sorted({str(arm) for arm in table["reference_arm"].dropna()}, key=arm_order)
-    return f"against {style.arm_label(names[0])}" if len(names) == 1 else "against its reference"
+    names = sorted(set(table["reference_arm"].dropna()), key=lambda arm: arm.order)
+    return f"against {names[0].label}" if len(names) == 1 else "against its reference"
 
 
 def _against_dim(table: pd.DataFrame) -> str:
@@ -183,7 +178,7 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float
     ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
     places = {row.key: row.y for row in rows}
     y = np.array([places[key] for key in _keys(table)])
-    arms = table["arm"].astype(str).to_numpy()
+    arms = list(table["arm"])
     colors = [style.arm_color(arm) for arm in arms]
     ax.hlines(y, table["ci_low"], table["ci_high"], colors=colors, linewidth=1.8)
     low, high = table["boot_low"], table["boot_high"]

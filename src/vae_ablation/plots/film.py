@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     TOP,
@@ -86,9 +87,9 @@ def images_after(snapshots: Arrays, epoch: int) -> Images:
 
 
 def _frames(
-    found: Mapping[str, Arrays],
+    found: Mapping[ArmName, Arrays],
     epochs: NDArray[np.int64],
-    curves: Mapping[str, NDArray[np.float64]],
+    curves: Mapping[ArmName, NDArray[np.float64]],
     title: tuple[str, str],
     note: str,
 ) -> Images:
@@ -140,19 +141,19 @@ def _over_background(fig: Figure, moving: Sequence[Artist]) -> Callable[[], Imag
     return draw
 
 
-def _rows(found: Mapping[str, Arrays], originals: Images, epoch: int) -> Images:
+def _rows(found: Mapping[ArmName, Arrays], originals: Images, epoch: int) -> Images:
     """Originals above each arm's pictures after an epoch: [rows, k, H, W]."""
     return np.stack([originals, *(images_after(snapshots, epoch) for snapshots in found.values())])
 
 
-def _name_rows(sheet: Sheet, y: float, names: list[str], row: float) -> None:
+def _name_rows(sheet: Sheet, y: float, names: list[ArmName], row: float) -> None:
     """Arms in their colours; anything else as it is."""
     for i, name in enumerate(names):
         middle = y + (i + 0.5) * row
         if i == 0:
             sheet.text(0.1, middle, name)
             continue
-        sheet.text(0.1, middle, style.short(style.arm_label(name), 16))
+        sheet.text(0.1, middle, style.short(name.label, 16))
         sheet.bar(_LABELS - 0.1, middle - row / 2 + 0.03, 0.06, row - 0.06, style.arm_color(name))
 
 
@@ -165,7 +166,7 @@ def _curve(results: StudyResults, run: str) -> NDArray[np.float64]:
     return rows[["epoch", "distortion"]].dropna().to_numpy(float).T
 
 
-def _draw_curves(ax: Axes, curves: Mapping[str, NDArray[np.float64]], last: int) -> Line2D:
+def _draw_curves(ax: Axes, curves: Mapping[ArmName, NDArray[np.float64]], last: int) -> Line2D:
     """Distortion over epochs, and the upright line that moves with the film."""
     for arm, (epochs, values) in curves.items():
         ax.plot(epochs, values, color=style.arm_color(arm))
@@ -178,7 +179,7 @@ def _draw_curves(ax: Axes, curves: Mapping[str, NDArray[np.float64]], last: int)
 
 
 def _still(
-    found: Mapping[str, Arrays], epochs: NDArray[np.int64], title: tuple[str, str], note: str
+    found: Mapping[ArmName, Arrays], epochs: NDArray[np.int64], title: tuple[str, str], note: str
 ) -> Figure:
     """Some of the frames on one page: a block per arm, a row per epoch, the originals below."""
     originals = next(iter(found.values()))["originals"][:MAX_IMAGES]
@@ -190,7 +191,7 @@ def _still(
     for i, (arm, snapshots) in enumerate(found.items()):
         y = TOP + 0.28 + i * block
         color = style.arm_color(arm)
-        sheet.text(_LABELS, y - 0.14, style.arm_label(arm), weight="bold", color=color)
+        sheet.text(_LABELS, y - 0.14, arm.label, weight="bold", color=color)
         images = [images_after(snapshots, int(epoch)) for epoch in epochs] + [originals]
         show_mosaic(
             sheet.axes(_LABELS, y, cell * len(originals), row * len(images)), np.stack(images)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch
 from seaborn import color_palette
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.latent import scatter
 from vae_ablation.plots.layout import TOP, Sheet, grey_handle, heading, left_out
@@ -79,11 +80,11 @@ def _handles(plane: bool) -> list[Artist]:
 
 
 def _draw_block(
-    sheet: Sheet, y: float, arm: str, arrays: Arrays, plane: bool, limits: tuple[float, float]
+    sheet: Sheet, y: float, arm: ArmName, arrays: Arrays, plane: bool, limits: tuple[float, float]
 ) -> None:
     holes, inside = len(arrays["distance_holes"]), len(arrays["distance_inside"])
     share = f"{100 * holes / (holes + inside):.0f} % of the prior's draws fall into holes"
-    sheet.text(0.1, y + 0.06, f"{style.arm_label(arm)}: {share}", size=9.5, weight="bold",
+    sheet.text(0.1, y + 0.06, f"{arm.label}: {share}", size=9.5, weight="bold",
                color=style.arm_color(arm))  # fmt: skip
     top, left = y + 0.32, 0.55
     if plane:

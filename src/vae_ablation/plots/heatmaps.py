@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from seaborn import color_palette
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims, parse_arm
+from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims
 
 MAX_ARMS = 10
 MAX_DIMS = 5
@@ -44,7 +45,7 @@ def heatmaps(results: StudyResults, selection: Selection) -> Figure | None:
     shown = [metric for metric, grid in grids.items() if np.isfinite(grid).any()][:MAX_METRICS]
     if not shown:
         return None
-    labels = [style.arm_label(arm) for arm in arms]
+    labels = [arm.label for arm in arms]
     controls = {metric: _control_rows(results, selection, rows, metric, dims) for metric in shown}
     marks, loose = _marks(every, arms, dims), _loose(rows)
     fig, axes = _panels(shown, len(dims), labels, controls, every, selection)
@@ -101,7 +102,7 @@ def _panels(
 
 
 def cell_means(
-    results: StudyResults, selection: Selection, metric: str, arms: list[str], dims: list[int]
+    results: StudyResults, selection: Selection, metric: str, arms: list[ArmName], dims: list[int]
 ) -> Array:
     """Means over seeds [arms, dims] from the summary; NaN where a cell has none."""
     table = results.means(metric, str(selection.dataset), str(selection.likelihood))
@@ -133,21 +134,21 @@ def _control_rows(
     return found
 
 
-def _marks(every: pd.DataFrame, arms: list[str], dims: list[int]) -> list[list[str]]:
+def _marks(every: pd.DataFrame, arms: list[ArmName], dims: list[int]) -> list[list[str]]:
     """What to write in a cell without a number: × (every run diverged or failed), – or nothing."""
     fine = every["status"] == "ok"
     signs = dict.fromkeys(_cells(every[~fine]), "×") | dict.fromkeys(_cells(every[fine]), "–")
     return [[signs.get((arm, dim), "") for dim in dims] for arm in arms]
 
 
-def _loose(rows: pd.DataFrame) -> set[tuple[str, int]]:
+def _loose(rows: pd.DataFrame) -> set[tuple[ArmName, int]]:
     """Arm and latent dimension of the cells in which some run's nll is but a loose bound."""
     if "nll_loose" not in rows:
         return set()
     return _cells(rows[rows["nll_loose"].astype(str).str.lower() == "true"])
 
 
-def _cells(rows: pd.DataFrame) -> set[tuple[str, int]]:
+def _cells(rows: pd.DataFrame) -> set[tuple[ArmName, int]]:
     return {(arm, int(dim)) for arm, dim in zip(rows["arm"], rows["latent_dim"], strict=True)}
 
 
@@ -157,7 +158,7 @@ def _draw(
     grid: Array,
     marks: list[list[str]],
     bounds: set[tuple[int, int]],
-    arms: list[str],
+    arms: list[ArmName],
     controls: list[Array],
 ) -> None:
     low, high = _color_limits(grid, arms)
@@ -182,9 +183,9 @@ def _draw(
     ax.set_title(style.metric_label(metric).replace(style.NATS, "nats"), size=8.5, pad=4)
 
 
-def _color_limits(grid: Array, arms: list[str]) -> tuple[float, float]:
+def _color_limits(grid: Array, arms: list[ArmName]) -> tuple[float, float]:
     """Range of the β arms, where there are any: KL off is so far away that it would hide them."""
-    is_beta = [parse_arm(arm).kind == "beta" for arm in arms]
+    is_beta = [arm.kind == "beta" for arm in arms]
     inner = grid[is_beta]
     values = inner if np.isfinite(inner).any() else grid
     low, high = float(np.nanmin(values)), float(np.nanmax(values))

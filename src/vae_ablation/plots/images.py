@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     TOP,
@@ -39,10 +40,10 @@ Strip = tuple[str, NDArray[Any], str | None]
 
 def _pictures(
     results: StudyResults, selection: Selection, key: str, cap: int
-) -> dict[str, tuple[str, Arrays]]:
+) -> dict[ArmName, tuple[str, Arrays]]:
     """Run and pictures of each chosen arm's lowest seed that has an array of this name."""
     rows = selection.ok_rows(results)
-    found: dict[str, tuple[str, Arrays]] = {}
+    found: dict[ArmName, tuple[str, Arrays]] = {}
     runs = first_runs(rows)
     for arm in choose_arms(rows, cap):
         arrays = results.pictures(runs[arm])
@@ -83,8 +84,8 @@ def reconstructions(results: StudyResults, selection: Selection) -> Figure | Non
     return sheet.figure
 
 
-def _arm_strip(arm: str, images: NDArray[Any]) -> Strip:
-    return style.arm_label(arm), images, style.arm_color(arm)
+def _arm_strip(arm: ArmName, images: NDArray[Any]) -> Strip:
+    return arm.label, images, style.arm_color(arm)
 
 
 def _draw_strips(sheet: Sheet, y: float, strips: list[Strip], cell: float) -> None:
@@ -115,7 +116,7 @@ def samples(results: StudyResults, selection: Selection) -> Figure | None:
     for ax, (arm, (run, arrays)) in zip(axes, found.items(), strict=True):
         rate = _value(rows, run, "rate")
         show_mosaic(ax, square(arrays["samples"]), style.arm_color(arm))
-        ax.set_title(style.arm_label(arm) + (f"  (rate {rate})" if rate else ""), size=9)
+        ax.set_title(arm.label + (f"  (rate {rate})" if rate else ""), size=9)
     return fig
 
 
@@ -141,7 +142,7 @@ def manifold(results: StudyResults, selection: Selection) -> Figure | None:
     )  # fmt: skip
     for i, (ax, (arm, (_, arrays))) in enumerate(zip(axes, found.items(), strict=True)):
         show_mosaic(ax, arrays["manifold"], style.arm_color(arm), lines=False)
-        ax.set_title(style.arm_label(arm))
+        ax.set_title(arm.label)
         _quantile_ticks(ax, arrays["manifold_quantiles"], left=i % 3 == 0, below=i + 3 >= len(axes))
     return fig
 
@@ -202,7 +203,7 @@ def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
     )  # fmt: skip
     for ax, (arm, (_, arrays)) in zip(axes, found.items(), strict=True):
         show_mosaic(ax, arrays["class_samples"], style.arm_color(arm))
-        ax.set_title(style.arm_label(arm), size=9)
+        ax.set_title(arm.label, size=9)
         ax.set_yticks([i + 0.5 for i in range(classes)], [str(i) for i in range(classes)])
         ax.set_ylabel("label that the decoder is told", size=8.5)
         ax.tick_params(length=0)

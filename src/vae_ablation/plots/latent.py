@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.images import square
 from vae_ablation.plots.layout import (
@@ -99,7 +100,7 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
 
 def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
     rows = selection.ok_rows(results)
-    found: dict[str, tuple[str, Array, dict[str, Array]]] = {}
+    found: dict[ArmName, tuple[str, Array, dict[str, Array]]] = {}
     runs = first_runs(rows[rows["run"].isin(umap_runs(rows))])
     for arm in contrast_arms(runs):
         run = runs[arm]
@@ -123,8 +124,8 @@ def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
     return fig
 
 
-def _arm_title(ax: Axes, arm: str, rows: pd.DataFrame, run: str) -> None:
-    ax.set_title(style.arm_label(arm), pad=6)
+def _arm_title(ax: Axes, arm: ArmName, rows: pd.DataFrame, run: str) -> None:
+    ax.set_title(arm.label, pad=6)
     ax.spines["top"].set(visible=True, color=style.arm_color(arm), linewidth=3)
     if "knn_accuracy" in rows:
         accuracy = rows.loc[rows["run"] == run, "knn_accuracy"].iloc[0]
@@ -254,8 +255,8 @@ def kl_on_off(results: StudyResults, selection: Selection) -> Figure | None:
 def _draw_contrast(
     selection: Selection,
     rows: pd.DataFrame,
-    codes: dict[str, Arrays],
-    pictures: dict[str, Arrays | None],
+    codes: dict[ArmName, Arrays],
+    pictures: dict[ArmName, Arrays | None],
     note: str,
 ) -> Figure:
     classes = _classes(codes.values())
@@ -277,15 +278,15 @@ def _draw_contrast(
         if arm in shown:
             ax = sheet.axes(x, below, side, side * aspect)
             show_mosaic(ax, shown[arm], style.arm_color(arm))
-            ax.set_title(f"samples from the prior, {style.arm_label(arm)}", size=9)
+            ax.set_title(f"samples from the prior, {arm.label}", size=9)
     _numbers(sheet, rows, list(codes), style.FULL_WIDTH - table, top - 0.12, height)
     return sheet.figure
 
 
 def _plane_panel(
-    ax: Axes, arm: str, codes: Arrays, classes: Sequence[int], limit: float, first: bool
+    ax: Axes, arm: ArmName, codes: Arrays, classes: Sequence[int], limit: float, first: bool
 ) -> None:
-    label = style.arm_label(arm)
+    label = arm.label
     shrunk = limit > _ZOOM_ABOVE * plane_limit([codes["mean"]])
     # On axes that shrink the codes to a spot, the names of the classes would hide it.
     _plane(ax, codes, classes, limit, names=not shrunk)
@@ -329,14 +330,12 @@ def _zoom(ax: Axes, codes: Arrays, classes: Sequence[int]) -> None:
 
 
 def _numbers(
-    sheet: Sheet, rows: pd.DataFrame, arms: list[str], x: float, y: float, lowest: float
+    sheet: Sheet, rows: pd.DataFrame, arms: list[ArmName], x: float, y: float, lowest: float
 ) -> None:
     """Mean over seeds of both arms, their range below it in small print, as many as fit."""
     columns = [x + 0.83, x + 1.86]
     for arm, at in zip(arms, columns, strict=True):
-        sheet.text(
-            at, y, style.arm_label(arm), ha="right", weight="bold", color=style.arm_color(arm)
-        )
+        sheet.text(at, y, arm.label, ha="right", weight="bold", color=style.arm_color(arm))
     for metric in NUMBERS:
         cells = [_over_seeds(rows, arm, metric) for arm in arms]
         if all(cell is None for cell in cells) or y + 0.6 > lowest:
@@ -349,7 +348,7 @@ def _numbers(
         y += 0.53
 
 
-def _over_seeds(rows: pd.DataFrame, arm: str, metric: str) -> tuple[str, str] | None:
+def _over_seeds(rows: pd.DataFrame, arm: ArmName, metric: str) -> tuple[str, str] | None:
     if metric not in rows:
         return None
     values = rows.loc[rows["arm"] == arm, metric].dropna()

@@ -16,8 +16,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
-from vae_ablation.plots.selection import Selection, arm_order
+from vae_ablation.plots.selection import Selection, arms_of
 
 TOP = 0.52
 """Inches kept for the figure's title and the line below it."""
@@ -167,25 +168,25 @@ def left_out(rows: pd.DataFrame) -> str:
     bad = rows[rows["status"] != "ok"]
     if bad.empty:
         return ""
-    parts = [_bad_arm(arm, rows) for arm in sorted(set(bad["arm"].astype(str)), key=arm_order)]
+    parts = [_bad_arm(arm, rows) for arm in arms_of(bad)]
     shown = parts[:4] + ([f"{len(parts) - 4} arms more"] if len(parts) > 4 else [])
     return f"Left out: {'; '.join(shown)}."
 
 
-def _bad_arm(arm: str, rows: pd.DataFrame) -> str:
+def _bad_arm(arm: ArmName, rows: pd.DataFrame) -> str:
     mine = rows[rows["arm"] == arm]
     bad = mine[mine["status"] != "ok"]
     reason = bad["reason"].dropna()
     why = f" ({style.short(str(reason.iloc[0]), 60)})" if len(reason) else ""
     kinds = " or ".join(sorted(set(bad["status"].astype(str))))
-    return f"{style.arm_label(arm)}, {len(bad)} of {len(mine)} runs {kinds}{why}"
+    return f"{arm.label}, {len(bad)} of {len(mine)} runs {kinds}{why}"
 
 
-def arm_handle(arm: str) -> Line2D:
+def arm_handle(arm: ArmName) -> Line2D:
     """Legend entry of an arm."""
     return Line2D(
         [], [], color=style.arm_color(arm), marker=style.arm_marker(arm), markersize=5,
-        label=style.arm_label(arm),
+        label=arm.label,
     )  # fmt: skip
 
 

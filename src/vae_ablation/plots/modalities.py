@@ -13,13 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.perturbation import BASELINE_COLORS, Bar, application_rows, draw_bars
 from vae_ablation.plots.perturbation import method_bars as bars_of
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import Arrays, StudyResults
-from vae_ablation.plots.selection import Selection, contrast_arms, first_runs
+from vae_ablation.plots.selection import Selection, arms_of, contrast_arms, first_runs
 
 MAX_SCATTERS = 4
 MAX_PROTEINS = 24
@@ -29,11 +30,11 @@ _ROW = 0.2
 _MARKERS = {"knn": "d", "ridge": "|"}
 
 
-def shown_arms(names: Iterable[str]) -> list[str]:
+def shown_arms(arms: Iterable[ArmName]) -> list[ArmName]:
     """KL on and off of objective mvae, which is for this, and the usual one beside them."""
-    known = list(names)
-    apart = contrast_arms(name for name in known if "mvae" in name)
-    usual = contrast_arms(name for name in known if "mvae" not in name)
+    known = list(arms)
+    apart = contrast_arms(arm for arm in known if arm.further.get("objective") == "mvae")
+    usual = contrast_arms(arm for arm in known if arm.further.get("objective") != "mvae")
     return [*apart, *usual[:1]] if apart else usual
 
 
@@ -43,7 +44,7 @@ def modalities(results: StudyResults, selection: Selection) -> Figure | None:
     table = application_rows(results, selection, "modalities")
     every = selection.rows(results)
     rows = every[every["run"].isin(set(table["run"]))]
-    arms = shown_arms(rows["arm"].astype(str))
+    arms = shown_arms(arms_of(rows))
     runs = first_runs(rows)
     shown = results.applied(runs[arms[0]], "modalities") if arms else None
     if shown is None:
@@ -64,12 +65,12 @@ def modalities(results: StudyResults, selection: Selection) -> Figure | None:
         legend=_handles(arms, proteins), note=left_out(every),
     )  # fmt: skip
     _draw_scatters(sheet, shown, proteins, arms[0], top, side)
-    _draw_proteins(sheet.axes(1.05, below, 2.55, _ROW * len(proteins)), proteins)
+    _draw_proteins(sheet.axes(1.05, below, 2.55, _ROW * len(proteins)), proteins, arms)
     _draw_directions(sheet, sections, below)
     return sheet.figure
 
 
-def protein_table(pearson: pd.DataFrame, names: list[str], arms: list[str]) -> pd.DataFrame:
+def protein_table(pearson: pd.DataFrame, names: list[str], arms: list[ArmName]) -> pd.DataFrame:
     """Correlation of each protein with its prediction from RNA, best predicted protein first.
 
     Args:
@@ -82,7 +83,7 @@ def protein_table(pearson: pd.DataFrame, names: list[str], arms: list[str]) -> p
         baselines.
     """
     of = pearson[pearson["subject"].isin(names)]
-    columns = {
+    columns: dict[str, pd.Series[float]] = {
         arm: of[(of["method"] == "vae") & (of["arm"] == arm)].groupby("subject")["value"].mean()
         for arm in arms
     }
@@ -105,10 +106,10 @@ def _bars_height(sections: dict[str, list[Bar]]) -> float:
     return sum(_ROW * len(bars) + 0.34 for bars in sections.values())
 
 
-def _handles(arms: list[str], proteins: pd.DataFrame) -> list[Artist]:
+def _handles(arms: list[ArmName], proteins: pd.DataFrame) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], linestyle="none", marker=style.arm_marker(arm), markersize=5,
-               color=style.arm_color(arm), label=f"VAE, {style.arm_label(arm)}")
+               color=style.arm_color(arm), label=f"VAE, {arm.label}")
         for arm in arms
     ]  # fmt: skip
     handles += [
@@ -122,7 +123,7 @@ def _handles(arms: list[str], proteins: pd.DataFrame) -> list[Artist]:
 
 
 def _draw_scatters(
-    sheet: Sheet, arrays: Arrays, proteins: pd.DataFrame, arm: str, top: float, side: float
+    sheet: Sheet, arrays: Arrays, proteins: pd.DataFrame, arm: ArmName, top: float, side: float
 ) -> None:
     """Measured against predicted counts of a few proteins, from the best to the worst predicted."""
     chosen = proteins.index[_spread(len(proteins), MAX_SCATTERS)]
@@ -133,11 +134,11 @@ def _draw_scatters(
         i = names.index(str(name))
         draw_protein(ax, arrays["measured"][:, i], arrays["predicted"][:, i], arm)
         ax.set_title(style.short(str(name), 24), size=8.5, pad=4)
-        ax.set_ylabel(f"predicted, {style.arm_label(arm)}" if place == 0 else "")
+        ax.set_ylabel(f"predicted, {arm.label}" if place == 0 else "")
 
 
 def draw_protein(
-    ax: Axes, measured: NDArray[np.floating], predicted: NDArray[np.floating], arm: str
+    ax: Axes, measured: NDArray[np.floating], predicted: NDArray[np.floating], arm: ArmName
 ) -> None:
     """Cells of one protein, log1p counts both ways, with the diagonal."""
     both = np.concatenate([measured, predicted])
@@ -151,9 +152,10 @@ def draw_protein(
         axis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _draw_proteins(ax: Axes, proteins: pd.DataFrame) -> None:
+def _draw_proteins(ax: Axes, proteins: pd.DataFrame, arms: list[ArmName]) -> None:
     """A row per protein, a marker per method."""
     y = np.arange(len(proteins))
+    known = {str(arm): arm for arm in arms}
     for column in proteins:
         name = str(column)
         values = proteins[column].to_numpy(float)
@@ -161,8 +163,8 @@ def _draw_proteins(ax: Axes, proteins: pd.DataFrame) -> None:
             ax.plot(values, y, linestyle="none", marker=_MARKERS[name], markersize=7,
                     markeredgewidth=1.6, color=BASELINE_COLORS[name], zorder=2)  # fmt: skip
         else:
-            ax.plot(values, y, linestyle="none", marker=style.arm_marker(name), markersize=5.5,
-                    color=style.arm_color(name), markeredgecolor="white", zorder=3)  # fmt: skip
+            ax.plot(values, y, linestyle="none", marker=style.arm_marker(known[name]), markersize=5.5,
+                    color=style.arm_color(known[name]), markeredgecolor="white", zorder=3)  # fmt: skip
     ax.set_yticks(y, [style.short(str(name), 14) for name in proteins.index])
     low = float(np.nanmin(np.append(proteins.to_numpy(float), 0.0)))
     ax.set(xlim=(1.05 * low - 0.02, 1.02), ylim=(len(y) - 0.5, -0.5))

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import Arrays, StudyResults
-from vae_ablation.plots.selection import Selection, contrast_arms, first_runs
+from vae_ablation.plots.selection import Selection, arms_of, contrast_arms, first_runs
 
 MAX_CONDITIONS = 2
 MAX_NAMES = 5
@@ -62,7 +63,9 @@ def application_rows(results: StudyResults, selection: Selection, name: str) -> 
     return table[(table["application"] == name) & table["run"].isin(set(runs))]
 
 
-def method_bars(table: pd.DataFrame, arms: Sequence[str], baselines: dict[str, str]) -> list[Bar]:
+def method_bars(
+    table: pd.DataFrame, arms: Sequence[ArmName], baselines: dict[str, str]
+) -> list[Bar]:
     """One bar for the VAE of each arm, then one for each baseline that has values.
 
     Args:
@@ -75,7 +78,7 @@ def method_bars(table: pd.DataFrame, arms: Sequence[str], baselines: dict[str, s
     for arm in arms:
         rows = table[(table["method"] == "vae") & (table["arm"] == arm)]
         values = rows.groupby("seed")["value"].mean().to_numpy(float)
-        found.append(Bar(f"VAE, {style.arm_label(arm)}", style.arm_color(arm), values))
+        found.append(Bar(f"VAE, {arm.label}", style.arm_color(arm), values))
     for method, label in baselines.items():
         rows = table[table["method"] == method].drop_duplicates("subject")
         values = rows["value"].to_numpy(float)
@@ -120,7 +123,7 @@ def perturbation(results: StudyResults, selection: Selection) -> Figure | None:
     table = application_rows(results, selection, "perturbation")
     every = selection.rows(results)
     rows = every[every["run"].isin(set(table["run"]))]
-    arms = contrast_arms(rows["arm"].astype(str))
+    arms = contrast_arms(arms_of(rows))
     runs = first_runs(rows)
     shown = {arm: results.applied(runs[arm], "perturbation") for arm in arms}
     arrays = {arm: found for arm, found in shown.items() if found is not None}
@@ -172,7 +175,7 @@ def _handles() -> list[Artist]:
     ]  # fmt: skip
 
 
-def draw_condition(ax: Axes, arrays: Arrays, i: int, arm: str) -> None:
+def draw_condition(ax: Axes, arrays: Arrays, i: int, arm: ArmName) -> None:
     """Predicted against real mean expression of condition `i`; top genes with their way there.
 
     Args:
@@ -195,7 +198,7 @@ def draw_condition(ax: Axes, arrays: Arrays, i: int, arm: str) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
     subject = style.short(str(arrays["subjects"][i]), 22)
-    ax.set_title(f"{subject}\n{style.arm_label(arm)}", size=8.5, pad=4)
+    ax.set_title(f"{subject}\n{arm.label}", size=8.5, pad=4)
 
 
 def _name_genes(ax: Axes, arrays: Arrays, i: int, high: float) -> None:

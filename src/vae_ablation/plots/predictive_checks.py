@@ -16,11 +16,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import Arrays, StudyResults
-from vae_ablation.plots.selection import Selection, arm_order, first_runs, nearest_to_one, parse_arm
+from vae_ablation.plots.selection import Selection, first_runs, nearest_to_one
 
 MAX_LIKELIHOODS = 5
 _LEFT = 0.72
@@ -39,7 +40,7 @@ class _Column:
     """A run that stands for its likelihood."""
 
     likelihood: str
-    arm: str
+    arm: ArmName
     color: str
     arrays: Arrays
     scores: dict[str, float]
@@ -90,8 +91,8 @@ def checked_runs(results: StudyResults, selection: Selection) -> list[_Column]:
     columns = []
     for name in sorted(set(rows["likelihood"].dropna())):
         firsts = first_runs(rows[rows["likelihood"] == name])
-        betas = [arm for arm in firsts if parse_arm(arm).kind == "beta"]
-        arm = nearest_to_one(betas) if betas else min(firsts, key=arm_order)
+        betas = [arm for arm in firsts if arm.kind == "beta"]
+        arm = nearest_to_one(betas) if betas else min(firsts, key=lambda arm: arm.order)
         arrays = results.applied(firsts[arm], "predictive_checks")
         if arrays is not None:
             color = style.likelihood_styles(set(rows["likelihood"].dropna()))[name][0]
@@ -113,7 +114,7 @@ def _write_head(sheet: Sheet, x: float, width: float, column: _Column) -> None:
         y = TOP + 0.2 + 0.15 * (i + 2 - len(lines))
         sheet.text(x, y, line, size=9, weight="bold", color=column.color)
     coverage = column.scores.get("coverage")
-    parts = [style.arm_label(column.arm)]
+    parts = [column.arm.label]
     parts += [] if coverage is None else [f"{100 * coverage:.0f} % inside 90 %"]
     sheet.text(x, TOP + 0.52, ", ".join(parts), size=8, color=style.GREY)
 

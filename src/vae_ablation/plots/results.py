@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName, arm_names
 from vae_ablation.files import read_json
 
 Arrays = dict[str, NDArray[Any]]
@@ -59,12 +60,29 @@ class StudyResults:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """tables/metrics.csv: one row per run and control; absent key columns are empty."""
+        return self._named(self._metrics)
+
+    @cached_property
+    def _metrics(self) -> pd.DataFrame:
         return _read_table(self.study_dir / "tables" / "metrics.csv", _KEY_COLUMNS)
+
+    @cached_property
+    def arms(self) -> dict[str, ArmName]:
+        """Every arm of the study by name."""
+        return arm_names(self._metrics)
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with arms that carry their levels."""
+        known = {name for name in ("arm", "reference_arm") if name in table}
+        arms = {name: [self.arms.get(arm, arm) for arm in table[name]] for name in known}
+        columns = {n: pd.Series(v, table.index, dtype=object) for n, v in arms.items()}
+        return table.assign(**columns)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """tables/summary.csv: means and 95 % intervals over seeds, long."""
-        return _read_table(self.study_dir / "tables" / "summary.csv", _SUMMARY_COLUMNS)
+        path = self.study_dir / "tables" / "summary.csv"
+        return self._named(_read_table(path, _SUMMARY_COLUMNS))
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:
@@ -179,7 +197,7 @@ class StudyResults:
         path = self.study_dir / "tables" / f"{name}.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(columns))
-        return _read_table(path, columns)
+        return self._named(_read_table(path, columns))
 
     def _run_dir(self, run: str) -> Path:
         return self.study_dir / "runs" / run

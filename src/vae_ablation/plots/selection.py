@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log10
 
 import pandas as pd
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots.results import StudyResults
 
 MAX_LATENT_DIMS = 3
-
-_ARM = re.compile(
-    r"(?:beta(?P<beta>\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(?P<fixed>kl-off|point))(?P<rest>.*)"
-)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """An arm read from its name.
-
-    Attributes:
-        kind: beta, kl-off or point (a name that is none of them counts as ``other``).
-        beta: weight of the KL term; 0 without one.
-        variant: what further axes have appended to the name, e.g. ``-conv``.
-    """
-
-    kind: str
-    beta: float
-    variant: str
-
-
-def parse_arm(name: str) -> Arm:
-    """Read an arm's name, e.g. ``beta0.5``, ``kl-off``, ``point``, ``beta1e-05-conv``."""
-    match = _ARM.fullmatch(name)
-    if match is None:
-        return Arm("other", 0.0, name)
-    kind = match["fixed"] or "beta"
-    return Arm(kind, float(match["beta"] or 0), match["rest"])
-
-
-def arm_order(name: str) -> tuple[int, float, str]:
-    """Sort key by strength of the KL term: deterministic, KL off, then β from small to large."""
-    arm = parse_arm(name)
-    return {"point": 0, "kl-off": 1}.get(arm.kind, 2), arm.beta, name
 
 
 @dataclass(frozen=True)
@@ -78,41 +44,46 @@ class Selection:
         return rows[rows["status"] == "ok"]
 
 
-def choose_arms(metrics: pd.DataFrame, cap: int) -> list[str]:
-    """At most `cap` arms (never fewer than KL off and point where present), in `arm_order`.
+def arms_of(table: pd.DataFrame) -> list[ArmName]:
+    """The arms of a table, each once, by strength of the KL term."""
+    return sorted(set(table["arm"].dropna()), key=lambda arm: arm.order)
+
+
+def choose_arms(metrics: pd.DataFrame, cap: int) -> list[ArmName]:
+    """At most `cap` arms (never fewer than KL off and point where present), by strength of KL.
 
     KL off and point always stay; then the smallest β, 1 or the nearest to it, the largest, and
     after them those farthest on the log axis from what is already chosen.
     """
-    names = sorted({str(name) for name in metrics["arm"].dropna()}, key=arm_order)
-    betas = [name for name in names if parse_arm(name).kind == "beta"]
-    fixed = [name for name in names if parse_arm(name).kind != "beta"]
+    arms = arms_of(metrics)
+    betas = [arm for arm in arms if arm.kind == "beta"]
+    fixed = [arm for arm in arms if arm.kind != "beta"]
     chosen = fixed + _choose_betas(betas, cap - len(fixed))
-    return sorted(chosen, key=arm_order)
+    return sorted(chosen, key=lambda arm: arm.order)
 
 
-def _choose_betas(betas: list[str], cap: int) -> list[str]:
+def _choose_betas(betas: list[ArmName], cap: int) -> list[ArmName]:
     if cap <= 0 or not betas:
         return []
     corners = [nearest_to_one(betas), betas[0], betas[-1]]
     chosen = list(dict.fromkeys(corners))[:cap]
     while len(chosen) < min(cap, len(betas)):
-        rest = [name for name in betas if name not in chosen]
-        chosen.append(max(rest, key=lambda name: _distance(name, chosen)))
+        rest = [arm for arm in betas if arm not in chosen]
+        chosen.append(max(rest, key=lambda arm: _distance(arm, chosen)))
     return chosen
 
 
-def nearest_to_one(arms: Iterable[str]) -> str:
+def nearest_to_one(arms: Iterable[ArmName]) -> ArmName:
     """The β arm whose weight is nearest to 1 on the log axis."""
-    return min(arms, key=lambda name: (abs(_log_beta(name)), arm_order(name)))
+    return min(arms, key=lambda arm: (abs(_log_beta(arm)), arm.order))
 
 
-def _log_beta(name: str) -> float:
-    return log10(max(parse_arm(name).beta, 1e-300))
+def _log_beta(arm: ArmName) -> float:
+    return log10(max(arm.beta, 1e-300))
 
 
-def _distance(name: str, chosen: list[str]) -> float:
-    return min(abs(_log_beta(name) - _log_beta(other)) for other in chosen)
+def _distance(arm: ArmName, chosen: list[ArmName]) -> float:
+    return min(abs(_log_beta(arm) - _log_beta(other)) for other in chosen)
 
 
 def choose_latent_dims(dims: Iterable[float], cap: int = MAX_LATENT_DIMS) -> list[int]:
@@ -125,18 +96,18 @@ def choose_latent_dims(dims: Iterable[float], cap: int = MAX_LATENT_DIMS) -> lis
     return sorted(list(dict.fromkeys(wanted))[:cap])
 
 
-def first_runs(rows: pd.DataFrame) -> dict[str, str]:
+def first_runs(rows: pd.DataFrame) -> dict[ArmName, str]:
     """Run path of each arm's lowest seed among `rows`."""
     ordered = rows.sort_values("seed", kind="stable").drop_duplicates("arm")
-    return dict(zip(ordered["arm"].astype(str), ordered["run"].astype(str), strict=True))
+    return dict(zip(ordered["arm"], ordered["run"].astype(str), strict=True))
 
 
-def contrast_arms(arms: Iterable[str]) -> list[str]:
+def contrast_arms(arms: Iterable[ArmName]) -> list[ArmName]:
     """The two arms that stand for KL on and KL off: the β nearest to 1, and KL off if present."""
-    names = list(arms)
-    betas = [name for name in names if parse_arm(name).kind == "beta"]
+    known = list(arms)
+    betas = [arm for arm in known if arm.kind == "beta"]
     on = [nearest_to_one(betas)] if betas else []
-    off = sorted(name for name in names if parse_arm(name).kind == "kl-off")[:1]
+    off = sorted(arm for arm in known if arm.kind == "kl-off")[:1]
     return on + off
 
 

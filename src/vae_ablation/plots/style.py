@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from seaborn import color_palette
 
-from vae_ablation.plots.selection import parse_arm
+from vae_ablation.axes import ArmName
 
 FULL_WIDTH = 8.0
 """Width of a figure in inches: about 1000 pixels in the report at the size of its text."""
@@ -129,28 +129,19 @@ def context() -> AbstractContextManager[None]:
     return mpl_style.context(["default", _RC])
 
 
-def arm_color(arm: str) -> str:
+def arm_color(arm: ArmName) -> str:
     """Colour of an arm as hex, a function of the arm alone: one more β recolours none."""
-    kind, beta = parse_arm(arm).kind, parse_arm(arm).beta
-    if kind == "kl-off":
+    if arm.kind == "kl-off":
         return KL_OFF_COLOR
-    if kind != "beta":
+    if arm.kind != "beta":
         return POINT_COLOR
-    place = np.interp(np.log10(max(beta, 1e-3)), _LOG_BETA, _PLACE)
+    place = np.interp(np.log10(max(arm.beta, 1e-3)), _LOG_BETA, _PLACE)
     return to_hex(color_palette("viridis", as_cmap=True)(float(place)))
 
 
-def arm_marker(arm: str) -> str:
+def arm_marker(arm: ArmName) -> str:
     """Marker of an arm: KL off and deterministic differ from every β in shape too."""
-    return {"kl-off": "X", "point": "D"}.get(parse_arm(arm).kind, "o")
-
-
-def arm_label(arm: str) -> str:
-    """What a reader calls the arm: ``β = 0.5``, ``KL off``, ``deterministic``."""
-    parsed = parse_arm(arm)
-    names = {"beta": f"β = {parsed.beta:.4g}", "kl-off": "KL off", "point": "deterministic"}
-    variant = parsed.variant.strip("-_ ")
-    return ", ".join(part for part in (names.get(parsed.kind, ""), variant) if part)
+    return {"kl-off": "X", "point": "D"}.get(arm.kind, "o")
 
 
 def class_color(rank: int) -> str:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     NOT_A_LIKELIHOOD,
@@ -22,13 +23,7 @@ from vae_ablation.plots.layout import (
 )
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import (
-    Selection,
-    arm_order,
-    choose_arms,
-    choose_latent_dims,
-    parse_arm,
-)
+from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_dims
 
 MAX_ARMS = 12
 MAX_LIKELIHOODS = 6
@@ -58,7 +53,9 @@ def points(
         table.columns = pd.Index(["arm", axis, f"{axis}_low", f"{axis}_high"])
         parts.append(table)
     both = parts[1].merge(parts[0], on="arm", how="left")
-    return both.sort_values("arm", key=lambda names: names.map(arm_order)).reset_index(drop=True)
+    arms = both["arm"].tolist()
+    order = sorted(range(len(arms)), key=lambda row: arms[row].order)
+    return both.iloc[order].reset_index(drop=True)
 
 
 def _error(found: pd.DataFrame, axis: str) -> NDArray[np.float64]:
@@ -107,7 +104,7 @@ def rate_distortion(results: StudyResults, selection: Selection) -> Figure | Non
 
 
 def plane_points(
-    results: StudyResults, selection: Selection, likelihood: str, dim: int, arms: list[str]
+    results: StudyResults, selection: Selection, likelihood: str, dim: int, arms: list[ArmName]
 ) -> pd.DataFrame:
     """Points of one curve of the rate–distortion plane, those with both coordinates only."""
     table = points(results, "distortion", str(selection.dataset), likelihood, dim)
@@ -120,7 +117,7 @@ def _plane_title(rows: pd.DataFrame, likelihood: str) -> str:
     return f"{style.plain(likelihood)}\n{style.short(second, 34)}"
 
 
-def _plane_legend(arms: list[str], dims: list[int]) -> list[Line2D]:
+def _plane_legend(arms: list[ArmName], dims: list[int]) -> list[Line2D]:
     # Bars of colour: the marker says the latent dimension, so an arm must not show one here.
     handles = [
         Line2D(
@@ -129,7 +126,7 @@ def _plane_legend(arms: list[str], dims: list[int]) -> list[Line2D]:
             color=style.arm_color(arm),
             linewidth=5,
             solid_capstyle="butt",
-            label=style.arm_label(arm),
+            label=arm.label,
         )
         for arm in arms
     ]
@@ -143,7 +140,7 @@ def _plane_legend(arms: list[str], dims: list[int]) -> list[Line2D]:
 
 def _draw_plane(ax: Axes, curves: dict[int, pd.DataFrame], high: float) -> None:
     for (_, table), line, marker in zip(curves.items(), _DIM_LINES, _DIM_MARKERS, strict=False):
-        is_beta = np.array([parse_arm(arm).kind == "beta" for arm in table["arm"]], dtype=bool)
+        is_beta = np.array([arm.kind == "beta" for arm in table["arm"]], dtype=bool)
         curve = table[is_beta]
         ax.plot(curve["x"], curve["y"], color="#8a8a8a", linestyle=line, linewidth=1.2, zorder=1)
         colors = [style.arm_color(arm) for arm in table["arm"]]
@@ -217,7 +214,7 @@ def _draw_comparison(
 
 def _draw_likelihood(ax: Axes, table: pd.DataFrame, color: str, marker: str) -> None:
     at_rate = table[table["x"].notna()]
-    is_beta = np.array([parse_arm(arm).kind == "beta" for arm in at_rate["arm"]], dtype=bool)
+    is_beta = np.array([arm.kind == "beta" for arm in at_rate["arm"]], dtype=bool)
     curve, off = at_rate[is_beta], at_rate[~is_beta]
     ax.plot(curve["x"], curve["y"], color=color, marker=marker, markersize=4.5, linewidth=1.3)
     ax.plot(
@@ -241,7 +238,7 @@ def _comparison_legend(
         for name, (color, marker) in style.likelihood_styles(names).items()
     ]
     arms = {arm for tables in found.values() for table in tables.values() for arm in table["arm"]}
-    kinds = {parse_arm(arm).kind for arm in arms}
+    kinds = {arm.kind for arm in arms}
     if "kl-off" in kinds:
         handles.append(grey_handle("KL off", linestyle="none", marker="o", markerfacecolor="white"))
     if "point" in kinds:

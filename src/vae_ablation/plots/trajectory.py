@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from seaborn import color_palette
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.latent import MAX_NAMED_CLASSES, scatter
 from vae_ablation.plots.layout import TOP, Sheet, grey_handle, heading, left_out
@@ -58,7 +59,7 @@ def trajectory(results: StudyResults, selection: Selection) -> Figure | None:
     sheet = Sheet(
         style.FULL_WIDTH, second + genes * _ROW + 0.55,
         (f"{title}: {style.short(str(start), 36)} → {style.short(str(end), 36)}",
-         f"{where}, {style.arm_label(arm)}"),
+         f"{where}, {arm.label}"),
         _handles(arrays), left_out(selection.rows(results)),
     )  # fmt: skip
     if "plane_codes" in arrays:
@@ -140,14 +141,14 @@ def _draw_scores(sheet: Sheet, y: float, table: pd.DataFrame) -> None:
         _draw_metric(ax, table[table["metric"] == metric], arms, filled=True)
         if metric == "profile_error":
             _draw_metric(ax, table[table["metric"] == "unrelated_error"], arms, filled=False)
-        labels = [style.short(style.arm_label(arm), 15) for arm in arms]
+        labels = [style.short(arm.label, 15) for arm in arms]
         ax.set_yticks(range(len(arms)), labels if i == 0 else [])
         ax.set(ylim=(len(arms) - 0.4, -0.6), xlabel=title)
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.margins(x=0.08)
 
 
-def _draw_metric(ax: Axes, table: pd.DataFrame, arms: list[str], filled: bool) -> None:
+def _draw_metric(ax: Axes, table: pd.DataFrame, arms: list[ArmName], filled: bool) -> None:
     for i, (method, (_, color, marker)) in enumerate(METHODS.items()):
         mine = table[(table["method"] == method) & table["arm"].isin(arms)]
         places = [arms.index(arm) + 0.18 * (i - 1) for arm in mine["arm"]]

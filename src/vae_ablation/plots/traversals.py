@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from seaborn import color_palette
 
+from vae_ablation.axes import ArmName
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     MIN_WIDTH,
@@ -70,13 +71,13 @@ def traversals(results: StudyResults, selection: Selection) -> Figure | None:
 
 
 def _draw_walks(
-    sheet: Sheet, y: float, arm: str, pictures: Arrays, anchor: NDArray[Any] | None, cell: float
+    sheet: Sheet, y: float, arm: ArmName, pictures: Arrays, anchor: NDArray[Any] | None, cell: float
 ) -> None:
     """One arm's walks, a row per dimension: its KL at the left, its range at the right."""
     walks, ends = pictures["traversals"], pictures["traversal_range"]
     steps, row = walks.shape[1], cell * image_aspect(walks)
     top, right = y + _HEAD - 0.14, _LABELS + walks.shape[1] * cell
-    sheet.text(_LABELS, y + 0.14, style.arm_label(arm), size=9.5, weight="bold",
+    sheet.text(_LABELS, y + 0.14, arm.label, size=9.5, weight="bold",
                color=style.arm_color(arm))  # fmt: skip
     for x, text in ((0.1, "code"), (0.58, "KL (nats)"), (right + 0.12, "from, to (prior σ)")):
         sheet.text(x, top - 0.13, text, size=7.5, color=style.GREY)
@@ -131,7 +132,9 @@ def archetype(results: StudyResults, selection: Selection) -> Figure | None:
     return _draw_archetypes(results, selection, found, arms, average)
 
 
-def _archetypes(results: StudyResults, rows: pd.DataFrame, arms: list[str]) -> dict[str, Arrays]:
+def _archetypes(
+    results: StudyResults, rows: pd.DataFrame, arms: list[ArmName]
+) -> dict[ArmName, Arrays]:
     runs = first_runs(rows)
     return {
         arm: pictures
@@ -145,8 +148,8 @@ def _archetypes(results: StudyResults, rows: pd.DataFrame, arms: list[str]) -> d
 def _draw_archetypes(
     results: StudyResults,
     selection: Selection,
-    found: dict[int, dict[str, Arrays]],
-    arms: list[str],
+    found: dict[int, dict[ArmName, Arrays]],
+    arms: list[ArmName],
     average: NDArray[np.uint8],
 ) -> Figure:
     """A block for each latent dimension: the pictures, below them what the mean does not have."""
@@ -170,16 +173,16 @@ def _draw_archetypes(
     return sheet.figure
 
 
-def _name_columns(sheet: Sheet, left: float, top: float, arms: list[str], cell: float) -> None:
+def _name_columns(sheet: Sheet, left: float, top: float, arms: list[ArmName], cell: float) -> None:
     sheet.text(left + cell / 2, top - 0.16, "data mean", ha="center", size=8)
     for j, arm in enumerate(arms, start=1):
-        label = style.short(style.arm_label(arm), max(8, int(cell * 14)))
+        label = style.short(arm.label, max(8, int(cell * 14)))
         sheet.text(left + (j + 0.5) * cell, top - 0.16, label, ha="center", size=8)
         sheet.bar(left + j * cell + 0.03, top - 0.07, cell - 0.06, 0.04, style.arm_color(arm))
 
 
 def _stack(
-    pictures: dict[str, Arrays], arms: list[str], average: NDArray[np.uint8]
+    pictures: dict[ArmName, Arrays], arms: list[ArmName], average: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Data mean and archetypes side by side, [1 + arms, H, W], 0 to 255; NaN without a run."""
     blank = np.full(average.shape, np.nan)
