@@ -10,21 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from vae_ablation.columns import (
-    ARM_COLUMNS,
-    COST_COLUMNS,
-    FIRST_COLUMNS,
-    FLAG_COLUMNS,
-    METRIC_COLUMNS,
-)
+from vae_ablation.columns import ARM_COLUMNS, FIRST_COLUMNS
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
+from vae_ablation.metrics import columns_of_type, cost_columns, described, metric_columns
 from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Run, Study
 
-_NOT_AVERAGED = {*FLAG_COLUMNS, "device", "code_version"}
 _TEXT = [
     *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
-    *("architecture", "bound", "condition", "dispersion", "device", "code_version"),
+    *("architecture", "bound", "condition", "dispersion"),
 ]
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
@@ -49,10 +43,10 @@ def collect(
     rows = [_run_row(folder, item, allow_missing) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
-    known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
-    further = [name for name in frame.columns if name not in known]
-    return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
-        dict.fromkeys([*_WHOLE, "epochs", "active_units"], "Int64")
+    known, costs = [*FIRST_COLUMNS, *metric_columns()], cost_columns()
+    further = [name for name in frame.columns if name not in {*known, *costs}]
+    return frame.reindex(columns=[*known, *further, *costs]).astype(
+        dict.fromkeys([*_WHOLE, *columns_of_type("whole")], "Int64")
     )
 
 
@@ -74,7 +68,7 @@ def _run_row(study: Path, item: Planned, allow_missing: bool) -> dict[str, Any]:
         "status": record["status"],
         "reason": record["reason"],
         **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},
-        **{name: record[name] for name in COST_COLUMNS},
+        **{name: record[name] for name in cost_columns()},
     }
 
 
@@ -162,7 +156,10 @@ def run_columns(run: Run) -> dict[str, Any]:
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
     frame = pd.read_csv(
-        path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, "object")
+        path,
+        keep_default_na=False,
+        na_values=[""],
+        dtype=dict.fromkeys([*_TEXT, *columns_of_type("text")], "object"),
     )
     whole = _WHOLE & set(frame.columns)
     return frame.astype(dict.fromkeys(whole, "Int64"))
@@ -170,11 +167,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def averaged_columns(metrics: pd.DataFrame) -> list[str]:
     """Numeric columns that are averaged over seeds."""
-    skipped = {*FIRST_COLUMNS, *_NOT_AVERAGED}
     return [
         name
         for name in metrics.columns
-        if name not in skipped and pd.api.types.is_numeric_dtype(metrics[name])
+        if name not in FIRST_COLUMNS
+        and described(name).is_number
+        and pd.api.types.is_numeric_dtype(metrics[name])
     ]
 
 

@@ -24,6 +24,7 @@ from vae_ablation.findings.tally import (
     tally,
     told,
 )
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import arm_label
 
 KL_FIGURES = ("kl_on_off", "heatmaps")
@@ -276,4 +277,4 @@ def _side(found: Tally) -> int:
     """1 where every comparison is better than its reference, -1 where every one is worse."""
     if not found.conclusive:
         return 0
-    return words.HIGHER_IS_BETTER[found.metric] * (1 if found.up else -1)
+    return described(found.metric).sign * (1 if found.up else -1)

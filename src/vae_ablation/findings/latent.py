@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Estimate, Evidence, Row, dims_of, reference_arm
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import arm_label
 
 Setting = tuple[str, str]
@@ -198,7 +199,7 @@ def payoff(evidence: Evidence, cells: Sequence[Cell], metric: str) -> Payoff | N
     known = [difference for pair in found if pair for difference in pair[1:]]
     if len(known) < len(line) - 1:
         return None
-    sign = words.HIGHER_IS_BETTER[metric]
+    sign = described(metric).sign
     # The contrast is the smaller code minus the largest; the gain is counted the other way.
     gains = {
         cell.latent_dim: gap.negative if sign > 0 else gap

@@ -21,6 +21,7 @@ from vae_ablation.findings.evidence import (
     reference_arm,
 )
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import arm_label, plain
 
 FIGURES = ("likelihood_comparison", "heatmaps")
@@ -192,7 +193,7 @@ class _Told:
 
     def __init__(self, metric: str, values: Mapping[str, pd.Series], latent_dim: int) -> None:
         self.metric, self.latent_dim = metric, latent_dim
-        self.sign = words.HIGHER_IS_BETTER[metric]
+        self.sign = described(metric).sign
         means: dict[str, Estimate] = {
             name: mean for name, found in values.items() if (mean := over_seeds(found))
         }

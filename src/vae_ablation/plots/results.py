@@ -12,12 +12,13 @@ import yaml
 from numpy.typing import NDArray
 
 from vae_ablation.files import read_json
+from vae_ablation.metrics import columns_of_type
 
 Arrays = dict[str, NDArray[Any]]
 
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
-    "metric", "device", "application", "subject", "method", "contrast", "reference_arm", "term",
+    "metric", "application", "subject", "method", "contrast", "reference_arm", "term",
     "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
@@ -199,7 +200,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # A dataset may be called "NA" or "1": only the empty cell is empty, and names stay text.
     table = pd.read_csv(
         path,
-        dtype=dict.fromkeys(_TEXT_COLUMNS, "object"),
+        dtype=dict.fromkeys([*_TEXT_COLUMNS, *columns_of_type("text")], "object"),
         keep_default_na=False,
         na_values=[""],
     )

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     NOT_A_LIKELIHOOD,
@@ -210,7 +211,7 @@ def _draw_comparison(
     for model, value in controls.items():
         ax.axhline(value, color="#333333", linestyle=style.CONTROL_LINES[model], linewidth=1.1)
     ax.set_ylabel(style.metric_label(metric))
-    if metric in style.COUNTS:
+    if described(metric).type == "whole":
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     _rate_axis(ax, high)
 
