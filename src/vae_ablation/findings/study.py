@@ -10,7 +10,7 @@ import pandas as pd
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence, Row
 from vae_ablation.findings.finding import Finding, figure_of, finder
-from vae_ablation.metrics import Metric, bounded_by_flag
+from vae_ablation.metrics import Metric, bounded_by_flag, primary_candidates
 from vae_ablation.overview import CONVERGED_SLOPE
 from vae_ablation.plots.style import arm_label, plain
 
@@ -71,11 +71,11 @@ def _shares(evidence: Evidence) -> Iterator[tuple[tuple[str, str], pd.DataFrame]
 
 
 def _primary(evidence: Evidence) -> set[str]:
-    """The primary metrics, as contrasts.csv marks them; those of the config where it has none."""
+    """The primary metrics as contrasts.csv marks them, else the config's, else every result."""
     rows = evidence.primary
     if len(rows):
         return set(rows["metric"].astype(str))
-    return set(evidence.config.get("statistics", {}).get("primary_metrics", []))
+    return set(_setting(evidence, "statistics.primary_metrics") or primary_candidates())
 
 
 def _share(name: tuple[str, str], rows: pd.DataFrame) -> str:

@@ -85,7 +85,9 @@ def _bootstrap(differences: Differences, table: pd.DataFrame, folder: Path | Non
     """Columns examples, boot_low and boot_high for the rows of a table of differences."""
     found = [pd.DataFrame(columns=["examples", "boot_low", "boot_high"], dtype=np.float64)]
     if folder is not None:
-        per_example = table[[described(name).per_example for name in table["metric"]]]
+        per_example = table[
+            table["metric"].map(lambda name: described(name).per_example).astype(bool)
+        ]
         # Contrasts stay within these two axes: the examples of no more runs are held at a time.
         for _, group in per_example.groupby(["dataset", "likelihood"], sort=False):
             found += _group_intervals(differences, group, folder / "runs")
