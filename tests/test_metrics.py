@@ -17,6 +17,7 @@ from study_rows import product, row, written
 from support import make_run, resolved
 from test_tables import plan_of, write_run
 from vae_ablation import cli, metrics
+from vae_ablation.errors import UserError
 from vae_ablation.evaluation.aggregate import SATURATION
 from vae_ablation.evaluation.bounds import NLL_LOOSE
 from vae_ablation.findings import words
@@ -280,6 +281,12 @@ def test_a_config_may_name_it_as_primary_and_not_its_flag(glowing: None) -> None
     assert {"glow_loose", "price", "epochs"}.isdisjoint(primary_candidates())
 
 
+@pytest.mark.parametrize("name", ["nll_loose", "epochs", "train_seconds"])
+def test_what_no_contrast_compares_is_not_primary(name: str) -> None:
+    with pytest.raises(UserError, match=rf"primary_metrics\[0\].*'{name}'"):
+        resolved(statistics={"primary_metrics": [name]})
+
+
 def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
     found = findings(table, summarize(table), None, None, {})
     bound = next(one for one in found if one.kind == "loose_bounds")
@@ -306,6 +313,29 @@ def test_compare_marks_it_where_it_is_a_bound(glowing: None) -> None:
         ("glow", "≥2", "3", "+1"),
         ("glow_loose", "True", "False", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right", "difference"),
+    [
+        ("mse", 0.02, 0.03, "+0.01 (×1.5)"),
+        ("knn_accuracy", 0.5, 0.525, "+2.5 points"),
+        ("elbo", -2.0, -3.0, "-1"),
+        ("rate", 0.0, 3.0, "+3"),
+    ],
+)
+def test_compare_shows_a_difference_on_the_scale_of_the_metric(
+    name: str, left: float, right: float, difference: str
+) -> None:
+    rows = list(cli._compared({name: left}, {name: right}))
+    assert [one[-1] for one in rows] == [difference]
+
+
+def test_compare_names_what_two_datasets_do_not_share() -> None:
+    values = {"measure": "m", "rate": 1.0, "mse": 1.0, "elbo": 1.0}
+    notes = list(cli._incomparable({"dataset": "a", **values}, {"dataset": "b", **values}))
+    assert notes == ["The data sets differ, so these are not comparable: elbo, mse."]
+    assert not list(cli._incomparable({"dataset": "a", **values}, {"dataset": "a", **values}))
 
 
 def test_the_guide_has_to_name_it(glowing: None) -> None:

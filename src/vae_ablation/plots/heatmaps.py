@@ -180,7 +180,7 @@ def _draw(
         color = _ink((value - low) / (high - low))
         ax.text(j, i, text, ha="center", va="center", size=7.5, color=color)
     # The panels are narrow, and the caption says per what.
-    ax.set_title(f"{known.measured_in}{_ARROWS[known.better]}", size=8.5, pad=4)
+    ax.set_title(f"{known.measured_in}{_ARROWS[known.better]}", size=8, pad=4)
 
 
 def _color_limits(grid: Array, arms: list[str]) -> tuple[float, float]:

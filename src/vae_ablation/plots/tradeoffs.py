@@ -172,7 +172,7 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     names = sorted(set(rows["likelihood"].dropna()))[:MAX_LIKELIHOODS]
     dataset, dim = str(selection.dataset), int(selection.latent_dim or 0)
     found: dict[str, dict[str, pd.DataFrame]] = {}
-    for metric in SHARED_METRICS:
+    for metric in _shared_metrics(results):
         tables = {name: points(results, metric, dataset, name, dim) for name in names}
         if metric == "mse" and "mse_log1p" in found:  # squared counts: all of it a few genes
             continue
@@ -192,6 +192,13 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     for ax, (metric, tables) in zip(axes, found.items(), strict=True):
         _draw_comparison(ax, metric, tables, controls[metric], high)
     return fig
+
+
+def _shared_metrics(results: StudyResults) -> list[str]:
+    """Columns to show, as far as there is room: first what only the config calls primary."""
+    primary = results.config.get("statistics", {}).get("primary_metrics", [])
+    further = [m for m in primary if m not in (*SHARED_METRICS, "rate")]
+    return [m for m in [*further, *SHARED_METRICS] if not described(m).is_score]
 
 
 def _controls(results: StudyResults, metric: str, dataset: str, dim: int) -> dict[str, float]:
