@@ -149,6 +149,7 @@ def test_methods_name_the_settings_and_the_failures(study):
         "11 train, 22 validation and 33 test examples",
         "1 runs diverged and 1 failed",
         "torch 9.8.7",
+        "Primary metrics were NLL, rate, active units, probe accuracy and sample Fréchet distance.",
     ):
         assert fact in text
 

@@ -338,6 +338,24 @@ def arm_names(table: Any) -> dict[str, ArmName]:
     return {str(row["arm"]): _arm_of(row, axes) for row in known.to_dict("records")}
 
 
+def with_arms(table: Any, arms: Mapping[str, ArmName]) -> Any:
+    """A table (pandas DataFrame) whose arms carry their levels; a name that is unknown stays text.
+
+    Args:
+        table: with the columns arm or reference_arm.
+        arms: from `arm_names`.
+    """
+    found = {
+        column: [arms.get(name, name) for name in table[column]]
+        for column in ("arm", "reference_arm")
+        if column in table
+    }
+    objects = {column: table[column].astype(object).copy() for column in found}
+    for column, values in found.items():
+        objects[column][:] = values
+    return table.assign(**objects)
+
+
 def _arm_of(row: Mapping[Any, Any], axes: Iterable[str]) -> ArmName:
     """The arm of a row; a setting counts where the name shows it, since a row has no study."""
     levels = {name: _level_of(row[name]) for name in axes}

@@ -17,11 +17,11 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_atomic
 from vae_ablation.joining import join
 from vae_ablation.methods import methods_paragraph
+from vae_ablation.metrics import METRICS, Metric, described
 from vae_ablation.progress import progress_line
 from vae_ablation.prune import prune
 from vae_ablation.scripting import machine_fault
 from vae_ablation.study import Planned, Study
-from vae_ablation.tables import METRIC_COLUMNS
 from vae_ablation.workflow_state import RESULTS, read_frozen
 
 
@@ -154,12 +154,22 @@ def _compare(options: argparse.Namespace) -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-    measures = {side.get("measure") for side in sides}
-    if len(measures) > 1:
-        print(
-            f"Scores in nats are not comparable: {' and '.join(map(str, measures))} "
+    for note in _incomparable(*sides):
+        print(note)
+
+
+def _incomparable(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
+    """Which metrics of two runs may not be compared, and why."""
+    measures = [str(side.get("measure")) for side in (left, right)]
+    if measures[0] != measures[1]:
+        yield (
+            f"Scores in nats are not comparable: {' and '.join(measures)} "
             "are different observed variables or base measures."
         )
+    if left.get("dataset") != right.get("dataset"):
+        both = [name for name in METRICS if name in left and name in right]
+        within = [name for name in both if METRICS[name].comparable != "everywhere"]
+        yield f"The data sets differ, so these are not comparable: {', '.join(within)}."
 
 
 def _run_folder(path: str) -> Path:
@@ -192,10 +202,25 @@ def _compared(
     for key in [*left, *(key for key in right if key not in left)]:
         a, b = left.get(key), right.get(key)
         numbers = all(isinstance(v, float) and math.isfinite(v) for v in (a, b))
-        if key == "path" or (a == b and key not in METRIC_COLUMNS):
+        metric = described(key)
+        measured = key in METRICS and metric.role != "cost"
+        if key == "path" or (a == b and not measured):
             continue
-        difference = f"{b - a:+.4g}" if numbers else ""  # type: ignore[operator]
-        yield key, _cell(a), _cell(b), difference
+        difference = _difference(metric, a, b) if numbers else ""  # type: ignore[arg-type]
+        yield key, _caveat(metric, left) + _cell(a), _caveat(metric, right) + _cell(b), difference
+
+
+def _caveat(metric: Metric, side: Mapping[str, Any]) -> str:
+    """The sign before a value that is only a bound."""
+    return metric.bound.sign if metric.bound and side.get(metric.bound.flag) is True else ""
+
+
+def _difference(metric: Metric, a: float, b: float) -> str:
+    """Right minus left; the ratio beside it, or points of a share, where that is its scale."""
+    if metric.scale == "arcsine":
+        return f"{100 * (b - a):+.4g} points"
+    ratio = f" (×{b / a:.3g})" if metric.scale == "log" and a > 0 and b > 0 else ""
+    return f"{b - a:+.4g}{ratio}"
 
 
 def _cell(value: Any) -> str:

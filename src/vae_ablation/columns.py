@@ -1,4 +1,4 @@
-"""Names of the columns of metrics.csv, in their order; docs/metrics.md says what each means."""
+"""Columns that say which run a row of metrics.csv is; what is measured follows (`metrics`)."""
 
 from collections.abc import Iterable
 
@@ -15,60 +15,6 @@ FIRST_COLUMNS = [
 ]
 """Columns of metrics.csv that come first; those of further axes that a study varies follow them."""
 
-METRIC_COLUMNS = [
-    "distortion",
-    "rate",
-    "elbo",
-    "test_objective",
-    "nll",
-    "nll_ess",
-    "nll_gap",
-    "nll_loose",
-    "bits_per_dim",
-    "slope",
-    "epochs",
-    "validation_objective",
-    "validation_elbo",
-    "active_units",
-    "collapsed_fraction",
-    "mutual_information",
-    "mi_ceiling",
-    "mi_saturated",
-    "marginal_kl",
-    "hole_rate",
-    "code_rms",
-    "posterior_std",
-    "silhouette",
-    "ari",
-    "nmi",
-    "knn_accuracy",
-    "probe_accuracy",
-    "batch_knn_mixing",
-    "batch_knn_accuracy",
-    "batch_knn_floor",
-    "batch_silhouette",
-    "scib_ilisi",
-    "scib_bras",
-    "scib_graph_connectivity",
-    "mig",
-    "dci_disentanglement",
-    "sap",
-    "mse",
-    "mse_log1p",
-    "sample_fid",
-    "sample_fid_floor",
-    "sample_fid_expost",
-    "sample_precision",
-    "sample_recall",
-    "feature_accuracy",
-]
-COST_COLUMNS = [
-    "train_seconds",
-    "examples_per_second",
-    "device",
-    "peak_memory_mb",
-    "code_version",
-]
 _ARM_COLUMNS = [
     *("model", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior"),
     *FURTHER_AXES,
@@ -79,10 +25,3 @@ def arm_columns(columns: Iterable[object]) -> list[str]:
     """Columns that tell arms apart, in a table with these columns."""
     varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, "seed"}]
     return [*_ARM_COLUMNS, *varied]
-
-
-FLAG_COLUMNS = {"nll_loose", "mi_saturated"}
-"""Metric columns that are true or false."""
-
-PRIMARY_METRICS = [name for name in METRIC_COLUMNS if name not in FLAG_COLUMNS]
-"""What a config may name as a primary metric."""

@@ -15,10 +15,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from vae_ablation.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
-from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.metrics import primary_candidates
 from vae_ablation.overrides import overlay
 
 Config = dict[str, Any]
@@ -265,7 +265,7 @@ def _check_names(config: Config, path: Path) -> None:
             "100 letters, digits, '.', '_' and '-', starting with a letter or digit."
         )
     primary = config["statistics"]["primary_metrics"]
-    _check_each(f"{path}: statistics.primary_metrics", primary, PRIMARY_METRICS)
+    _check_each(f"{path}: statistics.primary_metrics", primary, primary_candidates())
     for name, options in config["datasets"].items():
         if name == "all":
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")

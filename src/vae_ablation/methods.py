@@ -9,6 +9,7 @@ from typing import Any
 from vae_ablation import __version__
 from vae_ablation.data.base import Observed
 from vae_ablation.files import read_json
+from vae_ablation.metrics import described
 from vae_ablation.study import Study
 from vae_ablation.workflow_state import read_frozen
 
@@ -142,6 +143,7 @@ def _warmed_up(study: Study, warmups: list[int]) -> str:
 
 
 def _evaluation(study: Study) -> str:
+    primary = study.config["statistics"]["primary_metrics"]
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
@@ -151,5 +153,5 @@ def _evaluation(study: Study) -> str:
         "a classifier trained on the train split (principal components where there are no labels). "
         "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
         "one split; contrasts are paired by seed. Primary metrics were "
-        f"{_listed(study.config['statistics']['primary_metrics'])}."
+        f"{_listed([described(name).label for name in primary])}."
     )

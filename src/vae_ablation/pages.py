@@ -11,7 +11,8 @@ import markdown
 import pandas as pd
 
 from vae_ablation.files import write_text
-from vae_ablation.tables import COST_COLUMNS, read_metrics, summarize_applications
+from vae_ablation.metrics import METRICS, Metric, described
+from vae_ablation.tables import read_metrics, summarize_applications
 
 _TITLES = {
     "contrasts": "Contrasts between arms",
@@ -40,20 +41,6 @@ _NOTES = {
         "out."
     ),
 }
-
-IN_RUNS_ONLY = {
-    "test_objective",
-    "mi_ceiling",
-    "sample_fid_floor",
-    "feature_accuracy",
-    "validation_elbo",
-    "nll_ess",
-    "epochs",
-    "validation_objective",
-    "collapsed_fraction",
-    *COST_COLUMNS,
-}
-"""Columns that say how a result was obtained, or follow from others: not in the table of arms."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -149,7 +136,7 @@ def write_applications_page(applications: pd.DataFrame, path: Path) -> None:
 
 def arms_page(summary: pd.DataFrame) -> str:
     """One row per arm: mean over seeds and, below it, the 95 % interval."""
-    shown = [name for name in summary["metric"].unique() if name not in IN_RUNS_ONLY]
+    shown = [name for name in summary["metric"].unique() if _is_of_arms(described(name))]
     # untrained encoders have no arm: their architecture and condition tell them apart
     axes = ["model", "dataset", "likelihood", "latent_dim", "arm", "architecture", "condition"]
     axes = [axis for axis in axes if axis in summary]
@@ -165,6 +152,11 @@ def arms_page(summary: pd.DataFrame) -> str:
         "nats per example are comparable only where the likelihood's base measure is the same.</p>"
     )
     return _table_page("Arms", [*axes, "seeds", *shown], rows, note)
+
+
+def _is_of_arms(metric: Metric) -> bool:
+    """Whether the table of arms has it: results that follow from no other, and what judges them."""
+    return metric.role in ("result", "check") and not metric.follows
 
 
 def runs_page(metrics: pd.DataFrame) -> str:
@@ -191,7 +183,7 @@ def guide_page(text: str) -> str:
 def _table_page(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str
 ) -> str:
-    head = "".join(f'<th aria-sort="none">{html.escape(name)}</th>' for name in columns)
+    head = "".join(map(_heading, columns))
     body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     search = '<input type="search" placeholder="filter, e.g. gaussian beta1" aria-label="Filter">'
     told = f"<output></output> <button hidden>{SHOWN} more</button>"
@@ -199,6 +191,12 @@ def _table_page(
     table = f"<table><thead><tr>{head}</tr></thead><tbody hidden>{body}</tbody></table>"
     content = f'{note}{search} {told}{whole}<div class="wide">{table}</div>{_BEHAVIOUR}'
     return _PAGE.format(title=html.escape(title), body=content)
+
+
+def _heading(name: str) -> str:
+    """Heading of a column; the tooltip of a metric's says what it is."""
+    tooltip = f' title="{html.escape(METRICS[name].tooltip)}"' if name in METRICS else ""
+    return f'<th aria-sort="none"{tooltip}>{html.escape(name)}</th>'
 
 
 def _text_cell(value: Any) -> str:

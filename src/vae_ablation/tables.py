@@ -13,21 +13,18 @@ from scipy.stats import t as student_t
 
 from vae_ablation.axes import AXES, Level, axis_columns, axis_order, is_setting, level_cell
 from vae_ablation.columns import (
-    COST_COLUMNS,
     FIRST_COLUMNS,
-    FLAG_COLUMNS,
-    METRIC_COLUMNS,
     arm_columns,
 )
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
+from vae_ablation.metrics import columns_of_type, cost_columns, described, metric_columns
 from vae_ablation.run import Run
 from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Study
 
-_NOT_AVERAGED = {*FLAG_COLUMNS, "device", "code_version"}
 _TEXT = [
     *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
-    *("architecture", "objective", "condition", "dispersion", "device", "code_version"),
+    *("architecture", "objective", "condition", "dispersion"),
 ]
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
@@ -51,10 +48,10 @@ def collect(study: Study, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     rows = [_run_row(study, item, varied) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
-    known = [*FIRST_COLUMNS, *varied.names, *METRIC_COLUMNS, *COST_COLUMNS]
-    further = [name for name in frame.columns if name not in known]
-    return frame.reindex(columns=[*known[: -len(COST_COLUMNS)], *further, *COST_COLUMNS]).astype(
-        dict.fromkeys([*_WHOLE, "epochs", "active_units"], "Int64")
+    known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
+    further = [name for name in frame.columns if name not in {*known, *costs}]
+    return frame.reindex(columns=[*known, *further, *costs]).astype(
+        dict.fromkeys([*_WHOLE, *columns_of_type("whole")], "Int64")
     )
 
 
@@ -77,7 +74,7 @@ def _run_row(study: Study, item: Planned, varied: VariedAxes) -> dict[str, Any]:
         "status": record["status"],
         "reason": record["reason"],
         **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},
-        **{name: record[name] for name in COST_COLUMNS},
+        **{name: record[name] for name in cost_columns()},
     }
 
 
@@ -180,7 +177,10 @@ class VariedAxes:
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
     frame = pd.read_csv(
-        path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, "object")
+        path,
+        keep_default_na=False,
+        na_values=[""],
+        dtype=dict.fromkeys([*_TEXT, *columns_of_type("text")], "object"),
     )
     whole = _WHOLE & set(frame.columns)
     return frame.astype(dict.fromkeys(whole, "Int64"))
@@ -188,11 +188,13 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def averaged_columns(metrics: pd.DataFrame) -> list[str]:
     """Numeric columns that are averaged over seeds."""
-    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns), *_NOT_AVERAGED}
+    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns)}
     return [
         name
         for name in metrics.columns
-        if name not in skipped and pd.api.types.is_numeric_dtype(metrics[name])
+        if name not in skipped
+        and described(name).is_number
+        and pd.api.types.is_numeric_dtype(metrics[name])
     ]
 
 

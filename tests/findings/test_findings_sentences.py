@@ -51,7 +51,7 @@ def make_metrics(
 
 def make_summary(metrics: pd.DataFrame) -> pd.DataFrame:
     """summary.csv, written down once more without the code under test's tables."""
-    skipped = {*COLUMNS, "seed", "epochs", "proper", "nll_loose"}
+    skipped = {*COLUMNS, "seed", "epochs", "proper", "nll_loose", "mi_saturated"}
     names = [c for c in metrics.select_dtypes("number") if c not in skipped]
     rows = []
     for key, group in metrics[metrics["status"] == "ok"].groupby(COLUMNS, dropna=False):
@@ -89,7 +89,7 @@ def found(
         make_summary(metrics),
         None if contrasts is None else pd.DataFrame(contrasts),
         None if importance is None else pd.DataFrame(importance),
-        {"evaluation": {"nll_samples": 256}},
+        {"evaluation": {"nll_samples": 256}, "statistics": {"primary_metrics": ["nll", "rate"]}},
     )
     assert_numbers_are_evidence(result)
     return [finding for finding in result if kind in (None, finding.kind)]
@@ -445,7 +445,7 @@ def test_at_matched_rate_the_lower_curve_wins_though_its_rates_differ() -> None:
     finding = only(found(metrics, kind="likelihoods_mse"))
     assert finding.headline == "A reconstructs best at matched rate"
     assert "matched rate of 30 nats" in finding.sentence
-    assert "the lowest MSE, 0.7000 (95 % interval" in finding.sentence
+    assert "the lowest MSE, 0.7000 intensity² (95 % interval" in finding.sentence
     assert "b lies above by 0.100" in finding.sentence
     assert (finding.figure, finding.likelihood, finding.latent_dim) == (
         "likelihood_comparison", None, 16,
@@ -544,8 +544,22 @@ def test_loose_bounds_are_counted_and_tight_ones_need_no_word() -> None:
 
     loose = only(found(make_metrics(values, ["beta1", "beta4"], dims=(2,)), kind="loose_bounds"))
     assert loose.headline == "NLL is a loose bound in 3 of 6 runs"
+    assert "the NLL from 256 importance samples moves by more than 0.1 nats" in loose.sentence
+    assert "it is only an upper bound" in loose.sentence
     tight = make_metrics(lambda *_: {"nll": 1.0, "nll_loose": False}, ["beta1"])
     assert found(tight, kind="loose_bounds") == []
+
+
+def test_saturated_information_is_a_bound_too() -> None:
+    def values(_: str, __: int, arm: str, ___: int) -> dict[str, Any]:
+        flag = arm == "beta1"
+        return {"mutual_information": 4.0, "marginal_kl": 1.0, "mi_saturated": flag}
+
+    metrics = make_metrics(values, ["beta1", "beta4"], dims=(2,))
+    finding = only(found(metrics, kind="loose_bounds"))
+    assert finding.headline == "Mutual information is a loose bound in 3 of 6 runs"
+    assert "it is only a lower bound" in finding.sentence
+    assert "In the same runs the marginal KL is an upper bound." in finding.sentence
 
 
 def test_collapsed_arms_are_beside_the_best_samples_and_the_floor() -> None:

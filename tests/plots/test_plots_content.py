@@ -117,7 +117,7 @@ def test_kl_off_is_not_joined_to_the_curve(study):
 def test_likelihoods_are_compared_on_shared_columns_against_the_rate(study):
     fig = draw(study, "likelihood_comparison", None, 4)
     labels = [ax.get_ylabel() for ax in fig.axes]
-    assert labels[0] == "MSE (intensity², per pixel)"
+    assert labels[0] == "MSE (intensity²)"
     assert not any("ELBO" in label or "NLL" in label or "distortion" in label for label in labels)
     curve = next(x for x in fig.axes[0].lines if x.get_color() == "#0077bb")
     table = rows(study, likelihood="gaussian", latent_dim=4)
@@ -133,9 +133,9 @@ def test_controls_are_lines_where_they_have_the_column(study):
         ax.get_ylabel(): [x.get_ydata()[0] for x in ax.lines if x.get_color() == "#333333"]
         for ax in fig.axes
     }
-    assert levels["MSE (intensity², per pixel)"] == [0.06 / 4]
+    assert levels["MSE (intensity²)"] == [0.06 / 4]
     np.testing.assert_allclose(levels["15-NN accuracy (0–1)"], [0.5 + 0.08, 0.97, 0.34])
-    assert levels["active units (count)"] == []
+    assert levels["active units (dimensions)"] == []
 
 
 def test_deterministic_arms_stand_at_the_edge(make_study):
@@ -167,15 +167,15 @@ def test_heatmaps_say_why_a_cell_has_no_number(make_study):
     axes = {ax.get_title(): [t.get_text() for t in ax.texts] for ax in draw(study, "heatmaps").axes}
     # Rows: KL off, β = 0.1, β = 1, β = 4.
     assert axes["rate (nats)"][2] == "×"
-    assert axes["active units (count)"][0] == "–"
-    assert axes["NLL (nats)"][0].startswith("≤")
-    assert not axes["NLL (nats)"][1].startswith("≤")
+    assert axes["active units (dimensions)"][0] == "–"
+    assert axes["NLL (nats) ↓"][0].startswith("≤")
+    assert not axes["NLL (nats) ↓"][1].startswith("≤")
 
 
 def test_a_control_is_not_scored_against_another_measure(study):
     def last_row(likelihood: str) -> list[float]:
         fig = draw(study, "heatmaps", likelihood)
-        ax = next(ax for ax in fig.axes if ax.get_title() == "NLL (nats)")
+        ax = next(ax for ax in fig.axes if ax.get_title() == "NLL (nats) ↓")
         return list(np.ma.filled(ax.images[0].get_array(), np.nan)[-1])
 
     assert last_row("gaussian") == [-52.0, -54.0]

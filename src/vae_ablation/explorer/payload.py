@@ -16,6 +16,7 @@ from vae_ablation.explorer.arrays import Bundle, rounded
 from vae_ablation.explorer.choice import Choice
 from vae_ablation.explorer.layers import UndrawableError, decoder_steps, enough_bits
 from vae_ablation.features import log_counts
+from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.trained import TrainedRun, load_run
@@ -27,15 +28,8 @@ CODE_BITS = 16
 REACH = 4.0
 """Half the side of the plane that the page shows, in prior σ."""
 
-METRICS = {
-    "rate": ("rate", "nats"),
-    "active_units": ("active units", ""),
-    "nll": ("NLL", "nats"),
-    "mse": ("MSE", ""),
-    "hole_rate": ("hole rate", ""),
-    "probe_accuracy": ("probe accuracy", ""),
-}
-"""Column → name and unit, in the order in which the page shows them."""
+SHOWN = ("rate", "active_units", "nll", "mse", "hole_rate", "probe_accuracy")
+"""Metrics in the order in which the page shows them."""
 
 
 def shown_rows(dataset: Dataset) -> NDArray[np.int64]:
@@ -165,10 +159,9 @@ def _metrics(table: pd.DataFrame, run: str) -> list[list[str]]:
     """Name and value with unit of each metric that the run has."""
     row = table[table["run"] == run].iloc[0]
     found = []
-    for column, (name, unit) in METRICS.items():
-        if column in row and not pd.isna(row[column]):
-            shown = style.count if column in style.COUNTS else style.number
-            value = f"{shown(float(row[column]))} {unit}".strip()
-            loose = column == "nll" and row.get("nll_loose") is True
-            found.append([name, f"{value} (loose bound)" if loose else value])
+    for metric in map(described, SHOWN):
+        if metric.name in row and not pd.isna(row[metric.name]):
+            value = style.metric_value(metric.name, float(row[metric.name])) + metric.suffix
+            loose = metric.bound is not None and row.get(metric.bound.flag) is True
+            found.append([metric.label, f"{value} (loose bound)" if loose else value])
     return found

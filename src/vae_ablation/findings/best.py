@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Estimate, Evidence, Row
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import plain
 
 CRITERION = "validation_elbo"
@@ -39,7 +40,7 @@ def rank(evidence: Evidence, cells: Iterable[Cell], metric: str) -> Ranking | No
     values = {cell: found for cell in cells if (found := evidence.estimate(cell, metric))}
     if not values:
         return None
-    sign = words.HIGHER_IS_BETTER[metric]
+    sign = described(metric).sign
     order = sorted(values, key=lambda cell: -sign * values[cell].mean)
     best = order[0]
     differences = [(cell, evidence.difference(cell, best, metric)) for cell in order[1:]]
@@ -93,7 +94,7 @@ def _rivals(found: Ranking) -> str:
         return "One seed separates no arm from the next."
     if not found.rivals:
         return "The paired difference of every other arm excludes 0."
-    sign = words.HIGHER_IS_BETTER[found.metric]
+    sign = described(found.metric).sign
     behind = [
         f"{words.arm(cell)}, {'lower' if sign > 0 else 'higher'} by "
         f"{words.estimate(gap.negative if sign > 0 else gap, words.unit(found.metric))}"
@@ -106,7 +107,7 @@ def _rivals(found: Ranking) -> str:
 
 def _on_test(evidence: Evidence, best: Cell) -> str:
     """NLL and ELBO on the test split, with measure and limits, which are part of their value."""
-    scores = [_nll(evidence, best), _elbo(evidence, best)]
+    scores = [_score(evidence, best, metric) for metric in ("nll", "elbo")]
     if not any(scores):
         return ""
     measure = evidence.column(best.likelihood, "measure")
@@ -115,18 +116,15 @@ def _on_test(evidence: Evidence, best: Cell) -> str:
     return f"On the test split it has {words.join(filter(None, scores))} ({terms})."
 
 
-def _nll(evidence: Evidence, cell: Cell) -> str:
-    found = evidence.estimate(cell, "nll")
+def _score(evidence: Evidence, cell: Cell, name: str) -> str:
+    """`an NLL of at most 12.3 nats (…)`: a score, as a bound where it is one in some run."""
+    found, metric = evidence.estimate(cell, name), described(name)
     if found is None:
         return ""
-    loose = evidence.count(cell, "nll_loose")
-    note = f"a loose bound in {loose} of {words.count(found.n, 'run')}" if loose else ""
-    return f"an NLL of {'at most ' if loose else ''}{words.estimate(found, ' nats', note)}"
-
-
-def _elbo(evidence: Evidence, cell: Cell) -> str:
-    found = evidence.estimate(cell, "elbo")
-    return f"an ELBO of {words.estimate(found, ' nats')}" if found else ""
+    bounds = evidence.count(cell, metric.bound.flag) if metric.bound else 0
+    limit = f"{metric.bound.words} " if metric.bound and bounds else ""
+    note = f"a loose bound in {bounds} of {words.count(found.n, 'run')}" if bounds else ""
+    return f"an {metric.label} of {limit}{words.estimate(found, metric.suffix, note)}"
 
 
 def _notes(evidence: Evidence, cells: Sequence[Cell], best: Cell) -> Iterator[str]:
@@ -142,10 +140,10 @@ def _notes(evidence: Evidence, cells: Sequence[Cell], best: Cell) -> Iterator[st
 
 def _edges(cells: Sequence[Cell], best: Cell) -> Iterator[str]:
     """Ends of the grid on which the best arm lies."""
-    if best.parsed.kind == "beta":
-        betas = sorted({cell.parsed.beta for cell in cells if cell.parsed.kind == "beta"})
-        if len(betas) > 1 and best.parsed.beta in (betas[0], betas[-1]):
-            yield f"the {'smallest' if best.parsed.beta == betas[0] else 'largest'} β"
+    if best.arm.kind == "beta":
+        betas = sorted({cell.arm.beta for cell in cells if cell.arm.kind == "beta"})
+        if len(betas) > 1 and best.arm.beta in (betas[0], betas[-1]):
+            yield f"the {'smallest' if best.arm.beta == betas[0] else 'largest'} β"
     dims = sorted({cell.latent_dim for cell in cells})
     if len(dims) > 1 and best.latent_dim in (dims[0], dims[-1]):
         yield f"the {'smallest' if best.latent_dim == dims[0] else 'largest'} latent dimension"
@@ -157,7 +155,6 @@ def _best_rows(evidence: Evidence, found: Ranking) -> list[Row]:
         cell.row
         | _part(evidence, cell, found.metric)
         | _part(evidence, cell, "nll")
-        | {"nll_loose": evidence.count(cell, "nll_loose")}
         | _part(evidence, cell, "elbo")
         | (gap.row("behind by") if gap else {"n": found.value.n})
         for cell, gap in gaps.items()
@@ -165,8 +162,9 @@ def _best_rows(evidence: Evidence, found: Ranking) -> list[Row]:
 
 
 def _part(evidence: Evidence, cell: Cell, metric: str) -> Row:
-    found = evidence.estimate(cell, metric)
-    return found.ends(metric) if found else {}
+    found, bound = evidence.estimate(cell, metric), described(metric).bound
+    flagged = {bound.flag: evidence.count(cell, bound.flag)} if bound else {}
+    return (found.ends(metric) if found else {}) | flagged
 
 
 @finder

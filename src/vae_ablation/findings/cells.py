@@ -145,7 +145,7 @@ def _reference_cells(evidence: Evidence) -> list[Cell]:
 
     Only arms of the usual networks: variants are told apart elsewhere.
     """
-    plain_cells = [cell for cell in evidence.cells if not cell.parsed.variant]
+    plain_cells = [cell for cell in evidence.cells if not cell.arm.variant]
     by_likelihood: dict[str, list[Cell]] = {}
     for cell in plain_cells:
         by_likelihood.setdefault(cell.likelihood, []).append(cell)
@@ -244,15 +244,15 @@ def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
     rows = rows[(rows["metric"] == question.metric) & rows["method"].isin(question.methods)]
     if question.subject:
         rows = rows[rows["subject"] == question.subject]
-    keys = {Cell(str(a), int(b), str(c)) for a, b, c in rows[_CELL].itertuples(index=False)}
+    keys = {evidence.cell(a, b, c) for a, b, c in rows[_CELL].itertuples(index=False)}
     cells = [cell for cell in evidence.cells if cell in keys]
     near = [
         cell
         for cell in cells
         if cell.arm == reference_arm([other for other in cells if other.setting == cell.setting])
     ]
-    usual = [cell for cell in near if not cell.parsed.variant]
-    apart = [cell for cell in near if "mvae" in cell.parsed.variant]
+    usual = [cell for cell in near if not cell.arm.variant]
+    apart = [cell for cell in near if cell.arm.further.get("objective") == "mvae"]
     candidates = usual or apart or near
     return _chosen(evidence, candidates) if candidates else None
 

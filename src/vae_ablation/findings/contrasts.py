@@ -24,6 +24,7 @@ from vae_ablation.findings.tally import (
     tally,
     told,
 )
+from vae_ablation.metrics import described
 
 KL_FIGURES = ("kl_on_off", "heatmaps")
 OFF = "Taking the KL term away"
@@ -58,7 +59,7 @@ def _scales(evidence: Evidence, cells: Sequence[Cell]) -> Iterator[Scale]:
     for dim in dims_of(cells):
         here = [cell for cell in cells if cell.latent_dim == dim]
         on = [cell for cell in here if cell.arm == on_arm]
-        off = [cell for cell in here if cell.parsed.kind == "kl-off"]
+        off = [cell for cell in here if cell.arm.kind == "kl-off"]
         for pair in zip(off, on, strict=False):
             scales = [evidence.estimate(cell, "code_rms") for cell in pair]
             if scales[0] and scales[1] and len(evidence.by_seed(pair[0], "epochs")):
@@ -167,7 +168,7 @@ def _prior_misses(evidence: Evidence) -> Tally | None:
         gap = paired(
             evidence.by_seed(cell, "sample_fid_expost"), evidence.by_seed(cell, "sample_fid")
         )
-        if cell.parsed.kind == "kl-off" and gap:
+        if cell.arm.kind == "kl-off" and gap:
             found.append(Comparison(cell, cell, gap))
     return tally("sample_fid_expost", found, against="sample_fid")
 
@@ -275,4 +276,4 @@ def _side(found: Tally) -> int:
     """1 where every comparison is better than its reference, -1 where every one is worse."""
     if not found.conclusive:
         return 0
-    return words.HIGHER_IS_BETTER[found.metric] * (1 if found.up else -1)
+    return described(found.metric).sign * (1 if found.up else -1)

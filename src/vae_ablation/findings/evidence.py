@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from vae_ablation.axes import ArmName
-from vae_ablation.plots.selection import Arm, nearest_to_one
+from vae_ablation.axes import ArmName, arm_names, with_arms
+from vae_ablation.plots.selection import nearest_to_one
 from vae_ablation.tables import mean_interval
 
 Row = dict[str, Any]
@@ -83,14 +83,9 @@ class Cell:
     arm: ArmName
 
     @property
-    def parsed(self) -> Arm:
-        """Kind, β and variant of the arm."""
-        return self.arm
-
-    @property
     def setting(self) -> tuple[str, str]:
         """Likelihood and variant (architecture, objective …): what β and the KL vary within."""
-        return self.likelihood, self.parsed.variant
+        return self.likelihood, self.arm.variant_label
 
     @property
     def row(self) -> Row:
@@ -123,7 +118,9 @@ class Evidence:
     ) -> None:
         self.dataset = dataset
         rows = metrics[metrics["dataset"] == dataset]
-        self.runs = rows[rows["model"] == "vae"]
+        runs = rows[rows["model"] == "vae"]
+        self._arms = arm_names(runs)
+        self.runs = with_arms(runs, self._arms)
         self.controls = rows[rows["model"] != "vae"]
         self.ok = self.runs[self.runs["status"] == "ok"]
         self.importance = _of(importance, dataset)
@@ -132,10 +129,17 @@ class Evidence:
         self.config = config
         self._summary = summary[(summary["dataset"] == dataset) & (summary["model"] == "vae")]
 
+    def cell(self, likelihood: Any, latent_dim: Any, arm: Any) -> Cell:
+        """A cell from what a table says of it."""
+        return Cell(str(likelihood), int(latent_dim), self._arms[str(arm)])
+
+    def _cell(self, row: Any) -> Cell:
+        return self.cell(*row[:3])
+
     @cached_property
     def cells(self) -> list[Cell]:
         """Every arm with a run that ended well, by likelihood, latent dimension and β."""
-        keys = {_cell(row) for row in self.ok[["likelihood", "latent_dim", "arm"]].values}
+        keys = {self._cell(row) for row in self.ok[["likelihood", "latent_dim", "arm"]].values}
         return sorted(keys, key=lambda c: (c.likelihood, c.latent_dim, c.arm.order))
 
     @cached_property
@@ -160,7 +164,7 @@ class Evidence:
     def _estimates(self) -> dict[tuple[Cell, str], Estimate]:
         columns = ["likelihood", "latent_dim", "arm", "metric", "mean", "ci_low", "ci_high", "n"]
         found = {
-            (_cell(row), str(row[3])): estimate_of(*row[4:])
+            (self._cell(row), str(row[3])): estimate_of(*row[4:])
             for row in self._summary[columns].values
         }
         return {key: value for key, value in found.items() if value is not None}
@@ -184,7 +188,7 @@ class Evidence:
             "seed"
         )
         grouped = groups.groupby(["likelihood", "latent_dim", "arm"], sort=False)
-        return {_cell(key): rows for key, rows in grouped}
+        return {self._cell(key): rows for key, rows in grouped}
 
     def difference(self, cell: Cell, other: Cell, metric: str) -> Estimate | None:
         """`metric` of `cell` minus that of `other`, paired by seed."""
@@ -202,8 +206,8 @@ class Evidence:
         for row in self.contrasts.reindex(columns=columns).values:
             difference = estimate_of(*row[7:])
             if difference is not None:
-                reference = _cell((row[2], row[5], row[6]))
-                found[str(row[0]), _cell(row[2:5]), str(row[1])] = (reference, difference)
+                reference = self._cell((row[2], row[5], row[6]))
+                found[str(row[0]), self._cell(row[2:5]), str(row[1])] = (reference, difference)
         return found
 
     @property
@@ -248,10 +252,10 @@ def paired(one: pd.Series, other: pd.Series) -> Estimate | None:
     return over_seeds(one[both] - other[both])
 
 
-def reference_arm(cells: Iterable[Cell]) -> str | None:
+def reference_arm(cells: Iterable[Cell]) -> ArmName | None:
     """The β arm nearest to 1 on the log axis; None without one."""
     arms = sorted(
-        {cell.arm for cell in cells if cell.parsed.kind == "beta"}, key=lambda arm: arm.order
+        {cell.arm for cell in cells if cell.arm.kind == "beta"}, key=lambda arm: arm.order
     )
     return nearest_to_one(arms) if arms else None
 
@@ -259,10 +263,6 @@ def reference_arm(cells: Iterable[Cell]) -> str | None:
 def dims_of(cells: Iterable[Cell]) -> list[int]:
     """Latent dimensions, ascending."""
     return sorted({cell.latent_dim for cell in cells})
-
-
-def _cell(row: Any) -> Cell:
-    return Cell(str(row[0]), int(row[1]), str(row[2]))
 
 
 def _of(table: pd.DataFrame | None, dataset: str) -> pd.DataFrame:

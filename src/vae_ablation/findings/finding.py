@@ -127,7 +127,7 @@ def _drawn(name: str, evidence: Evidence, cell: Cell | None) -> bool:
     if name == "effects":
         return evidence.has_effects(cell.likelihood)
     planes = [c for c in evidence.cells if (c.likelihood, c.latent_dim) == (cell.likelihood, 2)]
-    return {"beta", "kl-off"} <= {c.parsed.kind for c in planes}
+    return {"beta", "kl-off"} <= {c.arm.kind for c in planes}
 
 
 def _drawn_dim(name: str, evidence: Evidence, cell: Cell) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Estimate, Evidence, Row, dims_of, reference_arm
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import described
 
 Setting = tuple[str, str]
 
@@ -32,15 +33,15 @@ class Collapse:
     @property
     def beta(self) -> float | None:
         """The smallest β from which on the posterior has collapsed."""
-        return None if self.start is None else self.cells[self.start].parsed.beta
+        return None if self.start is None else self.cells[self.start].arm.beta
 
 
 def collapse_over_beta(evidence: Evidence, cells: Sequence[Cell]) -> Collapse | None:
     """Where the posterior of cells of one setting and latent dimension collapses."""
     found = {
         cell: units
-        for cell in sorted(cells, key=lambda cell: cell.parsed.beta)
-        if cell.parsed.kind == "beta" and (units := evidence.estimate(cell, "active_units"))
+        for cell in sorted(cells, key=lambda cell: cell.arm.beta)
+        if cell.arm.kind == "beta" and (units := evidence.estimate(cell, "active_units"))
     }
     if not found:
         return None
@@ -96,7 +97,7 @@ def _largest(by_dim: dict[int, Collapse]) -> Collapse:
 def _collapse_headline(by_dim: dict[int, Collapse]) -> str:
     starts = sorted({found.beta for found in by_dim.values() if found.beta is not None})
     if not starts:
-        largest = max(found.cells[-1].parsed.beta for found in by_dim.values())
+        largest = max(found.cells[-1].arm.beta for found in by_dim.values())
         return f"no collapse up to β = {largest:g}"
     if len(starts) == 1 and all(found.beta is not None for found in by_dim.values()):
         return f"the posterior has collapsed at β = {starts[0]:g}"
@@ -117,12 +118,12 @@ def _onset(by_dim: dict[int, Collapse]) -> str:
 
 def _onset_clause(found: Collapse) -> str:
     if found.start is None:
-        return f"no arm collapses up to β = {found.cells[-1].parsed.beta:g}"
-    here = f"β = {found.cells[found.start].parsed.beta:g}"
+        return f"no arm collapses up to β = {found.cells[-1].arm.beta:g}"
+    here = f"β = {found.cells[found.start].arm.beta:g}"
     on = " on" if found.start < len(found.cells) - 1 else ""
     if found.start == 0:
         return f"no unit is active in any seed at {here}, the smallest studied{on and ', and on'},"
-    before = f"{found.cells[found.start - 1].parsed.beta:g}"
+    before = f"{found.cells[found.start - 1].arm.beta:g}"
     since = f"from {here}{on}" if on else f"at {here}"
     return f"no unit is active in any seed {since}, and some are at β = {before},"
 
@@ -140,7 +141,8 @@ def _active(group: dict[Setting, dict[int, Collapse]]) -> Iterator[str]:
 
 
 def _reference(found: Collapse) -> int:
-    return [cell.arm for cell in found.cells].index(str(reference_arm(found.cells)))
+    reference = reference_arm(found.cells)
+    return next(i for i, cell in enumerate(found.cells) if cell.arm == reference)
 
 
 def _fall(found: Collapse) -> str:
@@ -164,7 +166,7 @@ def _split(group: dict[Setting, dict[int, Collapse]]) -> Iterator[str]:
 
 def _collapse_rows(by_dim: dict[int, Collapse]) -> list[Row]:
     return [
-        cell.row | {"beta": cell.parsed.beta} | units.row("active_units")
+        cell.row | {"beta": cell.arm.beta} | units.row("active_units")
         for found in by_dim.values()
         for cell, units in zip(found.cells, found.units, strict=True)
     ]
@@ -197,7 +199,7 @@ def payoff(evidence: Evidence, cells: Sequence[Cell], metric: str) -> Payoff | N
     known = [difference for pair in found if pair for difference in pair[1:]]
     if len(known) < len(line) - 1:
         return None
-    sign = words.HIGHER_IS_BETTER[metric]
+    sign = described(metric).sign
     # The contrast is the smaller code minus the largest; the gain is counted the other way.
     gains = {
         cell.latent_dim: gap.negative if sign > 0 else gap

@@ -21,6 +21,7 @@ from vae_ablation.findings.evidence import (
     reference_arm,
 )
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import plain
 
 FIGURES = ("likelihood_comparison", "heatmaps")
@@ -45,7 +46,7 @@ def likelihoods(evidence: Evidence) -> Iterator[Finding]:
 def _lines(evidence: Evidence, variant: str) -> Lines:
     """The largest latent dimension that at least two likelihoods share."""
     found = {
-        likelihood: [cell for cell in cells if cell.parsed.kind == "beta"]
+        likelihood: [cell for cell in cells if cell.arm.kind == "beta"]
         for (likelihood, own), cells in evidence.settings.items()
         if own == variant
     }
@@ -192,7 +193,7 @@ class _Told:
 
     def __init__(self, metric: str, values: Mapping[str, pd.Series], latent_dim: int) -> None:
         self.metric, self.latent_dim = metric, latent_dim
-        self.sign = words.HIGHER_IS_BETTER[metric]
+        self.sign = described(metric).sign
         means: dict[str, Estimate] = {
             name: mean for name, found in values.items() if (mean := over_seeds(found))
         }

@@ -10,12 +10,10 @@ import pandas as pd
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence, Row
 from vae_ablation.findings.finding import Finding, figure_of, finder
+from vae_ablation.metrics import Metric, bounded_by_flag, primary_candidates
 from vae_ablation.overview import CONVERGED_SLOPE
 from vae_ablation.plots.style import plain
 
-PRIMARY = ("nll", "rate", "active_units", "probe_accuracy", "sample_fid")
-LOOSE = 0.1
-"""nats: `nll_gap` above which `nll_loose` is set (METRICS.md)."""
 INTERACTION = 0.1
 """Share of the variance above which an interaction of two axes is told."""
 
@@ -73,9 +71,11 @@ def _shares(evidence: Evidence) -> Iterator[tuple[tuple[str, str], pd.DataFrame]
 
 
 def _primary(evidence: Evidence) -> set[str]:
-    """The primary metrics, as contrasts.csv marks them; the usual ones where there is none."""
+    """The primary metrics as contrasts.csv marks them, else the config's, else every result."""
     rows = evidence.primary
-    return set(rows["metric"].astype(str)) if len(rows) else set(PRIMARY)
+    if len(rows):
+        return set(rows["metric"].astype(str))
+    return set(_setting(evidence, "statistics.primary_metrics") or primary_candidates())
 
 
 def _share(name: tuple[str, str], rows: pd.DataFrame) -> str:
@@ -110,7 +110,7 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
     total = len(evidence.runs)
     bad = evidence.runs[evidence.runs["status"] != "ok"]
     groups = [
-        {"status": str(key[0]), "likelihood": str(key[1]), "arm": str(key[2]), "runs": len(rows),
+        {"status": str(key[0]), "likelihood": str(key[1]), "arm": rows["arm"].iloc[0], "runs": len(rows),
          "reason": words_of(rows["reason"])}
         for key, rows in bad.groupby(["status", "likelihood", "arm"], sort=False)
     ]  # fmt: skip
@@ -179,33 +179,52 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
 
 @finder
 def loose_bounds(evidence: Evidence) -> Iterator[Finding]:
-    """Where the NLL is an upper bound and no estimate."""
-    if "nll_loose" not in evidence.ok or "nll" not in evidence.ok:
+    """Where a metric is only a bound and not an estimate."""
+    for flag, metrics in bounded_by_flag():
+        if flag in evidence.ok and metrics[0].name in evidence.ok:
+            yield from _only_bounds(evidence, flag, metrics)
+
+
+def _only_bounds(evidence: Evidence, flag: str, metrics: Sequence[Metric]) -> Iterator[Finding]:
+    """The runs in which a flag makes the first of some metrics a bound, and the others with it."""
+    first, bound = metrics[0], metrics[0].bound
+    scored = _number_column(evidence.ok, first.name)
+    rows = evidence.ok.loc[scored.index]
+    flagged = rows[flag].astype(str) == "True"
+    if bound is None or not flagged.any():
         return
-    scored = evidence.ok[_number_column(evidence.ok, "nll").reindex(evidence.ok.index).notna()]
-    loose = scored["nll_loose"].astype(str) == "True"
-    if not loose.any():
-        return
-    samples = evidence.config.get("evaluation", {}).get("nll_samples")
-    rows = _by_arm(scored, loose)
+    of = f"{int(flagged.sum())} of {words.count(len(rows), 'run')}"
+    samples = _setting(evidence, first.draws)
+    arms = _by_arm(rows, flagged)
     yield Finding(
         kind="loose_bounds",
-        headline=f"NLL is a loose bound in {int(loose.sum())} of {words.count(len(scored), 'run')}",
-        sentence=f"In {int(loose.sum())} of {words.count(len(scored), 'run')} the NLL"
+        headline=f"{words.capital(first.label)} is a loose bound in {of}",
+        sentence=f"In {of} the {first.label}"
         + (f" from {words.count(samples, 'importance sample')}" if samples else "")
-        + f" moves by more than {LOOSE:g} nats when the samples double: it bounds the "
-        "true value from above and enters no ranking." + _most(rows, " Most are with "),
+        + f" {bound.reason}: it is only {bound.article} bound and enters no ranking."
+        + _others_bounded(evidence, metrics[1:]) + _most(arms, " Most are with "),
         dataset=evidence.dataset,
         conclusive=False,
-        evidence={
-            "runs": len(scored),
-            "loose": int(loose.sum()),
-            "samples": samples,
-            "gap": LOOSE,
-            "rows": rows,
-        },
-        **figure_of(("heatmaps",), evidence, _first_cell(evidence, rows)),
-    )
+        evidence={"runs": len(rows), "loose": int(flagged.sum()), "samples": samples,
+                  "gap": bound.limit, "rows": arms},
+        **figure_of(("heatmaps",), evidence, _first_cell(evidence, arms)),
+    )  # fmt: skip
+
+
+def _others_bounded(evidence: Evidence, metrics: Sequence[Metric]) -> str:
+    """The further metrics that the same flag makes bounds."""
+    parts = [
+        f"the {metric.label} is {metric.bound.article} bound"
+        for metric in metrics
+        if metric.bound and len(_number_column(evidence.ok, metric.name))
+    ]
+    return f" In the same runs {words.join(parts)}." if parts else ""
+
+
+def _setting(evidence: Evidence, key: str) -> Any:
+    """A value of the config by its dotted key; None without one."""
+    section, _, name = key.partition(".")
+    return evidence.config.get(section, {}).get(name)
 
 
 def _number_column(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -218,7 +237,7 @@ def _number_column(rows: pd.DataFrame, name: str) -> pd.Series:
 def _by_arm(rows: pd.DataFrame, flag: pd.Series) -> list[Row]:
     """Runs with a flag by likelihood and arm, most first."""
     found: list[dict[str, Any]] = [
-        {"likelihood": str(key[0]), "arm": str(key[1]), "runs": int(flag[group.index].sum()),
+        {"likelihood": str(key[0]), "arm": group["arm"].iloc[0], "runs": int(flag[group.index].sum()),
          "of": len(group)}
         for key, group in rows.groupby(["likelihood", "arm"], sort=False)
     ]  # fmt: skip

@@ -6,45 +6,21 @@ from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
 
 from vae_ablation.findings.evidence import Cell, Estimate
+from vae_ablation.metrics import described
 from vae_ablation.plots.style import plain
 
 DIGITS = 3
 """Significant digits of a number, where its interval does not call for more."""
 
-NAMES = {
-    "elbo": "ELBO",
-    "validation_elbo": "validation ELBO",
-    "nll": "NLL",
-    "rate": "rate",
-    "mse": "MSE",
-    "mse_log1p": "MSE of log-normalised counts",
-    "hole_rate": "hole rate",
-    "sample_fid": "Fréchet distance of samples",
-    "probe_accuracy": "probe accuracy",
-    "active_units": "number of active units",
-    "code_rms": "code RMS",
-    "mig": "MIG",
-    "dci_disentanglement": "DCI disentanglement",
-    "sap": "SAP",
-}
-
-UNITS = {"elbo": " nats", "validation_elbo": " nats", "nll": " nats", "rate": " nats"}
-
-HIGHER_IS_BETTER = {
-    "elbo": 1, "validation_elbo": 1, "nll": -1, "mse": -1, "mse_log1p": -1, "hole_rate": -1,
-    "sample_fid": -1, "probe_accuracy": 1, "mig": 1, "dci_disentanglement": 1, "sap": 1,
-}  # fmt: skip
-"""1 where a larger value is better, -1 where a smaller one is."""
-
 
 def metric_name(metric: str) -> str:
     """A column's name in a sentence."""
-    return NAMES.get(metric, metric.replace("_", " "))
+    return described(metric).label
 
 
 def unit(metric: str) -> str:
     """The unit behind a number, with a space before it; empty where there is none."""
-    return UNITS.get(metric, "")
+    return described(metric).suffix
 
 
 def number(value: float) -> str:

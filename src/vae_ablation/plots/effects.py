@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from vae_ablation.axes import ArmName
+from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.heatmaps import shown_metrics
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
@@ -101,7 +102,7 @@ def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
     """Which primary metrics have no contrast here: loose bounds and saturated values have none."""
     primary = results.config.get("statistics", {}).get("primary_metrics", [])
-    missing = [style.metric_label(name).partition(" (")[0] for name in primary if name not in shown]
+    missing = [described(name).label for name in primary if name not in shown]
     return f"No comparable values: {', '.join(missing)}." if missing else ""
 
 
@@ -335,4 +336,4 @@ def _write_share(ax: Axes, x: float, row: int, size: float, term: str) -> None:
 
 def _plain_label(metric: str) -> str:
     """A metric without its unit, which a share does not have."""
-    return style.short(style.metric_label(metric).split(" (")[0], 30)
+    return style.short(described(metric).label, 30)

@@ -103,7 +103,7 @@ def _frames(
     height, width = (factor * size / style.DPI for size in pictures[0].shape)
     top = TOP + 0.1
     sheet = Sheet(_LABELS + width + 0.15, top + height + 1.85, title, note=note)
-    _name_rows(sheet, top, ["originals", *found], height / (len(found) + 1))
+    _name_rows(sheet, top, list(found), height / (len(found) + 1))
     below = sheet.axes(_LABELS, top + height + 0.3, width, 1.05)
     hand = _draw_curves(below, curves, int(epochs[-1]))
     clock = sheet.figure.text(
@@ -147,12 +147,10 @@ def _rows(found: Mapping[ArmName, Arrays], originals: Images, epoch: int) -> Ima
 
 
 def _name_rows(sheet: Sheet, y: float, names: list[ArmName], row: float) -> None:
-    """Arms in their colours; anything else as it is."""
-    for i, name in enumerate(names):
+    """The originals, then arms in their colours."""
+    sheet.text(0.1, y + 0.5 * row, "originals")
+    for i, name in enumerate(names, 1):
         middle = y + (i + 0.5) * row
-        if i == 0:
-            sheet.text(0.1, middle, name)
-            continue
         sheet.text(0.1, middle, style.short(name.label, 16))
         sheet.bar(_LABELS - 0.1, middle - row / 2 + 0.03, 0.06, row - 0.06, style.arm_color(name))
 

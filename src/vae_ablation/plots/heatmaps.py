@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from seaborn import color_palette
 
 from vae_ablation.axes import ArmName
+from vae_ablation.metrics import METRICS, Metric, described
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import MIN_WIDTH, TOP, Sheet, heading, left_out
 from vae_ablation.plots.registry import figure
@@ -19,13 +20,7 @@ from vae_ablation.plots.selection import Selection, choose_arms, choose_latent_d
 MAX_ARMS = 10
 MAX_DIMS = 5
 MAX_METRICS = 20
-HIDDEN = (
-    "test_objective", "validation_objective", "slope", "epochs", "nll_ess", "nll_gap", "nll_loose",
-    "train_seconds", "examples_per_second", "peak_memory_mb",
-)  # fmt: skip
-"""Columns that are no result of an arm but say how it was obtained: in the tables only."""
-
-_BOUNDS = ("nll", "bits_per_dim")
+_ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 _MAP = color_palette("cividis", as_cmap=True)
 _CELL = 0.2
 _GAP = 0.12
@@ -47,22 +42,27 @@ def heatmaps(results: StudyResults, selection: Selection) -> Figure | None:
         return None
     labels = [arm.label for arm in arms]
     controls = {metric: _control_rows(results, selection, rows, metric, dims) for metric in shown}
-    marks, loose = _marks(every, arms, dims), _loose(rows)
+    marks = _marks(every, arms, dims)
     fig, axes = _panels(shown, len(dims), labels, controls, every, selection)
     for metric, (ax, models) in zip(shown, axes, strict=True):
         blank = np.full(len(dims), np.nan)
         below = [controls[metric].get(model, blank) for model in models]
-        bounds = {(arms.index(a), dims.index(d)) for a, d in loose if a in arms and d in dims}
-        _draw(ax, metric, grids[metric], marks, bounds if metric in _BOUNDS else set(), arms, below)
+        only = _bounds(rows, described(metric))
+        bounds = {(arms.index(a), dims.index(d)) for a, d in only if a in arms and d in dims}
+        _draw(ax, metric, grids[metric], marks, bounds, arms, below)
         ax.set_xticks(range(len(dims)), [str(dim) for dim in dims])
     return fig
 
 
 def shown_metrics(summary: pd.DataFrame) -> list[str]:
-    """Metrics of the summary in the order of METRIC_LABELS, then those without a label."""
-    found = sorted(set(summary["metric"].dropna()) - set(HIDDEN))
-    labelled = [metric for metric in style.METRIC_LABELS if metric in found]
-    return labelled + [metric for metric in found if metric not in labelled]
+    """Results in the order of their registration, then those that nobody registered.
+
+    Those that follow from another metric are in the tables only.
+    """
+    found = sorted(set(summary["metric"].dropna()))
+    shown = [m for m in found if described(m).role == "result" and not described(m).follows]
+    known = [metric for metric in METRICS if metric in shown]
+    return known + [metric for metric in shown if metric not in known]
 
 
 def _panels(
@@ -122,7 +122,7 @@ def _control_rows(
 ) -> dict[str, Array]:
     """Values [dims] of each control that has this metric, of the same measure where it matters."""
     measure = None
-    if metric in style.MEASURE_BOUND:
+    if described(metric).is_score:
         measure = str(rows["measure"].dropna().iloc[0]) if rows["measure"].notna().any() else ""
     found = {}
     for model in style.CONTROL_LABELS:
@@ -141,11 +141,11 @@ def _marks(every: pd.DataFrame, arms: list[ArmName], dims: list[int]) -> list[li
     return [[signs.get((arm, dim), "") for dim in dims] for arm in arms]
 
 
-def _loose(rows: pd.DataFrame) -> set[tuple[ArmName, int]]:
-    """Arm and latent dimension of the cells in which some run's nll is but a loose bound."""
-    if "nll_loose" not in rows:
+def _bounds(rows: pd.DataFrame, metric: Metric) -> set[tuple[ArmName, int]]:
+    """Arm and latent dimension of the cells in which some run's value is only a bound."""
+    if metric.bound is None or metric.bound.flag not in rows:
         return set()
-    return _cells(rows[rows["nll_loose"].astype(str).str.lower() == "true"])
+    return _cells(rows[rows[metric.bound.flag].astype(str).str.lower() == "true"])
 
 
 def _cells(rows: pd.DataFrame) -> set[tuple[ArmName, int]]:
@@ -161,6 +161,7 @@ def _draw(
     arms: list[ArmName],
     controls: list[Array],
 ) -> None:
+    known = described(metric)
     low, high = _color_limits(grid, arms)
     full = np.vstack([grid, *controls])
     ax.imshow(full, cmap=_MAP, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
@@ -175,12 +176,12 @@ def _draw(
             mark = marks[i][j] if i < len(arms) else ""
             ax.text(j, i, mark, ha="center", va="center", size=8, color=style.GREY)
             continue
-        text = style.count(value) if metric in style.COUNTS else style.number(value)
-        text = f"≤{text}" if (i, j) in bounds else text
+        sign = known.bound.sign if known.bound and (i, j) in bounds else ""
+        text = f"{sign}{style.metric_value(metric, value)}"
         color = _ink((value - low) / (high - low))
         ax.text(j, i, text, ha="center", va="center", size=7.5, color=color)
     # The panels are narrow, and the caption says per what.
-    ax.set_title(style.metric_label(metric).replace(style.NATS, "nats"), size=8.5, pad=4)
+    ax.set_title(f"{known.measured_in}{_ARROWS[known.better]}", size=8, pad=4)
 
 
 def _color_limits(grid: Array, arms: list[ArmName]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.axes import ArmName
+from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.images import square
 from vae_ablation.plots.layout import (
@@ -48,18 +49,6 @@ NUMBERS = (
     "code_rms", "posterior_std", "rate", "distortion", "elbo", "nll", "mse", "knn_accuracy",
     "sample_fid", "epochs",
 )  # fmt: skip
-_SHORT = {
-    "code_rms": "code RMS (prior σ)",
-    "posterior_std": "posterior std (prior σ)",
-    "rate": "rate (nats)",
-    "distortion": "distortion (nats)",
-    "elbo": "ELBO (nats)",
-    "nll": "NLL (nats)",
-    "mse": "MSE (intensity²)",
-    "knn_accuracy": "15-NN accuracy",
-    "sample_fid": "sample Fréchet",
-    "epochs": "epochs trained",
-}
 
 Array = NDArray[Any]
 
@@ -340,7 +329,7 @@ def _numbers(
         cells = [_over_seeds(rows, arm, metric) for arm in arms]
         if all(cell is None for cell in cells) or y + 0.6 > lowest:
             continue
-        sheet.text(x, y + 0.24, _SHORT[metric], size=8, color=style.GREY)
+        sheet.text(x, y + 0.24, described(metric).measured_in, size=8, color=style.GREY)
         for cell, at in zip(cells, columns, strict=True):
             mean, spread = cell or ("–", "")
             sheet.text(at, y + 0.40, mean, ha="right", size=9.5)

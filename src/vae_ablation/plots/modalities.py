@@ -163,8 +163,9 @@ def _draw_proteins(ax: Axes, proteins: pd.DataFrame, arms: list[ArmName]) -> Non
             ax.plot(values, y, linestyle="none", marker=_MARKERS[name], markersize=7,
                     markeredgewidth=1.6, color=BASELINE_COLORS[name], zorder=2)  # fmt: skip
         else:
-            ax.plot(values, y, linestyle="none", marker=style.arm_marker(known[name]), markersize=5.5,
-                    color=style.arm_color(known[name]), markeredgecolor="white", zorder=3)  # fmt: skip
+            marker, color = style.arm_marker(known[name]), style.arm_color(known[name])
+            ax.plot(values, y, linestyle="none", marker=marker, markersize=5.5, color=color,
+                    markeredgecolor="white", zorder=3)  # fmt: skip
     ax.set_yticks(y, [style.short(str(name), 14) for name in proteins.index])
     low = float(np.nanmin(np.append(proteins.to_numpy(float), 0.0)))
     ax.set(xlim=(1.05 * low - 0.02, 1.02), ylim=(len(y) - 0.5, -0.5))

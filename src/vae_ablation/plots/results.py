@@ -11,14 +11,15 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from vae_ablation.axes import ArmName, arm_names
+from vae_ablation.axes import ArmName, arm_names, with_arms
 from vae_ablation.files import read_json
+from vae_ablation.metrics import columns_of_type
 
 Arrays = dict[str, NDArray[Any]]
 
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
-    "metric", "device", "application", "subject", "method", "contrast", "reference_arm", "term",
+    "metric", "application", "subject", "method", "contrast", "reference_arm", "term",
     "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
@@ -73,10 +74,7 @@ class StudyResults:
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with arms that carry their levels."""
-        known = {name for name in ("arm", "reference_arm") if name in table}
-        arms = {name: [self.arms.get(arm, arm) for arm in table[name]] for name in known}
-        columns = {n: pd.Series(v, table.index, dtype=object) for n, v in arms.items()}
-        return table.assign(**columns)
+        return with_arms(table, self.arms)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -217,7 +215,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # A dataset may be called "NA" or "1": only the empty cell is empty, and names stay text.
     table = pd.read_csv(
         path,
-        dtype=dict.fromkeys(_TEXT_COLUMNS, "object"),
+        dtype=dict.fromkeys([*_TEXT_COLUMNS, *columns_of_type("text")], "object"),
         keep_default_na=False,
         na_values=[""],
     )

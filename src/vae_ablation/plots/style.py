@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from seaborn import color_palette
 
 from vae_ablation.axes import ArmName
+from vae_ablation.metrics import described
 
 FULL_WIDTH = 8.0
 """Width of a figure in inches: about 1000 pixels in the report at the size of its text."""
@@ -80,46 +81,6 @@ _LIKELIHOOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 NATS = "nats per example"
 
-METRIC_LABELS: dict[str, str] = {
-    "distortion": f"distortion ({NATS})",
-    "rate": f"rate ({NATS})",
-    "objective": f"objective ({NATS})",
-    "test_objective": f"test objective ({NATS})",
-    "elbo": f"ELBO ({NATS})",
-    "nll": f"NLL ({NATS})",
-    "bits_per_dim": "bits per dimension",
-    "mutual_information": f"mutual information ({NATS})",
-    "marginal_kl": f"marginal KL ({NATS})",
-    "active_units": "active units (count)",
-    "collapsed_fraction": "collapsed fraction (0–1)",
-    "code_rms": "code RMS (prior σ)",
-    "posterior_std": "posterior std (prior σ)",
-    "hole_rate": "hole rate (0–1)",
-    "silhouette": "silhouette (−1–1)",
-    "ari": "adjusted Rand index",
-    "nmi": "NMI (0–1)",
-    "knn_accuracy": "15-NN accuracy (0–1)",
-    "probe_accuracy": "probe accuracy (0–1)",
-    "batch_knn_mixing": "batch mixing (0–1)",
-    "mig": "MIG (0–1)",
-    "dci_disentanglement": "DCI disentanglement (0–1)",
-    "sap": "SAP (0–1)",
-    "mse": "MSE (intensity², per pixel)",
-    "mse_log1p": "MSE of log counts (per gene)",
-    "sample_fid": "sample Fréchet distance",
-    "sample_precision": "sample precision (0–1)",
-    "sample_recall": "sample recall (0–1)",
-    "sample_fid_expost": "Fréchet distance, ex post",
-    "slope": "slope (relative change)",
-    "train_seconds": "training time (s per run)",
-}
-"""Every metric that figures show, with its unit, in the order in which they show it."""
-
-MEASURE_BOUND = ("distortion", "test_objective", "elbo", "nll", "bits_per_dim")
-"""Columns that are comparable only within one base measure."""
-
-COUNTS = ("active_units", "epochs")
-
 CONTROL_LABELS = {"pca": "PCA", "raw": "raw data", "untrained": "untrained encoder"}
 CONTROL_LINES = {"pca": (0, (5, 2)), "raw": (0, (1, 1.5)), "untrained": (0, (4, 1.5, 1, 1.5))}
 
@@ -168,8 +129,14 @@ def likelihood_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def metric_label(metric: str) -> str:
-    """Axis label of a metric, its own name where none is written down."""
-    return METRIC_LABELS.get(metric, metric.replace("_", " "))
+    """Axis label of a metric, with its unit."""
+    known = described(metric)
+    return known.measured_in.replace("(nats)", f"({NATS})")
+
+
+def metric_value(metric: str, value: float) -> str:
+    """A value of a metric for cells and tables: counts as counts."""
+    return count(value) if described(metric).type == "whole" else number(value)
 
 
 def plain(name: str) -> str:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.axes import ArmName
+from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.layout import (
     NOT_A_LIKELIHOOD,
@@ -168,7 +169,7 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     names = sorted(set(rows["likelihood"].dropna()))[:MAX_LIKELIHOODS]
     dataset, dim = str(selection.dataset), int(selection.latent_dim or 0)
     found: dict[str, dict[str, pd.DataFrame]] = {}
-    for metric in SHARED_METRICS:
+    for metric in _shared_metrics(results):
         tables = {name: points(results, metric, dataset, name, dim) for name in names}
         if metric == "mse" and "mse_log1p" in found:  # squared counts: all of it a few genes
             continue
@@ -190,6 +191,13 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     return fig
 
 
+def _shared_metrics(results: StudyResults) -> list[str]:
+    """Columns to show, as far as there is room: first what only the config calls primary."""
+    primary = results.config.get("statistics", {}).get("primary_metrics", [])
+    further = [m for m in primary if m not in (*SHARED_METRICS, "rate")]
+    return [m for m in [*further, *SHARED_METRICS] if not described(m).is_score]
+
+
 def _controls(results: StudyResults, metric: str, dataset: str, dim: int) -> dict[str, float]:
     values = {model: results.control(metric, model, dataset, dim) for model in style.CONTROL_LABELS}
     return {model: value for model, value in values.items() if value is not None}
@@ -207,7 +215,7 @@ def _draw_comparison(
     for model, value in controls.items():
         ax.axhline(value, color="#333333", linestyle=style.CONTROL_LINES[model], linewidth=1.1)
     ax.set_ylabel(style.metric_label(metric))
-    if metric in style.COUNTS:
+    if described(metric).type == "whole":
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     _rate_axis(ax, high)
 

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.errors import UserError
-
-EXAMPLE_METRICS = (*("distortion", "rate", "elbo", "nll", "mse", "knn_accuracy", "probe_accuracy"),)
-"""Columns of examples.npz: their mean over examples is the metric of that name."""
+from vae_ablation.metrics import described
 
 RESAMPLES = 1000
 _SEED = 0
@@ -31,7 +29,7 @@ def read_examples(run_folder: Path) -> dict[str, NDArray[np.float32]]:
         return {}
     try:
         with path.open("rb") as stream, np.load(stream) as arrays:
-            return {name: arrays[name] for name in EXAMPLE_METRICS if name in arrays}
+            return {name: arrays[name] for name in arrays if described(name).per_example}
     except (OSError, ValueError, BadZipFile):
         raise UserError(f"{path}: damaged; delete it and run snakemake again.") from None
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from vae_ablation.axes import AXES, axis_columns
-from vae_ablation.columns import COST_COLUMNS, FURTHER_AXES
+from vae_ablation.columns import FURTHER_AXES
+from vae_ablation.metrics import described
 from vae_ablation.tables import averaged_columns
 
 _FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
@@ -20,40 +21,22 @@ def arm_axes(columns: Iterable[object]) -> list[str]:
     return [*_FIRST, *further, "arm"]
 
 
-SCORES = ("distortion", "elbo", "nll", "bits_per_dim")
-"""Columns that are comparable only within one measure."""
-
-_NOT_RESULTS = {
-    # Diagnostics and ceilings of other columns.
-    *("nll_ess", "nll_gap", "mi_ceiling", "sample_fid_floor", "feature_accuracy", "slope"),
-    # Weighs the rate by the arm's own β: a different quantity for each arm.
-    "test_objective",
-    # The validation split is there to select by.
-    *("validation_objective", "validation_elbo"),
-    *("epochs", *COST_COLUMNS),
-}
-_BOUNDS = ("nll", "bits_per_dim")
-_SATURATING = ("mutual_information", "marginal_kl")
-_WITHOUT_OPTIMUM = ("rate", "elbo", "code_rms", "marginal_kl")
-"""Grow with training where no KL term holds them; marginal_kl since rate = information + it."""
-
-
 def result_metrics(metrics: pd.DataFrame) -> list[str]:
     """Numeric columns that are a result of an arm, in the order of the table."""
     return [
         name
         for name in averaged_columns(metrics)
-        if name not in _NOT_RESULTS and not pd.api.types.is_bool_dtype(metrics[name])
+        if described(name).role == "result" and not pd.api.types.is_bool_dtype(metrics[name])
     ]
 
 
 def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
     """The trained runs, in order, with only those results that may enter a comparison.
 
-    Blank (NaN) are: all results of runs that are not ok; `nll` and `bits_per_dim` where the bound
-    is loose; `mutual_information` and `marginal_kl` where the information is saturated; and, where
-    there is no KL term, the columns that have no optimum without it. Cross-entropies stay: they are
-    comparable among themselves, and their measure keeps them from proper scores.
+    Blank (NaN) are: all results of runs that are not ok; those that are only bounds
+    (`Metric.bound`); and, where there is no KL term, those that have no optimum without it
+    (`Metric.needs_kl`). Cross-entropies stay: they are comparable among themselves, and their
+    measure keeps them from proper scores.
 
     Args:
         metrics: metrics.csv; it may lack metrics, and axes that do not vary.
@@ -64,13 +47,12 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
     runs = _with_axes(metrics[metrics["model"] == "vae"])
     results = result_metrics(metrics)
     runs[results] = runs[results].astype(np.float64)
-    for barred, columns in (
-        (runs["status"] != "ok", results),
-        (_flag(runs, "nll_loose"), _BOUNDS),
-        (_flag(runs, "mi_saturated"), _SATURATING),
-        (~runs["kl"], _WITHOUT_OPTIMUM),
-    ):
-        runs.loc[barred, [name for name in columns if name in results]] = np.nan
+    runs.loc[runs["status"] != "ok", results] = np.nan
+    for metric in map(described, results):
+        if metric.bound:
+            runs.loc[_flag(runs, metric.bound.flag), metric.name] = np.nan
+        if metric.needs_kl:
+            runs.loc[~runs["kl"], metric.name] = np.nan
     return runs.sort_values([*arm_axes(runs.columns), "seed"], ignore_index=True)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from vae_ablation.axes import Level
+from vae_ablation.metrics import described
 from vae_ablation.statistics.bootstrap import (
-    EXAMPLE_METRICS,
     bootstrap_intervals,
     read_examples,
 )
@@ -95,7 +95,9 @@ def _bootstrap(differences: Differences, table: pd.DataFrame, folder: Path | Non
     """Columns examples, boot_low and boot_high for the rows of a table of differences."""
     found = [pd.DataFrame(columns=["examples", "boot_low", "boot_high"], dtype=np.float64)]
     if folder is not None:
-        per_example = table[table["metric"].isin(EXAMPLE_METRICS)]
+        per_example = table[
+            table["metric"].map(lambda name: described(name).per_example).astype(bool)
+        ]
         # Contrasts stay within these two axes: the examples of no more runs are held at a time.
         for _, group in per_example.groupby(["dataset", "likelihood"], sort=False):
             found += _group_intervals(differences, group, folder / "runs")

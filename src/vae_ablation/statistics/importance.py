@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
+from vae_ablation.metrics import described
 from vae_ablation.statistics.comparable import (
-    SCORES,
     arm_axes,
     comparable_runs,
     result_metrics,
@@ -63,7 +63,7 @@ def importance(metrics: pd.DataFrame) -> pd.DataFrame:
         {"dataset": dataset, "likelihood": likelihood, "metric": metric, **row}
         for dataset, likelihood, part in _parts(runs)
         for metric in result_metrics(metrics)
-        if likelihood != ALL or metric not in SCORES
+        if likelihood != ALL or not described(metric).is_score
         for row in _terms(part, metric, likelihood == ALL)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vae_ablation.metrics import described
 from vae_ablation.statistics.comparable import arm_axes, comparable_runs
 
 COLUMNS = [
@@ -18,24 +19,22 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Front:
-    """A pair of columns, of which the first is better the lower it is.
+    """A pair of columns, each better in the way of its metric.
 
     Attributes:
         name: as the table calls it.
-        x: column to minimise.
+        x: first column.
         y: second column.
-        y_sign: 1 where y is better the lower it is, −1 where the higher.
     """
 
     name: str
     x: str
     y: str
-    y_sign: int
 
 
 FRONTS = (
-    Front("rate_distortion", "rate", "distortion", 1),
-    Front("nll_probe_accuracy", "nll", "probe_accuracy", -1),
+    Front("rate_distortion", "rate", "distortion"),
+    Front("nll_probe_accuracy", "nll", "probe_accuracy"),
 )
 
 
@@ -67,12 +66,18 @@ def _undominated(runs: pd.DataFrame, front: Front) -> pd.DataFrame:
         .groupby(keys, as_index=False)
         .agg(n=("run", "size"), x=(front.x, "mean"), y=(front.y, "mean"))
     )
-    beaten = np.zeros(len(arms), bool)
+    beaten, axes = np.zeros(len(arms), bool), (("x", front.x), ("y", front.y))
     for places in arms.groupby(["dataset", "measure"]).indices.values():
         rivals = arms.iloc[places]
-        beaten[places] = dominated(rivals["x"].to_numpy(), front.y_sign * rivals["y"].to_numpy())
+        costs = (_cost(name) * rivals[axis].to_numpy() for axis, name in axes)
+        beaten[places] = dominated(*costs)
     named = {"front": front.name, "x_metric": front.x, "y_metric": front.y}
     return arms[~beaten].assign(**named)[COLUMNS]
+
+
+def _cost(metric: str) -> int:
+    """1 where lower is better, -1 where higher is; a metric without a better way (rate) is paid."""
+    return -described(metric).sign or 1
 
 
 def dominated(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vae_ablation.statistics.comparable import SCORES, arm_axes
+from vae_ablation.metrics import described
+from vae_ablation.statistics.comparable import arm_axes
 from vae_ablation.statistics.designs import Arm, read_arms
 
 Array = NDArray[np.float64]
@@ -70,7 +71,7 @@ class Differences:
         """[pairs, seeds, metrics]; NaN where a pair is not used."""
         arms, references = self.ends
         found = self.replicates.values[arms] - self.replicates.values[references]
-        scores = np.isin(self.replicates.metrics, SCORES)
+        scores = np.array([described(name).is_score for name in self.replicates.metrics], bool)
         apart = self.replicates.measures[arms] != self.replicates.measures[references]
         found[np.ix_(apart, np.arange(found.shape[1]), scores)] = np.nan
         return found
