@@ -84,7 +84,7 @@ def test_joined_runs_are_held_evaluated_and_stand_in_the_tables_once(
     assert nothing_is_to_do(here, BOTH)
     assert {name: content for name, content in tree(STUDY).items() if name in before} == before
     state = planned(here, BOTH)
-    rows = collect(STUDY, state.plan, [])
+    rows = collect(state.study, state.plan, [])
     assert sorted(rows["run"]) == sorted({item.run.path for item in state.plan.planned})
     for run in (STUDY / "runs").rglob("run.json"):
         load_run(run.parent)

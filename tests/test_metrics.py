@@ -233,7 +233,7 @@ def test_its_column_stands_behind_the_other_metrics(glowing: None, tmp_path: Pat
     write_run(tmp_path, run, glow=1.0, glow_loose=True, further=2.0)
     record = tmp_path / "runs" / run.path / "run.json"
     record.write_text(record.read_text().replace("{", '{"price": 3.0, ', 1))
-    frame = collect(tmp_path, plan_of(run), [])
+    frame = collect(Study(resolved(), tmp_path, tmp_path / ".data"), plan_of(run), [])
     assert metric_columns()[-3:] == ["feature_accuracy", "glow", "glow_loose"]
     assert list(frame.columns[-9:]) == [
         "feature_accuracy", "glow", "glow_loose", "further", *cost_columns()[:-1], "price",

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from support import assert_one_sentence, make_run
+from support import assert_one_sentence, make_run, resolved
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
 from vae_ablation.run import Run
-from vae_ablation.study import Plan, Planned
+from vae_ablation.study import Plan, Planned, Study
 from vae_ablation.tables import (
     APPLICATION_COLUMNS,
     collect,
@@ -38,7 +38,7 @@ COST = {
 }  # fmt: skip
 FULL = {
     "measure": "grey/density", "proper": True, "distortion": 10.0, "rate": 2.0, "elbo": -12.0,
-    "objective": 12.0, "nll": 11.5, "nll_ess": 0.4, "nll_gap": 0.01, "nll_loose": False,
+    "test_objective": 12.0, "nll": 11.5, "nll_ess": 0.4, "nll_gap": 0.01, "nll_loose": False,
     "epochs": 5, "active_units": 2, "collapsed_fraction": 0.0, "mse": 0.1,
     "rate_per_dim": [1.0, 1.0],
 }  # fmt: skip
@@ -61,6 +61,10 @@ def plan_of(*runs: Run) -> Plan:
 SEEDS = [make_run(seed=seed) for seed in range(4)]
 
 
+def study_at(folder: Path) -> Study:
+    return Study(resolved(), folder, folder / ".data")
+
+
 @pytest.fixture
 def collected(tmp_path: Path) -> pd.DataFrame:
     """Four seeds of β = 1, of which one diverged and one failed, a KL-off run and controls."""
@@ -74,7 +78,7 @@ def collected(tmp_path: Path) -> pd.DataFrame:
         {"run": "digits/raw", "model": "raw", "dataset": "digits", "knn_accuracy": 0.9},
         {"run": "digits/pca/z2", "model": "pca", "dataset": "digits", "latent_dim": 2, "mse": 0.2},
     ])  # fmt: skip
-    frame = collect(tmp_path, plan_of(*SEEDS, off), [controls])
+    frame = collect(study_at(tmp_path), plan_of(*SEEDS, off), [controls])
     write_csv(frame, tmp_path / "metrics.csv")
     return read_metrics(tmp_path / "metrics.csv")
 
@@ -127,7 +131,7 @@ def test_undefined_values_are_empty_cells(collected: pd.DataFrame, tmp_path: Pat
 def test_a_table_of_nothing_but_failures_is_written(tmp_path: Path) -> None:
     for run in SEEDS:
         write_run(tmp_path, run, "failed")
-    frame = collect(tmp_path, plan_of(*SEEDS), [])
+    frame = collect(study_at(tmp_path), plan_of(*SEEDS), [])
     write_csv(frame, tmp_path / "metrics.csv")
     back = read_metrics(tmp_path / "metrics.csv")
     assert list(back["status"]) == ["failed"] * 4
@@ -137,13 +141,13 @@ def test_a_table_of_nothing_but_failures_is_written(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        collect(tmp_path, plan_of(SEEDS[0]), [])
+        collect(study_at(tmp_path), plan_of(SEEDS[0]), [])
     assert_one_sentence(caught.value, str(tmp_path / "runs" / SEEDS[0].path))
 
 
 def test_a_column_that_a_later_metric_brings_is_kept(tmp_path: Path) -> None:
     write_run(tmp_path, SEEDS[0], sample_fid=3.5)
-    frame = collect(tmp_path, plan_of(SEEDS[0]), [])
+    frame = collect(study_at(tmp_path), plan_of(SEEDS[0]), [])
     assert frame.loc[0, "sample_fid"] == 3.5
     assert list(frame.columns[:13]) == CONTRACT
 

@@ -91,6 +91,59 @@ def test_a_run_has_the_same_bytes_alone_among_3_among_16_and_in_another_order(
         assert_same(train([run], few_digits), whole)
 
 
+def test_numbers_per_run_share_a_pack_and_change_no_byte(few_digits: Dataset) -> None:
+    """Learning rate, schedule, gradient clip and patience differ within one pack."""
+    own: list[dict[str, Any]] = [
+        {"training.learning_rate": 0.01},
+        {"training.learning_rate": 0.0005, "training.gradient_clip": 0.5},
+        {"training.learning_rate_schedule": "cosine"},
+        {"training.early_stopping_patience": 1},
+        {},
+    ]
+    runs = [make_run(seed=seed, beta=0.5, **levels) for seed in range(2) for levels in own]
+    assert len({run.pack_key for run in runs}) == 1
+    whole = train(runs, few_digits)
+    assert_same(train(runs[::-1], few_digits), whole)
+    for run in runs[:5]:
+        assert_same(train([run], few_digits), whole)
+    # and it is what the same setting gives where the whole study has it
+    plain = make_run(beta=0.5)
+    usual = train([plain], few_digits, learning_rate=0.01)[plain.path]
+    assert usual.weights.keys() == whole[runs[0].path].weights.keys()
+    for name, weight in usual.weights.items():
+        assert torch.equal(weight, whole[runs[0].path].weights[name]), name
+
+
+def test_a_smaller_train_split_is_part_of_every_larger_one(digits: Dataset) -> None:
+    rows = {count: digits.with_train_examples(count).rows("train") for count in (20, 300, 1000)}
+    assert {count: len(found) for count, found in rows.items()} == {20: 20, 300: 300, 1000: 1000}
+    assert set(rows[20]) < set(rows[300]) < set(rows[1000]) < set(digits.rows("train"))
+    shares = np.bincount(digits.labels[rows[300]], minlength=10) / 300
+    whole = np.bincount(digits.labels[digits.rows("train")], minlength=10)
+    np.testing.assert_allclose(shares, whole / whole.sum(), atol=1.5 / 300)
+    reduced = digits.with_train_examples(300)
+    for split in ("validation", "test"):
+        np.testing.assert_array_equal(reduced.rows(split), digits.rows(split))
+    assert digits.with_train_examples(None) is digits
+
+
+def test_more_train_examples_than_there_are_is_one_sentence(few_digits: Dataset) -> None:
+    count = len(few_digits.rows("train"))
+    with pytest.raises(UserError) as caught:
+        few_digits.with_train_examples(count + 1)
+    assert_one_sentence(caught.value, "train_examples", str(count + 1), f"at most {count}")
+
+
+def test_a_run_trains_on_its_own_train_split(few_digits: Dataset) -> None:
+    few = make_run(train_examples=40)
+    reduced = few_digits.with_train_examples(40)
+    got = train([few], few_digits)[few.path]
+    expected = train([make_run()], reduced)[make_run().path]
+    for name, weight in expected.weights.items():
+        assert torch.equal(weight, got.weights[name]), name
+    assert few.pack_key != make_run().pack_key
+
+
 @pytest.mark.parametrize(
     ("hidden", "activation"), [([], "relu"), ([33, 7], "tanh"), ([5], "silu"), ([1], "relu")]
 )

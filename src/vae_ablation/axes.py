@@ -259,16 +259,18 @@ class ArmName(str):
     kind: str
     further: dict[str, Level]
 
-    def __new__(cls, beta: float, kind: str, further: Mapping[str, Level]) -> ArmName:
-        """Name of an arm from its attributes."""
+    def __new__(
+        cls, beta: float, kind: str, further: Mapping[str, Level], text: str | None = None
+    ) -> ArmName:
+        """Name of an arm from its attributes; `text` stands for a name that a table has."""
         base = f"beta{beta:g}" if kind == "beta" else kind
-        name = super().__new__(cls, base + _traces(further))
+        name = super().__new__(cls, text or base + _traces(further))
         name.beta, name.kind, name.further = beta, kind, dict(further)
         return name
 
-    def __getnewargs__(self) -> tuple[float, str, dict[str, Level]]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[float, str, dict[str, Level], str]:  # type: ignore[override]
         """Arguments with which copying and pickling make the name again."""
-        return self.beta, self.kind, self.further
+        return self.beta, self.kind, self.further, str(self)
 
     @property
     def variant(self) -> str:
@@ -365,7 +367,7 @@ def _arm_of(row: Mapping[Any, Any], axes: Iterable[str]) -> ArmName:
         if not is_setting(name) or f"-{axis_of(name).traced(level)}-" in f"{row['arm']}-"
     }
     kind = arm_kind(str(row["kl"]) == "True", str(row["posterior"]))
-    return ArmName(float(row["beta"]), kind, further_levels(shown))
+    return ArmName(float(row["beta"]), kind, further_levels(shown), str(row["arm"]))
 
 
 def _level_of(cell: Any) -> Level:

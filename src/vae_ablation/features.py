@@ -226,7 +226,7 @@ def _epochs(
 ) -> Iterator[None]:
     """Train with Adam, stopping for a look after every epoch."""
     weights = list(network.parameters())
-    optimizer = StackedAdam(weights, [LEARNING_RATE] * len(weights[0]))
+    optimizer = StackedAdam(weights, [LEARNING_RATE])
     for _ in range(max(1, min(MAX_EPOCHS, VISITED_VALUES // x.numel()))):
         for rows in torch.randperm(len(x), generator=generator).split(BATCH):
             features = network[:-1](x[rows])

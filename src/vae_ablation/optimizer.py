@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class StackedAdam:
     three seconds in every job, and sorts its tensors anew in each.
 
     Attributes:
-        rates: step size of each run, [runs].
+        rates: step size of each run, [runs]; one that all share may stand alone.
     """
 
     def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float]) -> None:
@@ -38,15 +38,23 @@ class StackedAdam:
     def update(self, gradients: Sequence[Tensor], runs: slice) -> None:
         """The next step of some runs, which is counted when all have taken it.
 
+        Neighbours of one rate take it in one call of the kernel, so sort runs by their rate.
+
         Gradients are made contiguous, since the fused kernel reads memory in the weights' own
         layout.
         """
-        first, last, _ = runs.indices(len(self.rates))
-        for rate, part in _equal_rates(self.rates[first:last]):
-            whole = slice(first + part.start, first + part.stop)
-            self._update(_rows(gradients, part), whole, rate)
+        groups = [(rate, len(list(of))) for rate, of in itertools.groupby(self.rates[runs])]
+        if len(groups) == 1:
+            self._update(gradients, runs, groups[0][0])
+            return
+        start = runs.indices(len(self.rates))[0]
+        place = 0
+        for rate, count in groups:
+            part = [gradient[place : place + count] for gradient in gradients]
+            self._update(part, slice(start + place, start + place + count), rate)
+            place += count
 
-    def _update(self, gradients: list[Tensor], runs: slice, rate: float) -> None:
+    def _update(self, gradients: Sequence[Tensor], runs: slice, rate: float) -> None:
         """The next step of runs with one step size: one call of the kernel."""
         steps = self.steps + 1
         torch._fused_adam_(
@@ -78,16 +86,6 @@ class StackedAdam:
         return other
 
 
-def _rows(leaves: Sequence[Tensor], runs: slice) -> list[Tensor]:
+def _rows(leaves: list[Tensor], runs: slice) -> list[Tensor]:
     """Some runs' part of each leaf."""
-    every = all(runs == slice(0, len(leaf)) for leaf in leaves[:1])
-    return list(leaves) if every else [leaf[runs] for leaf in leaves]
-
-
-def _equal_rates(rates: Sequence[float]) -> Iterator[tuple[float, slice]]:
-    """Neighbouring runs of one step size, as slices."""
-    start = 0
-    for rate, members in itertools.groupby(rates):
-        stop = start + len(list(members))
-        yield rate, slice(start, stop)
-        start = stop
+    return leaves if runs == slice(None) else [leaf[runs] for leaf in leaves]

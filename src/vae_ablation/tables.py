@@ -161,8 +161,10 @@ class VariedAxes:
         known = list(runs)
         names = {name for run in known for name in run if is_setting(name)}
         names |= {"train_examples" for run in known if run.train_examples is not None}
-        shared = {name: study.setting(name) for name in names if is_setting(name)}
-        return cls(sorted(names, key=axis_order), shared | {"train_examples": study.train_sizes})
+        shared = {
+            name: study.setting(name) if is_setting(name) else study.train_sizes for name in names
+        }
+        return cls(sorted(names, key=axis_order), shared)
 
     def columns(self, run: Run) -> dict[str, Any]:
         """The levels of a run, as cells of a table."""

@@ -64,7 +64,7 @@ def train_study(folder: Path, **sections: Any) -> Path:
         train_job(study.folder, pack)
     for run in study.runs:
         encode(study, run)
-    metrics = collect(study.folder, workflow.plan, [])
+    metrics = collect(study, workflow.plan, [])
     write_csv(metrics, study.folder / "tables" / "metrics.csv")
     return study.folder
 

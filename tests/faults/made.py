@@ -93,7 +93,7 @@ def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
     study, tables = state.study, state.study.folder / "tables"
     with chdir(folder):
         controls = [state.controls_path(name) for name in study.datasets]
-        write_csv(collect(study.folder, state.plan, controls), tables / "metrics.csv")
+        write_csv(collect(study, state.plan, controls), tables / "metrics.csv")
         if study.applied:
             for pack in state.plan.packs:
                 apply_job(study.folder, pack, study.applications_folder(pack))
@@ -124,7 +124,7 @@ def nothing_is_to_do(folder: Path, raw: Mapping[str, Any] = SMALL) -> bool:
         fitted = all(study.features_path(name).is_file() for name in study.datasets)
         if state.plan.to_train or not evaluated or not fitted:
             return False
-        rows = collect(study.folder, state.plan, [])
+        rows = collect(study, state.plan, [])
     return len(rows) == len(state.plan.planned)
 
 

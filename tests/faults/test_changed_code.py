@@ -44,7 +44,7 @@ def front_page(folder: Path) -> str:
     state = planned(folder, TWO)
     with chdir(folder):
         study = state.study.folder
-        write_csv(collect(study, state.plan, []), study / "tables" / "metrics.csv")
+        write_csv(collect(state.study, state.plan, []), study / "tables" / "metrics.csv")
         write_overview(study, read_metrics(study / "tables" / "metrics.csv"))
         overview = read_overview(study)
     template = Template(

@@ -77,7 +77,7 @@ def checksums(folder: Path, raw: dict[str, Any]) -> dict[str, set[str]]:
     """Checksums of the data that the runs of the tables were trained on, by dataset."""
     state = planned(folder, raw)
     with chdir(folder):
-        rows = collect(state.study.folder, state.plan, [])
+        rows = collect(state.study, state.plan, [])
         found: dict[str, set[str]] = {name: set() for name in state.study.datasets}
         for run, dataset in zip(rows["run"], rows["dataset"], strict=True):
             record = read_json(state.study.folder / "runs" / run / "run.json")

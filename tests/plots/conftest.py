@@ -71,7 +71,7 @@ def numbers(arm: str, beta: float, likelihood: str, latent_dim: int, rng: Any) -
         "distortion": distortion,
         "rate": rate,
         "elbo": -distortion - rate,
-        "objective": distortion + beta * rate,
+        "test_objective": distortion + beta * rate,
         "nll": distortion + rate - 1.2,
         "nll_ess": 0.3,
         "nll_gap": 0.02,

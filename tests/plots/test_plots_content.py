@@ -206,7 +206,8 @@ def test_an_arm_keeps_its_colour_in_every_study_and_figure(make_study):
             for line in lines_of(ax, arm)
         }
         titles = {ax.get_title(): ax for ax in draw(study, "samples", dim=2).axes}
-        panel = next(ax for t, ax in titles.items() if t.startswith(style.arm_label(arm) + " "))
+        label = {"beta1": "β = 1 ", "kl-off": "KL off "}[arm]
+        panel = next(ax for title, ax in titles.items() if title.startswith(label))
         return {to_hex(color) for color in found | {panel.spines["left"].get_edgecolor()}}
 
     for arm in ("beta1", "kl-off"):

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pandas as pd
 import pytest
 
+from vae_ablation.axes import ArmName, arm_names
 from vae_ablation.plots import choose_arms, choose_latent_dims, style, umap_runs
 from vae_ablation.plots.results import StudyResults
-from vae_ablation.plots.selection import arm_order, parse_arm
+from vae_ablation.plots.selection import arms_of
+
+
+def arm(name: str, **further: object) -> ArmName:
+    kind = name if name in {"kl-off", "point"} else "beta"
+    return ArmName(float(name.removeprefix("beta")) if kind == "beta" else 0.0, kind, further)
 
 
 def arms(*names: str) -> pd.DataFrame:
-    return pd.DataFrame({"arm": names})
+    return pd.DataFrame({"arm": pd.Series([arm(name) for name in names], dtype=object)})
 
 
-def test_an_arm_is_read_from_its_name():
-    assert parse_arm("beta1e-05-conv").beta == 1e-5
-    assert parse_arm("beta1e-05-conv").variant == "-conv"
-    assert parse_arm("beta0.5").kind == "beta"
-    assert parse_arm("kl-off").kind == "kl-off"
-    assert style.arm_label("beta0.5") == "β = 0.5"
-    assert style.arm_label("beta0.5-conv") == "β = 0.5, conv"
-    assert [style.arm_label(a) for a in ("kl-off", "point")] == ["KL off", "deterministic"]
+def test_an_arm_carries_its_levels_in_its_name_and_its_label():
+    conv = arm("beta1e-05", architecture="conv", condition="batch")
+    assert (conv, conv.beta, conv.kind) == ("beta1e-05-conv-given-batch", 1e-5, "beta")
+    assert conv.variant == "-conv-given-batch"
+    assert conv.label == "β = 1e-05, conv, conditioned on batch"
+    assert [arm(name).label for name in ("kl-off", "point")] == ["KL off", "deterministic"]
+    copies = [copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))]
+    assert all((one, one.label) == (conv, conv.label) for one in copies)
+
+
+def test_arms_of_a_table_have_the_levels_of_its_columns():
+    table = pd.DataFrame(
+        {
+            "arm": ["beta1-gene-cell-lr0.003", "kl-off", None],
+            "beta": [1.0, 0.0, None],
+            "kl": [True, False, None],
+            "posterior": ["gaussian", "gaussian", None],
+            "dispersion": ["gene_cell", "gene", None],
+            "training.learning_rate": [0.003, 0.001, None],
+        }
+    )
+    found = arm_names(table)
+    assert list(found) == ["beta1-gene-cell-lr0.003", "kl-off"]
+    first = found["beta1-gene-cell-lr0.003"]
+    assert first.further == {"dispersion": "gene_cell", "training.learning_rate": 0.003}
+    # the study's own learning rate is no part of a name
+    assert found["kl-off"].further == {}
 
 
 def test_arms_stand_in_the_order_of_their_kl_term():
     names = ["beta10", "point", "beta2", "kl-off", "beta0.5"]
-    assert sorted(names, key=arm_order) == ["point", "kl-off", "beta0.5", "beta2", "beta10"]
+    assert arms_of(arms(*names)) == ["point", "kl-off", "beta0.5", "beta2", "beta10"]
 
 
 def test_chosen_arms_keep_the_ends_one_kl_off_and_point():

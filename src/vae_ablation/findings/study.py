@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from vae_ablation.axes import axis_of
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence, Row
 from vae_ablation.findings.finding import Finding, figure_of, finder
@@ -17,15 +18,16 @@ from vae_ablation.plots.style import plain
 INTERACTION = 0.1
 """Share of the variance above which an interaction of two axes is told."""
 
-_AXES = {"beta": "β", "latent_dim": "the latent dimension", "likelihood": "the likelihood",
-         "architecture": "the architecture", "objective": "the objective",
-         "posterior": "the posterior", "seed": "the seed", "condition": "the condition",
-         "kl_warmup_epochs": "the warm-up of the KL term", "dispersion": "the dispersion",
-         "residual": "what no axis explains (seeds)"}  # fmt: skip
-
 
 def _term(name: str) -> str:
-    return words.join(_AXES.get(axis, axis.replace("_", " ")) for axis in name.split(":"))
+    return words.join(map(_axis, name.split(":")))
+
+
+def _axis(name: str) -> str:
+    """An axis within a sentence."""
+    if name == "residual":
+        return "what no axis explains (seeds)"
+    return name if (name := axis_of(name).label) == "β" else f"the {name}"
 
 
 def _leader(top: str, leaders: Sequence[str]) -> str:
@@ -110,8 +112,8 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
     total = len(evidence.runs)
     bad = evidence.runs[evidence.runs["status"] != "ok"]
     groups = [
-        {"status": str(key[0]), "likelihood": str(key[1]), "arm": rows["arm"].iloc[0], "runs": len(rows),
-         "reason": words_of(rows["reason"])}
+        {"status": str(key[0]), "likelihood": str(key[1]), "arm": rows["arm"].iloc[0],
+         "runs": len(rows), "reason": words_of(rows["reason"])}
         for key, rows in bad.groupby(["status", "likelihood", "arm"], sort=False)
     ]  # fmt: skip
     groups.sort(key=lambda group: -int(str(group["runs"])))
@@ -237,8 +239,8 @@ def _number_column(rows: pd.DataFrame, name: str) -> pd.Series:
 def _by_arm(rows: pd.DataFrame, flag: pd.Series) -> list[Row]:
     """Runs with a flag by likelihood and arm, most first."""
     found: list[dict[str, Any]] = [
-        {"likelihood": str(key[0]), "arm": group["arm"].iloc[0], "runs": int(flag[group.index].sum()),
-         "of": len(group)}
+        {"likelihood": str(key[0]), "arm": group["arm"].iloc[0],
+         "runs": int(flag[group.index].sum()), "of": len(group)}
         for key, group in rows.groupby(["likelihood", "arm"], sort=False)
     ]  # fmt: skip
     return sorted((row for row in found if row["runs"]), key=lambda row: -row["runs"])

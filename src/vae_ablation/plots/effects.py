@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from vae_ablation.axes import ArmName
+from vae_ablation.axes import ArmName, axis_of, axis_order
 from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.heatmaps import shown_metrics
@@ -34,20 +34,8 @@ _NAMES = 1.75
 _ROW = 0.19
 _HEADING = 0.32
 _GAP = 0.16
-# Tol (2021), "vibrant", as the likelihoods have it; no bar stands for a single likelihood.
-_AXES = {
-    "beta": "#0077bb",
-    "latent_dim": "#ee7733",
-    "likelihood": "#009988",
-    "posterior": "#cc3311",
-    "architecture": "#ee3377",
-    "objective": "#33bbee",
-    "importance_samples": "#ccbb44",
-    "condition": "#aa4499",
-    "kl_warmup_epochs": "#999933",
-    "dispersion": "#882255",
-}
-_AXIS_NAMES = {"beta": "β", "latent_dim": "latent dimension"}
+_FIRST = ("beta", "latent_dim", "likelihood")
+"""Axes whose bars come first."""
 
 Array = NDArray[np.float64]
 
@@ -272,10 +260,10 @@ def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list
 def _terms(table: pd.DataFrame) -> list[str]:
     """Axes, then pairs of axes, then what is left."""
 
-    def order(term: str) -> tuple[bool, int, list[int], str]:
+    def order(term: str) -> tuple[bool, int, list[tuple[bool, tuple[int, int, str]]]]:
         axes = term.split(":")
-        known = [list(_AXES).index(axis) if axis in _AXES else len(_AXES) for axis in axes]
-        return term == "residual", len(axes), sorted(known), term
+        places = sorted((axis not in _FIRST, axis_order(axis)) for axis in axes)
+        return term == "residual", len(axes), places
 
     return sorted({str(term) for term in table["term"]}, key=order)
 
@@ -284,7 +272,7 @@ def _term_look(term: str) -> dict[str, Any]:
     """Colour of an axis; a pair has stripes, pale, in the colours of both; the rest is grey."""
     if term == "residual":
         return {"facecolor": style.PALE, "edgecolor": "white"}
-    first, *others = [_AXES.get(axis, style.GREY) for axis in term.split(":")]
+    first, *others = [style.axis_color(axis) for axis in term.split(":")]
     if not others:
         return {"facecolor": first, "edgecolor": "white"}
     return {"facecolor": _pale(first), "edgecolor": _pale(others[-1]), "hatch": "//////"}
@@ -296,7 +284,7 @@ def _pale(color: str) -> str:
 
 
 def _term_patch(term: str) -> Patch:
-    axes = [_AXIS_NAMES.get(axis, style.plain(axis)) for axis in term.split(":")]
+    axes = [axis_of(axis).label for axis in term.split(":")]
     label = "unexplained" if term == "residual" else " × ".join(axes)
     return Patch(**_term_look(term), linewidth=0.5, label=label)
 
@@ -326,7 +314,7 @@ def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
 
 
 def _write_share(ax: Axes, x: float, row: int, size: float, term: str) -> None:
-    single = term in _AXES
+    single = ":" not in term and term != "residual"
     edge = [withStroke(linewidth=2, foreground="white")] if not single else []
     ax.text(
         x, row, f"{100 * size:.0f} %", ha="center", va="center_baseline", size=7.5,

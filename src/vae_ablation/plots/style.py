@@ -66,6 +66,22 @@ _CLASS_COLORS = (
 _CLASS_MARKERS = ("o", "^", "s", "X", "P")
 
 # Tol (2021), "bright" and "vibrant": safe for the common kinds of colour blindness.
+_AXIS_COLORS = {
+    "beta": "#0077bb",
+    "latent_dim": "#ee7733",
+    "likelihood": "#009988",
+    "posterior": "#cc3311",
+    "architecture": "#ee3377",
+    "objective": "#33bbee",
+    "importance_samples": "#ccbb44",
+    "condition": "#aa4499",
+    "kl_warmup_epochs": "#999933",
+    "dispersion": "#882255",
+    "train_examples": "#117733",
+    "model.hidden": "#332288",
+    "training.learning_rate": "#44aa99",
+}
+_OTHER_AXES = ("#661100", "#6699cc", "#888888", "#aa4466", "#4477aa", "#ddaa77")
 _LIKELIHOOD_COLORS = {
     "bernoulli": "#ee7733",
     "continuous_bernoulli": "#009988",
@@ -103,6 +119,13 @@ def arm_color(arm: ArmName) -> str:
 def arm_marker(arm: ArmName) -> str:
     """Marker of an arm: KL off and deterministic differ from every β in shape too."""
     return {"kl-off": "X", "point": "D"}.get(arm.kind, "o")
+
+
+def axis_color(name: str) -> str:
+    """Colour of an axis: the same in every study."""
+    if name in _AXIS_COLORS:
+        return _AXIS_COLORS[name]
+    return _OTHER_AXES[zlib.crc32(name.encode()) % len(_OTHER_AXES)]
 
 
 def class_color(rank: int) -> str:
