@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from vae_ablation.axes import level_cell
 from vae_ablation.run import canonical_run
 from vae_ablation.tables import FIRST_COLUMNS, read_metrics, run_columns, write_csv
 
@@ -29,8 +30,10 @@ AXES: dict[str, Any] = {
 def row(status: str = "ok", metrics: dict[str, Any] | None = None, **axes: Any) -> dict[str, Any]:
     """One run; it has its metrics only where it is ok."""
     run = canonical_run(**{**AXES, **axes})
+    settings = {name: level_cell(level) for name, level in run.own.items()}
     return {
         **run_columns(run),
+        **settings,
         "status": status,
         "reason": "" if status == "ok" else f"it {status}",
         "measure": MEASURES.get(run.likelihood, "grey/density"),

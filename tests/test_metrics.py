@@ -37,6 +37,7 @@ from vae_ablation.pages import arms_page, runs_page
 from vae_ablation.plots import style
 from vae_ablation.plots.heatmaps import shown_metrics
 from vae_ablation.statistics import contrasts, importance
+from vae_ablation.study import Study
 from vae_ablation.tables import collect, summarize
 
 ROOT = Path(__file__).parents[1]

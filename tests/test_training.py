@@ -16,6 +16,7 @@ from support import (
     COUNT_LIKELIHOODS,
     CPU,
     IMAGE_LIKELIHOODS,
+    assert_one_sentence,
     examples,
     make_dataset,
     make_run,
@@ -867,7 +868,9 @@ def test_early_stopping_waits_for_the_warm_up(few_digits: Dataset) -> None:
 def test_clipping_is_that_of_torch_for_each_run_on_its_own() -> None:
     generator = torch.Generator().manual_seed(0)
     gradient = torch.randn(3, 48, generator=generator) * torch.tensor([[0.01], [1.0], [100.0]])
-    clipped = torch.cat(clipped_each_run(gradient.split([16, 32], dim=1), 1.5), dim=1)
+    clipped = torch.cat(
+        clipped_each_run(gradient.split([16, 32], dim=1), torch.full((len(gradient),), 1.5)), dim=1
+    )
     for run in range(3):
         parameter = torch.nn.Parameter(torch.zeros(48))
         parameter.grad = gradient[run].clone()
@@ -878,7 +881,7 @@ def test_clipping_is_that_of_torch_for_each_run_on_its_own() -> None:
 
 def test_a_gradient_that_is_not_finite_stays_with_its_run() -> None:
     gradient = torch.tensor([[3.0, 4.0], [float("inf"), 1.0], [float("nan"), 1.0]])
-    (clipped,) = clipped_each_run([gradient], 1.0)
+    (clipped,) = clipped_each_run([gradient], torch.ones(len(gradient)))
     np.testing.assert_allclose(clipped[0], [0.6, 0.8], rtol=1e-6)
     assert not torch.isfinite(clipped[1:]).all(dim=1).any()
 

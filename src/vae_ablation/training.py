@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -589,7 +590,8 @@ def clipped_each_run(gradients: Sequence[Tensor], largest: Tensor) -> list[Tenso
     A run whose largest norm is infinite keeps its gradients.
     """
     squares = [gradient.square().flatten(1).sum(1) for gradient in gradients]
-    norm = torch.stack(squares).sum(0).sqrt()
+    # Added one by one: a reduction rounds in another order when the pack has one run.
+    norm = reduce(torch.add, squares).sqrt()
     factor = (norm.clamp_min(1e-12).reciprocal() * largest).clamp_max(1.0)
     factor = factor.masked_fill(largest.isinf(), 1.0)
     return [gradient * factor.reshape(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
