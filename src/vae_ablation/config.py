@@ -18,10 +18,11 @@ from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.settings import SCHEMA_PATH as SCHEMA_PATH
+from vae_ablation.settings import schema as config_schema
 
 Config = dict[str, Any]
 
-SCHEMA_PATH = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LARGEST_WHOLE = 2**53 - 1
 """Whole numbers up to here are exact wherever numbers are floats."""
@@ -53,7 +54,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     Raises:
         UserError: one sentence naming file, key, what was found and what is allowed.
     """
-    schema = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    schema = config_schema()
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
     try:
