@@ -27,7 +27,8 @@ FIRST_KEYS = frozenset(
 )
 """Keys whose defaults were in the hashes of the first results, and stay in them.
 
-A key that came later counts only where it differs from its default, so that it renames nothing.
+A key that came later counts only where it differs from its default, so that it renames nothing;
+who changes such a default raises TRAINING_VERSION or PREPARE_VERSION.
 """
 
 
