@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vae_ablation.closure import code_digest, import_closure
-from vae_ablation.study import APPLICATION_CODE, EVALUATION_CODE, TRAINING_CODE
+from vae_ablation.study import APPLICATION_CODE, EVALUATION_CODE, FEATURE_CODE, TRAINING_CODE
 from vae_ablation.workflow_state import CODE
 
 FILES = {
@@ -194,6 +194,7 @@ def test_models_do_not_depend_on_tables_figures_or_words() -> None:
     training = import_closure(*TRAINING_CODE)
     assert not {name for name in training if "evaluation" in name or "applications" in name}
     assert "vae_ablation.training" not in import_closure(*EVALUATION_CODE)
+    assert not import_closure(*FEATURE_CODE) & {"vae_ablation.model", "vae_ablation.distributions"}
 
 
 def test_every_rule_has_the_modules_of_its_own_room() -> None:

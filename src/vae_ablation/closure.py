@@ -294,7 +294,7 @@ class _Scan:
         elif isinstance(node, ast.ImportFrom):
             self.imports |= {(node.level, node.module or "", alias.name) for alias in node.names}
         elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and "." in node.value and node.value.isascii():
+            if isinstance(node.value, str) and _could_be_module(node.value):
                 self.imports.add((0, node.value, ""))
         elif isinstance(node, (ast.Name, ast.Attribute)):
             name = node.id if isinstance(node, ast.Name) else node.attr
@@ -308,6 +308,11 @@ def _is_text(node: ast.AST) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _could_be_module(text: str) -> bool:
+    """Whether a text has the form of a dotted name."""
+    return "." in text and all(part.isidentifier() for part in text.split("."))
 
 
 def _for_type_checkers(test: ast.expr) -> bool:

@@ -24,7 +24,8 @@ from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.examples import spaced
 from vae_ablation.features import FITTED_VALUES, seen
 from vae_ablation.loading import Examples
-from vae_ablation.model import Encoder, seeded
+from vae_ablation.model import Encoder
+from vae_ablation.streams import seeded
 from vae_ablation.study import Run
 
 Array = NDArray[np.float64]
