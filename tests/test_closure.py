@@ -124,6 +124,11 @@ def test_a_file_outside_the_package_brings_what_it_imports(package: Path, tmp_pa
     assert edited(package, "parts/base.py", "pass", "x = 1", plugin)
 
 
+def test_a_file_that_is_no_python_counts_by_its_bytes(package: Path) -> None:
+    assert edited(package, "late.py", "LATE = 1", "LATE = (")
+    assert edited(package, "late.py", "LATE = (", "LATE = [")
+
+
 # --- the digest ----------------------------------------------------------------------------------
 
 CHANGES = [

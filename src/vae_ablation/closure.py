@@ -154,8 +154,8 @@ def _contents(roots: Iterable[str | Path], package: Path) -> dict[str, str]:
         path = _file(name, package)
         if path is not None and path.name == "__init__.py":
             contents |= _data_files(path.parent, package)
-    extra = {root for root in roots if isinstance(root, Path)}
-    return contents | {path.name: _read(path).digest for path in extra}
+    extra = [(root.name, _read(root).digest) for root in roots if isinstance(root, Path)]
+    return contents | {f"{name} {digest}": digest for name, digest in extra}
 
 
 def _packages_around(name: str) -> Iterator[str]:
@@ -185,14 +185,17 @@ def _read_once(path: Path, changed_ns: int, size: int) -> Source:
     key = hashlib.sha256(content).hexdigest()
     notes = _notes()
     if key not in notes:
-        notes[key] = _parsed(content, path)
+        try:
+            notes[key] = _parsed(content)
+        except (SyntaxError, ValueError):  # the job that imports it says so better
+            return Source(key, (), False)
         _unsaved.append(key)
     return notes[key]
 
 
-def _parsed(content: bytes, path: Path) -> Source:
+def _parsed(content: bytes) -> Source:
     with _without_collector():
-        tree = ast.parse(content, str(path))
+        tree = ast.parse(content)
         scan = _Scan()
         scan.node(tree)
     digest = hashlib.sha256("\0".join(scan.words).encode()).hexdigest()

@@ -86,8 +86,8 @@ def _value(place: str, value: Any, rule: Mapping[str, Any]) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     if "number" in _types(rule):
-        return float(value)
-    return int(value) if value == int(value) else value
+        return float(value) if abs(value) < 2**53 else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _types(rule: Mapping[str, Any]) -> list[str]:
