@@ -91,6 +91,4 @@ def test_another_beta_brings_its_optimum_and_another_spelling_brings_nothing(fre
 
     changed(linear)
     assert changed(spelled_otherwise, "-n") == {}
-    assert changed(another_beta) == {"controls": 1, "train": 1, "evaluate": 1, "collect": 1}
-    table = (fresh.folder / rows).read_text(encoding="utf-8")
-    assert all(f"digits/optimum/z2/beta{beta}" in table for beta in ("0.5", "2"))
+    assert changed(another_beta, "-n") == {"controls": 1, "train": 1, "evaluate": 1, "collect": 1}
