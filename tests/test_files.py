@@ -16,7 +16,6 @@ from vae_ablation.files import (
     file_digest,
     read_json,
     replace_link,
-    source_hash,
     stable_hash,
     write_atomic,
     write_json,
@@ -87,17 +86,6 @@ def test_hashes_differ_where_values_differ() -> None:
 def test_a_file_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 10**5)
     assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc" * 10**5).hexdigest()
-
-
-def test_a_source_hash_follows_content_and_name_but_not_place_or_order(tmp_path: Path) -> None:
-    paths = []
-    for folder in ("one", "two"):
-        for name in ("a.py", "b.py"):
-            write_text(tmp_path / folder / name, name)
-            paths.append(tmp_path / folder / name)
-    assert source_hash(paths[:2]) == source_hash(paths[2:]) == source_hash(reversed(paths[:2]))
-    write_text(paths[0], "changed")
-    assert source_hash(paths[:2]) != source_hash(paths[2:])
 
 
 def test_a_link_is_relative_and_replaces_what_was_there(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import torch
 from support import COUNT_LIKELIHOODS, CPU, IMAGE_LIKELIHOODS, model_options, stacked
 from vae_ablation.data.base import Observed
 from vae_ablation.likelihoods import LIKELIHOODS
-from vae_ablation.model import LOG_STD_BOUND, VAE, Encoder, seeded
+from vae_ablation.model import LOG_STD_BOUND, VAE, Encoder
 from vae_ablation.objective import elbo_terms
 from vae_ablation.stacked import StackedVAE
-from vae_ablation.streams import stream
+from vae_ablation.streams import seeded, stream
 
 OBSERVED = Observed((3, 4), 17)
 CELLS = Observed((12,), None, counts=True, proteins=3, batches=2)

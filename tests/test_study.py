@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from support import assert_one_sentence, make_run, resolved
 from vae_ablation.data.base import Observed
+from vae_ablation.data.prepare import data_hash
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
 from vae_ablation.run import Run, canonical_run, expand_runs
+from vae_ablation.settings import schema
 from vae_ablation.study import Plan, Planned, Study, chunk_packs, pack_limit, plan_packs
-from vae_ablation.workflow_state import open_study
+from vae_ablation.workflow_state import Workflow, open_study
 
 AXES: dict[str, st.SearchStrategy[Any]] = {
     "dataset": st.sampled_from(["digits", "mnist"]),
@@ -158,6 +160,121 @@ def test_a_setting_counts_only_for_the_runs_that_read_it() -> None:
     assert not changed(make_run(), channels=[3])
     assert changed(make_run(posterior="fixed"), posterior_sigma=0.5)
     assert not changed(make_run(), posterior_sigma=0.5)
+
+
+def counts(run: Run, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether another model section is another result of the run."""
+    return len({open_study(resolved(model=m)).train_hash(run, "data") for m in (before, after)}) > 1
+
+
+def test_a_scale_or_its_floor_counts_where_it_is_read() -> None:
+    scales = ("learned_scalar", "learned_per_dimension", "fixed")
+    for scale in scales:
+        base = {"gaussian_scale": scale}
+        sigma = counts(make_run(), base, base | {"gaussian_sigma": 0.5})
+        floor = counts(make_run(), base, base | {"scale_floor": 0.5})
+        assert (sigma, floor) == (scale == "fixed", scale != "fixed")
+    assert counts(make_run(), {"gaussian_scale": "fixed"}, {"gaussian_scale": "learned_scalar"})
+    for name in ("discretized_logistic", "log_normal_gaussian"):
+        assert counts(make_run(name), {}, {"scale_floor": 0.5})
+        assert not counts(make_run(name), {}, {"gaussian_scale": "fixed", "gaussian_sigma": 0.5})
+    for name in ("bernoulli", "poisson", "negative_binomial"):
+        further = {"scale_floor": 0.5, "logit_clamp": 3.0, "gaussian_sigma": 2.0}
+        assert not counts(make_run(name), {}, further)
+
+
+def test_an_activation_counts_where_there_is_a_hidden_layer() -> None:
+    linear, tanh = {"hidden": []}, {"hidden": [], "activation": "tanh"}
+    assert not counts(make_run(), linear, tanh)
+    assert not counts(make_run("poisson", architecture="poe"), linear, tanh)
+    assert counts(make_run(architecture="conv"), linear, tanh)
+    assert counts(make_run(), {}, {"activation": "tanh"})
+
+
+@pytest.mark.parametrize(
+    ("section", "one", "other"),
+    [
+        ("model", {"gaussian_scale": "fixed", "gaussian_sigma": 1}, {"gaussian_scale": "fixed"}),
+        ("model", {"scale_floor": 2}, {"scale_floor": 2.0}),
+        ("model", {"hidden": [8.0, 4]}, {"hidden": [8, 4]}),
+        ("training", {"epochs": 7.0}, {"epochs": 7}),
+        ("training", {"gradient_clip": 5}, {"gradient_clip": 5.0}),
+        ("training", {"batch_size": 128.0}, {}),
+        ("training", {"learning_rate": 1}, {"learning_rate": 1.0}),
+    ],
+)
+def test_values_count_and_not_their_spellings(
+    section: str, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    configs = [resolved() for _ in range(3)]
+    for config, change in zip(configs, (one, other, {}), strict=True):
+        config[section] = config[section] | change  # behind the border, where spellings may stand
+    run = make_run()
+    hashes = [open_study(config).train_hash(run, "data") for config in configs]
+    assert hashes[0] == hashes[1]
+    if other and "gaussian_sigma" not in one:
+        assert hashes[1] != hashes[2]
+
+
+def test_a_new_key_counts_only_where_it_differs_from_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hashes(**change: Any) -> list[str]:
+        config = resolved(applications={"denoising": {}})
+        for section in (*SECTIONS, "denoising"):
+            place = config["applications"] if section == "denoising" else config
+            place[section] = place[section] | change
+        study = open_study(config)
+        data = data_hash(config["datasets"]["digits"] | change)
+        return [study.train_hash(make_run(), "data"), study.eval_hash, study.apply_hash, data]
+
+    before = hashes()
+    properties = schema()["properties"]
+    rules = [
+        *(properties[name]["properties"] for name in SECTIONS),
+        properties["applications"]["properties"]["denoising"]["properties"],
+        properties["datasets"]["additionalProperties"]["properties"],
+    ]
+    for rule in rules:
+        monkeypatch.setitem(rule, "new_key", {"type": "number", "default": 3})
+    assert hashes() == hashes(new_key=3) == hashes(new_key=3.0) == before
+    assert not set(hashes(new_key=4)) & set(before)
+
+
+SECTIONS = ("training", "evaluation")
+
+
+def test_controls_are_named_after_everything_that_their_rows_depend_on() -> None:
+    linear = {"hidden": [], "gaussian_scale": "fixed", "gaussian_sigma": 0.5}
+
+    def path(model: dict[str, Any] = linear, evaluation: Any = None, **grid: Any) -> Path:
+        config = resolved(
+            grids=[{"likelihood": ["gaussian"]} | grid], model=model, evaluation=evaluation or {}
+        )
+        study = open_study(config)
+        return Workflow(study, Plan([]), "config.yaml").controls_path("digits")
+
+    deep = {"hidden": [8]}
+    base, plain = path(), path(deep)
+    changed = [
+        path(beta=[1, 2]),
+        path(latent_dim=[3]),
+        path(seed=[1]),
+        path(condition=["none", "label"]),
+        path(linear | {"gaussian_sigma": 0.6}),
+        path(linear | {"center": True}),
+        path(evaluation={"seed": 1}),
+        path(likelihood=["bernoulli"]),
+    ]
+    assert len({base, *changed}) == len(changed) + 1
+    same = [
+        path(deep, beta=[1, 2]),
+        path(deep, kl=[True, False], posterior=["gaussian", "fixed"]),
+        path(deep, likelihood=["gaussian", "bernoulli"]),
+        path(deep | {"gaussian_sigma": 3, "channels": [4], "logit_clamp": 3}),
+        path(deep, evaluation={"nll_samples": 8}),
+    ]
+    assert set(same) == {plain}
 
 
 # --- expand_runs ---------------------------------------------------------------------------------

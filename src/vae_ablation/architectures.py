@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vae_ablation.data.base import Observed
@@ -28,6 +28,10 @@ class Architecture(ABC):
 
     name: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ("hidden", "activation", "center")
+
+    def reads(self, options: Options) -> Collection[str]:
+        """Those of its options that change anything under these settings."""
+        return self.options
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Why the data do not fit this architecture, or None."""
@@ -54,6 +58,10 @@ class Mlp(Architecture):
     """Dense layers; the decoder mirrors the encoder."""
 
     name = "mlp"
+
+    def reads(self, options: Options) -> Collection[str]:
+        """Without hidden layers there is nothing to activate."""
+        return self.options if options["hidden"] else {*self.options} - {"activation"}
 
     def encoder(
         self, observed: Observed, condition: int, outputs: int, options: Options

@@ -14,16 +14,17 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from vae_ablation.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
+from vae_ablation.axes import AXES, axis_order, is_setting
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.metrics import primary_candidates
 from vae_ablation.overrides import overlay
+from vae_ablation.settings import SCHEMA_PATH as SCHEMA_PATH
+from vae_ablation.settings import schema as config_schema
 
 Config = dict[str, Any]
 
-SCHEMA_PATH = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LARGEST_WHOLE = 2**53 - 1
 """Whole numbers up to here are exact wherever numbers are floats."""
@@ -45,29 +46,6 @@ def read_config(path: Path) -> Config:
     return resolve_config({} if raw is None else raw, path)
 
 
-def read_schema() -> dict[str, Any]:
-    """The closed schema of a config; a grid takes the keys of the sections model and training."""
-    schema: dict[str, Any] = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
-    grid = schema["properties"]["grids"]["items"]["properties"]
-    for section in SECTIONS:
-        for key, rule in schema["properties"][section]["properties"].items():
-            name = f"{section}.{key}"
-            if name not in NOT_AXES:
-                grid[name] = _axis_rule(name, rule)
-    return schema
-
-
-def _axis_rule(name: str, rule: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule of an axis whose levels are values of a key of the config."""
-    level = {key: value for key, value in rule.items() if key not in {"default", "description"}}
-    return {
-        "description": f"Levels of {name}; left out, the study's own.",
-        "type": "array",
-        "items": level,
-        "minItems": 1,
-    }
-
-
 def with_overrides(raw: Mapping[str, Any], entries: Iterable[str]) -> Config:
     """A raw config in which what `--config key=value` gave has the type of its key.
 
@@ -75,7 +53,7 @@ def with_overrides(raw: Mapping[str, Any], entries: Iterable[str]) -> Config:
         raw: the config as Snakemake merged it.
         entries: the texts after `--config`.
     """
-    return overlay(raw, entries, read_schema())
+    return overlay(raw, entries, config_schema())
 
 
 def resolve_config(raw: Any, path: Path) -> Config:
@@ -88,7 +66,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     Raises:
         UserError: one sentence naming file, key, what was found and what is allowed.
     """
-    schema = read_schema()
+    schema = config_schema()
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
     try:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vae_ablation.control_plan import ControlPlan
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.batches import batch_columns
 from vae_ablation.evaluation.bounds import example_blocks
@@ -23,8 +24,9 @@ from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.examples import spaced
 from vae_ablation.features import FITTED_VALUES, seen
 from vae_ablation.loading import Examples
-from vae_ablation.model import Encoder, seeded
+from vae_ablation.model import Encoder
 from vae_ablation.run import Run
+from vae_ablation.streams import seeded
 
 Array = NDArray[np.float64]
 
@@ -174,22 +176,12 @@ def control_rows(
         model: the config's model section.
         seed: of the evaluation.
     """
-    latent_dims = sorted({run.latent_dim for run in runs})
-    gaussian = any(run.likelihood == "gaussian" for run in runs)
+    plan = ControlPlan.of(runs, model)
     train = Spectrum.of(_data(dataset, "train"))
     rows = [_raw_row(dataset, seed)]
-    rows += [_pca_row(dataset, train, dim, gaussian, model, seed) for dim in latent_dims]
-    starts = sorted({(run.latent_dim, run.architecture, run.condition, run.seed) for run in runs})
-    rows += [_untrained_row(dataset, *start, model, seed) for start in starts]
-    optima = sorted({(run.latent_dim, run.beta) for run in runs if has_linear_optimum(run, model)})
-    return rows + [_optimum_row(dataset, train, *optimum, model, seed) for optimum in optima]
-
-
-def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
-    """Whether the best that training can reach is known: see `LinearOptimum`."""
-    linear = run.architecture == "mlp" and run.condition == "none" and not model["hidden"]
-    fixed_scale = run.likelihood == "gaussian" and model["gaussian_scale"] == "fixed"
-    return linear and fixed_scale and run.kl and run.posterior == "gaussian"
+    rows += [_pca_row(dataset, train, dim, plan.gaussian, model, seed) for dim in plan.latent_dims]
+    rows += [_untrained_row(dataset, *start, model, seed) for start in plan.starts]
+    return rows + [_optimum_row(dataset, train, *optimum, model, seed) for optimum in plan.optima]
 
 
 def _optimum_row(

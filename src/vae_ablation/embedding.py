@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.files import file_digest, stable_hash, write_atomic, write_json
-from vae_ablation.plots import StudyResults, umap_runs
+from vae_ablation.plots.results import StudyResults
+from vae_ablation.plots.selection import umap_runs
 
 EMBED_VERSION = 2
 SEED = 0

@@ -19,9 +19,8 @@ from vae_ablation.data.counts import log_normalized
 from vae_ablation.errors import UserError
 from vae_ablation.examples import spaced
 from vae_ablation.files import UNREADABLE_NPZ, write_atomic
-from vae_ablation.model import seeded
 from vae_ablation.optimizer import StackedAdam
-from vae_ablation.streams import stream
+from vae_ablation.streams import seeded, stream
 
 KINDS = ("classifier", "pca")
 

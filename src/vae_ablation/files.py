@@ -9,7 +9,7 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,11 +79,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def source_hash(paths: Iterable[Path]) -> str:
-    """Digest of source files by content, in the order of their names."""
-    return stable_hash([[path.name, file_digest(path)] for path in sorted(paths)])
 
 
 def replace_link(link: Path, target: Path) -> None:

@@ -298,6 +298,8 @@ def main(address: str, study: str, *modules: str) -> None:
     steps: list[Callable[[], object]] = [partial(import_module, name) for name in modules]
     if socket_path.name == EMBED:
         steps.append(_compile_umap)
+    else:
+        steps.append(_read_code)
     steps.append(partial(cost.write, notes))
     for step in steps:
         if request := server.serve(0):
@@ -313,6 +315,14 @@ def main(address: str, study: str, *modules: str) -> None:
         if request := server.serve(None):
             return request.run()
     return None
+
+
+def _read_code() -> None:
+    """Read the code whose digests jobs ask for, once for all of them."""
+    from vae_ablation.closure import code_digest
+    from vae_ablation.study import EVALUATION_CODE, TRAINING_CODE
+
+    code_digest(*TRAINING_CODE, *EVALUATION_CODE)
 
 
 def _compile_umap() -> None:

@@ -7,7 +7,7 @@ distributions are imported where they are built.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,7 +41,7 @@ class Likelihood(ABC):
 
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads; only they enter a run's hash.
+        options: keys of the config's model section that it reads.
         limits: those of its options without which its score would have no upper bound.
         mass: whether it is a mass (on grey levels: comparable in bits) or a density.
         counts: whether it is for counts.
@@ -77,6 +77,10 @@ class Likelihood(ABC):
         if observed.binary:
             return "binary/mass" if self.mass else "binary/density"
         return f"grey{observed.levels}/mass" if self.mass else "grey/density"
+
+    def reads(self, options: ModelOptions) -> Collection[str]:
+        """Those of its options that change anything under these settings."""
+        return self.options
 
     def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
         """Options that bound the score under these settings."""
@@ -139,6 +143,11 @@ class Gaussian(Likelihood):
     name = "gaussian"
     options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
     limits = ("scale_floor",)
+
+    def reads(self, options: ModelOptions) -> Collection[str]:
+        """A fixed scale is given; a learned one has a floor."""
+        fixed = options["gaussian_scale"] == "fixed"
+        return "gaussian_scale", "gaussian_sigma" if fixed else "scale_floor"
 
     def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
         """A fixed scale has no floor."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from vae_ablation.distributions import Distribution
 from vae_ablation.likelihoods import LIKELIHOODS, Given
 from vae_ablation.networks import LOG_STD_BOUND
 from vae_ablation.run import Run
-from vae_ablation.streams import stream
+from vae_ablation.streams import seeded
 
 DEFAULT_LIBRARY = 10_000.0
 """Library size of a cell of which none is told."""
@@ -225,11 +224,3 @@ class VAE(nn.Module):
         """
         posterior = self.encoder(x, context)
         return posterior, self.decoder(posterior.at(noise), context[:, None])
-
-
-@contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Make torch's global generator the stream of one seed and purpose; restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.set_state(stream(seed, purpose).get_state())
-        yield

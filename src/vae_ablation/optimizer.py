@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vae_ablation.stacked import chosen
-
 
 class StackedAdam:
     """Adam (Kingma and Ba 2015) on stacked weights, [runs, ...] each.
@@ -84,6 +82,12 @@ class StackedAdam:
         other.means, other.squares = chosen(self.means, keep), chosen(self.squares, keep)
         other.steps = self.steps
         return other
+
+
+def chosen(leaves: Sequence[Tensor], keep: Sequence[int]) -> list[Tensor]:
+    """The rows of runs at these positions, detached."""
+    index = torch.tensor(keep, device=leaves[0].device)
+    return [leaf.detach()[index] for leaf in leaves]
 
 
 def _rows(leaves: list[Tensor], runs: slice) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 
 from vae_ablation.distributions import Distribution
 from vae_ablation.model import VAE, Posterior
+from vae_ablation.optimizer import chosen
 
 
 class BoundVAE:
@@ -118,12 +119,6 @@ class StackedVAE:
             name: leaf[position][tuple(map(slice, shape))].detach().cpu().contiguous().clone()
             for (name, leaf), shape in zip(self.weights.items(), self._shapes.values(), strict=True)
         }
-
-
-def chosen(leaves: Sequence[Tensor], keep: Sequence[int]) -> list[Tensor]:
-    """The rows of runs at these positions, detached."""
-    index = torch.tensor(keep, device=leaves[0].device)
-    return [leaf.detach()[index] for leaf in leaves]
 
 
 def row_of(leaves: Sequence[Tensor], position: int) -> Tensor:

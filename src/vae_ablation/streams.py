@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,3 +17,11 @@ def stream(seed: int, purpose: str) -> torch.Generator:
     """
     digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Make torch's global generator the stream of one seed and purpose; restore it afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(stream(seed, purpose).get_state())
+        yield

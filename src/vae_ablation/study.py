@@ -13,35 +13,33 @@ from typing import Any
 
 from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.axes import Level, as_level, is_setting, level_cell
+from vae_ablation.closure import code_digest
 from vae_ablation.config import Config
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, replace_link, source_hash, stable_hash, write_json
+from vae_ablation.files import read_json, replace_link, stable_hash, write_json
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.run import Run, expand_runs
+from vae_ablation.settings import counted
 from vae_ablation.started import started
 
 TRAINING_VERSION = 2
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
 
-_PACKAGE = Path(__file__).parent
-_TRAINING_SOURCES = (
-    "distributions",
-    "count_distributions",
-    "likelihoods",
-    "architectures",
-    "networks",
-    "model",
-    "objective",
-    "training",
-    "loading",
-    "streams",
-    "stacked",
-    "optimizer",
-    "captured",
-    "shortening",
+READING = "vae_ablation.data.prepare"
+"""The module that reads prepared data, for every job on models."""
+TRAINING_CODE = ("vae_ablation.training", READING)
+EVALUATION_CODE = (
+    "vae_ablation.evaluation",
+    "vae_ablation.features",
+    "vae_ablation.trained",
+    "vae_ablation.cells_file",
+    READING,
 )
+APPLICATION_CODE = ("vae_ablation.applications", "vae_ablation.trained", READING)
+FEATURE_CODE = ("vae_ablation.features", READING)
+
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 FILM_FILE = "snapshots.npz"
 EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
@@ -149,11 +147,16 @@ def plan_packs(
 
 def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
     """Dotted keys of the settings that a run's result depends on."""
-    model = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
-    if run.posterior == "fixed":
-        model.append("posterior_sigma")
     training = {*config["training"]} - {"device", "kl_warmup_epochs"}
+    model = _model_keys_read(run, run.model_settings(config["model"]))
     return {f"model.{key}" for key in model} | {f"training.{key}" for key in training}
+
+
+def _model_keys_read(run: Run, model: Mapping[str, Any]) -> set[str]:
+    """Keys of the model section that a run reads where the section is this."""
+    parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
+    fixed = {"posterior_sigma"} if run.posterior == "fixed" else set()
+    return {key for part in parts for key in part.reads(model)} | fixed
 
 
 def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
@@ -272,27 +275,29 @@ class Study:
 
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
-        training = run.training_settings(self.config["training"])
-        training.pop("device")
+        training = counted("training", run.training_settings(self.config["training"]))
+        training = {k: v for k, v in training.items() if k != "device"}
         training["kl_warmup_epochs"] = run.kl_warmup_epochs
-        read = [*ARCHITECTURES[run.architecture].options, *LIKELIHOODS[run.likelihood].options]
-        if run.posterior == "fixed":
-            read.append("posterior_sigma")
-        own = run.model_settings(self.config["model"])
-        model = {key: own[key] for key in read}
+        model = self._model_settings(run)
         # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
         dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
         parts = [TRAINING_VERSION, run.path, training, model, checksum]
         return stable_hash([*parts, "dynamic"] if dynamic else parts)
 
+    def _model_settings(self, run: Run) -> dict[str, Any]:
+        """Settings of the model that could matter to runs like this; unread, as their default."""
+        model = run.model_settings(self.config["model"])
+        parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
+        read = _model_keys_read(run, model)
+        named = {key for part in parts for key in part.options} | read
+        settings = counted("model", model, model.keys() - read)
+        return {key: value for key, value in settings.items() if key in named}
+
     @cached_property
     def eval_hash(self) -> str:
         """Digest of the evaluation settings and of the code that evaluates."""
-        sources = [
-            _PACKAGE / f"{name}.py" for name in ("controls", "examples", "features", "loading")
-        ]
-        sources += (_PACKAGE / "evaluation").glob("*.py")
-        return stable_hash([self.config["evaluation"], source_hash(sources)], 8)
+        settings = counted("evaluation", self.config["evaluation"])
+        return stable_hash([settings, code_digest(*EVALUATION_CODE)], 8)
 
     @cached_property
     def applied(self) -> list[str]:
@@ -302,9 +307,14 @@ class Study:
     @cached_property
     def apply_hash(self) -> str:
         """Digest of the applications' settings and of their code."""
-        settings = {name: self.config["applications"][name] for name in self.applied}
-        sources = (_PACKAGE / "applications").glob("*.py")
-        return stable_hash([settings, self.config["evaluation"]["seed"], source_hash(sources)], 8)
+        blocks = {name: self.config["applications"][name] for name in self.applied}
+        settings = counted("applications", blocks)
+        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE)], 8)
+
+    @property
+    def _seed(self) -> int:
+        """Seed of everything that is drawn after training."""
+        return int(self.config["evaluation"]["seed"])
 
     def applications_folder(self, pack: str) -> Path:
         """Where lies what came of a pack's models under the present settings."""
@@ -312,17 +322,8 @@ class Study:
 
     def features_path(self, dataset: str) -> Path:
         """Where the features lie in which a dataset's samples are compared with it."""
-        parts = [
-            self.prepared[dataset].name,
-            self.config["evaluation"]["seed"],
-            source_hash([_PACKAGE / "features.py"]),
-        ]
+        parts = [self.prepared[dataset].name, self._seed, code_digest(*FEATURE_CODE)]
         return self.folder / "features" / dataset / f"{stable_hash(parts)}.npz"
-
-    @cached_property
-    def figure_hash(self) -> str:
-        """Digest of the code that draws."""
-        return source_hash((_PACKAGE / "plots").glob("*.py"))
 
     @cached_property
     def code_version(self) -> str:
@@ -569,7 +570,7 @@ def _read_checksum(path: Path) -> str:
 
 def training_code_version() -> str:
     """Digest of the code that trains and of the code that prepares data."""
-    return source_hash(_PACKAGE / f"{name}.py" for name in _TRAINING_SOURCES)
+    return code_digest(*TRAINING_CODE)
 
 
 _RECORD_KEYS = {"pack", "status", "train_hash", "code_version"}

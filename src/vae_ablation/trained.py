@@ -38,11 +38,11 @@ from vae_ablation.study import (
     FILM_FILE,
     TRAIN_FILES,
 )
-from vae_ablation.training import TrainingResult
 
 if TYPE_CHECKING:
     from vae_ablation.applications import Applied
     from vae_ablation.evaluation import Evaluated
+    from vae_ablation.training import TrainingResult
 
 HISTORY_COLUMNS = ("epoch", "split", "distortion", "rate", "objective", "elbo")
 

@@ -10,13 +10,28 @@ from typing import Any
 
 import yaml
 
+from vae_ablation.closure import code_digest
 from vae_ablation.config import Config, resolve_config
+from vae_ablation.control_plan import ControlPlan
 from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, source_hash, stable_hash, write_json, write_text
-from vae_ablation.study import Plan, Study
+from vae_ablation.files import read_json, stable_hash, write_json, write_text
+from vae_ablation.study import READING, Plan, Study
 
-PACKAGE = Path(__file__).parent
 RESULTS = Path("results")
+CODE = {
+    "controls": ("vae_ablation.controls", READING),
+    "collect": ("vae_ablation.tables",),
+    "summarize": ("vae_ablation.tables", "vae_ablation.overview"),
+    "contrasts": ("vae_ablation.statistics.write",),
+    "applications": ("vae_ablation.tables", "vae_ablation.pages"),
+    "findings": ("vae_ablation.findings",),
+    "explorer": ("vae_ablation.explorer",),
+    "embed": ("vae_ablation.embedding",),
+    "figures": ("vae_ablation.plots",),
+    "pages": ("vae_ablation.pages",),
+    "costs": ("vae_ablation.costs", "vae_ablation.pages", "vae_ablation.tables"),
+}
+"""Modules that do the work of each rule after evaluation: their import closure is its digest."""
 LEAST_FREE = 500_000
 """Bytes without which no call can even keep its own records."""
 
@@ -80,31 +95,9 @@ class Workflow:
         """Changes when a run enters, leaves or moves: the tables are then made again."""
         return stable_hash([[item.run.path, item.pack] for item in self.plan.planned])
 
-    @property
-    def tables_hash(self) -> str:
-        """Digest of the code that summarises."""
-        names = ("columns", "metrics", "tables", "overview", "pages", "costs")
-        return source_hash(PACKAGE / f"{name}.py" for name in names)
-
-    @property
-    def statistics_hash(self) -> str:
-        """Digest of the code that compares arms."""
-        return _package_hash("statistics")
-
-    @property
-    def findings_hash(self) -> str:
-        """Digest of the code that puts the tables into words."""
-        return _package_hash("findings")
-
-    @property
-    def explorer_hash(self) -> str:
-        """Digest of the latent explorer."""
-        return _package_hash("explorer")
-
-    @property
-    def embed_hash(self) -> str:
-        """Digest of the code that embeds."""
-        return source_hash([PACKAGE / "embedding.py"])
+    def code(self, rule: str) -> str:
+        """Digest of a rule's code."""
+        return code_digest(*CODE[rule])
 
     @property
     def evaluations(self) -> list[Path]:
@@ -137,25 +130,16 @@ class Workflow:
 
     def controls_path(self, dataset: str) -> Path:
         """Control rows of a dataset; the name changes with everything they depend on."""
-        axes = sorted(
-            {
-                (run.likelihood, run.latent_dim, run.architecture, run.condition, run.seed)
-                for run in self.study.runs
-                if run.dataset == dataset
-            }
-        )
-        parts = [axes, self.study.config["model"], self.study.eval_hash]
+        model = self.study.config["model"]
+        plan = ControlPlan.of([run for run in self.study.runs if run.dataset == dataset], model)
+        seed = int(self.study.config["evaluation"]["seed"])
+        parts = [plan.to_json(), plan.settings(model), seed, self.code("controls")]
         digest = stable_hash([*parts, self.study.prepared[dataset].name])
         return self.study.folder / "controls" / dataset / f"{digest}.json"
 
     def likelihoods(self, dataset: str) -> list[str]:
         """Likelihoods of a dataset's runs."""
         return sorted({run.likelihood for run in self.study.runs if run.dataset == dataset})
-
-
-def _package_hash(name: str) -> str:
-    """Digest of every file of a package."""
-    return source_hash(path for path in (PACKAGE / name).iterdir() if path.is_file())
 
 
 def open_study(config: Config) -> Study:

@@ -297,6 +297,21 @@ def test_options_of_another_source_leave_the_identity_alone() -> None:
     assert len(sprites) == 4
 
 
+def test_options_count_by_value_and_only_where_the_source_reads_them() -> None:
+    share = {"corrupt": {"kind": "zero", "share": 0.1}}
+    same = [
+        (dataset_options(), dataset_options(max_examples=None)),
+        (dataset_options(source="mnist"), dataset_options(source="mnist", test=0.4)),
+        (cell_options(**share), cell_options(corrupt={})),
+        (cell_options(dropout=0), cell_options(dropout=0.0)),
+        (dataset_options() | {"max_examples": 50.0}, dataset_options(max_examples=50)),
+    ]
+    for one, other in same:
+        assert data_hash(one) == data_hash(other)
+    assert data_hash(dataset_options(test=0.4)) != data_hash(dataset_options())
+    assert data_hash(cell_options(**share)) != data_hash(cell_options())
+
+
 # --- counts --------------------------------------------------------------------------------------
 
 

@@ -127,7 +127,7 @@ def test_edited_captions_figures_and_scripts_train_nothing(
         (scripts / "train.py").read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8"
     )
     source = own_checkout / "src" / "vae_ablation" / "plots" / "style.py"
-    source.write_text(source.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    source.write_text(source.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
     call = place.call("results/tiny/figures/digits/all")
     assert (call.to_train, call.jobs) == (0, {"figures": 1})
     assert place.held() == before
@@ -168,7 +168,7 @@ def test_training_setting_trains_every_run_again(place: Place) -> None:
 
 def test_training_code_is_kept_retrained_or_refused(place: Place, own_checkout: Path) -> None:
     source = own_checkout / "src" / "vae_ablation" / "objective.py"
-    source.write_text(source.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    source.write_text(source.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
     assert place.call("-n").to_train == 0
     place.config["on_code_change"] = "retrain"
     assert place.call("-n").plan.endswith("(5 training code changed).")

@@ -44,6 +44,6 @@ rule applications:
     params:
         script=script("applications"),
         wanted=STATE.wanted_hash,
-        source=STATE.tables_hash,
+        source=STATE.code("applications"),
     shell:
         "{params.script} {log:q}"

@@ -17,7 +17,7 @@ rule embed:
         "../envs/environment.yaml"
     params:
         script=script("embed"),
-        source=STATE.embed_hash,
+        source=STATE.code("embed"),
     shell:
         "{params.script} {output:q} {log:q}"
 
@@ -41,7 +41,7 @@ rule figures:
         "../envs/environment.yaml"
     params:
         script=script("figures"),
-        source=STATE.study.figure_hash,
+        source=STATE.code("figures"),
     shell:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
 
@@ -68,6 +68,6 @@ rule costs:
         "../envs/environment.yaml"
     params:
         script=script("costs"),
-        source=STATE.tables_hash,
+        source=STATE.code("costs"),
     shell:
         "{params.script} {log:q}"

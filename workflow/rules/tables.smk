@@ -29,6 +29,7 @@ rule collect:
     params:
         script=script("collect"),
         wanted=STATE.wanted_hash,
+        source=STATE.code("collect"),
     shell:
         "{params.script} {output:q} {log:q} {input.controls:q}"
 
@@ -44,7 +45,7 @@ rule summarize:
         "../envs/environment.yaml"
     params:
         script=script("summarize"),
-        source=STATE.tables_hash,
+        source=STATE.code("summarize"),
     shell:
         "{params.script} {input:q} {output:q} {log:q}"
 
@@ -62,7 +63,7 @@ rule contrasts:
     params:
         script=script("contrasts"),
         primary=STATE.study.config["statistics"]["primary_metrics"],
-        source=STATE.statistics_hash,
+        source=STATE.code("contrasts"),
     shell:
         "{params.script} {log:q}"
 
@@ -85,7 +86,7 @@ rule findings:
         "../envs/environment.yaml"
     params:
         script=script("findings"),
-        source=STATE.findings_hash,
+        source=STATE.code("findings"),
     shell:
         "{params.script} {log:q}"
 
@@ -108,7 +109,7 @@ rule explorer:
         "../envs/environment.yaml"
     params:
         script=script("explorer"),
-        source=STATE.explorer_hash,
+        source=STATE.code("explorer"),
     shell:
         "{params.script} {wildcards.dataset} {output.page:q} {log:q}"
 
@@ -160,6 +161,6 @@ rule pages:
         "../envs/environment.yaml"
     params:
         script=script("pages"),
-        source=STATE.tables_hash,
+        source=STATE.code("pages"),
     shell:
         "{params.script} {input.guide:q} {log:q}"

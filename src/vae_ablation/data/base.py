@@ -176,12 +176,14 @@ class Source(ABC):
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
+        unread_options: keys that belong to all sources, and that this one does not read.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
+    unread_options: ClassVar[frozenset[str]] = frozenset()
 
     def check_options(self, where: str, options: Options) -> None:  # noqa: B027
         """Refuse options that cannot work, before anything runs.

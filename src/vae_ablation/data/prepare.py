@@ -39,6 +39,7 @@ from vae_ablation.files import (
     write_atomic,
     write_json,
 )
+from vae_ablation.settings import counted
 
 PREPARE_VERSION = 1
 _LOCATION_KEYS = {"path", "root"}
@@ -47,13 +48,14 @@ _LOCATION_KEYS = {"path", "root"}
 def data_hash(options: Options) -> str:
     """Identity of a prepared dataset: options and bytes of the user's files, not their place.
 
-    Options that belong to other sources do not count.
+    Options that the source does not read do not count.
     """
     source = SOURCES[options["source"]]
     foreign = frozenset().union(*(each.own_options for each in SOURCES.values()))
     ignored = _LOCATION_KEYS | (foreign - source.own_options)
     ignored |= frozenset() if source.counts else COUNT_OPTIONS
-    settings = {key: value for key, value in options.items() if key not in ignored}
+    counting = counted("datasets", options, source.unread_options)
+    settings = {key: value for key, value in counting.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
     return stable_hash([PREPARE_VERSION, source.version, settings, digests])
 

@@ -52,6 +52,7 @@ class MNIST(Source):
     """28×28 images with 256 grey levels and their own test split (LeCun, Cortes, Burges)."""
 
     name = "mnist"
+    unread_options = frozenset({"test"})  # they have their own test split
     dataset_class: ClassVar[str] = "MNIST"
 
     def raw_folder(self, options: Options) -> Path:

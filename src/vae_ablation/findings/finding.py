@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from vae_ablation.findings.evidence import Cell, Evidence
-from vae_ablation.plots.registry import FIGURES
+from vae_ablation.plots import FIGURES
 from vae_ablation.plots.selection import choose_latent_dims
 
 
