@@ -601,7 +601,8 @@ def test_an_arm_of_a_further_axis_is_compared_with_its_own_kind() -> None:
     metrics = make_metrics(
         lambda lik, dim, arm, seed: {"active_units": 3}, ["beta1"], dims=(2,)
     )  # fmt: skip
-    other = metrics.assign(arm="beta1-conv", active_units=0)
+    metrics = metrics.assign(architecture="mlp")
+    other = metrics.assign(arm="beta1-conv", architecture="conv", active_units=0)
     result = found(pd.concat([metrics, other]), kind="collapse")
     assert [finding.headline for finding in result] == [
         "Gaussian: no collapse up to β = 1",

@@ -100,10 +100,11 @@ def test_umap_is_computed_for_one_seed_of_two_arms_above_two_dimensions(make_stu
 
 
 def test_betas_go_from_dark_to_light_and_the_fixed_arms_stand_apart():
-    betas = [f"beta{b:g}" for b in (0.001, 0.01, 0.1, 0.5, 1, 2, 4, 10, 100)]
-    lightness = [luminance(style.arm_color(arm)) for arm in betas]
+    betas = [arm(f"beta{b:g}") for b in (0.001, 0.01, 0.1, 0.5, 1, 2, 4, 10, 100)]
+    lightness = [luminance(style.arm_color(name)) for name in betas]
     assert lightness == sorted(lightness)
-    assert len({style.arm_color(arm) for arm in [*betas, "kl-off", "point"]}) == len(betas) + 2
+    every = [*betas, arm("kl-off"), arm("point")]
+    assert len({style.arm_color(name) for name in every}) == len(every)
 
 
 def luminance(color: str) -> float:

@@ -205,7 +205,7 @@ class Evidence:
         found: dict[tuple[str, Cell, str], tuple[Cell, Estimate]] = {}
         for row in self.contrasts.reindex(columns=columns).values:
             difference = estimate_of(*row[7:])
-            if difference is not None:
+            if difference is not None and {str(row[4]), str(row[6])} <= self._arms.keys():
                 reference = self._cell((row[2], row[5], row[6]))
                 found[str(row[0]), self._cell(row[2:5]), str(row[1])] = (reference, difference)
         return found
