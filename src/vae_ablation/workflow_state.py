@@ -83,7 +83,7 @@ class Workflow:
     @property
     def tables_hash(self) -> str:
         """Digest of the code that summarises."""
-        names = ("columns", "metrics", "tables", "overview", "pages", "costs")
+        names = ("columns", "tables", "overview", "pages", "costs")
         return source_hash(PACKAGE / f"{name}.py" for name in names)
 
     @property
