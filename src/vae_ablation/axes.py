@@ -7,7 +7,7 @@ A grid takes the axes named here and every key of the config's sections `model` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log10
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ class Axis:
         scale: category, or an ordered axis and how it is drawn.
         nearness: key of a level: of several, the reference is the one with the smallest.
         words: a level in words; without it the label and the level.
+        sources: papers of levels that come from one, as a methods paragraph cites them.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Axis:
     scale: Scale = "category"
     nearness: Callable[[Level], Any] | None = None
     words: Callable[[Level], str] | None = None
+    sources: Mapping[Level, str] = field(default_factory=dict)
 
     @property
     def ordered(self) -> bool:
@@ -92,8 +94,20 @@ _STANDING = (
     Axis("kl", "KL term", True, shapes=False),
     Axis("posterior", "posterior", "gaussian", words=lambda level: f"{level} posterior"),
     Axis("seed", "seed", shapes=False),
-    Axis("architecture", "architecture", "mlp", words=str),
-    Axis("objective", "training objective", "elbo", words=lambda level: level.upper()),
+    Axis(
+        "architecture",
+        "architecture",
+        "mlp",
+        words=str,
+        sources={"poe": "Wu and Goodman 2018"},
+    ),
+    Axis(
+        "objective",
+        "training objective",
+        "elbo",
+        words=lambda level: level.upper(),
+        sources={"iwae": "Burda et al. 2016", "mvae": "Wu and Goodman 2018"},
+    ),
     Axis(
         "importance_samples",
         "draws of z per example in training",
@@ -193,6 +207,11 @@ def axis_columns(columns: Iterable[object]) -> list[str]:
     """The columns of a table that are axes, in the order of axes."""
     found = [name for name in map(str, columns) if name in AXES or is_setting(name)]
     return sorted(found, key=axis_order)
+
+
+def text_axes(columns: Iterable[object]) -> list[str]:
+    """Columns of settings without an order, whose levels are text: `512x256`, and `16` too."""
+    return [name for name in map(str, columns) if is_setting(name) and not axis_of(name).ordered]
 
 
 def is_setting(name: str) -> bool:

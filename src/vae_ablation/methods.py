@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation import __version__
+from vae_ablation.axes import Axis, Level, axis_of, level_text
 from vae_ablation.data.base import Observed
 from vae_ablation.files import read_json
 from vae_ablation.metrics import described
@@ -39,38 +40,50 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _models(study: Study, overview: dict[str, Any]) -> str:
     axes, hidden = overview["axes"], study.config["model"]["hidden"]
-    convolved = any(run.architecture == "conv" for run in study.runs)
     widths = f"hidden layers of {_listed(hidden)} units" if hidden else "no hidden layer"
     betas = [beta for beta in axes["beta"] if beta]
-    arms = [f"β in {{{', '.join(f'{beta:g}' for beta in betas)}}}"] if betas else []
+    arms = [f"β in {_set(betas)} (Higgins et al. 2017)"] if betas else []
     if any(not run.kl and run.posterior == "gaussian" for run in study.runs):
         arms.append("no KL term")
     if "point" in axes["posterior"]:
         arms.append("a deterministic autoencoder")
-    if any(run.objective == "iwae" for run in study.runs):
-        draws = sorted({run.importance_samples for run in study.runs if run.objective == "iwae"})
-        arms.append(
-            f"the importance-weighted bound of {_listed(draws)} samples (Burda et al. 2016)"
-        )
-    told = sorted({run.condition for run in study.runs} - {"none"})
-    if told:
-        arms.append(f"networks that are told the {_listed(told)}")
-    if any(run.architecture == "poe" for run in study.runs):
-        arms.append("a product of experts over RNA and proteins (Wu and Goodman 2018)")
+    further = [_levels(axis_of(name), found) for name, found in axes.items() if name not in _TOLD]
     return (
         f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
-        f"standard normal prior and {widths}"
-        f"{_channels(study) if convolved else ''} were trained with {_listed(axes['likelihood'])} "
-        f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and {' and '.join(arms)} "
-        f"(Higgins et al. 2017), with {len(axes['seed'])} seeds each: {overview['runs']} runs."
+        f"standard normal prior and {widths if 'model.hidden' not in axes else 'dense layers'}"
+        f"{_channels(study)} were trained with {_listed(axes['likelihood'])} "
+        f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and "
+        f"{_listed([*arms, *filter(None, further)])}, "
+        f"with {len(axes['seed'])} seeds each: {overview['runs']} runs."
     )
+
+
+_TOLD = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
+"""Axes that the sentence on models names itself."""
+
+
+def _levels(axis: Axis, levels: Sequence[Level]) -> str:
+    """The levels of a further axis; empty where every run has the default."""
+    if list(levels) == [axis.default]:
+        return ""
+    cited = [source for level, source in axis.sources.items() if level in levels]
+    source = f" ({'; '.join(dict.fromkeys(cited))})" if cited else ""
+    words = axis.described(levels[0]) if len(levels) == 1 else f"{axis.label} in {_set(levels)}"
+    return words + source
+
+
+def _set(levels: Sequence[Level]) -> str:
+    return f"{{{', '.join(map(level_text, levels))}}}"
 
 
 def _channels(study: Study) -> str:
     """Whether all or some of the runs have convolutions before those layers."""
-    some = any(run.architecture == "mlp" for run in study.runs)
+    architectures = {run.architecture for run in study.runs}
+    if "conv" not in architectures:
+        return ""
+    some = "in part " if len(architectures) > 1 else ""
     channels = _listed(study.config["model"]["channels"])
-    return f", {'in part ' if some else ''}behind strided convolutions of {channels} channels,"
+    return f", {some}behind strided convolutions of {channels} channels,"
 
 
 _PARTS = ("train", "validation", "test")
@@ -117,28 +130,20 @@ def _corrupted(options: dict[str, Any]) -> str:
 
 def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
     settings = study.config["training"]
-    warmups = sorted({run.kl_warmup_epochs for run in study.runs} - {0})
+
+    def shared(key: str) -> str:
+        varied = f"training.{key}" in overview["axes"]
+        return "as above" if varied else level_text(settings[key])
+
     patience = settings["early_stopping_patience"]
     return (
-        f"Every run took {settings['epochs']} epochs of Adam (Kingma and Ba 2015) with step size "
-        f"{settings['learning_rate']:g} and batches of {settings['batch_size']}"
-        f"{_warmed_up(study, warmups)}"
+        f"Training was by Adam (Kingma and Ba 2015): epochs {shared('epochs')}, "
+        f"step size {shared('learning_rate')}, batch size {shared('batch_size')}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
         f"{overview['status']['diverged']} runs diverged and "
         f"{overview['status']['failed']} failed. "
         f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
         f"in vae-ablation {__version__}."
-    )
-
-
-def _warmed_up(study: Study, warmups: list[int]) -> str:
-    """The KL term's warm-up, of all runs or of some."""
-    if not warmups:
-        return ""
-    some = any(run.kl and not run.kl_warmup_epochs for run in study.runs)
-    return (
-        f", the KL weight {'of some ' if some else ''}growing over the first "
-        f"{_listed(warmups)} epochs"
     )
 
 

@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from vae_ablation.axes import AXES, Level, axis_columns, axis_order, is_setting, level_cell
+from vae_ablation.axes import (
+    AXES,
+    Level,
+    axis_columns,
+    axis_order,
+    is_setting,
+    level_cell,
+    text_axes,
+)
 from vae_ablation.columns import (
     FIRST_COLUMNS,
     arm_columns,
@@ -178,11 +186,9 @@ class VariedAxes:
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
+    text = [*_TEXT, *columns_of_type("text"), *text_axes(pd.read_csv(path, nrows=0))]
     frame = pd.read_csv(
-        path,
-        keep_default_na=False,
-        na_values=[""],
-        dtype=dict.fromkeys([*_TEXT, *columns_of_type("text")], "object"),
+        path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, "object")
     )
     whole = _WHOLE & set(frame.columns)
     return frame.astype(dict.fromkeys(whole, "Int64"))

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from vae_ablation.axes import ArmName, arm_names, with_arms
+from vae_ablation.axes import ArmName, arm_names, text_axes, with_arms
 from vae_ablation.files import read_json
 from vae_ablation.metrics import columns_of_type
 
@@ -213,11 +213,9 @@ def _load_arrays(path: Path) -> Arrays:
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # A dataset may be called "NA" or "1": only the empty cell is empty, and names stay text.
+    text = [*_TEXT_COLUMNS, *columns_of_type("text"), *text_axes(pd.read_csv(path, nrows=0))]
     table = pd.read_csv(
-        path,
-        dtype=dict.fromkeys([*_TEXT_COLUMNS, *columns_of_type("text")], "object"),
-        keep_default_na=False,
-        na_values=[""],
+        path, dtype=dict.fromkeys(text, "object"), keep_default_na=False, na_values=[""]
     )
     missing = [name for name in columns if name not in table]
     return table.assign(**dict.fromkeys(missing, np.nan))
