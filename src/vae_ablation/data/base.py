@@ -160,6 +160,9 @@ class RawData:
         )
 
 
+COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed", "binarize"})
+"""Keys of a dataset's section that every source reads; of binarize, counts allow none alone."""
+
 COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
 
@@ -173,12 +176,20 @@ class Source(ABC):
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
+        shared_options: keys that this source and some others read: test, path, root.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
+    shared_options: ClassVar[frozenset[str]] = frozenset({"test"})
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Keys of a dataset's section that this source reads."""
+        counts = COUNT_OPTIONS if self.counts else frozenset()
+        return COMMON_OPTIONS | self.shared_options | self.own_options | counts
 
     def check_options(self, where: str, options: Options) -> None:  # noqa: B027
         """Refuse options that cannot work, before anything runs.

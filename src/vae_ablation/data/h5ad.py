@@ -66,6 +66,7 @@ class H5ad(Source):
 
     name = "h5ad"
     counts = True
+    shared_options = frozenset({"path", "test"})
     own_options = frozenset(
         {
             "layer",

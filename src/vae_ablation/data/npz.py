@@ -19,6 +19,7 @@ class Npz(Source):
     """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
 
     name = "npz"
+    shared_options = frozenset({"path", "test"})
 
     def check_options(self, where: str, options: Options) -> None:
         """There must be a path, and a file at it."""

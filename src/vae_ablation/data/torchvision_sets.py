@@ -52,6 +52,7 @@ class MNIST(Source):
     """28×28 images with 256 grey levels and their own test split (LeCun, Cortes, Burges)."""
 
     name = "mnist"
+    shared_options = frozenset({"root"})
     dataset_class: ClassVar[str] = "MNIST"
 
     def raw_folder(self, options: Options) -> Path:
