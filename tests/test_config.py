@@ -128,7 +128,8 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
      ["a number greater than 0, or null", "write null without quotes"]),
     ("list in quotes", {"model": {"hidden": "[8]"}}, ["write [8] without quotes"]),
     ("no list of names", grid(likelihood="gaussian"), ["of at least 1 value (write [gaussian])"]),
-    ("pair of three", {"evaluation": {"interpolations": [[1, 2, 3]]}}, ["a list of 2 values"]),
+    ("pair of three", {"evaluation": {"interpolations": [[1, 2, 3]]}}, ["a list of 2 different"]),
+    ("pair of one", {"evaluation": {"interpolations": [[3, 3.0]]}}, ["a list of 2 different"]),
     ("number for text", {"study": 7}, ["study is 7", "text", "YAML reads the number 7", "quotes"]),
     ("number for a name", {"datasets": {7: {}}}, ["datasets has the name 7", "quotes"]),
     ("no separator", {"datasets": {"d": {"perturbation": {"separator": ""}}}},
@@ -289,6 +290,76 @@ def test_an_option_that_the_source_does_not_read_is_refused(
 def test_each_option_of_a_dataset_is_read_by_some_source() -> None:
     rules = SCHEMA["properties"]["datasets"]["additionalProperties"]["properties"]
     assert set().union(*(source.options for source in SOURCES.values())) == set(rules)
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+SPRITES = {"source": "sprites", "size": 16, "examples": 100}
+
+
+def planned(
+    folder: Path, datasets: dict[str, Any], pairs: list[list[int]], **axes: Any
+) -> Workflow:
+    """A study on digits, sprites and archives with labels 5 and 12, of one class and without."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    np.savez(folder / "two.npz", x=x, y=np.arange(40) % 2 * 7 + 5)
+    np.savez(folder / "one.npz", x=x, y=np.zeros(40, int))
+    np.savez(folder / "none.npz", x=x)
+    np.savez(folder / "flat.npz", x=x.reshape(40, 64), y=np.arange(40) % 3)
+    raw = {"datasets": datasets, "grids": [axes], "evaluation": {"interpolations": pairs}}
+    return Workflow.planned(raw, folder / FILE)
+
+
+def archive(name: str) -> dict[str, Any]:
+    return {"source": "npz", "path": f"{name}.npz"}
+
+
+@pytest.mark.parametrize(
+    ("datasets", "pairs", "found", "there"),
+    [
+        ({"d": {}}, [[3, 8], [3, 12]], "interpolations[1] is [3, 12]", "dataset d: 0 to 9"),
+        ({"d": {}, "s": SPRITES}, [[3, 12]], "[3, 12]", "dataset d: 0 to 9; dataset s: 0 to 2"),
+        ({"m": {"source": "mnist"}}, [[0, 10]], "[0, 10]", "dataset m: 0 to 9"),
+        ({"n": archive("two")}, [[0, 1]], "[0, 1]", "dataset n: 5, 12"),
+        ({"n": archive("none")}, [[0, 1]], "[0, 1]", "dataset n: none"),
+    ],
+)
+def test_a_pair_of_labels_that_no_dataset_has_is_refused(
+    datasets: dict[str, Any],
+    pairs: list[list[int]],
+    found: str,
+    there: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, datasets, pairs)
+    assert_one_sentence(caught.value, str(tmp_path / FILE), found, there, "allowed")
+
+
+def test_a_pair_that_is_not_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert planned(tmp_path, {"n": archive("two")}, [[5, 12]]).study.notes() == []
+    assert planned(tmp_path, {"d": {}, "s": SPRITES}, [[3, 8], [0, 2]]).study.notes() == [
+        "Interpolation [3, 8] is not drawn for dataset s, whose labels are 0 to 2."
+    ]
+    flat = {"n": archive("flat")}
+    assert (
+        "no dataset of this study holds pictures"
+        in planned(tmp_path, flat, [[0, 1]]).study.notes()[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "there"), [("none", "have none"), ("one", "have one class")])
+def test_a_condition_on_labels_needs_labels(
+    name: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, {"n": archive(name)}, [], condition=["none", "label"])
+    assert_one_sentence(caught.value, "dataset n: condition label needs labels", there)
+    assert planned(tmp_path, {"n": archive("two")}, [], condition=["label"]).plan.to_train
 
 
 # --- one form for each value ---------------------------------------------------------------------

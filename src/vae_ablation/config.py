@@ -233,7 +233,7 @@ def _in_words(rule: Rule) -> str:
     ]
     least, most = rule.get("minItems"), rule.get("maxItems")
     if least and least == most:
-        bounds.append(f"of {least} values")
+        bounds.append(f"of {least} {'different ' if 'uniqueItems' in rule else ''}values")
     elif least:
         bounds.append(f"of at least {least} value{'s' if least > 1 else ''}")
     if rule.get("minProperties"):

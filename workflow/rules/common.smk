@@ -66,6 +66,8 @@ def part_wanted():
 
 if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
+    for note in STATE.study.notes():
+        logger.info(note)
     if STATE.plan.to_train:
         logger.info(disk_line(STATE.study, STATE.plan))
         if measured := time_line(STATE.study, STATE.plan):

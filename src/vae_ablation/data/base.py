@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -205,6 +205,10 @@ class Source(ABC):
     def content(self, options: Options) -> list[Path]:
         """Files of the user whose bytes the data depend on."""
         return []
+
+    def known_labels(self, options: Options) -> Sequence[int] | None:
+        """Labels of the data (none where they have none); None if preparation has to tell."""
+        return None
 
     @abstractmethod
     def describe(self, options: Options) -> Observed:

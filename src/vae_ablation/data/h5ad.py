@@ -92,6 +92,10 @@ class H5ad(Source):
         """The file."""
         return [Path(options["path"])]
 
+    def known_labels(self, options: Options) -> tuple[int, ...] | None:
+        """None without an option that names them."""
+        return () if options["label"] is None else None
+
     def describe(self, options: Options) -> Observed:
         """What the file's headers and categories say; no count is read.
 

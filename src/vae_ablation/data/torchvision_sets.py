@@ -60,6 +60,10 @@ class MNIST(Source):
         root = Path(options["root"]) if options["root"] else DOWNLOADS
         return root / self.dataset_class / "raw"
 
+    def known_labels(self, options: Options) -> range:
+        """Ten classes."""
+        return range(10)
+
     def describe(self, options: Options) -> Observed:
         """Always 28×28 with 256 grey levels."""
         return Observed(shape=(28, 28), levels=256)
