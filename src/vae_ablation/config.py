@@ -17,7 +17,14 @@ from jsonschema.exceptions import ValidationError
 
 from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.config_files import read_as, read_file
-from vae_ablation.config_types import Rule, canonical, overlay, read_text, types_of
+from vae_ablation.config_types import (
+    Rule,
+    TwiceError,
+    canonical,
+    overlay,
+    read_text,
+    types_of,
+)
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
@@ -247,9 +254,12 @@ def _in_words(rule: Rule) -> str:
 def _hint(found: Any, rule: Rule) -> str:
     """How a value of the wrong type is to be written so that it has the right one."""
     if isinstance(found, str):
-        meant = canonical(read_text(found, rule), rule)
+        try:
+            meant = canonical(read_text(found, rule), rule)
+        except TwiceError:
+            return ""
         if meant != found and _fits(meant, rule):
-            if isinstance(yaml.safe_load(found), str):
+            if _is_text(found):
                 return f" (YAML reads {found} as text; write {_written(meant)})"
             return f" (in quotes it is text; write {_written(meant)} without quotes)"
     if isinstance(found, (str, bool, int, float)) and _fits([found], rule):
@@ -258,6 +268,14 @@ def _hint(found: Any, rule: Rule) -> str:
     if quotable and "string" in types_of(rule) and "type" in rule:
         return f" (YAML reads {read_as(found)} here; text is to be written in quotes)"
     return ""
+
+
+def _is_text(text: str) -> bool:
+    """Whether YAML reads this, without quotes, as text."""
+    try:
+        return isinstance(yaml.safe_load(text), str)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return True
 
 
 def _fits(value: Any, rule: Rule) -> bool:

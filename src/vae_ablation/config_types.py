@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from vae_ablation.errors import UserError
+
 Rule = Mapping[str, Any]
 
 _NULLS = {"", "~", "null", "Null", "NULL", "None"}
@@ -27,13 +29,24 @@ def overlay(
         given: the same as Snakemake reads it. What `config` does not hold was not for it: the
             config of a module may be another one.
         schema: the rule of the whole config.
+
+    Raises:
+        UserError: a key stands twice in a mapping.
     """
     laid = dict(config)
     for entry in entries:
         key, _, text = entry.partition("=")
         if key in config and _holds(config[key], given[key]):
-            laid = _merged(laid, {key: read_text(text.strip("'\""), inner_rule(schema, key))})
+            try:
+                value = read_text(text.strip("'\""), inner_rule(schema, key))
+            except TwiceError as twice:
+                raise UserError(f"--config {key}: {twice}; allowed: once.") from None
+            laid = _merged(laid, {key: value})
     return laid
+
+
+class TwiceError(Exception):
+    """A key that stands twice in one mapping."""
 
 
 def _holds(value: Any, given: Any) -> bool:
@@ -53,6 +66,9 @@ def read_text(text: str, rule: Rule) -> Any:
     """A text as the value of a key: of the one type that its rule allows and the text spells.
 
     A text that spells none of them stays text, for the schema to refuse.
+
+    Raises:
+        TwiceError: it is a mapping in which a key stands twice.
     """
     if types_of(rule) <= {"string"}:
         return text
@@ -101,7 +117,12 @@ def canonical(value: Any, rule: Rule) -> Any:
 
 def _value(node: yaml.Node, rule: Rule) -> Any:
     if isinstance(node, yaml.MappingNode):
-        return {key.value: _value(item, inner_rule(rule, key.value)) for key, item in node.value}
+        found: dict[str, Any] = {}
+        for key, item in node.value:
+            if key.value in found:
+                raise TwiceError(f"the key {key.value} stands twice")
+            found[key.value] = _value(item, inner_rule(rule, key.value))
+        return found
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, inner_rule(rule)) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)
