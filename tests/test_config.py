@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 
 from support import assert_one_sentence
 from vae_ablation.config import SCHEMA_PATH, read_config, resolve_config
+from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.run import expand_runs
@@ -115,6 +116,34 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
      ["model.hidden[0]", "9007199254740992", "whole numbers up to 9007199254740991"]),
     ("huge memory", {"packs": {"memory_gb": 1e300}}, ["packs.memory_gb", "at most 1000000"]),
     ("long dataset name", {"datasets": {"d" * 101: {}}}, ["datasets", "at most 100 letters"]),
+    ("another number of runs", {"packs": {"max_runs": "many"}},
+     ["packs.max_runs", "'many'", "auto or a whole number at least 1"]),
+    ("text for a whole number", {"training": {"epochs": "1e3"}},
+     ["training.epochs", "YAML reads 1e3 as text", "write 1000)"]),
+    ("text for a small number", {"training": {"learning_rate": "1e-5"}}, ["write 1.0e-05)"]),
+    ("whole number in quotes", {"packs": {"max_runs": "4"}}, ["write 4 without quotes"]),
+    ("truth in quotes", {"allow_missing": "true"},
+     ["allow_missing is 'true'", "true or false", "write true without quotes"]),
+    ("null in quotes", {"training": {"gradient_clip": "null"}},
+     ["a number greater than 0, or null", "write null without quotes"]),
+    ("mapping in quotes", {"training": "{epochs: 3}"}, ["write {epochs: 3} without quotes"]),
+    ("wrong mapping in quotes", {"training": "{epochs: 3, epochs: 4}"}, ["a mapping of keys."]),
+    ("unknown tag in quotes", {"training": {"epochs": "!x 3"}}, ["training.epochs is '!x 3'"]),
+    ("list in quotes", {"model": {"hidden": "[8]"}}, ["write [8] without quotes"]),
+    ("no list of names", grid(likelihood="gaussian"), ["of at least 1 value (write [gaussian])"]),
+    ("pair of three", {"evaluation": {"interpolations": [[1, 2, 3]]}}, ["a list of 2 different"]),
+    ("pair of one", {"evaluation": {"interpolations": [[3, 3.0]]}}, ["a list of 2 different"]),
+    ("number for text", {"study": 7}, ["study is 7", "text", "YAML reads the number 7", "quotes"]),
+    ("number for a name", {"datasets": {7: {}}}, ["datasets has the name 7", "quotes"]),
+    ("no separator", {"datasets": {"d": {"perturbation": {"separator": ""}}}},
+     ["separator", "text that is not empty"]),
+    ("huge whole float", {"training": {"epochs": 1e20}},
+     ["training.epochs is 100000000000000000000", "whole numbers up to"]),
+    ("warm-up after training", {"training": {"epochs": 5, "kl_warmup_epochs": 6}},
+     ["training.kl_warmup_epochs is 6", "training.epochs is 5", "at most 5"]),
+    ("warm-up of a grid after training",
+     {"training": {"epochs": 5}, **grid(kl_warmup_epochs=[0, 6])},
+     ["grids[0].kl_warmup_epochs[1] is 6", "at most 5"]),
     ("npz without a path", {"datasets": {"d": {"source": "npz"}}},
      ["datasets.d.path", "null", "needs the path of an .npz file"]),
 ]  # fmt: skip
@@ -235,6 +264,221 @@ def test_a_likelihood_that_does_not_fit_the_data_is_refused(
     assert_one_sentence(
         caught.value, str(tmp_path / FILE), "own", "discretized_logistic", "grey levels"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "taken"),
+    [
+        ({"path": "x.npz"}, "path", "max_examples"),
+        ({"source": "mnist", "path": "x"}, "path", "root"),
+        ({"source": "mnist", "test": 0.3}, "test", "validation"),
+        ({"source": "npz", "genes": 50}, "genes", "path"),
+        ({"layer": "counts"}, "layer", "binarize"),
+        ({"size": 32}, "size", "binarize"),
+        ({"source": "sprites", "root": "x"}, "root", "size"),
+        ({"source": "simulated-cells", "label": "kind"}, "label", "max_held_out"),
+        ({"source": "h5ad", "examples": 50}, "examples", "n_top_genes"),
+        ({"max_held_out": 50}, "max_held_out", "split_seed"),
+        ({"perturbation": {}}, "perturbation", "test"),
+    ],
+)
+def test_an_option_that_the_source_does_not_read_is_refused(
+    options: dict[str, Any], key: str, taken: str
+) -> None:
+    source = options.get("source", "sklearn-digits")
+    error = error_of({"datasets": {"d": options}})
+    assert_one_sentence(error, f"datasets.d.{key} is ", f"source {source} does not read", taken)
+
+
+def test_each_option_of_a_dataset_is_read_by_some_source() -> None:
+    rules = SCHEMA["properties"]["datasets"]["additionalProperties"]["properties"]
+    assert set().union(*(source.options for source in SOURCES.values())) == set(rules)
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+SPRITES = {"source": "sprites", "size": 16, "examples": 100}
+
+
+def planned(
+    folder: Path, datasets: dict[str, Any], pairs: list[list[int]], **axes: Any
+) -> Workflow:
+    """A study on digits, sprites and archives with labels 5 and 12, of one class and without."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    np.savez(folder / "two.npz", x=x, y=np.arange(40) % 2 * 7 + 5)
+    np.savez(folder / "one.npz", x=x, y=np.zeros(40, int))
+    np.savez(folder / "none.npz", x=x)
+    np.savez(folder / "flat.npz", x=x.reshape(40, 64), y=np.arange(40) % 3)
+    raw = {"datasets": datasets, "grids": [axes], "evaluation": {"interpolations": pairs}}
+    return Workflow.planned(raw, folder / FILE)
+
+
+def archive(name: str) -> dict[str, Any]:
+    return {"source": "npz", "path": f"{name}.npz"}
+
+
+@pytest.mark.parametrize(
+    ("datasets", "pairs", "found", "there"),
+    [
+        ({"d": {}}, [[3, 8], [3, 12]], "interpolations[1] is [3, 12]", "dataset d: 0 to 9"),
+        ({"d": {}, "s": SPRITES}, [[3, 12]], "[3, 12]", "dataset d: 0 to 9; dataset s: 0 to 2"),
+        ({"m": {"source": "mnist"}}, [[0, 10]], "[0, 10]", "dataset m: 0 to 9"),
+        ({"n": archive("two")}, [[0, 1]], "[0, 1]", "dataset n: 5, 12"),
+        ({"n": archive("none")}, [[0, 1]], "[0, 1]", "dataset n: none"),
+    ],
+)
+def test_a_pair_of_labels_that_no_dataset_has_is_refused(
+    datasets: dict[str, Any],
+    pairs: list[list[int]],
+    found: str,
+    there: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, datasets, pairs)
+    assert_one_sentence(caught.value, str(tmp_path / FILE), found, there, "allowed")
+
+
+def test_a_pair_that_is_not_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert planned(tmp_path, {"n": archive("two")}, [[5, 12]]).study.notes() == []
+    assert planned(tmp_path, {"d": {}, "s": SPRITES}, [[3, 8], [0, 2]]).study.notes() == [
+        "Interpolation [3, 8] is not drawn for dataset s, whose labels are 0 to 2."
+    ]
+    flat = {"n": archive("flat")}
+    assert (
+        "no dataset of this study holds pictures"
+        in planned(tmp_path, flat, [[0, 1]]).study.notes()[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "there"), [("none", "have none"), ("one", "have one class")])
+def test_a_condition_on_labels_needs_labels(
+    name: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, {"n": archive(name)}, [], condition=["none", "label"])
+    assert_one_sentence(caught.value, "dataset n: condition label needs labels", there)
+    assert planned(tmp_path, {"n": archive("two")}, [], condition=["label"]).plan.to_train
+
+
+# --- one form for each value ---------------------------------------------------------------------
+
+FLOATS: dict[str, Any] = {
+    "datasets": {"d": {"max_examples": 100.0, "split_seed": 0.0}},
+    "grids": [{"latent_dim": [2.0], "beta": [1, -0.0], "seed": [1.0], "importance_samples": [5.0],
+               "kl_warmup_epochs": [3.0]}],
+    "model": {"hidden": [8.0, 4], "channels": [4.0], "gaussian_sigma": 1, "logit_clamp": 15},
+    "training": {"epochs": 10.0, "batch_size": 32.0, "early_stopping_patience": 5.0,
+                 "gradient_clip": 1, "kl_warmup_epochs": 0.0},
+    "evaluation": {"nll_samples": 8.0, "seed": -0.0, "interpolations": [[3.0, 8]]},
+    "applications": {"denoising": {"cells": 10.0}},
+    "packs": {"max_runs": 4.0, "threads": 2.0, "memory_gb": 4, "checkpoint_minutes": 10},
+}  # fmt: skip
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def turned(value: Any) -> Any:
+    """The same config, each number of the other type."""
+    if isinstance(value, dict):
+        return {key: turned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [turned(item) for item in value]
+    return int(value) if isinstance(value, float) else float(value)
+
+
+def test_whole_floats_are_integers_and_other_numbers_floats() -> None:
+    resolved = resolve_config(FLOATS, FILE)
+    assert yaml.safe_dump(resolved) == yaml.safe_dump(resolve_config(turned(FLOATS), FILE))
+    assert repr(resolved["training"]["epochs"]) == "10"
+    assert repr(resolved["grids"][0]["beta"]) == "[1.0, 0.0]"
+    assert repr(resolved["model"]["hidden"]) == "[8, 4]"
+    assert repr(resolved["packs"]["memory_gb"]) == "4.0"
+    assert "-0.0" not in {repr(leaf) for leaf in leaves(resolved)}
+
+
+# --- what YAML loses or changes ------------------------------------------------------------------
+
+LOST = [
+    ("study: 007", "study is 007 in line 1, which YAML reads as the number 7", "('007')"),
+    ("study: no", "study is no in line 1, which YAML reads as false", "('no')"),
+    ("study: 2026-11-28", "which YAML reads as the date 2026-11-28", "quotes"),
+    ("study: ~", "study is ~ in line 1, which YAML reads as null", "quotes"),
+    ("study: 0x10", "the number 16", "('0x10')"),
+    ("study: 1_000", "the number 1000", "('1_000')"),
+    ("datasets:\n  no: {}", "datasets has the name no in line 2", "('no')"),
+    ("datasets: {010: {}}", "datasets has the name 010", "the number 8"),
+    ("datasets: {1.0: {}}", "datasets has the name 1.0", "('1.0')"),
+    ("datasets: {null: {}}", "datasets has the name null", "('null')"),
+    ("datasets: {2020-01-01: {}}", "the name 2020-01-01", "the date"),
+    ("grids: [{dataset: [007]}]", "grids[0].dataset[0] is 007", "('007')"),
+    ("datasets: {d: {source: h5ad, label: 007}}", "datasets.d.label is 007", "('007')"),
+    ("datasets: {d: {source: h5ad, obs: [a, off]}}", "datasets.d.obs[1] is off", "false"),
+    ("datasets: {d: {path: 2026}}", "datasets.d.path is 2026", "('2026')"),
+    ("applications: {trajectory: {states: [1]}}", "trajectory.states[0] is 1", "('1')"),
+    ("training: {epochs: 010}", "training.epochs is 010 in line 1, which YAML reads as 8", "zeros"),
+    ("training: {epochs: 1:30}", "which YAML reads as 90", "colons"),
+    ("evaluation: {interpolations: [[010, 3]]}", "interpolations[0][0] is 010", "8"),
+    ("grids: [{}]\nstudy: a\ngrids: [{}]", "the key grids stands twice", "line 1 and in line 3"),
+    ("grids:\n- beta: [1]\n  beta: [2]", "the key grids[0].beta stands twice", "line 2 and"),
+    ("training:\n  epochs: 3\n  'epochs': 4", "training.epochs stands twice", "line 3"),
+    ("datasets:\n  '1': {}\n  1: {}", "the key datasets.1 stands twice", "line 2 and in line 3"),
+    ("datasets:\n  'True': {}\n  yes: {}", "as True in line 2 and as yes in line 3", "once"),
+    ("model: &m {hidden: [8], hidden: [4]}", "the key model.hidden stands twice", "line 1"),
+    ('{"study": "a",\n\t"study": "b"}', "the key study stands twice", "line 1 and in line 2"),
+    ('{"training": {"epochs": 1,\n"epochs": 2}}', "training.epochs stands twice", "line 2"),
+]
+
+
+@pytest.mark.parametrize(("content", "found", "more"), LOST, ids=[case[0] for case in LOST])
+def test_what_yaml_would_lose_or_change_is_one_sentence(
+    content: str, found: str, more: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_config(path)
+    assert_one_sentence(caught.value, str(path), found, more, "allowed")
+    raw = yaml.safe_load(content.replace("\t", " "))
+    with pytest.raises(UserError):  # the same where Snakemake has read the file
+        Workflow.planned(raw, path, [path])
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("datasets: {'007': {}, 'no': {}}", ["007", "no"]),
+        ("datasets: {1e5: {}, n: {}, 2026-11: {}}", ["1e5", "n", "2026-11"]),
+        ('{"datasets": {"007": {}}}', ["007"]),
+        ("datasets: {a: &a {test: 0.3}, b: {<<: *a, validation: 0.2}}", ["a", "b"]),
+        ("datasets: {a: &a {test: 0.3}, b: {<<: [*a, {test: 0.2}], test: 0.1}}", ["a", "b"]),
+        ("datasets: {a: &a {}, b: *a}", ["a", "b"]),
+    ],
+)
+def test_names_stay_as_written_and_anchors_are_no_second_key(
+    content: str, names: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(content, encoding="utf-8")
+    assert list(read_config(path)["datasets"]) == names
+    assert read_config(path)["grids"][0]["dataset"] == names
+
+
+def test_numbers_of_a_json_file_are_json_s(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text('{\n\t"training": {"epochs": 1e2, "learning_rate": 1e-3}}', encoding="utf-8")
+    training = read_config(path)["training"]
+    assert (training["epochs"], training["learning_rate"]) == (100, 0.001)
 
 
 # --- files that are no config --------------------------------------------------------------------

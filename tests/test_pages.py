@@ -86,15 +86,20 @@ def test_an_arm_has_its_mean_interval_and_seeds(metrics: pd.DataFrame) -> None:
     assert f"{low:.4g} to {high:.4g}" in arm["nll"]
 
 
-def test_no_page_loads_anything(metrics: pd.DataFrame, tmp_path: Path) -> None:
-    write_csv(metrics, tmp_path / "tables" / "metrics.csv")
-    write_csv(summarize(metrics), tmp_path / "tables" / "summary.csv")
+def write_tables(folder: Path, metrics: pd.DataFrame) -> None:
+    """The tables that `write_pages` shows."""
+    write_csv(metrics, folder / "metrics.csv")
+    write_csv(summarize(metrics), folder / "summary.csv")
     for name, found in (
         ("contrasts", contrasts(metrics, ["nll"], None)),
         ("importance", importance(metrics)),
         ("pareto", pareto(metrics)),
     ):
-        write_csv(found, tmp_path / "tables" / f"{name}.csv")
+        write_csv(found, folder / f"{name}.csv")
+
+
+def test_no_page_loads_anything(metrics: pd.DataFrame, tmp_path: Path) -> None:
+    write_tables(tmp_path / "tables", metrics)
     guide = tmp_path / "metrics.md"
     guide.write_text("# Columns\n\n| column | meaning |\n|---|---|\n| `nll` | a bound |\n")
     write_pages(tmp_path, guide)
@@ -103,6 +108,24 @@ def test_no_page_loads_anything(metrics: pd.DataFrame, tmp_path: Path) -> None:
         assert page.startswith("<!doctype html>")
         assert not re.search(r"(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest", page)
     assert "<code>nll</code>" in page
+
+
+@pytest.mark.parametrize("name", ["007", "1e5", "no", "NA", "null", "0x10"])
+def test_a_dataset_has_the_same_name_on_every_page(
+    name: str, metrics: pd.DataFrame, tmp_path: Path
+) -> None:
+    metrics["dataset"] = name
+    write_tables(tmp_path / "tables", metrics)
+    for table_name in ("contrasts", "importance", "pareto"):
+        found = pd.DataFrame({"dataset": [name], "nll": [1.0]})
+        write_csv(found, tmp_path / "tables" / f"{table_name}.csv")
+    guide = tmp_path / "guide.md"
+    guide.write_text("# Guide\n")
+    write_pages(tmp_path, guide)
+    for page in ("arms", "runs", "contrasts", "importance", "pareto"):
+        rows = table((tmp_path / "tables" / f"{page}.html").read_text())
+        assert rows
+        assert {row["dataset"] for row in rows} == {name}, page
 
 
 def test_the_guide_is_shown_as_tables() -> None:

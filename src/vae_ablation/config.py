@@ -15,11 +15,19 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from vae_ablation.axes import AXES, axis_order, is_setting
+from vae_ablation.config_files import read_as, read_file
+from vae_ablation.config_types import (
+    Rule,
+    TwiceError,
+    canonical,
+    overlay,
+    read_text,
+    types_of,
+)
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.metrics import primary_candidates
-from vae_ablation.overrides import overlay
 from vae_ablation.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.settings import schema as config_schema
 
@@ -37,7 +45,7 @@ def read_config(path: Path) -> Config:
         UserError: the file is absent, is no YAML mapping, or says something that is not allowed.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_file(path, config_schema())
     except OSError as error:
         raise UserError(f"{path}: no config file can be read here ({error.strerror}).") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -46,14 +54,17 @@ def read_config(path: Path) -> Config:
     return resolve_config({} if raw is None else raw, path)
 
 
-def with_overrides(raw: Mapping[str, Any], entries: Iterable[str]) -> Config:
+def with_overrides(
+    raw: Mapping[str, Any], entries: Iterable[str], given: Mapping[str, Any]
+) -> Config:
     """A raw config in which what `--config key=value` gave has the type of its key.
 
     Args:
         raw: the config as Snakemake merged it.
         entries: the texts after `--config`.
+        given: the same texts as Snakemake read them.
     """
-    return overlay(raw, entries, config_schema())
+    return overlay(raw, entries, given, config_schema())
 
 
 def resolve_config(raw: Any, path: Path) -> Config:
@@ -70,6 +81,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
     try:
+        _check_keys(raw, path)
         config = _plain(raw)
     except RecursionError:
         raise UserError(f"{path}: the config holds itself; allowed: finite nesting.") from None
@@ -77,16 +89,33 @@ def resolve_config(raw: Any, path: Path) -> Config:
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_depth)
     if errors:
         raise _sentence(errors[0], path)
-    resolved = _with_defaults(config, schema)
-    _check_names(resolved, path)
+    filled = _with_defaults(config, schema)
+    _check_names(filled, path, schema)
+    resolved: Config = canonical(filled, schema)
+    _check_finite(resolved, path)  # whole numbers that were written as floats
     _resolve_paths(resolved, path)
     return resolved
 
 
-def _plain(value: Any) -> Any:
-    """Ordinary dicts and lists (Snakemake hands over ordered ones), keys as text."""
+def _check_keys(value: Any, path: Path, place: str = "") -> None:
+    """Keys are text; of what YAML reads as something else (no, 007), nobody knows the spelling."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UserError(
+                    f"{path}: {place or 'the config'} has the name {key}, which YAML reads as "
+                    f"{read_as(key)}; allowed: text, here in quotes."
+                )
+            _check_keys(item, path, f"{place}.{key}" if place else key)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_keys(item, path, f"{place}[{index}]")
+
+
+def _plain(value: Any) -> Any:
+    """Ordinary dicts and lists (Snakemake hands over ordered ones)."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return copy.copy(value)
@@ -177,44 +206,80 @@ _TYPES = {
 
 
 def _allowed(error: ValidationError) -> str:
-    """What the schema's rule for this value allows, in words."""
+    """What the schema's rule for this value allows, in words, and how it is written."""
     rule = _rule(error)
-    if error.validator == "oneOf":
-        return "auto or a whole number from 1"
+    return _in_words(rule) + _hint(error.instance, rule)
+
+
+def _in_words(rule: Rule) -> str:
+    if "oneOf" in rule:
+        return " or ".join(map(_in_words, rule["oneOf"]))
+    if "const" in rule:
+        return str(rule["const"])
     if "enum" in rule:
         return ", ".join(map(str, rule["enum"]))
     types = rule.get("type", [])
-    text = " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+    names = [types] if isinstance(types, str) else types
+    text = " or ".join(_TYPES[name] for name in names if name != "null" or len(names) == 1)
     bounds = [
         f"{word} {rule[name]}"
         for name, word in (
             ("minimum", "at least"),
             ("exclusiveMinimum", "greater than"),
             ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
             ("multipleOf", "a multiple of"),
         )
         if name in rule
     ]
-    if rule.get("minItems"):
-        bounds.append(f"at least {rule['minItems']} value{'s' if rule['minItems'] > 1 else ''}")
-    if "maxItems" in rule:
-        bounds.append(f"at most {rule['maxItems']} values")
+    least, most = rule.get("minItems"), rule.get("maxItems")
+    if least and least == most:
+        bounds.append(f"of {least} {'different ' if 'uniqueItems' in rule else ''}values")
+    elif least:
+        bounds.append(f"of at least {least} value{'s' if least > 1 else ''}")
     if rule.get("minProperties"):
-        bounds.append("at least one key")
-    hint = ""
-    if error.validator == "type" and isinstance(error.instance, str) and "number" in text:
-        hint = _number_hint(error.instance)
-    return " ".join([text, " and ".join(bounds)]).strip() + hint
+        bounds.append("with at least one key")
+    if rule.get("minLength"):
+        bounds.append("that is not empty")
+    null = ", or null" if "null" in names and len(names) > 1 else ""
+    return " ".join([text, " and ".join(bounds)]).strip() + null
 
 
-def _number_hint(text: str) -> str:
+def _hint(found: Any, rule: Rule) -> str:
+    """How a value of the wrong type is to be written so that it has the right one."""
+    if isinstance(found, str):
+        try:
+            meant = canonical(read_text(found, rule), rule)
+        except TwiceError:
+            return ""
+        if meant != found and _fits(meant, rule):
+            if _is_text(found):
+                return f" (YAML reads {found} as text; write {_written(meant)})"
+            return f" (in quotes it is text; write {_written(meant)} without quotes)"
+    if isinstance(found, (str, bool, int, float)) and _fits([found], rule):
+        return f" (write {_written([found])})"
+    quotable = not isinstance(found, (str, list, dict)) and found is not None
+    if quotable and "string" in types_of(rule) and "type" in rule:
+        return f" (YAML reads {read_as(found)} here; text is to be written in quotes)"
+    return ""
+
+
+def _is_text(text: str) -> bool:
+    """Whether YAML reads this, without quotes, as text."""
     try:
-        value = float(text)
-    except ValueError:
-        return ""
-    if not math.isfinite(value):
-        return ""
-    return f" (YAML reads {text} as text; write {value!r})"
+        return isinstance(yaml.safe_load(text), str)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return True
+
+
+def _fits(value: Any, rule: Rule) -> bool:
+    return bool(Draft202012Validator(rule).is_valid(value))
+
+
+def _written(value: Any) -> str:
+    """A value as it stands in YAML, on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return str(text).removesuffix("...\n").strip()
 
 
 def _with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -236,7 +301,7 @@ def _with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_names(config: Config, path: Path) -> None:
+def _check_names(config: Config, path: Path, schema: Rule) -> None:
     if not STUDY_NAME.fullmatch(config["study"]):
         raise UserError(
             f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of at most "
@@ -250,12 +315,11 @@ def _check_names(config: Config, path: Path) -> None:
         if options["source"] not in SOURCES:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
         _check_kind(f"{path}: datasets.{name}", options)
+        _check_read(f"{path}: datasets.{name}", options, schema)
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
-        grid["kl_warmup_epochs"] = grid["kl_warmup_epochs"] or [
-            config["training"]["kl_warmup_epochs"]
-        ]
+        _check_warmup(where, grid, path, config["training"])
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
         _check_objective(where, grid)
@@ -304,6 +368,35 @@ def _check_kind(where: str, options: Mapping[str, Any]) -> None:
             f"{where}.corrupt is {_shown(options['corrupt'])}; allowed for images "
             f"(source {options['source']}): null."
         )
+
+
+def _check_read(where: str, options: Mapping[str, Any], schema: Rule) -> None:
+    """Options that a source does not read have their default: they would do nothing."""
+    source = SOURCES[options["source"]]
+    rules = schema["properties"]["datasets"]["additionalProperties"]["properties"]
+    for key, rule in rules.items():
+        if key not in source.options and options[key] != rule["default"]:
+            raise UserError(
+                f"{where}.{key} is {_shown(options[key])}, which source {source.name} does not "
+                f"read; allowed with it: {', '.join(sorted(source.options))}."
+            )
+
+
+def _check_warmup(
+    where: str, grid: dict[str, Any], path: Path, training: Mapping[str, Any]
+) -> None:
+    """A grid's warm-up, training's where it says none, ends before training does."""
+    own, epochs = grid["kl_warmup_epochs"], training["epochs"]
+    if own is None:
+        grid["kl_warmup_epochs"] = [training["kl_warmup_epochs"]]
+    for place, warmup in enumerate(grid["kl_warmup_epochs"]):
+        if warmup > epochs:
+            key = f"{path}: training.kl_warmup_epochs"
+            key = key if own is None else f"{where}.kl_warmup_epochs[{place}]"
+            raise UserError(
+                f"{key} is {warmup}, and training.epochs is {epochs}; allowed: at most "
+                f"{epochs}, since the KL term would never have its whole weight."
+            )
 
 
 def _check_objective(where: str, grid: Mapping[str, Any]) -> None:

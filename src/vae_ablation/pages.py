@@ -117,15 +117,18 @@ def write_pages(folder: Path, guide: Path) -> None:
         guide: docs/metrics.md.
     """
     tables = folder / "tables"
-    summary = pd.read_csv(
-        tables / "summary.csv", keep_default_na=False, na_values=[""], dtype={"dataset": "object"}
-    )
+    summary = _read_table(tables / "summary.csv")
     write_text(tables / "arms.html", arms_page(summary))
     write_text(tables / "runs.html", runs_page(read_metrics(tables / "metrics.csv")))
     for name in ("contrasts", "importance", "pareto"):
-        frame = pd.read_csv(tables / f"{name}.csv", keep_default_na=False, na_values=[""])
+        frame = _read_table(tables / f"{name}.csv")
         write_text(tables / f"{name}.html", plain_page(_TITLES[name], frame, _NOTES[name]))
     write_text(tables / "columns.html", guide_page(guide.read_text(encoding="utf-8")))
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table of the study; a dataset may be called 007, 1e5 or NA, and stays it."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"dataset": "object"})
 
 
 def write_applications_page(applications: pd.DataFrame, path: Path) -> None:

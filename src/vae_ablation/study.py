@@ -15,6 +15,7 @@ from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.closure import code_digest
 from vae_ablation.config import Config
+from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.errors import UserError
@@ -194,6 +195,18 @@ def _unsupported_axes(run: Run, observed: Observed) -> str | None:
     return None
 
 
+def _ranges(labels: Sequence[int]) -> str:
+    """Labels in few words: "0 to 9", "0 to 2, 7", "none"."""
+    ends: list[list[int]] = []
+    for label in sorted(labels):
+        if ends and label == ends[-1][1] + 1:
+            ends[-1][1] = label
+        else:
+            ends.append([label, label])
+    shown = [str(a) if a == b else f"{a} to {b}" for a, b in ends[:5]]
+    return ", ".join([*shown, "…"] if len(ends) > 5 else shown) or "none"
+
+
 @dataclass(frozen=True)
 class Study:
     """A resolved config, where its results go, and what is known of its data and held results.
@@ -253,11 +266,12 @@ class Study:
         }
 
     def check_fit(self, where: str) -> None:
-        """Refuse likelihoods and latent dimensions that the data do not allow.
+        """Refuse axes, latent dimensions and pairs of labels that the data do not allow.
 
         Raises:
             UserError: naming the grid's values and the dataset.
         """
+        self._check_interpolations(where)
         for run in self.runs:
             observed = self.observed[run.dataset]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
@@ -265,6 +279,7 @@ class Study:
                 observed, run.model_settings(self.config["model"])
             )
             complaint = complaint or _unsupported_axes(run, observed)
+            complaint = complaint or self._without_labels(run)
             if complaint:
                 raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
             if run.latent_dim > observed.dims:
@@ -272,6 +287,62 @@ class Study:
                     f"{where}: latent_dim is {run.latent_dim} for dataset {run.dataset}, whose "
                     f"examples have {observed.dims} dimensions; allowed: 1 to {observed.dims}."
                 )
+
+    def _without_labels(self, run: Run) -> str | None:
+        """Why a run cannot be conditioned on labels; None where it can, or nobody knows yet."""
+        if run.condition != "label":
+            return None
+        classes = self.observed[run.dataset].classes
+        if not classes and not (self.prepared[run.dataset] / "dataset.json").is_file():
+            known = self._known_labels[run.dataset]
+            classes = 2 if known is None else len(known)
+        if classes >= 2:
+            return None
+        there = "have none" if classes == 0 else "have one class"
+        return f"condition label needs labels of two classes at least, and the data {there}"
+
+    @cached_property
+    def _known_labels(self) -> dict[str, Sequence[int] | None]:
+        """Labels of each used dataset; None where only preparation can tell."""
+        used = {name: self.config["datasets"][name] for name in self.datasets}
+        return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
+
+    def _check_interpolations(self, where: str) -> None:
+        """Some dataset has, or may have, both labels of each pair."""
+        for index, pair in enumerate(self.config["evaluation"]["interpolations"]):
+            lacking = self._lacking(pair)
+            if lacking and len(lacking) == len(self._drawn):
+                there = "; ".join(f"dataset {n}: {_ranges(known)}" for n, known in lacking.items())
+                raise UserError(
+                    f"{where}: evaluation.interpolations[{index}] is {pair}; "
+                    f"allowed: labels of the data ({there})."
+                )
+
+    @cached_property
+    def _drawn(self) -> list[str]:
+        """Datasets of pictures."""
+        return [name for name in self.datasets if len(self.observed[name].shape) == 2]
+
+    def _lacking(self, pair: Sequence[int]) -> dict[str, Sequence[int]]:
+        """Datasets of pictures of which one label of the pair is not, with the labels they have."""
+        known = {name: self._known_labels[name] for name in self._drawn}
+        return {
+            name: labels
+            for name, labels in known.items()
+            if labels is not None and not set(pair) <= set(labels)
+        }
+
+    def notes(self) -> list[str]:
+        """Settings that have no effect on some of the data, a line each."""
+        pairs = self.config["evaluation"]["interpolations"]
+        if pairs and not self._drawn:
+            return ["Interpolations are not drawn: no dataset of this study holds pictures."]
+        return [
+            f"Interpolation {pair} is not drawn for dataset {name}, whose labels are "
+            f"{_ranges(labels)}."
+            for pair in pairs
+            for name, labels in self._lacking(pair).items()
+        ]
 
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""

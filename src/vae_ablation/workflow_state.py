@@ -12,9 +12,11 @@ import yaml
 
 from vae_ablation.closure import code_digest
 from vae_ablation.config import Config, resolve_config
+from vae_ablation.config_files import check_file
 from vae_ablation.control_plan import ControlPlan
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, stable_hash, write_json, write_text
+from vae_ablation.settings import schema as config_schema
 from vae_ablation.study import READING, Plan, Study
 
 RESULTS = Path("results")
@@ -45,12 +47,19 @@ class Workflow:
         self.origin = origin
 
     @classmethod
-    def planned(cls, raw: Any, config_path: Path) -> Workflow:
+    def planned(cls, raw: Any, config_path: Path, files: Iterable[Path] = ()) -> Workflow:
         """Resolve and check the config, then plan; nothing is written.
+
+        Args:
+            raw: the config as Snakemake merged it.
+            config_path: the config file, named in errors.
+            files: every config file that went into it, looked through for what YAML loses.
 
         Raises:
             UserError: the config is wrong, or the study folder belongs to another config.
         """
+        for path in files:
+            check_file(path, config_schema())
         config = resolve_config(raw, config_path)
         study = open_study(config)
         study.check_fit(str(config_path))

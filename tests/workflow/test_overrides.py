@@ -45,3 +45,24 @@ def test_jobs_find_a_study_whose_name_looks_like_a_number(fresh: Place) -> None:
     fresh.call("--until", "features", "--config", "study=007")
     assert (fresh.folder / "results" / "007" / "plan.json").is_file()
     assert not (fresh.folder / "results" / "7").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("study: tiny\ngrids: [{}]\nstudy: other\n", ["study.yaml: the key study stands twice",
+                                                     "in line 1 and in line 3"]),
+        ("datasets: {1: {}, '1': {}}\n", ["datasets has the name 1 in line 1", "'1'"]),
+        ('{"training": {"epochs": 1,\n"epochs": 2}}', ["training.epochs stands twice"]),
+        ("datasets: {no: {}}\n", ["datasets has the name no", "YAML reads as false", "'no'"]),
+    ],
+)  # fmt: skip
+def test_what_snakemake_loses_of_a_config_file_is_one_sentence(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch, content: str, words: list[str]
+) -> None:
+    file = fresh.folder / fresh.config_name
+    monkeypatch.setattr(fresh, "write_config", lambda: file.write_text(content, "utf-8"))
+    sentence = complaint(fresh.call("--dry-run", status=1))
+    for word in words:
+        assert word in sentence
+    assert not (fresh.folder / "results").exists()

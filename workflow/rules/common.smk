@@ -24,11 +24,15 @@ def open_state():
     """The planned study in the main process, its frozen copy in jobs on other nodes."""
     if workflow.modifier.path_modifier.replace_prefix("results") != "results":
         raise UserError("prefix: is not supported in a module statement; use --directory instead.")
-    settings = with_overrides(config, workflow.config_settings.config_args or [])
+    given = workflow.config_settings
+    settings = with_overrides(config, given.config_args or [], given.config)
     if not workflow.is_main_process:
         return Workflow.frozen(settings.get("study", "default"))
-    origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
-    return Workflow.planned(settings, origin)
+    files = [Path(path) for path in workflow.configfiles]
+    foreign = workflow.modifier.skip_configfile  # a module's config is part of another one
+    return Workflow.planned(
+        settings, files[-1] if files else Path("config"), [] if foreign else files
+    )
 
 
 logging.raiseExceptions = False  # Snakemake's log may lie on a disk that has become full
@@ -62,6 +66,8 @@ def part_wanted():
 
 if workflow.is_main_process:
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
+    for note in STATE.study.notes():
+        logger.info(note)
     if STATE.plan.to_train:
         logger.info(disk_line(STATE.study, STATE.plan))
         if measured := time_line(STATE.study, STATE.plan):

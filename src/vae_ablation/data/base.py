@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +163,9 @@ class RawData:
         )
 
 
+COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed", "binarize"})
+"""Keys of a dataset's section that every source reads; of binarize, counts allow none alone."""
+
 COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
 
@@ -176,14 +179,20 @@ class Source(ABC):
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
-        unread_options: keys that belong to all sources, and that this one does not read.
+        shared_options: keys that this source and some others read: test, path, root.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
-    unread_options: ClassVar[frozenset[str]] = frozenset()
+    shared_options: ClassVar[frozenset[str]] = frozenset({"test"})
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Keys of a dataset's section that this source reads."""
+        counts = COUNT_OPTIONS if self.counts else frozenset()
+        return COMMON_OPTIONS | self.shared_options | self.own_options | counts
 
     def check_options(self, where: str, options: Options) -> None:  # noqa: B027
         """Refuse options that cannot work, before anything runs.
@@ -199,6 +208,10 @@ class Source(ABC):
     def content(self, options: Options) -> list[Path]:
         """Files of the user whose bytes the data depend on."""
         return []
+
+    def known_labels(self, options: Options) -> Sequence[int] | None:
+        """Labels of the data (none where they have none); None if preparation has to tell."""
+        return None
 
     @abstractmethod
     def describe(self, options: Options) -> Observed:

@@ -66,6 +66,7 @@ class H5ad(Source):
 
     name = "h5ad"
     counts = True
+    shared_options = frozenset({"path", "test"})
     own_options = frozenset(
         {
             "layer",
@@ -90,6 +91,10 @@ class H5ad(Source):
     def content(self, options: Options) -> list[Path]:
         """The file."""
         return [Path(options["path"])]
+
+    def known_labels(self, options: Options) -> tuple[int, ...] | None:
+        """None without an option that names them."""
+        return () if options["label"] is None else None
 
     def describe(self, options: Options) -> Observed:
         """What the file's headers and categories say; no count is read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Npz(Source):
     """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
 
     name = "npz"
+    shared_options = frozenset({"path", "test"})
 
     def check_options(self, where: str, options: Options) -> None:
         """There must be a path, and a file at it."""
@@ -30,6 +32,14 @@ class Npz(Source):
     def content(self, options: Options) -> list[Path]:
         """The archive."""
         return [Path(options["path"])]
+
+    def known_labels(self, options: Options) -> list[int] | None:
+        """Integers of the array y from 0; the others are looked at in preparation."""
+        arrays = _read(Path(options["path"]), {"y"})
+        if "y" not in arrays:
+            return []
+        y = arrays["y"]
+        return [int(label) for label in np.unique(y[y >= 0])] if y.dtype.kind in "iu" else None
 
     def describe(self, options: Options) -> Observed:
         """Shape and levels from the array x."""
@@ -53,12 +63,12 @@ class Npz(Source):
         )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays x, y and factors; the others by name only."""
+def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[Any]]:
+    """The wanted arrays (x, y and factors); the others by name only."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {
-                name: _array(archive, name) if name in _ARRAYS else np.empty(0)
+                name: _array(archive, name) if name in wanted else np.empty(0)
                 for name in archive.files
             }
     except UNREADABLE_NPZ as error:

@@ -54,7 +54,7 @@ def data_hash(options: Options) -> str:
     foreign = frozenset().union(*(each.own_options for each in SOURCES.values()))
     ignored = _LOCATION_KEYS | (foreign - source.own_options)
     ignored |= frozenset() if source.counts else COUNT_OPTIONS
-    counting = counted("datasets", options, source.unread_options)
+    counting = counted("datasets", options, options.keys() - source.options)
     settings = {key: value for key, value in counting.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
     return stable_hash([PREPARE_VERSION, source.version, settings, digests])

@@ -488,6 +488,10 @@ class SimulatedCells(Source):
                 "proteins, since the counts are drawn in memory."
             )
 
+    def known_labels(self, options: Options) -> range:
+        """The states."""
+        return range(len(STATES))
+
     def describe(self, options: Options) -> Observed:
         """Counts of genes, then of proteins."""
         return Observed(

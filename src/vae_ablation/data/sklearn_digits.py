@@ -12,6 +12,10 @@ class SklearnDigits(Source):
 
     name = "sklearn-digits"
 
+    def known_labels(self, options: Options) -> range:
+        """The digits."""
+        return range(10)
+
     def describe(self, options: Options) -> Observed:
         """Always 8×8 with grey levels 0 to 16."""
         return Observed(shape=(8, 8), levels=17)

@@ -130,6 +130,10 @@ class Sprites(Source):
                 f"of combinations of factors at size {options['size']}."
             )
 
+    def known_labels(self, options: Options) -> range:
+        """The shapes."""
+        return range(len(SHAPES))
+
     def describe(self, options: Options) -> Observed:
         """Square and binary."""
         return Observed((options["size"], options["size"]), levels=2, binary=True)

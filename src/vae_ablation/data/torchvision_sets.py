@@ -52,13 +52,17 @@ class MNIST(Source):
     """28×28 images with 256 grey levels and their own test split (LeCun, Cortes, Burges)."""
 
     name = "mnist"
-    unread_options = frozenset({"test"})  # they have their own test split
+    shared_options = frozenset({"root"})  # they have their own test split
     dataset_class: ClassVar[str] = "MNIST"
 
     def raw_folder(self, options: Options) -> Path:
         """Where torchvision keeps the original files: ROOT/<class>/raw."""
         root = Path(options["root"]) if options["root"] else DOWNLOADS
         return root / self.dataset_class / "raw"
+
+    def known_labels(self, options: Options) -> range:
+        """Ten classes."""
+        return range(10)
 
     def describe(self, options: Options) -> Observed:
         """Always 28×28 with 256 grey levels."""

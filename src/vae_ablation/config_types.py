@@ -1,4 +1,4 @@
-"""Texts of `--config key=value`, read by the type that the schema gives their key."""
+"""Values of a config in the type that the schema gives their key."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Any
 
 import yaml
 
+from vae_ablation.errors import UserError
+
 Rule = Mapping[str, Any]
 
 _NULLS = {"", "~", "null", "Null", "NULL", "None"}
+_ANYTHING: Rule = {}
 
 
-def overlay(config: Mapping[str, Any], entries: Iterable[str], schema: Rule) -> dict[str, Any]:
+def overlay(
+    config: Mapping[str, Any], entries: Iterable[str], given: Mapping[str, Any], schema: Rule
+) -> dict[str, Any]:
     """`config` with entries such as ``allow_missing=true`` laid over it, each of its key's type.
 
     Snakemake reads such an entry as YAML without types, so that true is text, and a name such as
@@ -21,14 +26,33 @@ def overlay(config: Mapping[str, Any], entries: Iterable[str], schema: Rule) -> 
     Args:
         config: the config, entries included as Snakemake reads them.
         entries: what follows `--config`, as it was written.
+        given: the same as Snakemake reads it. What `config` does not hold was not for it: the
+            config of a module may be another one.
         schema: the rule of the whole config.
+
+    Raises:
+        UserError: a key stands twice in a mapping.
     """
     laid = dict(config)
     for entry in entries:
         key, _, text = entry.partition("=")
-        rule = inner_rule(schema, key)
-        laid = _merged(laid, {key: read_text(text.strip("'\""), rule)})
+        if key in config and _holds(config[key], given[key]):
+            try:
+                value = read_text(text.strip("'\""), inner_rule(schema, key))
+            except TwiceError as twice:
+                raise UserError(f"--config {key}: {twice}; allowed: once.") from None
+            laid = _merged(laid, {key: value})
     return laid
+
+
+class TwiceError(Exception):
+    """A key that stands twice in one mapping."""
+
+
+def _holds(value: Any, given: Any) -> bool:
+    if isinstance(value, Mapping) and isinstance(given, Mapping):
+        return all(key in value and _holds(value[key], item) for key, item in given.items())
+    return bool(value == given)
 
 
 def _merged(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +66,9 @@ def read_text(text: str, rule: Rule) -> Any:
     """A text as the value of a key: of the one type that its rule allows and the text spells.
 
     A text that spells none of them stays text, for the schema to refuse.
+
+    Raises:
+        TwiceError: it is a mapping in which a key stands twice.
     """
     if types_of(rule) <= {"string"}:
         return text
@@ -55,9 +82,10 @@ def read_text(text: str, rule: Rule) -> Any:
 def inner_rule(rule: Rule, key: str | None = None) -> Rule:
     """The rule of a mapping's key, or of a list's items; an empty one where there is none."""
     if key is None:
-        return rule.get("items") or {}
-    rest = rule.get("additionalProperties")
-    return rule.get("properties", {}).get(key) or (rest if isinstance(rest, Mapping) else {})
+        found = rule.get("items")
+    else:
+        found = rule.get("properties", {}).get(key) or rule.get("additionalProperties")
+    return found if isinstance(found, Mapping) else _ANYTHING
 
 
 def types_of(rule: Rule) -> set[str]:
@@ -70,9 +98,31 @@ def types_of(rule: Rule) -> set[str]:
     return {types} if isinstance(types, str) else set(types)
 
 
+def canonical(value: Any, rule: Rule) -> Any:
+    """One form for each value, at every depth, so that spelling neither fails nor counts.
+
+    Whole numbers are integers (10.0 is 10), other numbers floats (1 is 1.0, −0.0 is 0.0).
+    """
+    if isinstance(value, dict):
+        return {key: canonical(item, inner_rule(rule, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [canonical(item, inner_rule(rule)) for item in value]
+    if not _is_number(value):
+        return value
+    types = types_of(rule)
+    if "number" in types:
+        return float(value) + 0.0
+    return int(value) if "integer" in types and float(value).is_integer() else value
+
+
 def _value(node: yaml.Node, rule: Rule) -> Any:
     if isinstance(node, yaml.MappingNode):
-        return {key.value: _value(item, inner_rule(rule, key.value)) for key, item in node.value}
+        found: dict[str, Any] = {}
+        for key, item in node.value:
+            if key.value in found:
+                raise TwiceError(f"the key {key.value} stands twice")
+            found[key.value] = _value(item, inner_rule(rule, key.value))
+        return found
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, inner_rule(rule)) for item in node.value]
     assert isinstance(node, yaml.ScalarNode)

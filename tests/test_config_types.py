@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from snakemake.cli import parse_config
 
+from support import assert_one_sentence
 from vae_ablation.config import with_overrides
+from vae_ablation.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -44,12 +47,30 @@ from vae_ablation.config import with_overrides
     ],
 )  # fmt: skip
 def test_a_text_has_the_type_of_its_key(entry: str, wanted: dict[str, Any]) -> None:
-    assert with_overrides({}, [entry]) == wanted
+    given = parse_config([entry])
+    assert with_overrides(given, [entry], given) == wanted
 
 
 def test_mappings_are_merged_and_all_else_is_replaced() -> None:
-    raw = {"training": {"epochs": "3", "batch_size": 8}, "model": {"hidden": [8]}, "adopt": "true"}
+    raw: dict[str, Any] = {
+        "training": {"epochs": "3", "batch_size": 8},
+        "model": {"hidden": ["4", "4"]},
+    }
+    raw["adopt"] = "true"
     entries = ["training={epochs: 3}", "model={hidden: [4, 4]}", "adopt=true"]
     merged = {"training": {"epochs": 3, "batch_size": 8}, "model": {"hidden": [4, 4]}}
-    assert with_overrides(raw, entries) == merged | {"adopt": True}
+    assert with_overrides(raw, entries, parse_config(entries)) == merged | {"adopt": True}
     assert raw["training"]["epochs"] == "3"
+
+
+def test_a_key_that_stands_twice_in_a_mapping_is_refused() -> None:
+    entries = ["training={epochs: 3, epochs: 4}"]
+    given = parse_config(entries)
+    with pytest.raises(UserError) as caught:
+        with_overrides(given, entries, given)
+    assert_one_sentence(caught.value, "--config training: the key epochs stands twice")
+
+
+def test_what_another_workflow_was_given_is_not_for_the_config_of_a_module() -> None:
+    entries = ["adopt=true", "vae={training: {epochs: 3}}"]
+    assert with_overrides({"study": "own"}, entries, parse_config(entries)) == {"study": "own"}
