@@ -237,6 +237,7 @@ def _check_names(config: Config, path: Path) -> None:
         if options["source"] not in SOURCES:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
         _check_kind(f"{path}: datasets.{name}", options)
+    _check_applications(config, path)
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
@@ -251,6 +252,19 @@ def _check_names(config: Config, path: Path) -> None:
                 raise UserError(
                     f"{where}.beta[{place}] is {beta!r}; allowed: at most six significant digits, "
                     "since runs are named after them."
+                )
+
+
+def _check_applications(config: Config, path: Path) -> None:
+    """Settings of an application for single datasets name datasets, and hold no others."""
+    for name, block in config["applications"].items():
+        for dataset, settings in (block or {}).get("datasets", {}).items():
+            where = f"{path}: applications.{name}.datasets"
+            if dataset not in config["datasets"]:
+                raise unknown_name(f"{where} has a dataset that", dataset, config["datasets"])
+            if settings and "datasets" in settings:
+                raise UserError(
+                    f"{where}.{dataset} has the key datasets; allowed: settings of this dataset."
                 )
 
 

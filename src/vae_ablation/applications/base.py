@@ -76,6 +76,10 @@ class Application(ABC):
     def missing(self, dataset: Dataset) -> str | None:
         """Why it cannot be applied to these data, in words that follow the data's name, or None."""
 
+    def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
+        """The same of data that lack what the settings name."""
+        return None
+
     @abstractmethod
     def apply(
         self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int

@@ -90,6 +90,19 @@ class Trajectory(Application):
             return "has fewer than two labels"
         return None
 
+    def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
+        """Labels with train cells, and a column of numbers, are needed under the names given."""
+        assert dataset.cells is not None
+        labels = dataset.labels_of("train")
+        names = [label_name(dataset.cells, int(label)) for label in np.unique(labels[labels >= 0])]
+        try:
+            _chosen(names, settings, dataset.name)
+            _true_values(dataset, settings["truth"])
+            _state_labels(dataset, settings["states"] or [])
+        except UserError as error:
+            return f"lacks what it needs ({str(error).rstrip('.')})"
+        return None
+
     def apply(
         self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int
     ) -> Applied:
@@ -297,6 +310,12 @@ def _on_path(
     if names is None:
         between = (position > -1e-6) & (position < 1 + 1e-6)
         return between | np.isin(dataset.labels, ends.labels)
+    return np.isin(dataset.labels, [*_state_labels(dataset, names), *ends.labels])
+
+
+def _state_labels(dataset: Dataset, names: list[str]) -> list[int]:
+    """Labels of these names."""
+    assert dataset.cells is not None
     labels = {label_name(dataset.cells, int(i)): int(i) for i in np.unique(dataset.labels)}
     unknown = [name for name in map(str, names) if name not in labels]
     if unknown:
@@ -304,8 +323,7 @@ def _on_path(
             f"applications.trajectory.states: no cell of {dataset.name} has the label "
             f"{unknown[0]!r}; allowed: {_some(list(labels))}."
         )
-    chosen = [labels[str(name)] for name in names]
-    return np.isin(dataset.labels, [*chosen, *ends.labels])
+    return [labels[str(name)] for name in names]
 
 
 def _simulated_states(cells: Cells, ends: Ends) -> list[str] | None:

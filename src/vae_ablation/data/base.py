@@ -206,6 +206,10 @@ class Source(ABC):
     def describe(self, options: Options) -> Observed:
         """Shape and grey levels, known without reading the data as a whole."""
 
+    def label_names(self, options: Options) -> tuple[str, ...]:
+        """Names that labels may have, as far as they are known before the data are read."""
+        return ()
+
     @abstractmethod
     def load(self, options: Options) -> RawData:
         """Read the data.

@@ -110,6 +110,16 @@ class H5ad(Source):
             (genes + proteins,), None, False, True, proteins, classes=classes, batches=batches
         )
 
+    def label_names(self, options: Options) -> tuple[str, ...]:
+        """Categories of the column; min_counts may leave fewer."""
+        path = Path(options["path"])
+        if options["label"] is None:
+            return ()
+        with _opened(path) as file:
+            _check_keys(file, path, options)
+            names, _ = _categories(_column(file["obs"], options["label"]))
+        return tuple(names.tolist())
+
     def load(self, options: Options) -> RawData:
         """Read, check and filter.
 
