@@ -81,7 +81,7 @@ def _there(option: str, names: Names) -> tuple[str, ...]:
 def _absent(place: str, option: str, name: str, read: Mapping[str, Names]) -> UserError:
     what = "columns kept by obs" if option == "truth" else "labels"
     there = list(dict.fromkeys(n for names in read.values() for n in _there(option, names)))
-    shown = ", ".join(there[:_SHOWN]) or f"no {what}"
+    shown = ", ".join(there[:_SHOWN]) or f"null, since there are no {what}"
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
     plural = "s" if len(read) > 1 else ""
     return UserError(
