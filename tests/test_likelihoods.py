@@ -287,7 +287,7 @@ def test_expected_rna_sums_to_the_library_and_proteins_have_none(name: str) -> N
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
 def test_genes_outside_the_data_have_their_share_of_the_library(name: str) -> None:
-    """The softmax has one more class, of logit 0, whose counts are not among the data."""
+    """The softmax has one more class, of a fixed logit, whose counts are not among the data."""
     observed = Observed((5,), None, counts=True, outside=True)
     random = np.random.default_rng(0)
     output = torch.tensor(random.normal(0, 2, (7, 5)), dtype=torch.float64)
@@ -295,7 +295,7 @@ def test_genes_outside_the_data_have_their_share_of_the_library(name: str) -> No
     likelihood = LIKELIHOODS[name]
     parameters = {"log_dispersion": torch.zeros(5)} if name != "poisson" else {}
     mean = likelihood.distribution(output, parameters, given(observed, options_of(), library)).mean
-    every = torch.cat([output, torch.zeros(7, 1)], 1).softmax(1)
+    every = torch.cat([output, torch.full((7, 1), np.log(5))], 1).softmax(1)
     np.testing.assert_allclose(mean, (library * every)[:, :5], rtol=1e-6)
     assert (mean.sum(1) < library[:, 0]).all()
 

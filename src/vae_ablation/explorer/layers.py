@@ -98,7 +98,7 @@ def _discretized_logistic(decoder: Decoder) -> Step:
 
 
 def _counts(decoder: Decoder, gated: bool = False) -> Step:
-    """Proportions of genes from a softmax, in which genes outside the data have the logit 0.
+    """Proportions of genes from a softmax, in which genes outside the data count as many at 0.
 
     A gate, if there is one, is the second head.
     """
