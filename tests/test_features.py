@@ -15,7 +15,7 @@ from support import assert_one_sentence, make_dataset
 from vae_ablation import features as module
 from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
-from vae_ablation.features import FeatureExtractor, fit_features, load_features, spaced
+from vae_ablation.features import FeatureExtractor, fit_features, load_features, log_counts, spaced
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +252,14 @@ def test_a_file_cut_short_or_with_a_wrong_byte_is_refused(tmp_path: Path) -> Non
         with pytest.raises(UserError) as caught:
             load_features(tmp_path / "features.npz")
         assert_one_sentence(caught.value, "features.npz")
+
+
+def test_counts_of_several_runs_at_once_are_seen_as_each_alone() -> None:
+    x = torch.tensor(np.random.default_rng(0).poisson(5, (3, 7, 6)), dtype=torch.float32)
+    library = torch.full((7, 1), 100.0)
+    for given in (None, library):
+        together = log_counts(x, 4, given)
+        for i in range(3):
+            torch.testing.assert_close(together[i], log_counts(x[i], 4, given))
+    expected = torch.log1p(torch.cat([x[..., :4] * 100, x[..., 4:]], -1))
+    torch.testing.assert_close(log_counts(x, 4, library), expected)

@@ -285,6 +285,21 @@ def test_expected_rna_sums_to_the_library_and_proteins_have_none(name: str) -> N
     assert torch.equal(one[:, 4:], ten[:, 4:])
 
 
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_genes_outside_the_data_have_their_share_of_the_library(name: str) -> None:
+    """The softmax has one more class, of a fixed logit, whose counts are not among the data."""
+    observed = Observed((5,), None, counts=True, outside=True)
+    random = np.random.default_rng(0)
+    output = torch.tensor(random.normal(0, 2, (7, 5)), dtype=torch.float64)
+    library = torch.tensor(random.uniform(100, 1e4, (7, 1)))
+    likelihood = LIKELIHOODS[name]
+    parameters = {"log_dispersion": torch.zeros(5)} if name != "poisson" else {}
+    mean = likelihood.distribution(output, parameters, given(observed, options_of(), library)).mean
+    every = torch.cat([output, torch.full((7, 1), np.log(5))], 1).softmax(1)
+    np.testing.assert_allclose(mean, (library * every)[:, :5], rtol=1e-6)
+    assert (mean.sum(1) < library[:, 0]).all()
+
+
 def test_a_log_normal_scale_never_falls_below_its_floor() -> None:
     options = model_options(scale_floor=0.05) | {"dispersion": "gene"}
     likelihood = LIKELIHOODS["log_normal_gaussian"]

@@ -316,6 +316,7 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
         _check_kind(f"{path}: datasets.{name}", options)
         _check_read(f"{path}: datasets.{name}", options, schema)
+    _check_applications(config, path)
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
@@ -353,6 +354,19 @@ def _check_references(path: Path, config: Config) -> None:
         if level not in levels:
             shown = ", ".join(dict.fromkeys(map(str, levels)))
             raise UserError(f"{where} is {_shown(level)}; allowed: a level of a grid ({shown}).")
+
+
+def _check_applications(config: Config, path: Path) -> None:
+    """Settings of an application for single datasets name datasets, and hold no others."""
+    for name, block in config["applications"].items():
+        for dataset, settings in (block or {}).get("datasets", {}).items():
+            where = f"{path}: applications.{name}.datasets"
+            if dataset not in config["datasets"]:
+                raise unknown_name(f"{where} has a dataset that", dataset, config["datasets"])
+            if settings and "datasets" in settings:
+                raise UserError(
+                    f"{where}.{dataset} has the key datasets; allowed: settings of this dataset."
+                )
 
 
 def _check_kind(where: str, options: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vae_ablation.data.base import Dataset
-from vae_ablation.data.counts import log_normalized
 from vae_ablation.errors import UserError
 from vae_ablation.examples import spaced
 from vae_ablation.files import UNREADABLE_NPZ, write_atomic
@@ -75,13 +74,15 @@ class FeatureExtractor:
     genes: int | None = None
 
     @torch.no_grad()
-    def __call__(self, x: Tensor | NDArray[np.floating]) -> Tensor:
+    def __call__(self, x: Tensor | NDArray[np.floating], library: Tensor | None = None) -> Tensor:
         """Intensities or counts [..., dims] → features [..., features] float64, on x's device.
 
-        An example with a value that is not finite has NaN features: tanh would hide it.
+        Counts of genes outside x are known from the library size alone: [..., 1], given where the
+        data's includes them (see `log_counts`). An example with a value that is not finite has NaN
+        features: tanh would hide it.
         """
         values = torch.as_tensor(x, dtype=torch.float32)
-        values = values if self.genes is None else log_counts(values, self.genes)
+        values = values if self.genes is None else log_counts(values, self.genes, library)
         broken = ~values.isfinite().all(-1, keepdim=True)
         activations = self.network.to(values.device)(values).double()
         standard = (activations - self.centre.to(values.device)) / self.scale.to(values.device)
@@ -135,11 +136,22 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FeatureExtractor:
     )
 
 
-def log_counts(x: Tensor, genes: int) -> Tensor:
-    """Counts [..., dims] as they are compared: RNA library-normalised, and log1p of all."""
+def log_counts(x: Tensor, genes: int, library: Tensor | None = None) -> Tensor:
+    """Counts [..., dims] as they are compared: RNA library-normalised, and log1p of all.
+
+    Args:
+        x: [..., dims].
+        genes: how many of the first dimensions count RNA.
+        library: [..., 1] library size; None is the sum of the RNA counts, 1 at least.
+    """
     rna = x[..., :genes]
-    library = rna.sum(-1, keepdim=True).clamp_min(1)
-    return torch.cat([log_normalized(rna, library), x[..., genes:].log1p()], dim=-1)
+    library = rna.sum(-1, keepdim=True).clamp_min(1) if library is None else library
+    return torch.cat([(rna * 1e4 / library).log1p(), x[..., genes:].log1p()], dim=-1)
+
+
+def outer_library(dataset: Dataset, rows: NDArray[np.int64]) -> Tensor | None:
+    """[len(rows), 1] library size of cells where it counts genes outside x, else None."""
+    return torch.from_numpy(dataset.library(rows)[:, None]) if dataset.observed.outside else None
 
 
 def seen(dataset: Dataset, split: str, limit: int | None = None) -> NDArray[np.float32]:
@@ -148,10 +160,12 @@ def seen(dataset: Dataset, split: str, limit: int | None = None) -> NDArray[np.f
     Intensities of images, `log_counts` of counts; at most `limit`, evenly spaced.
     """
     rows = dataset.rows(split)
-    x = dataset.x[rows if limit is None else rows[spaced(len(rows), limit)]]
+    rows = rows if limit is None else rows[spaced(len(rows), limit)]
+    x = dataset.x[rows]
     if not dataset.observed.counts:
         return x
-    return log_counts(torch.from_numpy(x), dataset.observed.genes).numpy()
+    library = outer_library(dataset, rows)
+    return log_counts(torch.from_numpy(x), dataset.observed.genes, library).numpy()
 
 
 def _network(kind: str, dims: int, features: int) -> nn.Sequential:

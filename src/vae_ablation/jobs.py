@@ -215,8 +215,12 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
     if loaded:
         name = loaded[0].run.dataset
         dataset = _as_trained_on(loaded[0].run, study)
-        chosen = {name: APPLICATIONS[name] for name in study.applied}
-        reasons = {name: application.missing(dataset) for name, application in chosen.items()}
+        settings = study.application_settings(dataset.name)
+        chosen = {name: APPLICATIONS[name] for name in settings}
+        reasons = {
+            name: application.missing(dataset) or application.absent(dataset, settings[name])
+            for name, application in chosen.items()
+        }
         for name, reason in reasons.items():
             if reason:
                 log.info("%s: dataset %s %s", name, dataset.name, reason)
@@ -225,7 +229,7 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
                 name: application.apply(
                     one,
                     dataset,
-                    study.config["applications"][name],
+                    settings[name],
                     study.config["evaluation"]["seed"],
                 )
                 for name, application in chosen.items()

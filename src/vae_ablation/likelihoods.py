@@ -6,6 +6,7 @@ distributions are imported where they are built.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -211,8 +212,10 @@ class CountLikelihood(Likelihood):
     """p(RNA counts given z and library size), with proteins as a second, independent block.
 
     As in scVI (Lopez et al. 2018): the decoder's softmax gives proportions over genes, times the
-    observed library size their means. Proteins have no library: the decoder's output is their log
-    mean, and their counts are negative binomial whatever the likelihood of RNA.
+    observed library size their means. Where the library size counts further genes too, these have
+    together a proportion of their own, whose logit is that of as many genes at 0. Proteins have no
+    library: the decoder's output is their log mean, and their counts are negative binomial whatever
+    the likelihood of RNA.
 
     Attributes:
         heads: outputs of the decoder for each gene; a dispersion per gene and cell is one more.
@@ -281,7 +284,14 @@ class CountLikelihood(Likelihood):
 
 def _log_mean(head: Tensor, given: Given) -> Tensor:
     """Log of library size times proportion, [..., genes]."""
+    from torch.nn.functional import softplus
+
     assert given.library is not None
+    if given.observed.outside:
+        # log of e^head / (genes + Σ e^head): at first, heads near 0, half the counts are outside
+        outside = math.log(given.observed.genes)
+        total = outside + softplus(head.logsumexp(-1, keepdim=True) - outside)
+        return given.library.log() + head - total
     return given.library.log() + head.log_softmax(-1)
 
 

@@ -100,7 +100,7 @@ def _data(study: Study, name: str) -> str:
         return (
             f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
             f"split into {parts} cells, stratified by label; log-likelihoods are given each cell's "
-            "observed library size."
+            f"observed library size{' over all genes of the file' if observed.outside else ''}."
         )
     binarized = {
         "none": "as grey levels" if observed.levels else "as intensities",

@@ -195,6 +195,7 @@ def bounded_by_flag() -> Iterator[tuple[str, list[Metric]]]:
 _SHARE = "0–1"
 _POINT = "point"
 _CONTROLS = "controls"
+_NESTED = "fewer than two batches, each label in one batch"
 _LOOSE = Bound("nll_loose", "upper", 0.1, "moves by more than {limit} nats when the samples double")
 _SATURATED = "lies within {limit} nat of ln N, the most that N test examples can show"
 _INFORMATION = Bound("mi_saturated", "lower", 1.0, _SATURATED)
@@ -340,35 +341,35 @@ for _metric in (
         "batch_knn_mixing", "batch mixing",
         "Mixing of batches among the 15 nearest neighbours: 0 is the own batch only, "
         "1 as mixed as labels allow.",
-        _SHARE, "higher", undefined="fewer than two batches",
+        _SHARE, "higher", undefined=_NESTED,
     ),
     Metric(
         "batch_knn_accuracy", "batch 15-NN accuracy",
         "Share of cells whose batch their 15 nearest neighbours name.",
-        _SHARE, "lower", scale="arcsine", undefined="fewer than two batches",
+        _SHARE, "lower", scale="arcsine", undefined=_NESTED,
     ),
     Metric(
         "batch_knn_floor", "floor of batch 15-NN accuracy",
         "Batch 15-NN accuracy of guessing each label's commonest batch, as mixed batches give.",
-        _SHARE, None, scale="arcsine", undefined="fewer than two batches",
+        _SHARE, None, scale="arcsine", undefined=_NESTED,
     ),
     Metric(
         "batch_silhouette", "batch silhouette",
         "1 − |silhouette of the batch| within each label, mean over labels; 1 is mixed.",
-        _SHARE, "higher", undefined="fewer than two batches, no label",
+        _SHARE, "higher", undefined=_NESTED,
     ),
     Metric(
         "scib_ilisi", "iLISI", "Batch mixing, iLISI of scib-metrics.",
-        _SHARE, "higher", undefined="fewer than two batches, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
     ),
     Metric(
         "scib_bras", "BRAS", "Batch mixing, BRAS of scib-metrics.",
-        _SHARE, "higher", undefined="fewer than two batches, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
     ),
     Metric(
         "scib_graph_connectivity", "graph connectivity",
         "Connectivity of each label's graph of neighbours, of scib-metrics.",
-        _SHARE, "higher", undefined="fewer than two batches, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
     ),
     # --- known factors ---
     Metric(

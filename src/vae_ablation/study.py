@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vae_ablation.application_settings import Names, check_trajectory
 from vae_ablation.architectures import ARCHITECTURES
 from vae_ablation.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.closure import code_digest
@@ -344,6 +345,32 @@ class Study:
             for name, labels in self._lacking(pair).items()
         ]
 
+    def check_applications(self, where: str) -> None:
+        """Refuse settings of applications that name what the data lack, before anything trains.
+
+        Raises:
+            UserError: naming the key, what was found and what is there.
+        """
+        settings = {
+            name: found["trajectory"]
+            for name in self.datasets
+            if self.observed[name].counts
+            and "trajectory" in (found := self.application_settings(name))
+        }
+        if settings:
+            block = self.config["applications"]["trajectory"]
+            known = {name: self._names(name) for name in settings}
+            check_trajectory(where, block, settings, known)
+
+    def _names(self, dataset: str) -> Names:
+        """Names in a dataset that settings of applications may use, as far as they are known."""
+        options, path = self.config["datasets"][dataset], self.prepared[dataset] / "dataset.json"
+        if path.is_file():
+            labels = tuple(read_json(path).get("label_names", ()))
+        else:
+            labels = SOURCES[options["source"]].label_names(options)
+        return Names(labels, tuple(options["obs"]))
+
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
         training = counted("training", run.training_settings(self.config["training"]))
@@ -386,6 +413,20 @@ class Study:
     def _seed(self) -> int:
         """Seed of everything that is drawn after training."""
         return int(self.config["evaluation"]["seed"])
+
+    def application_settings(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """Settings of the applications that a dataset's models are used for, by their name.
+
+        What a block says of the dataset takes the place of what it says of all.
+        """
+        found = {}
+        for name in self.applied:
+            block = self.config["applications"][name]
+            own = block["datasets"].get(dataset, {})
+            if own is not None:
+                found[name] = {**block, **own}
+                del found[name]["datasets"]
+        return found
 
     def applications_folder(self, pack: str) -> Path:
         """Where lies what came of a pack's models under the present settings."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
 
 from vae_ablation.axes import (
@@ -143,6 +144,22 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
         values = dict(zip([*keys, "arm"], key, strict=True))
         rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
+
+
+MOST_FALSE = 0.05
+"""Share of false ones among what is called an effect, at most (Benjamini and Hochberg 1995)."""
+
+
+def detected(tests: pd.Series) -> list[str]:
+    """Subjects of an application whose truth is told from noise.
+
+    Args:
+        tests: p (effect_p of applications.csv) by subject.
+    """
+    if tests.empty:
+        return []
+    adjusted = false_discovery_control(tests.to_numpy(float))
+    return [str(name) for name, p in zip(tests.index, adjusted, strict=True) if p <= MOST_FALSE]
 
 
 def run_columns(run: Run) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Workflow:
         config = resolve_config(raw, config_path)
         study = open_study(config)
         study.check_fit(str(config_path))
+        study.check_applications(str(config_path))
         _check_owner(study, config_path)
         return cls(study, study.plan(), os.path.relpath(config_path))
 

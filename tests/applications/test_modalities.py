@@ -14,6 +14,7 @@ from vae_ablation.applications.modalities import (
     Modalities,
     column_correlations,
     decode_from,
+    permuted_pearson,
     sample,
 )
 from vae_ablation.data.base import Cells, Dataset, Observed
@@ -217,3 +218,37 @@ def test_proteins_are_needed(cells):
     assert Modalities().missing(cells) is None
     plain = replace(cells, observed=Observed((GENES,), None, counts=True))
     assert Modalities().missing(plain) == "counts no proteins"
+
+
+def test_cells_paired_at_random_have_no_good_score_and_no_effect(cells):
+    scores, detected = [], 0
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(CELLS)
+        x = np.hstack([cells.x[:, :GENES], cells.x[order, GENES:]])
+        shuffled = apply(replace(cells, x=x))
+        scores += [value(shuffled, "RNA → protein", m, "pearson") for m in ("vae", "ridge", "knn")]
+        detected += value(shuffled, "RNA → protein", "truth", "effect_p") <= 0.05
+    assert abs(np.mean(scores)) < 0.03
+    assert detected <= 4  # of 20 tests at 5 %
+
+
+def test_a_planted_relation_is_told_from_chance(applied):
+    for subject in ("RNA → protein", "protein → RNA"):
+        assert value(applied, subject, "truth", "effect_p") == 0.005
+        for method in ("vae", "ridge", "knn"):
+            assert value(applied, subject, method, "pearson_p") == 0.005
+            assert abs(value(applied, subject, method, "pearson_null")) < 0.02
+            assert 0 < value(applied, subject, method, "pearson_null_95") < 0.15
+    assert value(applied, "both → protein", "truth", "effect_p") is None
+
+
+def test_permuted_correlations_are_those_of_permuted_cells():
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 700, 3))
+    a[:, 2] = 1.0  # flat: it does not count
+    found = permuted_pearson(a, b, seed=4)
+    pairs = np.random.default_rng([4, 19])
+    expected = [np.nanmean(column_correlations(a, b))]
+    expected += [np.nanmean(column_correlations(a[pairs.permutation(700)], b)) for _ in range(199)]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert permuted_pearson(np.ones((9, 2)), b[:9, :2], 0) is None

@@ -241,7 +241,7 @@ def test_top_genes_are_those_that_the_perturbation_moves(additive):
 def test_a_standardised_difference_ranks_a_small_sure_change_above_a_large_unsure_one(additive):
     measured = Measurements(additive, 5)
     transfer = measured.conditions[0]
-    rows = measured.groups.held_out(2, 1), measured.groups.train(0, 1)
+    rows = measured.groups.held_out(2, 1), measured.groups.truth_controls(1)
     logs = [log_normalized(additive.x[r].astype(float), additive.library(r)) for r in rows]
     change = logs[0].mean(0) - logs[1].mean(0)
     size = np.abs(change) / np.sqrt((logs[0].var(0) + logs[1].var(0)) / 2)
@@ -307,7 +307,10 @@ def test_noise_free_truth_is_what_dropout_leaves():
 def test_without_truth_only_measured_scores_are_given(additive):
     blind = replace(additive, cells=replace(additive.cells, truth={}))
     metrics = {row["metric"] for row in apply(blind).scores}
-    assert metrics == {"r2", "spearman", "r2_top", "spearman_top", "delta_pearson"}
+    assert metrics == {
+        *("r2", "spearman", "r2_top", "spearman_top", "delta_pearson", "effect_p"),
+        *("delta_pearson_null", "delta_pearson_null_95", "delta_pearson_p"),
+    }
 
 
 def test_proteins_are_no_genes(additive):
@@ -330,6 +333,70 @@ def test_proteins_are_no_genes(additive):
 def test_rows_of_a_sparse_matrix_give_the_same(additive):
     stored = replace(additive, x=CountMatrix.of(sparse.csr_matrix(additive.x)))
     assert apply(stored).scores == apply(additive).scores
+
+
+def without_effect(seed: int) -> Dataset:
+    return planted(EVERYWHERE, WITHHELD, np.zeros((2, GENES)), depth=300.0, seed=seed)
+
+
+def test_controls_of_truth_and_prediction_are_disjoint_halves(additive):
+    groups = Groups(additive, 5)
+    for label in range(3):
+        halves = groups.truth_controls(label), groups.train(0, label)
+        assert [len(half) for half in halves] == [20, 20]
+        every = np.flatnonzero((additive.cells.perturbation == 0) & (additive.labels == label))
+        np.testing.assert_array_equal(np.sort(np.concatenate(halves)), every)
+    again, other = Groups(additive, 5), Groups(additive, 5, seed=1)
+    np.testing.assert_array_equal(groups.truth_controls(0), again.truth_controls(0))
+    assert not np.array_equal(groups.truth_controls(0), other.truth_controls(0))
+
+
+def test_one_control_alone_is_no_group():
+    cells = EVERYWHERE | {(0, c): 1 for c in range(3)}
+    assert conditions(Groups(planted(cells, WITHHELD, effects_of()), 1)) == []
+
+
+def test_without_an_effect_no_score_of_a_change_is_good():
+    found: dict[str, list[float]] = {"vae": [], "raw_difference": []}
+    detected = []
+    for seed in range(20):
+        applied = Perturbation().apply(Logs(), without_effect(seed), SETTINGS, seed)
+        for method, scores in found.items():
+            scores += [value(applied, s, method, "delta_pearson") for s in ("p1+p2", "B cells:p2")]
+        detected.append(value(applied, "p1+p2", "truth", "effect_p") <= 0.05)
+    for method, scores in found.items():
+        # 40 correlations over some 30 genes have a mean with standard error 0.03
+        assert abs(np.mean(scores)) < 0.1, method
+    assert sum(detected) <= 4  # 20 tests at 5 %: 1 expected, more than 4 in 3 of 1,000 cases
+
+
+def test_an_effect_is_told_from_none_by_permutation(additive):
+    applied = apply(additive)
+    for subject in ("B cells:p2", "p1+p2"):
+        assert value(applied, subject, "truth", "effect_p") == 0.005
+        assert value(applied, subject, "vae", "delta_pearson_p") == 0.005
+        assert abs(value(applied, subject, "vae", "delta_pearson_null")) < 0.2
+        assert value(applied, subject, "vae", "delta_pearson_null_95") < 0.95
+    assert value(apply(without_effect(0)), "p1+p2", "vae", "delta_pearson_p") > 0.05
+
+
+def test_noise_is_what_dealt_cells_leave_of_a_change(additive):
+    measured = Measurements(additive, 5)
+    for index, condition in enumerate(measured.conditions):
+        truth, control = measured.truth(condition)[""]
+        null = measured.permuted(index)
+        np.testing.assert_allclose(null.change, truth - control, rtol=1e-4, atol=1e-5)
+        # As wide as the standard error of a difference of means, and without the effect.
+        error = 0.0
+        for label, weight in condition.weights.items():
+            groups = measured.groups
+            rows = groups.held_out(condition.perturbation, label), groups.truth_controls(label)
+            logs = [log_normalized(additive.x[r].astype(float), additive.library(r)) for r in rows]
+            error += weight**2 * sum(one.var(0) / len(one) for one in logs)
+        assert null.noise.std(0) / np.sqrt(error) == pytest.approx(np.ones(GENES), abs=0.3)
+        predicted = np.random.default_rng(0).normal(size=GENES)
+        expected = [stats.pearsonr(predicted, row).statistic for row in (null.change, *null.noise)]
+        np.testing.assert_allclose(null.correlations(predicted), expected, atol=1e-5)
 
 
 def test_what_was_kept_of_one_dataset_is_not_used_for_another(additive):

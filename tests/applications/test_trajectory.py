@@ -195,6 +195,38 @@ def test_a_planted_order_is_found_along_the_arc():
     assert {row["subject"] for row in applied.scores} == {"first → last"}
 
 
+def test_a_planted_order_is_told_from_chance():
+    applied, _ = arc()
+    assert score(applied, "truth", "effect_p") < 1e-6
+    for method in ("density", "straight", "linear_expression"):
+        assert score(applied, method, "pseudotime_spearman_p") == 0.005
+        assert abs(score(applied, method, "pseudotime_spearman_null")) < 0.03
+        # A normal approximation: 1.645 / sqrt(n - 1) of 180 test cells.
+        assert score(applied, method, "pseudotime_spearman_null_95") == pytest.approx(
+            0.123, abs=0.04
+        )
+
+
+@pytest.mark.parametrize("shuffled", ["labels", "truth"])
+def test_a_truth_that_does_not_tell_the_ends_apart_is_no_effect(shuffled):
+    detected = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        share, z = half_circle(300)
+        x, inner = cells_at(z)
+        labels = np.minimum((5 * share).astype(int), 4)
+        labels, share = (
+            (random.permutation(labels), share)
+            if shuffled == "labels"
+            else (labels, random.permutation(share))
+        )
+        data = dataset_of(x, labels, tuple("abcde"), obs={"true": share})
+        wanted = SETTINGS | {"start": "a", "end": "e", "truth": "true"}
+        applied = Trajectory().apply(Padded(inner), data, wanted, 0)
+        detected += score(applied, "truth", "effect_p") <= 0.05
+    assert detected <= 4  # of 20 tests at 5 %
+
+
 def test_profiles_on_the_arc_are_near_what_was_measured_there():
     applied, _ = arc()
     error, other = (

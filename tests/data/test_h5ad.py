@@ -15,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from support import assert_one_sentence
+from support import assert_one_sentence, resolved
+from vae_ablation.applications.denoising import gene_proportions
 from vae_ablation.data import h5ad as module
 from vae_ablation.data.base import Observed, RawData
 from vae_ablation.data.counts import CountBlocks, CountMatrix
 from vae_ablation.data.h5ad import H5ad
+from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.errors import UserError
+from vae_ablation.features import seen
 
 anndata = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")
@@ -31,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "layer": None,
     "label": None,
     "batch": None,
+    "library": "all",
     "n_top_genes": None,
     "min_cells": 1,
     "min_counts": 0,
@@ -226,6 +230,69 @@ def _scanpy_genes(scanpy: Any, data: Any, wanted: int) -> tuple[str, ...]:
     scanpy.pp.log1p(data)
     scanpy.pp.highly_variable_genes(data, n_top_genes=wanted, flavor="seurat")
     return tuple(data.var_names[data.var["highly_variable"]])
+
+
+@pytest.mark.parametrize("held", [10**9, 1], ids=["in memory", "in blocks"])
+def test_the_library_of_a_cell_is_the_files_total_or_that_of_the_genes_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(module, "HELD_ENTRIES", held)
+    x = counts()
+    x[:, 3] = 0
+    x[:2, 3] = 5  # found in two cells: min_cells leaves it out
+    path = save(tmp_path / "a.h5ad", cells(x, obsm={"adt": np.full((N, 2), 9)}))
+    for changes in ({"n_top_genes": 4}, {"min_cells": 3}, {"n_top_genes": 4, "protein": "adt"}):
+        raw = load(path, **changes, min_counts=5)
+        kept = x[x.sum(1) >= 5]
+        rna = dense(raw)[:, : raw.x.shape[1] - raw.proteins].sum(1)
+        assert raw.outside is not None
+        np.testing.assert_array_equal(rna + raw.outside, kept.sum(1))
+        assert load(path, **changes, library="kept").outside is None
+    assert load(path).outside is None  # nothing is left out
+
+
+def test_the_library_follows_cells_through_preparation(tmp_path: Path) -> None:
+    x = counts(200)
+    path = save(tmp_path / "a.h5ad", cells(x))
+    total, stored = x.sum(1), {}
+    for library in ("all", "kept"):
+        given = {"source": "h5ad", "path": str(path), "label": "kind", "min_cells": 1}
+        given |= {"n_top_genes": 4, "library": library, "max_examples": 120}
+        given |= {"corrupt": {"kind": "thin", "share": 0.3}}
+        options = resolved(datasets={"cells": given})["datasets"]["cells"]
+        prepare_dataset(options, tmp_path / library)
+        data = load_dataset("cells", tmp_path / library)
+        rows = np.arange(len(data.x))
+        stored[library] = data
+        lost = (data.clean - data.x).sum(1)
+        wanted = total[data.cells.obs["file_row"]] - lost if library == "all" else data.x.sum(1)
+        np.testing.assert_array_equal(data.library(rows), np.maximum(wanted, 1))
+        np.testing.assert_array_equal(data.context(rows)[:, 0], data.library(rows))
+        assert data.observed.outside is (library == "all")
+        assert Observed.from_json(data.observed.to_json()) == data.observed
+    np.testing.assert_array_equal(stored["all"].x, stored["kept"].x)
+    assert stored["all"].checksum != stored["kept"].checksum
+    # Each gene's share of all counts, whatever of them is in the data.
+    data = stored["all"]
+    train = data.rows("train")
+    expected = data.x[train].sum(0) / data.library(train).sum()
+    np.testing.assert_allclose(gene_proportions(data), expected, rtol=1e-6)
+    kept = gene_proportions(stored["kept"])
+    np.testing.assert_allclose(kept, expected / expected.sum(), rtol=1e-6)
+    np.testing.assert_allclose(
+        seen(data, "test"),
+        np.log1p(1e4 * data.observe("test") / data.library(data.rows("test"))[:, None]),
+        rtol=1e-5,
+    )
+
+
+def test_data_of_which_nothing_is_left_out_are_the_same_with_either_library(tmp_path: Path) -> None:
+    path, checksums = save(tmp_path / "a.h5ad"), set()
+    for library in ("all", "kept"):
+        given = {"source": "h5ad", "path": str(path), "min_cells": 1, "library": library}
+        options = resolved(datasets={"cells": given})["datasets"]["cells"]
+        checksums.add(prepare_dataset(options, tmp_path / library)["checksum"])
+    assert len(checksums) == 1
 
 
 @pytest.mark.parametrize("wanted", [1, 3, 4])

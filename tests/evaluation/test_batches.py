@@ -76,14 +76,6 @@ def test_batches_that_hold_other_labels_are_mixed_where_each_label_is() -> None:
     assert unlabelled["batch_knn_floor"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_label_that_names_the_batch_leaves_mixing_undefined() -> None:
-    codes, labels, _ = cells(0)
-    assert batch_columns(codes, labels, labels, seed=0).keys() == {
-        "batch_knn_accuracy",
-        "batch_knn_floor",
-    }
-
-
 def test_inverse_simpson_counts_batches_in_equal_shares() -> None:
     found = inverse_simpson(np.array([[0, 0, 0, 0], [0, 1, 0, 1], [0, 1, 2, 3], [2, 2, 2, 3]]))
     assert found == pytest.approx([1, 2, 4, 16 / 10])
@@ -211,3 +203,34 @@ def test_scib_columns_of_labels_are_absent_without_labels() -> None:
     codes, _, batches = cells(0, n=100)
     found = batch_columns(codes, np.full(100, -1), batches, seed=0)
     assert found.keys() == OURS | {"scib_ilisi"}
+
+
+LABELLINGS = {
+    "the label is the batch": lambda n: np.arange(n) % 3,
+    "labels within batches": lambda n: np.arange(n) % 9,
+    "a label of its own": np.arange,
+}
+
+
+@pytest.mark.parametrize("labelling", LABELLINGS)
+@pytest.mark.parametrize("apart", [0.0, 5.0])
+@pytest.mark.parametrize("scib", [False, True], ids=["", "scib"])
+def test_where_each_label_lies_in_one_batch_nothing_is_said(labelling, apart, scib, monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: scib or None)
+    n = 300
+    batches = np.arange(n) % 3
+    codes = np.random.default_rng(0).normal(size=(n, 3)) + apart * batches[:, None]
+    assert batch_columns(codes.astype(np.float32), LABELLINGS[labelling](n), batches, 0) == {}
+
+
+def test_labels_of_one_batch_do_not_speak_for_the_others() -> None:
+    """Label 0 lies in two batches, which are apart; the others mix and lie in one batch each."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 200)
+    batches = np.where(labels == 0, np.arange(600) % 2, labels - 1)
+    codes = random.normal(size=(600, 2))
+    codes[labels == 0] += np.stack([np.full(200, 50.0), 50.0 * (np.arange(200) % 2)], 1)
+    found = batch_columns(codes.astype(np.float32), labels, batches, 0)
+    assert found["batch_knn_mixing"] == 0
+    assert found["batch_knn_accuracy"] == 1
+    assert found["batch_knn_floor"] == 0.5

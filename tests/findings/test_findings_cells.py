@@ -46,6 +46,11 @@ def scores(rows: dict[tuple[str, str, str, str], tuple[float, ...]]) -> pd.DataF
     )  # fmt: skip
 
 
+def effect(application: str, **tests: float) -> pd.DataFrame:
+    """Rows that say with which p a subject's truth is noise."""
+    return scores({(application, name, "truth", "effect_p"): (p,) * 3 for name, p in tests.items()})
+
+
 def told(metrics: pd.DataFrame, applications: pd.DataFrame | None, kind: str) -> list[Finding]:
     found = findings(metrics, summarize(metrics), None, None, {}, applications)
     return [finding for finding in found if finding.kind == kind]
@@ -100,11 +105,62 @@ def test_an_application_is_held_against_its_best_baseline(
             ("perturbation", "p1+p2", "control", "delta_pearson"): (0.1, 0.1, 0.1),
         }
     )
+    applications = pd.concat([applications, effect("perturbation", **{"p1+p2": 0.005})])
     (finding,) = told(run_rows(NB), applications, "perturbation")
     assert headline in finding.headline
     assert "for raw difference, the best baseline" in finding.sentence
     assert word in finding.sentence
     assert finding.conclusive
+
+
+NO_EFFECT = {
+    "perturbation": ("a+b", "vae", "raw_difference", "delta_pearson"),
+    "trajectory": ("a → b", "density", "linear_expression", "pseudotime_spearman"),
+    "modalities": ("RNA → protein", "vae", "ridge", "pearson"),
+}
+
+
+@pytest.mark.parametrize("application", NO_EFFECT)
+@pytest.mark.parametrize("p", [0.06, 0.5, None])
+def test_where_truth_is_not_told_from_noise_no_finding_speaks(
+    application: str, p: float | None
+) -> None:
+    subject, own, rival, metric = NO_EFFECT[application]
+    applications = scores(
+        {
+            (application, subject, own, metric): (0.1, 0.11, 0.12),
+            (application, subject, rival, metric): (0.8, 0.81, 0.82),
+        }
+    )
+    sure = pd.concat([applications, effect(application, **{subject: 0.005})])
+    assert told(run_rows(NB), sure, application)[0].conclusive
+    tested = [] if p is None else [effect(application, **{subject: p})]
+    assert told(run_rows(NB), pd.concat([applications, *tested]), application) == []
+
+
+def test_conditions_without_a_measurable_effect_do_not_count() -> None:
+    applications = scores(
+        {
+            ("perturbation", "p1+p2", "vae", "delta_pearson"): (0.8, 0.82, 0.84),
+            ("perturbation", "p1+p2", "raw_difference", "delta_pearson"): (0.6, 0.62, 0.64),
+            ("perturbation", "p1+p3", "vae", "delta_pearson"): (-0.9, -0.9, -0.9),
+            ("perturbation", "p1+p3", "raw_difference", "delta_pearson"): (0.9, 0.9, 0.9),
+        }
+    )
+    tests = effect("perturbation", **{"p1+p2": 0.005, "p1+p3": 0.3})
+    (finding,) = told(run_rows(NB), pd.concat([applications, tests]), "perturbation")
+    assert "is 0.82" in finding.sentence
+    assert "Of 2 held-out conditions, 1 showed no measurable effect and is left out." in (
+        finding.sentence
+    )
+
+
+def test_of_many_conditions_one_in_twenty_does_not_pass_for_an_effect() -> None:
+    names = [f"p{i}" for i in range(20)]
+    rows = {("perturbation", n, m, "delta_pearson"): (0.5, 0.5, 0.6)
+            for n in names for m in ("vae", "raw_difference")}  # fmt: skip
+    chance = effect("perturbation", **dict.fromkeys(names, 0.5) | {"p3": 0.04})
+    assert told(run_rows(NB), pd.concat([scores(rows), chance]), "perturbation") == []
 
 
 def test_an_error_is_better_where_it_is_smaller() -> None:
@@ -126,6 +182,7 @@ def test_of_two_latent_paths_the_better_one_is_told() -> None:
         {("trajectory", "a → b", name, "pseudotime_spearman"): v for name, v in keys.items()}
         | {("trajectory", "a → b", "linear_expression", "pseudotime_spearman"): (0.7, 0.7, 0.71)}
     )
+    applications = pd.concat([applications, effect("trajectory", **{"a → b": 0.001})])
     (finding,) = told(run_rows(NB), applications, "trajectory")
     assert "(density path)" in finding.sentence
     assert finding.conclusive

@@ -677,3 +677,89 @@ def test_random_tables_never_fail_and_cite_only_finite_numbers(data: st.DataObje
             assert finding.sentence.strip()
             assert not re.search(r"\b(nan|inf|None)\b", finding.sentence + finding.headline)
             assert all(math.isfinite(leaf) for leaf in leaves(asdict(finding)["evidence"]))
+
+
+# --- what a finding needs ------------------------------------------------------------------------
+
+
+def collapsing(likelihood: str, dim: int, arm: str, seed: int) -> dict[str, Any]:
+    """Active units that end at β = 4, the same in every seed."""
+    units = 0 if arm in ("beta4", "beta16") else dim
+    return {"active_units": units, "elbo": -100.0 + noise(seed), "slope": 0.001, "epochs": 80}
+
+
+def test_one_seed_is_not_conclusive_and_is_said() -> None:
+    sure = only(found(make_metrics(collapsing, BETAS), kind="collapse"))
+    assert sure.conclusive
+    assert "not conclusive" not in sure.sentence
+    open_ = only(found(make_metrics(collapsing, BETAS, seeds=1), kind="collapse"))
+    assert not open_.conclusive
+    assert "One seed each: no interval, so this is not conclusive." in open_.sentence
+
+
+def test_one_arm_with_one_surviving_seed_is_named() -> None:
+    metrics = make_metrics(collapsing, BETAS, dims=(2,))
+    metrics.loc[(metrics["arm"] == "beta16") & (metrics["seed"] > 0), "status"] = "diverged"
+    finding = only(found(metrics, kind="collapse"))
+    assert not finding.conclusive
+    assert "One seed in 1 arm:" in finding.sentence
+    assert (finding.evidence["arms"], finding.evidence["arms with one seed"]) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("changing", "conclusive"), [(0, True), (1, True), (11, True), (12, False), (24, False)]
+)
+def test_runs_that_still_change_are_said_and_decide_nothing_where_they_are_many(
+    changing: int, conclusive: bool
+) -> None:
+    metrics = make_metrics(collapsing, BETAS)
+    metrics.loc[metrics.index[:changing], "slope"] = -0.05
+    finding = only(found(metrics, kind="collapse"))
+    assert finding.conclusive is conclusive
+    assert (f"{changing} of 24 runs behind this still changed" in finding.sentence) == bool(
+        changing
+    )
+    assert ("so this is not conclusive" in finding.sentence) is not conclusive
+
+
+def test_two_epochs_decide_nothing_with_any_number_of_seeds() -> None:
+    metrics = make_metrics(collapsing, BETAS).assign(epochs=2, slope=math.nan)
+    for frame in (metrics, metrics.drop(columns="slope")):
+        finding = only(found(frame, kind="collapse"))
+        assert not finding.conclusive
+        assert "24 of 24 runs" in finding.sentence
+
+
+def test_only_the_runs_that_a_finding_is_about_count() -> None:
+    metrics = make_metrics(collapsing, BETAS, likelihoods=("gaussian", "bernoulli"))
+    metrics.loc[metrics["likelihood"] == "bernoulli", "active_units"] = 2
+    metrics.loc[metrics["likelihood"] == "bernoulli", "slope"] = -0.5
+    gaussian, bernoulli = sorted(
+        found(metrics, kind="collapse"), key=lambda one: "bernoulli" in one.headline.lower()
+    )
+    assert gaussian.conclusive
+    assert "still changed" not in gaussian.sentence
+    assert not bernoulli.conclusive
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("epochs", [2, 80])
+def test_the_rule_holds_for_every_kind_of_finding(seeds: int, epochs: int) -> None:
+    """Whatever is found of one seed, or of two epochs, no claim is conclusive."""
+    metrics = make_metrics(collapsing, [*BETAS, "kl-off"], ("gaussian", "bernoulli"), seeds=seeds)
+    random = np.random.default_rng(0)
+    for column in (
+        "nll",
+        "mse",
+        "sample_fid",
+        "probe_accuracy",
+        "mig",
+        "validation_elbo",
+        "code_rms",
+    ):
+        metrics[column] = metrics["beta"] + 0.01 * random.normal(size=len(metrics))
+    metrics = metrics.assign(epochs=epochs, slope=0.001 if epochs > 2 else math.nan)
+    rows = [contrast("kl_off", m, (1.0, 0.9, 1.1), n=seeds) for m in ("hole_rate", "sample_fid")]
+    claims = [one for one in found(metrics, rows) if one.kind not in ("failures", "convergence")]
+    assert len(claims) > 4
+    assert any(one.conclusive for one in claims) is (seeds > 1 and epochs > 2)

@@ -44,6 +44,7 @@ def scores(row: dict[str, Any]) -> list[dict[str, Any]]:
             found.append(("perturbation", subject, "vae", metric, level - 0.1 * k))
             found.append(("perturbation", subject, "raw_difference", metric, 0.7))
         found.append(("perturbation", subject, "control", "r2", -0.9))
+        found.append(("perturbation", subject, "truth", "effect_p", (0.005, 0.01, 0.4)[k]))
     for k, subject in enumerate((*DIRECTIONS, *PROTEINS)):
         alone = "both" not in subject
         found.append(("modalities", subject, "vae", "pearson", level - 0.05 * k))
@@ -160,6 +161,12 @@ def test_bars_are_means_over_conditions_and_seeds(study):
     assert shown == ["VAE, β = 1", "VAE, KL off", "raw difference", "no change"]
 
 
+def test_conditions_with_a_measurable_effect_are_counted(study):
+    assert any(
+        "With a measurable effect: 2." in text for text in texts(drawn(study, "perturbation"))
+    )
+
+
 def test_a_score_far_below_0_is_cut_off_and_written(study):
     ax = titled(drawn(study, "perturbation"), "R², all genes")
     assert bar_lengths(ax)[-1] == -0.25
@@ -171,8 +178,24 @@ def test_a_baseline_counts_once_however_many_runs_repeat_it():
         {"subject": ["a", "b"] * 3 + ["c"], "method": "ridge", "arm": "beta1",
          "seed": [0, 0, 1, 1, 2, 2, 0], "value": [0.0, 0.6, 0.0, 0.6, 0.0, 0.6, 0.3]}
     )  # fmt: skip
-    (bar,) = method_bars(table, [], {"ridge": "ridge regression", "knn": "15 neighbours"})
+    table["metric"] = "pearson"
+    names = {"ridge": "ridge regression", "knn": "15 neighbours"}
+    (bar,) = method_bars(table, [], names, "pearson")
     assert bar.values == pytest.approx([0.3])
+    assert bar.chance is None
+    nulls = table.assign(metric="pearson_null_95", value=table["value"] / 3)
+    (bar,) = method_bars(pd.concat([table, nulls]), [], names, "pearson")
+    assert bar.values == pytest.approx([0.3])
+    assert bar.chance == pytest.approx(0.1)
+
+
+def test_what_chance_reaches_is_an_upright_line_on_its_bar():
+    ax = Figure().add_subplot()
+    draw_bars(
+        ax, [Bar("a", "#000000", np.array([0.4]), 0.25), Bar("b", "#000000", np.array([0.4]))]
+    )
+    (line,) = [c.get_segments() for c in ax.collections]
+    np.testing.assert_allclose(line, [[[0.25, -0.42], [0.25, 0.42]]])
 
 
 def test_what_is_undefined_is_said_and_not_drawn_as_0():

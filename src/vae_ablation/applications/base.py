@@ -13,6 +13,20 @@ from numpy.typing import NDArray
 from vae_ablation.data.base import Dataset
 from vae_ablation.trained import TrainedRun
 
+TRUTH = "truth"
+"""Method of rows about the truth itself: effect_p, the p of there being anything to predict."""
+PERMUTATIONS = 199
+"""Permutations behind a p, whose smallest value is 1 / 200."""
+
+
+def permutation_p(values: NDArray[np.floating]) -> float:
+    """One-sided p of the first value among all, the permuted ones behind it.
+
+    Values are compared with a tolerance, since sums of the same numbers in another order differ in
+    their last digits.
+    """
+    return float((values >= values[0] - 1e-5 * np.abs(values[0])).mean())
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -33,6 +47,21 @@ class Applied:
             row = {"subject": subject, "method": method, "metric": metric, "value": float(value)}
             self.scores.append(row)
 
+    def add_null(
+        self, subject: str, method: str, metric: str, values: NDArray[np.floating]
+    ) -> None:
+        """A score's mean and 95th percentile under permutation, and its p.
+
+        Args:
+            subject: as in `add`.
+            method: as in `add`.
+            metric: as in `add`; the rows are <metric>_null, <metric>_null_95 and <metric>_p.
+            values: the score, and behind it the permuted ones, [1 + permutations].
+        """
+        self.add(subject, method, f"{metric}_null", float(values[1:].mean()))
+        self.add(subject, method, f"{metric}_null_95", float(np.quantile(values[1:], 0.95)))
+        self.add(subject, method, f"{metric}_p", permutation_p(values))
+
 
 class Application(ABC):
     """One thing that a trained model is for. A subclass in a module of this package is found.
@@ -46,6 +75,10 @@ class Application(ABC):
     @abstractmethod
     def missing(self, dataset: Dataset) -> str | None:
         """Why it cannot be applied to these data, in words that follow the data's name, or None."""
+
+    def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
+        """The same of data that lack what the settings name."""
+        return None
 
     @abstractmethod
     def apply(

@@ -69,7 +69,8 @@ class Denoising(Application):
             if kind == "thin"
             else zeroed_targets(clean, corrupted, seed)
         )
-        library, truth = np.maximum(clean.sum(1), 1), _noise_free(dataset, rows)
+        outside = 0 if dataset.outside is None else dataset.outside[rows]
+        library, truth = np.maximum(clean.sum(1) + outside, 1), _noise_free(dataset, rows)
         applied = Applied()
         for method, counts in predicted.items():
             for subject, target in targets.items():
@@ -126,14 +127,15 @@ def row_blocks(rows: Rows, dims: int) -> Iterator[Rows]:
 def gene_proportions(dataset: Dataset) -> Array:
     """Share of each gene in the RNA counts of the train split, [genes].
 
-    All counts of a gene over all counts: with Poisson counts of mean proportion × library size,
-    the maximum-likelihood proportions.
+    All counts of a gene over all counts, those of genes outside the data included: with Poisson
+    counts of mean proportion × library size, the maximum-likelihood proportions.
     """
     genes = dataset.observed.genes
     total = np.zeros(genes)
     for block in row_blocks(dataset.rows("train"), dataset.observed.dims):
         total += dataset.x[block][:, :genes].sum(0, dtype=np.float64)
-    return total / max(total.sum(), 1.0)
+    outside = 0 if dataset.outside is None else dataset.outside[dataset.rows("train")].sum()
+    return total / max(total.sum() + outside, 1.0)
 
 
 def decoded_means(model: TrainedRun, dataset: Dataset, rows: Rows) -> Array:

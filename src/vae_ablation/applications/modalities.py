@@ -21,7 +21,13 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import (
+    PERMUTATIONS,
+    TRUTH,
+    Application,
+    Applied,
+    permutation_p,
+)
 from vae_ablation.applications.perturbation import expected_proportions
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
@@ -45,12 +51,16 @@ DIRECTIONS: tuple[tuple[str, Modality], ...] = (
     ("both", "protein"),
     ("both", "RNA"),
 )
+APART: tuple[tuple[Modality, Modality], ...] = (("RNA", "protein"), ("protein", "RNA"))
+"""Directions that are predictions: the encoder is not shown what it predicts."""
 NEIGHBOURS = 15
 COMPONENTS = 20
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4)
 BLOCK = 512
 MAX_TRAIN = 10_000
 MAX_SHOWN = 500
+NULL_CELLS = 2000
+"""Test cells that are permuted, at most; evenly spaced."""
 _FLAT = 1e-9
 
 
@@ -105,6 +115,35 @@ def column_correlations(a: Array, b: Array, ranks: bool = False) -> Array:
     found: Array = np.full(size.shape, np.nan)
     np.divide((a * b).sum(0), size, out=found, where=size > _FLAT)
     return found
+
+
+def permuted_pearson(predicted: Array, target: Array, seed: int) -> Array | None:
+    """Mean correlation over features, and the same with cells paired at random.
+
+    Args:
+        predicted: [n, features].
+        target: [n, features].
+        seed: of the permutations, which are the same for all methods.
+
+    Returns:
+        [1 + permutations], the first as measured on these cells; None where every feature is flat.
+    """
+    random = np.random.default_rng([seed, 19])
+    kept = np.unique(np.linspace(0, len(target) - 1, min(len(target), NULL_CELLS)).astype(int))
+    a, b = (values[kept] - values[kept].mean(0) for values in (predicted, target))
+    size = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))
+    varies = size > _FLAT
+    if not varies.any():
+        return None
+    order = np.arange(len(kept))
+    pairs = np.stack([order, *(random.permutation(order) for _ in range(PERMUTATIONS))])
+    a, b = a[:, varies] / size[varies], b[:, varies]
+    found = np.zeros(len(pairs))
+    for start in range(0, len(kept), BLOCK):
+        block = order[start : start + BLOCK]
+        products = a @ b[block].T
+        found += products[pairs[:, block], block - start].sum(1)
+    return np.asarray(found / varies.sum())
 
 
 def _mean(values: Array) -> float | None:
@@ -243,7 +282,7 @@ class Modalities(Application):
     name = "modalities"
 
     def __init__(self) -> None:
-        self._last: tuple[Dataset, int, Sample, dict[str, dict[str, Predicted]]] | None = None
+        self._last: _Kept | None = None
 
     def missing(self, dataset: Dataset) -> str | None:
         """Protein counts are needed."""
@@ -254,12 +293,16 @@ class Modalities(Application):
     ) -> Applied:
         """Score predictions on test cells; a run without a product of experts has none.
 
+        Rows of method "truth" have the permutation p of the best method's mean correlation, cells
+        being paired at random (effect_p): whether one modality says anything of the other.
+
         Settings: cells (test cells at most), draws (from p(x given z), per cell, 2 at least).
         """
         applied = Applied()
         if model.run.architecture != "poe":
             return applied
-        test, baselines = self._baselines(dataset, settings["cells"])
+        kept = self._baselines(dataset, settings["cells"], seed)
+        test, baselines = kept.test, kept.baselines
         truth = noise_free(dataset, test)
         found = {
             given: decode_from(model, dataset, test, given, settings["draws"], seed)
@@ -270,24 +313,54 @@ class Modalities(Application):
             methods = {"vae": found[given][wanted]} | baselines.get(subject, {})
             for method, predicted in methods.items():
                 _score(applied, subject, method, predicted, test.log[wanted], truth.get(wanted))
+            if subject in kept.nulls:
+                own = permuted_pearson(found[given][wanted].log, test.log[wanted], seed)
+                _add_nulls(applied, subject, {"vae": own} | kept.nulls[subject])
         methods = {"vae": found["RNA"]["protein"]} | baselines["RNA → protein"]
         _score_proteins(applied, dataset, methods, test.log["protein"])
         applied.arrays.update(_arrays(dataset, test, found["RNA"]["protein"]))
         return applied
 
-    def _baselines(
-        self, dataset: Dataset, cells: int
-    ) -> tuple[Sample, dict[str, dict[str, Predicted]]]:
+    def _baselines(self, dataset: Dataset, cells: int, seed: int) -> _Kept:
         """Test cells and baselines, kept for the next run of the same dataset."""
-        if self._last is None or self._last[0] is not dataset or self._last[1] != cells:
+        last = self._last
+        if last is None or last.dataset is not dataset or (last.cells, last.seed) != (cells, seed):
             test = sample(dataset, "test", cells)
             baselines = Baselines(sample(dataset, "train", MAX_TRAIN), test)
             found = {
-                "RNA → protein": baselines.predict("RNA", "protein"),
-                "protein → RNA": baselines.predict("protein", "RNA"),
+                f"{given} → {wanted}": baselines.predict(given, wanted) for given, wanted in APART
             }
-            self._last = dataset, cells, test, found
-        return self._last[2], self._last[3]
+            nulls = {
+                f"{given} → {wanted}": {
+                    method: permuted_pearson(predicted.log, test.log[wanted], seed)
+                    for method, predicted in found[f"{given} → {wanted}"].items()
+                }
+                for given, wanted in APART
+            }
+            self._last = last = _Kept(dataset, cells, seed, test, found, nulls)
+        return last
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What does not depend on the run: test cells, baselines, and their scores by chance."""
+
+    dataset: Dataset
+    cells: int
+    seed: int
+    test: Sample
+    baselines: dict[str, dict[str, Predicted]]
+    nulls: dict[str, dict[str, Array | None]]
+
+
+def _add_nulls(applied: Applied, subject: str, nulls: Mapping[str, Array | None]) -> None:
+    """What correlations are by chance; effect_p is that of the best method."""
+    known = {method: values for method, values in nulls.items() if values is not None}
+    for method, values in known.items():
+        applied.add_null(subject, method, "pearson", values)
+    if known:
+        best = np.max(list(known.values()), axis=0)
+        applied.add(subject, TRUTH, "effect_p", permutation_p(best))
 
 
 def _score(

@@ -16,13 +16,18 @@ logarithm, and which of the two a count model is asked for decides who looks bia
   draws from p(x given z), as `mse_log1p` has it.
 - noise-free (metrics that begin with truth_): log1p of the mean expression per 10,000 molecules.
   The truth is the simulation's, the model's comes from decoder means, the baseline's from counts.
+
+A change is a difference to controls. The true change and the predicted one take disjoint halves of
+each label's controls: with the same controls on both sides their noise alone correlates at 0.5 and
+more where nothing has an effect. Permutations of held-out cells and the truth's controls within
+each label say whether there is an effect, and what correlation a prediction has with noise alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +35,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import (
+    PERMUTATIONS,
+    TRUTH,
+    Application,
+    Applied,
+    permutation_p,
+)
 from vae_ablation.data.base import HELD_OUT, TRAIN, Cells, Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.streams import stream
@@ -47,6 +58,8 @@ MEASURED, NOISE_FREE = "", "truth_"
 SCALE = 1e4
 BLOCK = 512
 MAX_CELLS = 2000
+NULL_BYTES = 2**28
+"""Memory for permuted changes that are kept for the next run."""
 MAX_SHOWN = 8
 _FLAT = 1e-6
 
@@ -75,10 +88,11 @@ class Groups:
 
     Args:
         dataset: with perturbations; without any label all cells count as one label.
-        min_cells: a group of fewer counts as absent.
+        min_cells: a group of fewer counts as absent, as do fewer than two controls.
+        seed: of the halves of the controls.
     """
 
-    def __init__(self, dataset: Dataset, min_cells: int) -> None:
+    def __init__(self, dataset: Dataset, min_cells: int, seed: int = 0) -> None:
         self.cells = _cells(dataset)
         self.labels = dataset.labels if dataset.has_labels else np.zeros_like(dataset.labels)
         keys = [dataset.split, self.cells.perturbation, self.labels]
@@ -87,11 +101,28 @@ class Groups:
         self._rows: dict[tuple[int, int, int], Rows] = {
             key: rows for key, rows in found.items() if min(key[1:]) >= 0
         }
-        self._min_cells = min_cells
+        self._min_cells, self._seed = min_cells, seed
 
     def train(self, perturbation: int, label: int) -> Rows:
-        """Positions of the train cells of a perturbation in a label; none if they are too few."""
-        return self._take(TRAIN, perturbation, label)
+        """Positions of the train cells that predictions use; none if they are too few.
+
+        Of the controls the half that `truth_controls` leaves.
+        """
+        return (
+            self._halves(label)[1]
+            if perturbation == CONTROL
+            else self._take(TRAIN, perturbation, label)
+        )
+
+    def truth_controls(self, label: int) -> Rows:
+        """Positions of the half of a label's controls that held-out cells are compared with."""
+        return self._halves(label)[0]
+
+    def _halves(self, label: int) -> tuple[Rows, Rows]:
+        """A label's train controls in two random halves; the second has the odd one."""
+        rows = self._take(TRAIN, CONTROL, label)
+        mixed = np.random.default_rng([self._seed, 17, label]).permutation(rows)
+        return np.sort(mixed[: len(rows) // 2]), np.sort(mixed[len(rows) // 2 :])
 
     def held_out(self, perturbation: int, label: int) -> Rows:
         """Positions of the held-out cells, likewise."""
@@ -117,7 +148,8 @@ class Groups:
 
     def _take(self, split: int, perturbation: int, label: int) -> Rows:
         rows = self._rows.get((split, perturbation, label), np.empty(0, np.int64))
-        return rows if len(rows) >= self._min_cells else rows[:0]
+        least = max(self._min_cells, 2 if perturbation == CONTROL else 1)
+        return rows if len(rows) >= least else rows[:0]
 
 
 def _cells(dataset: Dataset) -> Cells:
@@ -200,13 +232,21 @@ def profile(dataset: Dataset, rows: Rows) -> Profile:
     for block in _blocks(rows):
         counts = dataset.x[block][:, : dataset.observed.genes].astype(np.float64)
         library = dataset.library(block).astype(np.float64)[:, None]
-        logs = log_normalized(counts, library, SCALE)
+        logs = _log_expression(dataset, block)
         total += logs.sum(0)
         squares += np.square(logs).sum(0)
         rates += (counts * (SCALE / library)).sum(0)
     mean = total / len(rows)
     variance = np.maximum(squares / len(rows) - mean**2, 0)
     return Profile(mean, variance, rates / len(rows), _true_rates(dataset, rows))
+
+
+def _log_expression(dataset: Dataset, rows: Rows) -> Array:
+    """Log-normalised RNA counts, [len(rows), genes]."""
+    counts = dataset.x[rows][:, : dataset.observed.genes].astype(np.float64)
+    library = dataset.library(rows).astype(np.float64)[:, None]
+    logs: Array = log_normalized(counts, library, SCALE)
+    return logs
 
 
 def _true_rates(dataset: Dataset, rows: Rows) -> Array | None:
@@ -262,14 +302,18 @@ class Measurements:
     Args:
         dataset: prepared cells.
         min_cells: a group of fewer is not used.
+        seed: of the controls' halves, and of permutations.
     """
 
-    def __init__(self, dataset: Dataset, min_cells: int) -> None:
-        self.dataset, self.min_cells = dataset, min_cells
-        self.groups = Groups(dataset, min_cells)
+    def __init__(self, dataset: Dataset, min_cells: int, seed: int = 0) -> None:
+        self.dataset, self.min_cells, self.seed = dataset, min_cells, seed
+        self.groups = Groups(dataset, min_cells, seed)
         self.conditions = conditions(self.groups)
         self.train = cache(lambda p, c: profile(dataset, self.groups.train(p, c)))
         self.held_out = cache(lambda p, c: profile(dataset, self.groups.held_out(p, c)))
+        self.control = cache(lambda c: profile(dataset, self.groups.truth_controls(c)))
+        kept = max(1, NULL_BYTES // (4 * (PERMUTATIONS + 1) * dataset.observed.genes))
+        self.permuted = lru_cache(kept)(self._permuted)
 
     @property
     def has_truth(self) -> bool:
@@ -281,9 +325,9 @@ class Measurements:
         return np.log1p(self.train(perturbation, label).rates)
 
     def truth(self, condition: Condition) -> Spaces:
-        """What the held-out cells really express, and the controls of the same labels."""
+        """What the held-out cells really express, and the truth's controls of the same labels."""
         held = self._over(condition, self.held_out, condition.perturbation)
-        controls = self._over(condition, self.train, CONTROL)
+        controls = self._over(condition, lambda _, c: self.control(c), CONTROL)
         return {space: (held[space], controls[space]) for space in held}
 
     def _over(
@@ -313,11 +357,29 @@ class Measurements:
 
     def _change(self, condition: Condition, label: int) -> Array:
         held = self.held_out(condition.perturbation, label).logs
-        return held - self.train(CONTROL, label).logs
+        return held - self.control(label).logs
 
     def _variance(self, condition: Condition, label: int) -> Array:
         held = self.held_out(condition.perturbation, label).variance
-        return (held + self.train(CONTROL, label).variance) / 2
+        return (held + self.control(label).variance) / 2
+
+    def _permuted(self, index: int) -> NullChanges:
+        """What is left to chance of the change of a condition."""
+        condition = self.conditions[index]
+        random = np.random.default_rng([self.seed, 18, index])
+        shape = (PERMUTATIONS + 1, self.dataset.observed.genes)
+        changes, noise, variance = np.zeros(shape), np.zeros(shape), np.zeros(shape[1])
+        for label, weight in condition.weights.items():
+            held = _some(self.groups.held_out(condition.perturbation, label))
+            rows = np.concatenate([held, _some(self.groups.truth_controls(label))])
+            dealt = _dealt(len(held), len(rows) - len(held), random)
+            found, spread = _dealt_changes(self.dataset, rows, dealt)
+            changes += weight * found
+            noise += weight * (found - dealt[:, : len(held)].sum(1, keepdims=True) * found[0])
+            variance += weight * spread
+        varies = variance > 0
+        sizes = (np.square(changes[:, varies]) / variance[varies]).sum(1)
+        return NullChanges(changes[0], noise[1:].astype(np.float32), permutation_p(sizes))
 
     def interaction(self, condition: Condition) -> Array:
         """True expression of a combination beyond the sum of its parts' effects, [genes].
@@ -328,6 +390,59 @@ class Measurements:
         parts = [self._over(condition, self.train, part)[NOISE_FREE] for part in condition.parts]
         beyond: Array = whole - control - np.sum([part - control for part in parts], axis=0)
         return beyond
+
+
+def _dealt(first: int, second: int, random: np.random.Generator) -> Array:
+    """[1 + permutations, cells] weights that give mean of the first group − mean of the second.
+
+    The first row is of the groups as they are; in the others cells are dealt at random.
+    """
+    own = np.concatenate([np.full(first, 1 / first), np.full(second, -1 / second)])
+    weights: Array = np.stack([own, *(random.permutation(own) for _ in range(PERMUTATIONS))])
+    return weights
+
+
+def _dealt_changes(dataset: Dataset, rows: Rows, dealt: Array) -> tuple[Array, Array]:
+    """Changes of log expression that weights give, [len(dealt), genes], and the cells' variance."""
+    genes = dataset.observed.genes
+    changes, total, squares = np.zeros((len(dealt), genes)), np.zeros(genes), np.zeros(genes)
+    for part in _blocks(np.arange(len(rows))):
+        logs = _log_expression(dataset, rows[part])
+        changes += dealt[:, part] @ logs
+        total += logs.sum(0)
+        squares += np.square(logs).sum(0)
+    return changes, np.maximum(squares / len(rows) - (total / len(rows)) ** 2, 0)
+
+
+@dataclass(frozen=True)
+class NullChanges:
+    """The true change of a condition, and changes as chance alone makes them.
+
+    Attributes:
+        change: [genes] held-out cells − controls, log expression.
+        noise: [permutations, genes] the same of cells that were dealt at random, each cell less
+            the mean of its own group, so that nothing of the effect is left in it.
+        effect_p: permutation p of the sum over genes of change² / variance within labels (there
+            the cells are as they are): whether there is a change at all.
+    """
+
+    change: Array
+    noise: NDArray[np.float32]
+    effect_p: float
+
+    def correlations(self, predicted: Array) -> Array | None:
+        """[1 + permutations] Pearson's correlation of a predicted change with change and noise.
+
+        None where one of them is flat.
+        """
+        if min(np.ptp(predicted), np.ptp(self.change), np.ptp(self.noise, axis=1).min()) <= _FLAT:
+            return None
+        rows = np.vstack([self.change, self.noise])
+        rows -= rows.mean(1, keepdims=True)
+        centred = predicted - predicted.mean()
+        size = np.linalg.norm(rows, axis=1) * np.linalg.norm(centred)
+        found: Array = rows @ centred / size
+        return found
 
 
 def _added(condition: Condition, mean: Mean) -> tuple[Array, Array]:
@@ -486,14 +601,18 @@ class Perturbation(Application):
     ) -> Applied:
         """Score latent arithmetic ("vae"), raw differences and no change at all ("control").
 
+        Rows of method "truth" have the permutation p of there being a change at all (effect_p).
+
         Settings: top_genes (most differential genes), min_cells (groups of fewer are not used),
         draws (from p(x given z), per control cell).
         """
-        measured = self._measurements(dataset, settings["min_cells"])
+        measured = self._measurements(dataset, settings["min_cells"], seed)
         arithmetic = Arithmetic(model, measured, settings["draws"], seed)
         applied = Applied()
         shown: list[dict[str, Any]] = []
-        for condition in measured.conditions:
+        for index, condition in enumerate(measured.conditions):
+            null = measured.permuted(index)
+            applied.add(condition.subject, TRUTH, "effect_p", null.effect_p)
             true, top = (
                 measured.truth(condition),
                 measured.top_genes(condition, settings["top_genes"]),
@@ -503,6 +622,7 @@ class Perturbation(Application):
             methods = {"vae": arithmetic.predict(condition), "raw_difference": raw}
             for method, predicted in (methods | {"control": control}).items():
                 _add(applied, condition.subject, method, predicted, true, top)
+                _add_null(applied, condition.subject, method, predicted, null)
             seen = where_seen(condition)
             if seen is not None and measured.has_truth:
                 found = correlation(arithmetic.interaction(seen), measured.interaction(seen))
@@ -511,11 +631,11 @@ class Perturbation(Application):
         applied.arrays.update(_stack(shown[:MAX_SHOWN], measured.groups.cells.features))
         return applied
 
-    def _measurements(self, dataset: Dataset, min_cells: int) -> Measurements:
+    def _measurements(self, dataset: Dataset, min_cells: int, seed: int) -> Measurements:
         """What does not depend on the run, kept for the next run of the same dataset."""
-        last = self._last
-        if last is None or last.dataset is not dataset or last.min_cells != min_cells:
-            self._last = last = Measurements(dataset, min_cells)
+        last, wanted = self._last, (min_cells, seed)
+        if last is None or last.dataset is not dataset or (last.min_cells, last.seed) != wanted:
+            self._last = last = Measurements(dataset, min_cells, seed)
         return last
 
 
@@ -525,6 +645,17 @@ def _add(
     for space, truth in true.items():
         for metric, value in score(predicted[space], truth, top).items():
             applied.add(subject, method, f"{space}{metric}", value)
+
+
+def _add_null(
+    applied: Applied, subject: str, method: str, predicted: Spaces, null: NullChanges
+) -> None:
+    """What delta_pearson of a method is by chance: mean and 95th percentile, and its p."""
+    profile_, base = predicted[MEASURED]
+    found = null.correlations(profile_ - base)
+    if found is None:
+        return
+    applied.add_null(subject, method, "delta_pearson", found)
 
 
 def _shown(subject: str, true: Spaces, methods: dict[str, Spaces], top: Rows) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import mannwhitneyu, rankdata, spearmanr
 from sklearn.decomposition import PCA
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application, Applied
 from vae_ablation.applications.paths import (
     Array,
     Rows,
@@ -90,10 +90,26 @@ class Trajectory(Application):
             return "has fewer than two labels"
         return None
 
+    def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
+        """Labels with train cells, and a column of numbers, are needed under the names given."""
+        assert dataset.cells is not None
+        labels = dataset.labels_of("train")
+        names = [label_name(dataset.cells, int(label)) for label in np.unique(labels[labels >= 0])]
+        try:
+            _chosen(names, settings, dataset.name)
+            _true_values(dataset, settings["truth"])
+            _state_labels(dataset, settings["states"] or [])
+        except UserError as error:
+            return f"lacks what it needs ({str(error).rstrip('.')})"
+        return None
+
     def apply(
         self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int
     ) -> Applied:
-        """Find both paths, decode them and score them; nothing is drawn, so no seed is used.
+        """Find both paths, decode them and score them; the seed is that of permutations.
+
+        Rows of method "truth" have the p of the true value's difference between the ends
+        (effect_p): whether there is an order to be found.
 
         Raises:
             UserError: the settings name a label or a column that is not there.
@@ -113,8 +129,9 @@ class Trajectory(Application):
         for method, path in paths.items():
             applied.add(subject, method, "path_density", float(log_density(codes, path).mean()))
         if truth is not None:
-            _score_paths(applied, subject, model, dataset, paths, truth)
-            _score_line(applied, subject, dataset, rows, ends, truth)
+            _score_paths(applied, subject, model, dataset, paths, truth, seed)
+            _score_line(applied, subject, dataset, rows, ends, truth, seed)
+            applied.add(subject, TRUTH, "effect_p", ends_p(dataset, ends, settings))
         applied.arrays.update(_plane(dataset.cells, codes, dataset.labels[rows], paths))
         applied.arrays.update(_shown(model, dataset, paths, ends, truth, settings["genes"]))
         return applied
@@ -255,6 +272,16 @@ def true_position(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> 
     return np.where(on_path, position, np.nan)
 
 
+def ends_p(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> float | None:
+    """Two-sided p (Mann and Whitney) that the true value is the same at both ends, train cells."""
+    values = _true_values(dataset, settings["truth"])
+    if values is None:
+        return None
+    train = (dataset.split == TRAIN) & np.isfinite(values)
+    first, last = (values[train & (dataset.labels == label)] for label in ends.labels)
+    return float(mannwhitneyu(first, last).pvalue) if len(first) and len(last) else None
+
+
 def _true_values(dataset: Dataset, name: str | None) -> Array | None:
     """[n] the column of that name, or pseudotime of a simulation; NaN where it is not known."""
     assert dataset.cells is not None
@@ -283,6 +310,12 @@ def _on_path(
     if names is None:
         between = (position > -1e-6) & (position < 1 + 1e-6)
         return between | np.isin(dataset.labels, ends.labels)
+    return np.isin(dataset.labels, [*_state_labels(dataset, names), *ends.labels])
+
+
+def _state_labels(dataset: Dataset, names: list[str]) -> list[int]:
+    """Labels of these names."""
+    assert dataset.cells is not None
     labels = {label_name(dataset.cells, int(i)): int(i) for i in np.unique(dataset.labels)}
     unknown = [name for name in map(str, names) if name not in labels]
     if unknown:
@@ -290,8 +323,7 @@ def _on_path(
             f"applications.trajectory.states: no cell of {dataset.name} has the label "
             f"{unknown[0]!r}; allowed: {_some(list(labels))}."
         )
-    chosen = [labels[str(name)] for name in names]
-    return np.isin(dataset.labels, [*chosen, *ends.labels])
+    return [labels[str(name)] for name in names]
 
 
 def _simulated_states(cells: Cells, ends: Ends) -> list[str] | None:
@@ -332,19 +364,25 @@ def _score_paths(
     dataset: Dataset,
     paths: Mapping[str, Array],
     truth: Truth,
+    seed: int,
 ) -> None:
     codes = codes_of(model, dataset, truth.rows)
     for method, path in paths.items():
-        found = {
-            "pseudotime_spearman": rank_correlation(project(codes, path), truth.position),
-            **profile_errors(decoded_profiles(model, dataset, resample(path, truth.place)), truth),
-        }
+        along = project(codes, path)
+        _add_order(applied, subject, method, along, truth, seed)
+        found = profile_errors(decoded_profiles(model, dataset, resample(path, truth.place)), truth)
         for metric, value in found.items():
             applied.add(subject, method, metric, value)
 
 
 def _score_line(
-    applied: Applied, subject: str, dataset: Dataset, rows: Rows, ends: Ends, truth: Truth
+    applied: Applied,
+    subject: str,
+    dataset: Dataset,
+    rows: Rows,
+    ends: Ends,
+    truth: Truth,
+    seed: int,
 ) -> None:
     """The baseline: a line between the ends' mean expressions, in the space of the data."""
     expression, labels = log_expression(dataset, rows), dataset.labels[rows]
@@ -356,12 +394,24 @@ def _score_line(
     along = project(pca.transform(log_expression(dataset, truth.rows)), line)
     share = np.clip(truth.place, 0, 1)[:, None]
     first, last = (mean_profile(dataset, rows[labels == label]) for label in ends.labels)
-    found = {
-        "pseudotime_spearman": rank_correlation(along, truth.position),
-        **profile_errors((1 - share) * first + share * last, truth),
-    }
+    _add_order(applied, subject, BASELINE, along, truth, seed)
+    found = profile_errors((1 - share) * first + share * last, truth)
     for metric, value in found.items():
         applied.add(subject, BASELINE, metric, value)
+
+
+def _add_order(
+    applied: Applied, subject: str, method: str, along: Array, truth: Truth, seed: int
+) -> None:
+    """Rank correlation of places on a path with true ones, and what it is by chance."""
+    found = rank_correlation(along, truth.position)
+    applied.add(subject, method, "pseudotime_spearman", found)
+    if found is not None:
+        random = np.random.default_rng([seed, 20])
+        a, b = (rankdata(values) - (len(along) + 1) / 2 for values in (along, truth.position))
+        permuted = [a @ random.permutation(b) for _ in range(PERMUTATIONS)]
+        null = np.array([a @ b, *permuted]) / np.sqrt((a @ a) * (b @ b))
+        applied.add_null(subject, method, "pseudotime_spearman", null)
 
 
 def rank_correlation(found: Array, truth: Array) -> float | None:

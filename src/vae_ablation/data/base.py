@@ -45,6 +45,7 @@ class Observed:
         proteins: how many of the last data dimensions count proteins; the others count RNA.
         classes: number of label classes, as far as it is known before the data are read; 0 else.
         batches: number of batches (plates, donors), likewise.
+        outside: the library size counts genes too that are not among the data dimensions.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +55,7 @@ class Observed:
     proteins: int = 0
     classes: int = 0
     batches: int = 0
+    outside: bool = False
 
     @property
     def dims(self) -> int:
@@ -69,7 +71,8 @@ class Observed:
         """Plain form, for a record; what is not there is left out."""
         always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
         further = {
-            name: getattr(self, name) for name in ("counts", "proteins", "classes", "batches")
+            name: getattr(self, name)
+            for name in ("counts", "proteins", "classes", "batches", "outside")
         }
         return always | {name: value for name, value in further.items() if value}
 
@@ -138,6 +141,8 @@ class RawData:
         proteins: how many of the last columns of x count proteins.
         cells: what is known of cells; None makes x something else than counts.
         held_out: [n] true for examples that belong to no split, or None.
+        outside: [n] RNA counts of genes that x leaves out, where they count for the library size;
+            None where there are none.
     """
 
     x: Any
@@ -149,6 +154,7 @@ class RawData:
     proteins: int = 0
     cells: Cells | None = None
     held_out: NDArray[np.bool_] | None = None
+    outside: NDArray[np.int64] | None = None
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -160,6 +166,7 @@ class RawData:
             factors=None if self.factors is None else self.factors[keep],
             cells=None if self.cells is None else self.cells.take(keep),
             held_out=None if self.held_out is None else self.held_out[keep],
+            outside=None if self.outside is None else self.outside[keep],
         )
 
 
@@ -217,6 +224,10 @@ class Source(ABC):
     def describe(self, options: Options) -> Observed:
         """Shape and grey levels, known without reading the data as a whole."""
 
+    def label_names(self, options: Options) -> tuple[str, ...]:
+        """Names that labels may have, as far as they are known before the data are read."""
+        return ()
+
     @abstractmethod
     def load(self, options: Options) -> RawData:
         """Read the data.
@@ -245,6 +256,8 @@ class Dataset:
         cells: what is known of cells, or None where the data are no counts.
         clean: counts before the dataset's `corrupt` option took some away, as x, or None.
         corruption: that option: kind (thin or zero) and share, or None.
+        outside: [n] RNA counts of genes that x leaves out, which belong to the library size; None
+            where there are none. Corruption leaves them as they are.
     """
 
     name: str
@@ -260,6 +273,7 @@ class Dataset:
     cells: Cells | None = None
     clean: NDArray[np.float32] | CountMatrix | None = None
     corruption: Mapping[str, Any] | None = None
+    outside: NDArray[np.int64] | None = None
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -311,8 +325,8 @@ class Dataset:
     def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
         """What encoder and decoder are told beside x and z: [len(rows), context].
 
-        For counts the first column is the library size, the sum of the cell's RNA counts (1 where
-        there are none); then the one-hot condition, all 0 for an example without a label.
+        For counts the first column is the library size (see `library`); then the one-hot condition,
+        all 0 for an example without a label.
 
         Args:
             rows: positions of examples.
@@ -325,7 +339,10 @@ class Dataset:
         return np.concatenate([np.empty((len(rows), 0), np.float32), *columns], axis=1)
 
     def library(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """[len(rows)] observed library size of cells: the sum of RNA counts, 1 at least."""
+        """[len(rows)] observed library size of cells: the sum of RNA counts, 1 at least.
+
+        Of the genes in x, and of those outside them where the dataset's option `library` is all.
+        """
         return self._library_sizes[rows]
 
     @cached_property
@@ -335,6 +352,7 @@ class Dataset:
             sums = self.x[:, genes].sum(1, dtype=np.float64)
         else:
             sums = self.x.row_sums(genes)
+        sums = sums if self.outside is None else sums + self.outside
         return np.maximum(sums, 1).astype(np.float32)
 
     def condition_values(self, condition: str) -> NDArray[np.int64]:

@@ -72,6 +72,7 @@ class H5ad(Source):
             "layer",
             "label",
             "batch",
+            "library",
             "n_top_genes",
             "min_cells",
             "min_counts",
@@ -114,6 +115,16 @@ class H5ad(Source):
             (genes + proteins,), None, False, True, proteins, classes=classes, batches=batches
         )
 
+    def label_names(self, options: Options) -> tuple[str, ...]:
+        """Categories of the column; min_counts may leave fewer."""
+        path = Path(options["path"])
+        if options["label"] is None:
+            return ()
+        with _opened(path) as file:
+            _check_keys(file, path, options)
+            names, _ = _categories(_column(file["obs"], options["label"]))
+        return tuple(names.tolist())
+
     def load(self, options: Options) -> RawData:
         """Read, check and filter.
 
@@ -125,7 +136,7 @@ class H5ad(Source):
         """
         path = Path(options["path"])
         table = _read_table(path, options)
-        rows, genes, entries = _filter(table, options)
+        rows, totals, genes, entries = _filter(table, options)
         columns = [table.genes[genes], table.proteins]
         reader = table.reader(genes)
         x: Any = CountBlocks(reader, rows, sum(map(len, columns)))
@@ -140,7 +151,15 @@ class H5ad(Source):
             proteins=len(table.proteins),
             cells=Cells(features=features, **cells),
             held_out=held_out,
+            outside=_outside(x, len(genes), totals) if options["library"] == "all" else None,
         )
+
+
+def _outside(x: Any, genes: int, totals: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """[n] RNA counts of cells beyond the first `genes` columns of x; None where there are none."""
+    blocks = x.blocks() if isinstance(x, CountBlocks) else [x]
+    found = totals - np.concatenate([block_sums(block, 0, genes) for block in blocks])
+    return found if found.any() else None
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -512,9 +531,16 @@ def _features(genes: Names, proteins: Names) -> tuple[str, ...]:
 # --- which cells and genes stay ------------------------------------------------------------------
 
 
-def _filter(table: _Table, options: Options) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Positions of cells and of genes that stay, and how many of their entries are not 0."""
-    rows, found = _survey(table, options["min_counts"])
+def _filter(
+    table: _Table, options: Options
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """Which cells and genes stay.
+
+    Returns:
+        Positions of the cells, their RNA counts over all genes of the file, positions of the genes,
+        and how many of their entries are not 0.
+    """
+    rows, totals, found = _survey(table, options["min_counts"])
     if not len(rows):
         raise UserError(
             f"{table.path}: none of {len(table.cells)} cells has min_counts "
@@ -530,27 +556,31 @@ def _filter(table: _Table, options: Options) -> tuple[NDArray[np.int64], NDArray
         )
     if wanted is not None and wanted < len(genes):
         genes = genes[_most_variable(table, rows, genes, wanted)]
-    return rows, genes, int(found[genes].sum())
+    return rows, totals, genes, int(found[genes].sum())
 
 
-def _survey(table: _Table, min_counts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _survey(
+    table: _Table, min_counts: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Check every count.
 
     Returns:
-        Positions of cells with at least `min_counts` counts of RNA, and [genes] in how many of
-        them each gene is found.
+        Positions of cells with at least `min_counts` counts of RNA, these counts, and [genes] in
+        how many of the cells each gene is found.
     """
     genes = len(table.genes)
     found = np.zeros(genes, np.int64)
-    kept, start = [], 0
+    kept, totals, start = [], [], 0
     for block in table.reader(np.arange(genes))(np.arange(len(table.cells))):
         _check_counts(block, table, start)
-        enough = block_sums(block, 0, genes) >= min_counts
+        sums = block_sums(block, 0, genes)
+        enough = sums >= min_counts
+        totals.append(sums[enough])
         kept.append(start + np.flatnonzero(enough))
         counted = np.repeat(enough, np.diff(block.indptr)) & (block.indices < genes)
         found += np.bincount(block.indices[counted], minlength=genes)
         start += block.shape[0]
-    return np.concatenate(kept), found
+    return np.concatenate(kept), np.concatenate(totals), found
 
 
 def _check_counts(block: sparse.csr_matrix, table: _Table, start: int) -> None:

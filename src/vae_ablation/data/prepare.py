@@ -219,6 +219,8 @@ def _store_counts(
 ) -> dict[str, Any]:
     """Prepare counts: as an array, or beside the other arrays as a CountMatrix."""
     arrays |= _cell_arrays(cells)
+    if raw.outside is not None:
+        arrays["outside"] = raw.outside
     info |= {name: list(getattr(cells, name)) for name in _NAMES}
     observed = Observed(
         (int(raw.x.shape[1]),),
@@ -227,6 +229,7 @@ def _store_counts(
         proteins=raw.proteins,
         classes=max(_classes(arrays["labels"]), len(cells.label_names)),
         batches=0 if cells.batch is None else len(cells.batch_names),
+        outside=raw.outside is not None,
     )
     info |= {**observed.to_json(), "dynamic": False, "corruption": options["corrupt"]}
     digests = []
@@ -348,6 +351,7 @@ def load_dataset(name: str, folder: Path) -> Dataset:
             cells=_read_cells(info, arrays),
             clean=_counts("clean", arrays, matrices) if info["corruption"] else None,
             corruption=info["corruption"],
+            outside=arrays.get("outside"),
             **common,
         )
     fixed = arrays.get("fixed")

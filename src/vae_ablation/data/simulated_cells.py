@@ -503,6 +503,10 @@ class SimulatedCells(Source):
             batches=options["batches"],
         )
 
+    def label_names(self, options: Options) -> tuple[str, ...]:
+        """States and clusters, the same for all options."""
+        return LABELS
+
     def load(self, options: Options) -> RawData:
         """Draw the cells as the module's docstring says."""
         random = _streams(options["split_seed"])

@@ -33,8 +33,9 @@ def batch_columns(means: Codes, labels: Labels, batches: Labels, seed: int) -> d
 
     Returns:
         batch_knn_mixing, batch_silhouette, batch_knn_accuracy and batch_knn_floor; scib_ilisi,
-        scib_bras and scib_graph_connectivity. Empty where fewer than two batches are present or
-        the codes do not vary.
+        scib_bras and scib_graph_connectivity. Empty where fewer than two batches are present, the
+        codes do not vary, or each label lies in one batch, as when the label names the batch or
+        each example has its own: then mixing across batches cannot be told from mixing of labels.
     """
     random = np.random.default_rng([seed, 0])
     rows = np.flatnonzero(batches >= 0)
@@ -43,12 +44,26 @@ def batch_columns(means: Codes, labels: Labels, batches: Labels, seed: int) -> d
     codes, labels, batches = means[rows].astype(np.float64), labels[rows], batches[rows]
     if len(np.unique(batches)) < 2 or not np.isfinite(codes).all() or not np.ptp(codes, 0).any():
         return {}
+    if not comparable(labels, batches).any():
+        return {}
     found = {
         **neighbour_columns(codes, labels, batches, random),
         "batch_silhouette": batch_silhouette(codes, labels, batches),
         **(scib_columns(codes, labels, batches) if find_spec("scib_metrics") else {}),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def comparable(labels: Labels, batches: Labels) -> NDArray[np.bool_]:
+    """[n] whether the example's label lies in several batches; −1 counts as one more label.
+
+    Of the others nothing can be said: their batch follows from their label.
+    """
+    found = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = labels == label
+        found[rows] = len(np.unique(batches[rows])) > 1
+    return found
 
 
 # --- neighbours ----------------------------------------------------------------------------------
@@ -59,6 +74,8 @@ def neighbour_columns(
 ) -> dict[str, float | None]:
     """Columns of the 15 nearest other examples; empty where there are no more than 15 examples.
 
+    Means are over the examples whose label lies in several batches; neighbours are any.
+
     batch_knn_accuracy is the share of examples whose batch the majority of their neighbours names
     (leave-one-out 15-NN); batch_knn_floor that of naming the commonest batch of the own label.
     """
@@ -67,10 +84,13 @@ def neighbour_columns(
     near = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(codes).kneighbors(return_distance=False)
     _, batches = np.unique(batches, return_inverse=True)
     named = _batch_counts(batches[near]).argmax(1)
+    scored = comparable(labels, batches)
+    if not scored.any():
+        return {}
     return {
         "batch_knn_mixing": knn_mixing(near, labels, batches, random),
-        "batch_knn_accuracy": float((named == batches).mean()),
-        "batch_knn_floor": _floor(labels, batches),
+        "batch_knn_accuracy": float((named == batches)[scored].mean()),
+        "batch_knn_floor": _floor(labels[scored], batches[scored]),
     }
 
 
@@ -80,11 +100,11 @@ def knn_mixing(
     """Local inverse Simpson index of the batches (LISI; Korsunsky et al. 2019), normalised.
 
     LISI_i = 1 / Σ_b p_ib², p_ib the share of batch b among the k neighbours of i, all of one
-    weight. The column is (LISI − 1) / (LISI₀ − 1), LISI averaged over the examples and LISI₀ the
-    same after the batches were shuffled within each label (mean of 20 shuffles). Shuffling takes
-    away what k draws add and what is due to batches of unequal size or other labels: 0 means that
-    all neighbours are of one batch, and 1, up to chance, that the codes tell nothing of the batch
-    beyond what the label tells.
+    weight. The column is (LISI − 1) / (LISI₀ − 1), LISI averaged over the examples whose label lies
+    in several batches and LISI₀ the same after the batches were shuffled within each label (mean of
+    20 shuffles). Shuffling takes away what k draws add and what is due to batches of unequal size
+    or other labels: 0 means that all neighbours are of one batch, and 1, up to chance, that the
+    codes tell nothing of the batch beyond what the label tells.
 
     Args:
         near: positions of the neighbours of each example, itself left out, [n, k].
@@ -93,8 +113,12 @@ def knn_mixing(
         random: of the shuffles.
 
     Returns:
-        None where shuffled neighbours are of one batch too, as when the label names the batch.
+        None where no label lies in several batches, or shuffled neighbours are of one batch too.
     """
+    scored = comparable(labels, batches)
+    if not scored.any():
+        return None
+    near = near[scored]
     shuffled = [_shuffle_within(labels, batches, random) for _ in range(SHUFFLES)]
     best = float(np.mean([inverse_simpson(each[near]).mean() for each in shuffled]))
     return float((inverse_simpson(batches[near]).mean() - 1) / (best - 1)) if best > 1 else None

@@ -250,7 +250,9 @@ def _log_errors(
     if not dataset.observed.counts:
         return None
     genes = dataset.observed.genes
-    target = log_counts(torch.from_numpy(dataset.observe("test")).to(context.device), genes)
+    library = context[:, :1] if dataset.observed.outside else None
+    observed = torch.from_numpy(dataset.observe("test")).to(context.device)
+    target = log_counts(observed, genes, library)
     found = []
     for place, run in enumerate(runs):
         generator = stream(run.seed, "predicted x")
@@ -258,7 +260,10 @@ def _log_errors(
         parts = []
         for rows in example_blocks(len(target), LOG_DRAWS * target.shape[1]):
             predicted = decoder(means[rows], context[rows])
-            draws = [log_counts(predicted.sample(generator), genes) for _ in range(LOG_DRAWS)]
+            given = None if library is None else library[rows]
+            draws = [
+                log_counts(predicted.sample(generator), genes, given) for _ in range(LOG_DRAWS)
+            ]
             error = torch.stack(draws).mean(0) - target[rows]
             parts.append(error.double().square().mean(-1).cpu().numpy())
         found.append(np.concatenate(parts))

@@ -16,7 +16,7 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import decode_mean
 from vae_ablation.examples import spaced
-from vae_ablation.features import FeatureExtractor
+from vae_ablation.features import FeatureExtractor, outer_library
 from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
@@ -197,7 +197,10 @@ def _data_features(
     """Features of the examples at these positions, [n, features]."""
     step = max(1, _VALUES // dataset.x.shape[1])
     return torch.cat(
-        [extractor(dataset.x[part]) for part in np.split(rows, range(step, len(rows), step))]
+        [
+            extractor(dataset.x[part], outer_library(dataset, part))
+            for part in np.split(rows, range(step, len(rows), step))
+        ]
     )
 
 
@@ -286,7 +289,14 @@ def _sample_features(
     step = max(1, _VALUES // (len(model) * model.template.decoder.observed.dims))
     blocks = zip(z.split(step, dim=1), context.split(step), strict=True)
     sampled = _sampled_counts if model.template.decoder.observed.counts else _pictured
-    return torch.cat([extractor(sampled(model, *block, generators)) for block in blocks], dim=1)
+    outside = model.template.decoder.observed.outside
+    return torch.cat(
+        [
+            extractor(sampled(model, codes, told, generators), told[:, :1] if outside else None)
+            for codes, told in blocks
+        ],
+        dim=1,
+    )
 
 
 def _pictured(

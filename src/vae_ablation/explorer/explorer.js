@@ -106,9 +106,9 @@ const MEANS = {
   counts: (step, { data }) => {
     const { genes, proteins } = step;
     const out = step.out ??= new Float32Array(genes + proteins);
-    let most = -Infinity;
-    let total = 0;
+    let most = step.outside ? 0 : -Infinity;
     for (let i = 0; i < genes; i++) most = Math.max(most, data[i]);
+    let total = step.outside ? genes * Math.exp(-most) : 0;
     for (let i = 0; i < genes; i++) total += Math.exp(data[i] - most);
     for (let i = 0; i < genes; i++) {
       const kept = step.gated ? sigmoid(-data[genes + i]) : 1;

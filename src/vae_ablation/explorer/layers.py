@@ -98,10 +98,13 @@ def _discretized_logistic(decoder: Decoder) -> Step:
 
 
 def _counts(decoder: Decoder, gated: bool = False) -> Step:
-    """Proportions of genes from a softmax; a gate, if there is one, is the second head."""
+    """Proportions of genes from a softmax, in which genes outside the data count as many at 0.
+
+    A gate, if there is one, is the second head.
+    """
     observed = decoder.observed
     sizes = {"genes": observed.genes, "proteins": observed.proteins}
-    return Step("counts", {**sizes, "gated": gated}, {})
+    return Step("counts", {**sizes, "gated": gated, "outside": observed.outside}, {})
 
 
 def _log_normal(decoder: Decoder) -> Step:

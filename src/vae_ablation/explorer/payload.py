@@ -15,7 +15,7 @@ from vae_ablation.examples import spaced
 from vae_ablation.explorer.arrays import Bundle, rounded
 from vae_ablation.explorer.choice import Choice
 from vae_ablation.explorer.layers import UndrawableError, decoder_steps, enough_bits
-from vae_ablation.features import log_counts
+from vae_ablation.features import log_counts, outer_library
 from vae_ablation.metrics import described
 from vae_ablation.plots import style
 from vae_ablation.plots.results import StudyResults
@@ -42,7 +42,8 @@ def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, An
     """Originals (8 bits of [0, top]), labels and classes with their colours."""
     x = dataset.intensities("test")[rows]
     if dataset.observed.counts:
-        x = log_counts(torch.from_numpy(x), dataset.observed.genes).numpy()
+        library = outer_library(dataset, dataset.rows("test")[rows])
+        x = log_counts(torch.from_numpy(x), dataset.observed.genes, library).numpy()
     labels = dataset.labels_of("test")
     classes = np.unique(labels[labels >= 0])
     top = max(1.0, float(x.max(initial=0.0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,6 +20,7 @@ from vae_ablation.findings.evidence import (
 )
 from vae_ablation.findings.finding import Finding, figure_of, finder
 from vae_ablation.plots.style import plain
+from vae_ablation.tables import detected
 
 COUNTS = "counts/mass given library"
 """The measure within which likelihoods of counts are compared in nats."""
@@ -38,6 +39,8 @@ class Question:
         done: what was done, as a sentence begins.
         score: what the metric is, in words.
         better, worse: headlines, where the model does better than the best baseline and where not.
+        tested: what a subject is, in words, where the table says of each whether its truth is told
+            from noise (effect_p); only those that are count, and without any there is no finding.
     """
 
     application: str
@@ -49,6 +52,7 @@ class Question:
     score: str
     better: str
     worse: str
+    tested: str = ""
 
 
 QUESTIONS = (
@@ -70,6 +74,7 @@ QUESTIONS = (
         "rank correlation with their true place",
         "A latent path orders cells better than a line between expressions",
         "A latent path orders cells no better than a line between expressions",
+        "path",
     ),
     Question(
         "perturbation", "", "delta_pearson", 1, ("vae",),
@@ -77,6 +82,7 @@ QUESTIONS = (
         "correlation of predicted with true change of expression",
         "Latent arithmetic predicts unseen perturbations better than adding differences",
         "Latent arithmetic predicts unseen perturbations no better than adding differences",
+        "held-out condition",
     ),
     Question(
         "modalities", "RNA → protein", "pearson", 1, ("vae",),
@@ -84,6 +90,7 @@ QUESTIONS = (
         "mean correlation over proteins",
         "The model predicts proteins better than any baseline",
         "The model predicts proteins no better than the best baseline",
+        "direction",
     ),
 )  # fmt: skip
 
@@ -132,7 +139,9 @@ def counts(evidence: Evidence) -> Iterator[Finding]:
 def _zeros(evidence: Evidence, cells: list[Cell]) -> str:
     """How far the share of zeros per gene is off under each likelihood, as a sentence."""
     errors = {
-        cell: over_seeds(_scores(evidence, cell, "predictive_checks", "zero_fraction_error", "all"))
+        cell: over_seeds(
+            _scores(evidence, cell, "predictive_checks", "zero_fraction_error", ["all"])
+        )
         for cell in cells
     }
     known = [(cell, error) for cell, error in errors.items() if error is not None]
@@ -171,17 +180,17 @@ def _scores(
     cell: Cell,
     application: str,
     metric: str,
-    subject: str,
+    subjects: Sequence[str],
     methods: tuple[str, ...] = ("vae",),
 ) -> pd.Series:
-    """A score of a cell's runs by seed, mean over subjects where none is named, best method."""
+    """A score of a cell's runs by seed, mean over methods and over subjects, all without names."""
     table = evidence.applications
     if table.empty:
         return pd.Series(dtype=float)
     keep = (table["application"] == application) & (table["metric"] == metric)
     keep &= (table["likelihood"] == cell.likelihood) & (table["arm"] == cell.arm)
     keep &= (table["latent_dim"] == cell.latent_dim) & table["method"].isin(methods)
-    rows = table[keep & (table["subject"] == subject)] if subject else table[keep]
+    rows = table[keep & table["subject"].isin(subjects)] if subjects else table[keep]
     return rows.groupby("seed")["value"].mean()
 
 
@@ -204,9 +213,12 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
     cell = _answering_cell(evidence, question)
     if cell is None:
         return
+    subjects = _told_from_noise(evidence, cell, question)
+    if subjects is None:
+        return
     found = {
         method: _scores(
-            evidence, cell, question.application, question.metric, question.subject, (method,)
+            evidence, cell, question.application, question.metric, subjects.names, (method,)
         )
         for method in _methods(evidence, question)
     }
@@ -225,12 +237,46 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
         sentence=f"{question.done}: under {words.whole(cell)}{method} the {question.score} is "
         f"{words.estimate(mine)}, against {words.estimate(theirs)} for {rival.replace('_', ' ')}, "
         f"the best baseline; the model is {'better' if lead.mean > 0 else 'worse'} by "
-        f"{words.estimate(lead if lead.mean > 0 else lead.negative)}.",
+        f"{words.estimate(lead if lead.mean > 0 else lead.negative)}.{subjects.note}",
         dataset=evidence.dataset,
         conclusive=lead.sign != 0,
-        evidence={"rows": _evidence_rows(cell, question, found)},
+        evidence={"subjects": subjects.tested, "rows": _evidence_rows(cell, question, found)},
         **figure_of((question.application,), evidence, cell),
     )
+
+
+@dataclass(frozen=True)
+class _Subjects:
+    """What a finding on an application is about.
+
+    Attributes:
+        names: subjects that count; all where there are none.
+        tested: how many were tested for an effect, None where no test is made.
+        note: a sentence on subjects without an effect; empty where there are none.
+    """
+
+    names: list[str]
+    tested: int | None = None
+    note: str = ""
+
+
+def _told_from_noise(evidence: Evidence, cell: Cell, question: Question) -> _Subjects | None:
+    """Subjects whose truth is told from noise in every run of a cell; None where none is."""
+    if not question.tested:
+        return _Subjects([question.subject] if question.subject else [])
+    table = evidence.applications
+    keep = (table["application"] == question.application) & (table["metric"] == "effect_p")
+    keep &= (table["likelihood"] == cell.likelihood) & (table["arm"] == cell.arm)
+    rows = table[keep & (table["latent_dim"] == cell.latent_dim)]
+    rows = rows[rows["subject"] == question.subject] if question.subject else rows
+    tests = rows.groupby("subject")["value"].max()
+    names = detected(tests)
+    if not names:
+        return None
+    left_out = len(tests) - len(names)
+    note = f" Of {words.count(len(tests), question.tested)}, {left_out} showed no measurable effect"
+    note += " and are left out." if left_out > 1 else " and is left out."
+    return _Subjects(names, len(tests), note if left_out else "")
 
 
 def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
@@ -295,13 +341,13 @@ def holes_in_cells(evidence: Evidence) -> Iterator[Finding]:
     cells = [
         cell
         for cell in _reference_cells(evidence)
-        if len(_scores(evidence, cell, "forbidden_states", "distance_ratio", "all"))
+        if len(_scores(evidence, cell, "forbidden_states", "distance_ratio", ["all"]))
     ]
     if not cells:
         return
     cell = _chosen(evidence, cells)
     ratio, rate = (
-        over_seeds(_scores(evidence, cell, "forbidden_states", metric, "all"))
+        over_seeds(_scores(evidence, cell, "forbidden_states", metric, ["all"]))
         for metric in ("distance_ratio", "hole_rate")
     )
     if ratio is None or rate is None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vae_ablation.axes import ArmName, arm_names, with_arms
+from vae_ablation.overview import CONVERGED_SLOPE
 from vae_ablation.plots.selection import nearest_to_one
 from vae_ablation.tables import mean_interval
 
 Row = dict[str, Any]
+
+SLOPE_EPOCHS = 3
+"""Epochs without which there is no slope, so that nothing tells whether a run had converged."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,28 @@ class Cell:
     def row(self) -> Row:
         """Columns that name the cell in a row of evidence."""
         return {"likelihood": self.likelihood, "latent_dim": self.latent_dim, "arm": self.arm}
+
+
+@dataclass(frozen=True)
+class Weakness:
+    """What the runs behind a finding lack to decide a question.
+
+    Attributes:
+        arms: how many arms there are.
+        single: how many of them have one seed, so that no interval can be given.
+        runs: runs of all arms that ended well.
+        moving: how many of them had not converged, or were too short to tell.
+    """
+
+    arms: int
+    single: int
+    runs: int
+    moving: int
+
+    @property
+    def decides(self) -> bool:
+        """Whether a finding may be conclusive: several seeds each, and most runs converged."""
+        return not self.single and 2 * self.moving < max(self.runs, 1)
 
 
 class Evidence:
@@ -190,6 +217,25 @@ class Evidence:
         grouped = groups.groupby(["likelihood", "latent_dim", "arm"], sort=False)
         return {self._cell(key): rows for key, rows in grouped}
 
+    def cells_of(self, rows: Sequence[Row]) -> list[Cell]:
+        """The cells that rows of a finding's evidence name, references with them.
+
+        A row that leaves an axis out names every cell there; without rows that is all cells.
+        """
+        named = [row | {"arm": row["reference"]} for row in rows if row.get("reference")]
+        return [c for c in self.cells if not rows or any(_names(r, c) for r in [*rows, *named])]
+
+    def weakness(self, cells: Sequence[Cell]) -> Weakness:
+        """What the runs of some cells lack to decide a question."""
+        runs = [self._runs_of[cell] for cell in cells]
+        moving = [_still_changing(rows) for rows in runs]
+        return Weakness(
+            arms=len(cells),
+            single=sum(len(rows) < 2 for rows in runs),
+            runs=sum(map(len, runs)),
+            moving=sum(map(int, (flags.sum() for flags in moving))),
+        )
+
     def difference(self, cell: Cell, other: Cell, metric: str) -> Estimate | None:
         """`metric` of `cell` minus that of `other`, paired by seed."""
         return paired(self.by_seed(cell, metric), self.by_seed(other, metric))
@@ -263,6 +309,27 @@ def reference_arm(cells: Iterable[Cell]) -> ArmName | None:
 def dims_of(cells: Iterable[Cell]) -> list[int]:
     """Latent dimensions, ascending."""
     return sorted({cell.latent_dim for cell in cells})
+
+
+def _names(row: Row, cell: Cell) -> bool:
+    """Whether a row of evidence is about a cell; arms may stand there as readers see them."""
+    own: dict[str, set[Any]] = {
+        "likelihood": {cell.likelihood, "all"},
+        "latent_dim": {cell.latent_dim},
+        "arm": {cell.arm, cell.arm.label},
+    }
+    return all(row[axis] in values for axis, values in own.items() if row.get(axis))
+
+
+def _still_changing(rows: pd.DataFrame) -> pd.Series:
+    """Runs whose validation objective still moved, or that are too short to have a slope."""
+    slopes, epochs = (
+        pd.to_numeric(rows[name], errors="coerce")
+        if name in rows
+        else pd.Series(np.nan, rows.index)
+        for name in ("slope", "epochs")
+    )
+    return (slopes.abs() >= CONVERGED_SLOPE) | (slopes.isna() & (epochs < SLOPE_EPOCHS))
 
 
 def _of(table: pd.DataFrame | None, dataset: str) -> pd.DataFrame:

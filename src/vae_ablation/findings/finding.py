@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
+from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence
 from vae_ablation.plots import FIGURES
 from vae_ablation.plots.selection import choose_latent_dims
@@ -94,8 +95,47 @@ def findings(
     for dataset in sorted(set(runs["dataset"].astype(str))):
         evidence = Evidence(dataset, metrics, summary, contrasts, importance, config, applications)
         for name in sorted(_FINDERS, key=_place):
-            found += _FINDERS[name](evidence)
+            found += [with_weakness(finding, evidence) for finding in _FINDERS[name](evidence)]
     return found
+
+
+FACTS = ("failures", "convergence", "loose_bounds")
+"""Kinds that count runs, and claim nothing beyond them."""
+
+
+def with_weakness(finding: Finding, evidence: Evidence) -> Finding:
+    """A finding with what its runs lack in its sentence; it is conclusive only if they decide it.
+
+    The one rule for all kinds: every arm has two seeds at least, and more than half of the runs had
+    converged. Runs that still changed are named in any case.
+    """
+    if finding.kind in FACTS:
+        return finding
+    cells = evidence.cells_of(finding.evidence.get("rows", []))
+    weak = evidence.weakness(cells)
+    notes: list[str] = []
+    counts: dict[str, int] = {}
+    if finding.conclusive and weak.single:
+        counts |= {"arms": weak.arms, "arms with one seed": weak.single}
+        one = words.count(weak.single, "arm")
+        some = "One seed each" if weak.single == weak.arms else f"One seed in {one}"
+        notes.append(f"{some}: no interval, so this is not conclusive.")
+    if weak.moving:
+        counts |= {"runs": weak.runs, "still changing": weak.moving}
+        end = "" if weak.decides or weak.single or not finding.conclusive else _UNDECIDED
+        notes.append(
+            f"When training ended, {weak.moving} of {weak.runs} runs behind this still changed or "
+            f"were too short to tell{end}."
+        )
+    return replace(
+        finding,
+        sentence=" ".join([finding.sentence, *notes]),
+        conclusive=finding.conclusive and weak.decides,
+        evidence={**counts, **finding.evidence},
+    )
+
+
+_UNDECIDED = ", so this is not conclusive"
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -52,7 +52,7 @@ def modalities(results: StudyResults, selection: Selection) -> Figure | None:
     pearson = table[table["metric"] == "pearson"]
     proteins = protein_table(pearson, [str(name) for name in shown["proteins"]], arms)
     sections = {
-        subject: bars_of(pearson[pearson["subject"] == subject], arms, BASELINES)
+        subject: bars_of(table[table["subject"] == subject], arms, BASELINES, "pearson")
         for subject in DIRECTIONS
         if (pearson["subject"] == subject).any()
     }
@@ -119,7 +119,8 @@ def _handles(arms: list[ArmName], proteins: pd.DataFrame) -> list[Artist]:
         if method in proteins
     ]  # fmt: skip
     seed = {"linestyle": "none", "marker": "o", "markersize": 3, "markerfacecolor": "white"}
-    return [*handles, grey_handle("seed", **seed)]
+    chance = grey_handle("95 % of chance", linestyle="none", marker="|", markersize=7)
+    return [*handles, grey_handle("seed", **seed), chance]
 
 
 def _draw_scatters(

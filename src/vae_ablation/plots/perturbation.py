@@ -19,6 +19,7 @@ from vae_ablation.plots.layout import TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.plots.registry import figure
 from vae_ablation.plots.results import Arrays, StudyResults
 from vae_ablation.plots.selection import Selection, arms_of, contrast_arms, first_runs
+from vae_ablation.tables import detected
 
 MAX_CONDITIONS = 2
 MAX_NAMES = 5
@@ -49,11 +50,14 @@ class Bar:
         label: what a reader calls the method.
         color: of its bar.
         values: one for each seed, each the mean over subjects.
+        chance: what 95 % of permutations stay below, mean over subjects and seeds; None where
+            there is no such test.
     """
 
     label: str
     color: str
     values: NDArray[np.float64]
+    chance: float | None = None
 
 
 def application_rows(results: StudyResults, selection: Selection, name: str) -> pd.DataFrame:
@@ -64,33 +68,43 @@ def application_rows(results: StudyResults, selection: Selection, name: str) -> 
 
 
 def method_bars(
-    table: pd.DataFrame, arms: Sequence[ArmName], baselines: dict[str, str]
+    table: pd.DataFrame, arms: Sequence[ArmName], baselines: dict[str, str], metric: str
 ) -> list[Bar]:
     """One bar for the VAE of each arm, then one for each baseline that has values.
 
     Args:
-        table: rows of applications.csv of one metric; more than one subject is averaged over.
+        table: rows of applications.csv; more than one subject is averaged over.
         arms: arms to show.
         baselines: names of the baselines by method. They are the same for every run of a dataset,
             so that a value is shown once.
+        metric: which one.
     """
+    nulls = table[table["metric"] == f"{metric}_null_95"]
+    table = table[table["metric"] == metric]
     found = []
     for arm in arms:
-        rows = table[(table["method"] == "vae") & (table["arm"] == arm)]
-        values = rows.groupby("seed")["value"].mean().to_numpy(float)
-        found.append(Bar(f"VAE, {arm.label}", style.arm_color(arm), values))
+        mine, chance = (t[(t["method"] == "vae") & (t["arm"] == arm)] for t in (table, nulls))
+        values = mine.groupby("seed")["value"].mean().to_numpy(float)
+        found.append(Bar(f"VAE, {arm.label}", style.arm_color(arm), values, _mean(chance)))
     for method, label in baselines.items():
-        rows = table[table["method"] == method].drop_duplicates("subject")
-        values = rows["value"].to_numpy(float)
-        if len(values):
-            found.append(Bar(label, BASELINE_COLORS[method], np.array([values.mean()])))
+        theirs, chance = (
+            t[t["method"] == method].drop_duplicates("subject") for t in (table, nulls)
+        )
+        value = _mean(theirs)
+        if value is not None:
+            found.append(Bar(label, BASELINE_COLORS[method], np.array([value]), _mean(chance)))
     return found
+
+
+def _mean(rows: pd.DataFrame) -> float | None:
+    return float(rows["value"].mean()) if len(rows) else None
 
 
 def draw_bars(ax: Axes, bars: Sequence[Bar]) -> None:
     """Horizontal bars of means from 0, with a dot for each seed where there is more than one.
 
-    What lies below −0.25 is cut off there, and its value is written.
+    What lies below −0.25 is cut off there, and its value is written. A short upright line is what
+    95 % of permutations stay below.
     """
     for row, bar in enumerate(bars):
         if not len(bar.values):
@@ -98,7 +112,9 @@ def draw_bars(ax: Axes, bars: Sequence[Bar]) -> None:
             continue
         mean = float(bar.values.mean())
         ax.barh(row, max(mean, _LOWEST), height=0.72, color=bar.color, alpha=0.85, linewidth=0)
-        _write_mean(ax, row, mean, bar.values)
+        _write_mean(ax, row, mean, bar)
+        if bar.chance is not None:
+            ax.vlines(bar.chance, row - 0.42, row + 0.42, color="#222222", linewidth=1.3, zorder=3)
         if len(bar.values) > 1:
             seen = bar.values[bar.values >= _LOWEST]
             ax.plot(seen, np.full(len(seen), row), "o", markersize=2.6, color="#222222",
@@ -112,8 +128,8 @@ def draw_bars(ax: Axes, bars: Sequence[Bar]) -> None:
     ax.grid(visible=False, axis="y")
 
 
-def _write_mean(ax: Axes, row: int, mean: float, values: NDArray[np.float64]) -> None:
-    right = max(mean, float(values.max()), 0.0)
+def _write_mean(ax: Axes, row: int, mean: float, bar: Bar) -> None:
+    right = max(mean, float(bar.values.max()), bar.chance or 0.0, 0.0)
     ax.text(right + 0.06, row, style.number(mean), size=7.5, va="center_baseline")
 
 
@@ -130,7 +146,7 @@ def perturbation(results: StudyResults, selection: Selection) -> Figure | None:
     if not arrays:
         return None
     metrics = [metric for metric in METRICS if (table["metric"] == metric).any()]
-    bars = {m: method_bars(table[table["metric"] == m], arms, BASELINES) for m in metrics}
+    bars = {m: method_bars(table, arms, BASELINES, m) for m in metrics}
     labels = list(dict.fromkeys(bar.label for of in bars.values() for bar in of))
     conditions = _conditions(next(iter(arrays.values())))
     side = 1.52
@@ -159,11 +175,14 @@ def _conditions(arrays: Arrays) -> list[int]:
 
 
 def _counts(table: pd.DataFrame) -> str:
-    """How many conditions and seeds the scores are of."""
+    """How many conditions and seeds the scores are of, and how many conditions have an effect."""
     subjects = sorted(set(table["subject"].astype(str)))
     names = ", ".join(subjects[:6]) + (" and others" if len(subjects) > 6 else "")
     seeds = table["seed"].nunique()
-    return f"Scores: mean over {len(subjects)} held-out conditions ({names}); seeds: {seeds}."
+    tests = table[table["metric"] == "effect_p"].groupby("subject")["value"].max()
+    effects = f" With a measurable effect: {len(detected(tests))}." if len(tests) else ""
+    text = f"Scores: mean over {len(subjects)} held-out conditions ({names}); seeds: {seeds}."
+    return text + effects
 
 
 def _handles() -> list[Artist]:
@@ -172,6 +191,7 @@ def _handles() -> list[Artist]:
         grey_handle("top gene, line from the controls", marker="o",
                     markersize=4.5, linewidth=0.9),
         grey_handle("seed", linestyle="none", marker="o", markersize=3, markerfacecolor="white"),
+        grey_handle("95 % of chance", linestyle="none", marker="|", markersize=7),
     ]  # fmt: skip
 
 
