@@ -14,11 +14,11 @@ from faults.made import make_tables, run_study
 from study_rows import product, row, written
 from support import assert_one_sentence, make_run, resolved
 from vae_ablation.axes import AXES, Axis, axis_of, axis_order, level_text
+from vae_ablation.config import config_schema
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json
 from vae_ablation.methods import methods_paragraph
 from vae_ablation.run import Run
-from vae_ablation.settings import schema
 from vae_ablation.statistics import contrasts, importance
 from vae_ablation.study import Study
 from vae_ablation.tables import read_metrics
@@ -39,7 +39,7 @@ def test_parsing_axes_imports_no_torch() -> None:
 
 
 def test_every_key_of_model_and_training_can_stand_in_a_grid_but_two() -> None:
-    known = schema()["properties"]
+    known = config_schema()["properties"]
     grid = known["grids"]["items"]["properties"]
     keys = {f"{s}.{key}" for s in ("model", "training") for key in known[s]["properties"]}
     assert keys - set(grid) == {"training.device", "training.kl_warmup_epochs"}

@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from vae_ablation.axes import AXES, axis_order, is_setting
+from vae_ablation.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
 from vae_ablation.config_files import read_as, read_file
 from vae_ablation.config_types import (
     Rule,
@@ -29,7 +29,7 @@ from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.metrics import primary_candidates
 from vae_ablation.settings import SCHEMA_PATH as SCHEMA_PATH
-from vae_ablation.settings import schema as config_schema
+from vae_ablation.settings import schema as file_schema
 
 Config = dict[str, Any]
 
@@ -52,6 +52,29 @@ def read_config(path: Path) -> Config:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not readable as YAML: {reason}.") from None
     return resolve_config({} if raw is None else raw, path)
+
+
+@cache
+def config_schema() -> dict[str, Any]:
+    """The closed schema of a config, in which a grid takes the keys of model and training too."""
+    composed = copy.deepcopy(file_schema())
+    grid = composed["properties"]["grids"]["items"]["properties"]
+    for section in SECTIONS:
+        for key, rule in composed["properties"][section]["properties"].items():
+            name = f"{section}.{key}"
+            if name not in NOT_AXES:
+                grid[name] = _axis_rule(name, rule)
+    return composed
+
+
+def _axis_rule(name: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule of an axis whose levels are values of a key of the config."""
+    return {
+        "description": f"Levels of {name}; left out, the study's own.",
+        "type": "array",
+        "items": {key: value for key, value in rule.items() if key != "default"},
+        "minItems": 1,
+    }
 
 
 def with_overrides(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from vae_ablation.data.base import Observed
 from vae_ablation.distributions import Distribution
 from vae_ablation.likelihoods import LIKELIHOODS, Given
 from vae_ablation.networks import LOG_STD_BOUND
-from vae_ablation.run import Run
 from vae_ablation.streams import seeded
+
+if TYPE_CHECKING:
+    from vae_ablation.run import Run
 
 DEFAULT_LIBRARY = 10_000.0
 """Library size of a cell of which none is told."""

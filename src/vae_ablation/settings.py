@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-from vae_ablation.axes import NOT_AXES, SECTIONS
-
 SCHEMA_PATH = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 
 _FIRST = {
@@ -36,27 +34,11 @@ who changes such a default raises TRAINING_VERSION or PREPARE_VERSION.
 
 @cache
 def schema() -> dict[str, Any]:
-    """The closed schema of a config; read only. A grid takes the keys of model and training too."""
+    """The closed schema of a config as its file says it; read only."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     loaded = yaml.load(SCHEMA_PATH.read_text(encoding="utf-8"), loader)
     assert isinstance(loaded, dict)
-    grid = loaded["properties"]["grids"]["items"]["properties"]
-    for section in SECTIONS:
-        for key, rule in loaded["properties"][section]["properties"].items():
-            name = f"{section}.{key}"
-            if name not in NOT_AXES:
-                grid[name] = _axis_rule(name, rule)
     return loaded
-
-
-def _axis_rule(name: str, rule: Mapping[str, Any]) -> dict[str, Any]:
-    """The rule of an axis whose levels are values of a key of the config."""
-    return {
-        "description": f"Levels of {name}; left out, the study's own.",
-        "type": "array",
-        "items": {key: value for key, value in rule.items() if key != "default"},
-        "minItems": 1,
-    }
 
 
 def counted(

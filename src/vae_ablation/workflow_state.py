@@ -11,12 +11,11 @@ from typing import Any
 import yaml
 
 from vae_ablation.closure import code_digest
-from vae_ablation.config import Config, resolve_config
+from vae_ablation.config import Config, config_schema, resolve_config
 from vae_ablation.config_files import check_file
 from vae_ablation.control_plan import ControlPlan
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, stable_hash, write_json, write_text
-from vae_ablation.settings import schema as config_schema
 from vae_ablation.study import READING, Plan, Study
 
 RESULTS = Path("results")
