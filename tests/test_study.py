@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import assert_one_sentence, make_run, resolved
+from vae_ablation.config import config_schema as schema
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash
 from vae_ablation.errors import UserError
 from vae_ablation.files import write_json
 from vae_ablation.run import Run, canonical_run, expand_runs
-from vae_ablation.settings import schema
 from vae_ablation.study import Plan, Planned, Study, chunk_packs, pack_limit, plan_packs
 from vae_ablation.workflow_state import Workflow, open_study
 

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
