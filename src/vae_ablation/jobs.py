@@ -103,6 +103,7 @@ def train_job(folder: Path, pack: str) -> None:
         "model": study.config["model"],
         "training": study.config["training"],
         "observed": dataset.observed.to_json(),
+        **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
     }
     records = [
         run_record(result, train_hash=hashes[result.run.path], **common) for result in results
