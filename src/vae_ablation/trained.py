@@ -116,7 +116,7 @@ class TrainedRun:
         return x.reshape(n, *self.model.decoder.observed.shape)
 
     def _context(self, label: str | float) -> Tensor:
-        """What a decoder conditioned on the label is told of this one, [1, context]."""
+        """The context of this label for a decoder conditioned on it, [1, context]."""
         observed = self.model.decoder.observed
         if self.run.condition != "label":
             raise UserError(

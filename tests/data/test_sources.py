@@ -297,7 +297,7 @@ KINDS = {
     "MATLAB": (b"MATLAB 5.0 MAT-file, Platform", ["scipy.io.loadmat"]),
     "PNG": (b"\x89PNG\r\n\x1a\n", ["PNG"]),
     "empty": (b"", ["empty"]),
-    "zeros": (bytes(100), ["no ZIP archive"]),
+    "zeros": (bytes(100), ["not a ZIP archive"]),
 }
 
 

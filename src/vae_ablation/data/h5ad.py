@@ -14,7 +14,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -195,9 +195,10 @@ def _check_ends(path: Path) -> None:
 
     Nothing in this process could catch that. A file of another kind is refused at once.
     """
-    kind = kind_of(path)
-    if kind not in (None, HDF5):
-        raise UserError(f"{path}: not readable as an h5ad file (it is {kind}).")
+    with suppress(OSError):  # one that cannot be opened is told by who opens it
+        kind = kind_of(path)
+        if kind not in (None, HDF5):
+            raise UserError(f"{path}: not readable as an h5ad file (it is {kind}).")
     limit = PROBE_SECONDS + path.stat().st_size / 1e7
     probe = [sys.executable, "-c", _PROBE, str(path)]
     try:
@@ -325,7 +326,7 @@ def _check_keys(file: Any, path: Path, options: Options) -> None:
                 "an h5ad file (one from an older version is to be read and written anew)."
             )
     _check_key(options["layer"], [*_keys(file, "layers"), *_raw(file)], f"{path}: layers", "layer")
-    split = [FEATURE_TYPES] if _has_feature_types(file["var"]) else []
+    split = [FEATURE_TYPES] if _has_feature_types(_var(file, options["layer"])) else []
     _check_key(options["protein"], [*_keys(file, "obsm"), *split], f"{path}: obsm", "protein")
     if options["layer"] is None and "X" not in file:
         layers = _few([*_keys(file, "layers"), *_raw(file)])
@@ -355,8 +356,14 @@ def _names(group: Any) -> list[str]:
 
 def _raw(file: Any) -> list[str]:
     """The name by which `layer` reads raw/X, where that is there and no layer is so called."""
-    there = RAW in file and hasattr(file[RAW], "keys") and "X" in file[RAW]
+    raw = file.get(RAW)
+    there = hasattr(raw, "keys") and "X" in raw and "var" in raw and "_index" in raw["var"].attrs
     return [RAW] if there and RAW not in _keys(file, "layers") else []
+
+
+def _var(file: Any, layer: str | None) -> Any:
+    """The table of the genes of a layer."""
+    return file["raw/var"] if layer in _raw(file) else file["var"]
 
 
 def _has_feature_types(var: Any) -> bool:
@@ -590,7 +597,7 @@ def _read_layout(file: Any, path: Path, options: Options) -> _Layout:
     layer, protein = options["layer"], options["protein"]
     from_raw = layer in _raw(file)
     where = "X" if layer is None else "raw/X" if from_raw else f"layers/{layer}"
-    var = file["raw/var"] if from_raw and "var" in file[RAW] else file["var"]
+    var = _var(file, layer)
     names = _index(var)
     types = _feature_types(var)
     _check_names(path, "var_names", names)
@@ -807,7 +814,7 @@ _SAME = 1e-2
 
 
 def _nature(block: sparse.csr_matrix) -> str:
-    """What values that are not counts look like, and what to do."""
+    """The likely origin of values that are not counts, and the remedy."""
     values = block.data.astype(np.float64)
     if not np.isfinite(values).all() or (values == np.round(values)).all():
         return ""
@@ -839,7 +846,7 @@ def _are_multiples(block: sparse.csr_matrix, values: NDArray[np.float64]) -> boo
 
 
 def _other_layers(table: _Table) -> str:
-    """Where else the file holds counts, and how that is named."""
+    """Other places in the file that hold counts, by their names as `layer`."""
     with _opened(table.path) as file:
         found = [name for name in table.layers if _holds_counts(file, name, table)]
     if not found:

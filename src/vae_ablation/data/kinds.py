@@ -111,7 +111,7 @@ def hdf5_kind(file: Any, names: Collection[str]) -> str | None:
         return "an .h5mu file of muon; mudata.read(path).mod['rna'].write_h5ad(file) makes an .h5ad"
     if {"row_attrs", "col_attrs"} <= set(names):
         return "a loom file; anndata.io.read_loom(path).write_h5ad(file) makes an .h5ad of it"
-    if any(_is_10x(file[name]) for name in names):
+    if any(_is_10x(file.get(name)) for name in names):
         return "a 10x Genomics .h5; scanpy.read_10x_h5(path).write_h5ad(file) makes an .h5ad of it"
     if "assays" in names:
         return "an .h5seurat file; SeuratDisk::Convert(file, dest = 'h5ad') makes an .h5ad of it"

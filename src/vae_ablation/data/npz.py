@@ -71,12 +71,10 @@ class Npz(Source):
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays x, y and factors; the others by name only."""
-    kind = kind_of(path)
-    if kind not in (NPZ, ZIP):
-        raise UserError(
-            f"{path}: not readable as an .npz of plain arrays (it is {kind or 'no ZIP archive'})."
-        )
     try:
+        kind = kind_of(path)
+        if kind not in (NPZ, ZIP):
+            raise ValueError(f"it is {kind or 'not a ZIP archive'}")
         with np.load(path, allow_pickle=False) as archive:
             return {
                 name: _array(archive, name) if name in _ARRAYS else np.empty(0)
@@ -141,7 +139,7 @@ def _check_levels(x: NDArray[Any], path: Path) -> tuple[NDArray[np.uint8], int]:
 
 
 def _integer_hint(low: int, high: int) -> str:
-    """What integers outside 0 to 255 look like, and what to do."""
+    """The likely scale of integers outside 0 to 255, and the remedy."""
     if (low, high) == (-1, 1):
         return ", and these look like the two values −1 and 1 ((x + 1) // 2 brings them to 0 and 1)"
     if low >= -128 and low < 0 and high <= 127:
@@ -195,7 +193,7 @@ def _check_floats(x: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _float_hint(x: NDArray[Any], low: float, high: float, slack: float) -> str:
-    """What floats outside [0, 1] look like, and what to do."""
+    """The likely scale of floats outside [0, 1], and the remedy."""
     if low < -slack:
         if low >= -1 - slack and high <= 1 + slack:
             return ", which looks like a scale from −1 to 1 ((x + 1) / 2 brings it to [0, 1])"

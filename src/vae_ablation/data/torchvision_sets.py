@@ -80,7 +80,7 @@ class MNIST(Source):
         return [name for name in names if not self._find(folder, name)]
 
     def _hint(self, root: Path, folder: Path) -> str:
-        """Where all files are, if that is near the root."""
+        """The place of all four files, if it is near the root."""
         inner = (root, root / "raw", root / self.dataset_class, *_folders(root))
         for place in (root.parent, root.parent.parent, *inner):
             found = place / self.dataset_class / "raw"
