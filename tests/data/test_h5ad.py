@@ -255,7 +255,7 @@ def test_labels_are_numbered_in_the_order_of_their_names_without_unused_ones(
     assert raw.labels.dtype == raw.cells.batch.dtype == np.int64
 
 
-@pytest.mark.parametrize("kind", ["category", "float", "nullable"])
+@pytest.mark.parametrize("kind", ["category", "float", "nullable", "text"])
 def test_a_missing_label_is_minus_one(tmp_path: Path, kind: str) -> None:
     data = cells()
     values: Any = np.resize(np.array([1.0, 2.0, np.nan]), N)
@@ -263,6 +263,8 @@ def test_a_missing_label_is_minus_one(tmp_path: Path, kind: str) -> None:
         values = pd.array(np.resize(np.array([1, 2, None], object), N), dtype="Int64")
     elif kind == "category":
         values = categories(N, "1", "2", None)
+    elif kind == "text":
+        values = categories(N, "1", "2", "nan")
     data.obs["mine"] = values
     raw = load(save(tmp_path / "c.h5ad", data), label="mine")
     assert raw.labels is not None

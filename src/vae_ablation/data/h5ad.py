@@ -35,7 +35,7 @@ from vae_ablation.data.counts import (
     row_blocks,
 )
 from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
-from vae_ablation.data.labels import all_distinct, missing_numbers
+from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
 from vae_ablation.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -284,9 +284,12 @@ def _checked_column(
     if np.ndim(values) != 1:
         raise UserError(f"{where} has shape {np.shape(values)}; allowed: one value for each cell.")
     names, codes = _categories(values)
-    numbers = _numbers_of(values)
-    if option == "label" and numbers is not None:
-        codes = np.where(missing_numbers(numbers, where), -1, codes)
+    if option == "label":
+        numbers = _numbers_of(values)
+        none = np.isin(codes, np.flatnonzero(np.isin(names, MISSING_TEXT)))
+        if numbers is not None:
+            none |= missing_numbers(numbers, where)
+        codes = np.where(none, -1, codes)
     if option != "label" and all_distinct(codes):
         raise UserError(
             f"{where} gives each of {len(codes)} cells a value of its own; allowed: values that "

@@ -13,7 +13,7 @@ ALLOWED = (
     "whole numbers from 0, true and false, or text; −1, NaN or empty text for an example without a "
     "label"
 )
-_MISSING_TEXT = ("", "nan", "NaN", "<NA>")
+MISSING_TEXT = ("", "nan", "NaN", "<NA>")
 """Texts for a missing value; the others are what NumPy and pandas make of one."""
 
 
@@ -35,7 +35,7 @@ def read_labels(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], tu
         raise UserError(f"{where} is of type {values.dtype}; allowed: {ALLOWED}.")
     if values.dtype.kind in "US":
         values = _decoded(values, where)
-        missing = np.isin(values, _MISSING_TEXT)
+        missing = np.isin(values, MISSING_TEXT)
     else:
         missing = missing_numbers(values, where)
     found, codes = np.unique(values[~missing], return_inverse=True)
