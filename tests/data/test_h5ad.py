@@ -418,7 +418,7 @@ def test_a_file_without_x_needs_a_layer(tmp_path: Path) -> None:
     data = cells(layers={"counts": counts()})
     data.X = None
     path = save(tmp_path / "c.h5ad", data)
-    refused(path, "no X", "counts")
+    refused(path, "no X", "its layers are counts; did you mean layer counts?")
     np.testing.assert_array_equal(dense(load(path, layer="counts")), counts())
 
 
@@ -558,7 +558,7 @@ def test_a_refusal_says_where_counts_are_and_proposes_nothing_else(tmp_path: Pat
     refused(path, "layers has no 'rwa' (layer)", "did you mean 'raw'?", layer="rwa")
     none = with_raw(normalised())
     none.X = None
-    refused(save(tmp_path / "f.h5ad", none), "has no X", "its layers are raw")
+    refused(save(tmp_path / "f.h5ad", none), "has no X", "did you mean layer raw?")
 
 
 RANDOM = np.random.default_rng(0)

@@ -332,8 +332,10 @@ def _check_keys(file: Any, path: Path, options: Options) -> None:
     split = [FEATURE_TYPES] if _has_feature_types(_var(file, options["layer"])) else []
     _check_key(options["protein"], [*_keys(file, "obsm"), *split], f"{path}: obsm", "protein")
     if options["layer"] is None and "X" not in file:
-        layers = _few([*_keys(file, "layers"), *_raw(file)])
-        raise UserError(f"{path}: has no X; its layers are {layers}; allowed: layer: one of these.")
+        layers = [*_keys(file, "layers"), *_raw(file)]
+        raise UserError(
+            f"{path}: has no X; its layers are {_few(layers)}{_proposed(file, layers)}."
+        )
     columns = _column_names(file["obs"])
     for option, name in _wanted(options).items():
         if name not in columns:
@@ -851,16 +853,22 @@ def _are_multiples(block: sparse.csr_matrix, values: NDArray[np.float64]) -> boo
 def _other_layers(table: _Table) -> str:
     """Other places in the file that hold counts, by their names as `layer`."""
     with _opened(table.path) as file:
-        found = [name for name in table.layers if _holds_counts(file, name, table)]
+        return _proposed(file, table.layers)
+
+
+def _proposed(file: Any, layers: Sequence[str | None]) -> str:
+    """Those of `layers` that hold counts, as a question; empty where none does."""
+    height = len(_index(file["obs"]))
+    found = [layer for layer in layers if _holds_counts(file, layer, height)]
     if not found:
         return ""
     names = ["null (X)" if name is None else name for name in found]
-    place = " (raw/X holds counts)" if RAW in found else ""
+    place = " (raw/X holds counts)" if RAW in found and _raw(file) else ""
     return f"; did you mean layer {_few(names)}?{place}"
 
 
-def _holds_counts(file: Any, layer: str | None, table: _Table) -> bool:
-    """Whether the first block of a matrix holds counts and nothing else."""
+def _holds_counts(file: Any, layer: str | None, height: int) -> bool:
+    """Whether the first block of a matrix of `height` rows holds counts and nothing else."""
     where = "X" if layer is None else "raw/X" if layer in _raw(file) else f"layers/{layer}"
     try:
         matrix = _stored(file, where)
@@ -868,8 +876,7 @@ def _holds_counts(file: Any, layer: str | None, table: _Table) -> bool:
         values = canonical(matrix.rows(start, stop)).data
     except (UserError, *_UNREADABLE, _unknown_encoding(), StopIteration):
         return False
-    whole = matrix.shape[0] == len(table.cells) and not _not_counts(values).any()
-    return bool(whole and values.size)
+    return bool(matrix.shape[0] == height and values.size and not _not_counts(values).any())
 
 
 def _most_variable(

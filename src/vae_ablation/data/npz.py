@@ -199,7 +199,7 @@ def _float_hint(x: NDArray[Any], low: float, high: float, slack: float) -> str:
             return ", which looks like a scale from −1 to 1 ((x + 1) / 2 brings it to [0, 1])"
         return ", which looks standardised (undo it: x · standard deviation + mean)"
     whole = bool((x == np.floor(x)).all())
-    if high <= 255 + slack and (whole or high > 127):
+    if high <= 255 * (1 + slack) and (whole or high > 127):
         scale = "8-bit levels stored as floats" if whole else "a scale from 0 to 255"
         return f", which looks like {scale} (x / 255 brings it to [0, 1])"
     if 255 < high <= 65535:
