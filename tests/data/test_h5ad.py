@@ -726,9 +726,17 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, content: bytes, part: st
     assert_one_sentence(caught.value, "c.h5ad: not readable as an h5ad file", part)
 
 
-def test_minus_one_among_numbers_is_no_label(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["numbers", "categories", "missing", "nullable"])
+def test_minus_one_among_numbers_is_no_label(tmp_path: Path, kind: str) -> None:
     data = cells()
-    data.obs["cluster"] = np.arange(N) % 3 - 1
+    values = np.arange(N) % 3 - 1
+    gaps = pd.array([None if i % 6 == 0 else value for i, value in enumerate(values)], "Int64")
+    data.obs["cluster"] = {
+        "numbers": values,
+        "categories": pd.Categorical(values),
+        "missing": pd.Categorical.from_codes(np.where(gaps.isna(), -1, values + 1), [-1, 0, 1]),
+        "nullable": gaps,
+    }[kind]
     raw = load(save(tmp_path / "c.h5ad", data), label="cluster")
     assert raw.cells is not None
     assert raw.labels is not None

@@ -301,12 +301,11 @@ def _checked_column(
 def _numbers_of(values: Any) -> NDArray[Any] | None:
     """A column of numbers, missing ones as NaN; None where it holds something else."""
     column = pd.Series(values)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype if not column.isna().any() else object)
-        column = column.infer_objects()
-    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+    kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind):
         return None
-    return column.to_numpy(float) if column.isna().any() else column.to_numpy()
+    missing = column.isna().any()
+    return column.astype(float if missing else kind.dtype).to_numpy(float if missing else None)
 
 
 def _wanted(options: Options) -> dict[str, str]:
