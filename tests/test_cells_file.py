@@ -133,3 +133,20 @@ def test_scanpy_finds_the_two_groups_of_the_codes_and_lays_them_out(tmp_path: Pa
     layout = read.obsm["X_umap"]
     assert layout.shape == (80, 2)
     assert np.isfinite(layout).all()
+
+
+def test_columns_whose_names_an_h5ad_cannot_hold_are_renamed(tmp_path: Path) -> None:
+    numbers = np.arange(40.0)
+    columns = {"QC/pct": numbers, "file_QC_pct": -numbers, "a/b": 2 * numbers, "a_b": 3 * numbers}
+    odd = {".": 4 * numbers, "_index": 5 * numbers}
+    read = written(tmp_path / "c.h5ad", **columns, **odd)
+    assert not [name for name in read.obs.columns if "/" in name]
+    found = {name: read.obs[name].iloc[1] for name in read.obs.columns[4:]}
+    assert found == {
+        "file_QC_pct_": 1,
+        "file_QC_pct": -1,
+        "file_a_b": 2,
+        "a_b": 3,
+        "file_.": 4,
+        "file__index": 5,
+    }

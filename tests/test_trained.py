@@ -24,6 +24,7 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_json
 from vae_ablation.run import Run
+from vae_ablation.streams import stream
 from vae_ablation.trained import (
     encode_all,
     load_run,
@@ -276,6 +277,31 @@ def test_a_run_on_counts_comes_back_and_is_told_library_and_condition(
     np.testing.assert_allclose(expected[:, :30].sum(1), context[:, 0], rtol=1e-4)
     np.testing.assert_allclose(loaded.decode(mean).mean[:, :30].sum(1), 10_000, rtol=1e-4)
     assert loaded.sample(4, draw=True).shape == (4, 35)
+
+
+def test_samples_of_a_label_are_asked_for_by_its_name(few_digits: Dataset, tmp_path: Path) -> None:
+    runs = [make_run(condition="label"), make_run()]
+    names = [str(10 * label + 5) for label in range(10)]
+    for run in runs:
+        (result,) = train_pack([run], few_digits, model_options(), training_settings(epochs=2))
+        for folder, further in (("plain", {}), ("named", {"label_names": names})):
+            record = record_of(result, few_digits) | further
+            place = tmp_path / folder
+            save_pack([result], [record], place / "runs", place / "packs" / run.condition)
+    plain, named = (load_run(folder_of(tmp_path / name, runs[0])) for name in ("plain", "named"))
+    three = named.sample(4, label=35)
+    assert torch.equal(three, plain.sample(4, label=3))
+    assert torch.equal(three, named.sample(4, label="35"))
+    assert not torch.equal(three, named.sample(4, label=45))
+    z = torch.randn(4, 2, generator=stream(0, "user samples"))
+    told = torch.eye(10)[[3]].expand(4, -1)
+    assert torch.equal(three, named.decode(z, told).mean.reshape(4, 8, 8))
+    with pytest.raises(UserError) as caught:
+        named.sample(4, label=3)
+    assert_one_sentence(caught.value, "label is 3", "5, 15, 25")
+    with pytest.raises(UserError) as caught:
+        load_run(folder_of(tmp_path / "plain", runs[1])).sample(4, label=3)
+    assert_one_sentence(caught.value, "condition none")
 
 
 def test_all_cells_are_encoded_with_their_own_context(

@@ -32,7 +32,8 @@ def write_codes(
 
     Its cells are in the order of the user's file. obs has label, batch, perturbation and split as
     categories, as far as they are known, and the columns that the user keeps; a column of the user
-    that bears one of these names becomes "file_<name>". obsm["X_vae"] and obsm["X_vae_std"] are
+    that bears one of these names becomes "file_<name>", and so does one whose name an h5ad cannot
+    hold, with "_" for each "/". obsm["X_vae"] and obsm["X_vae_std"] are
     posterior mean and standard deviation, uns["vae_ablation"] is the specification.
 
     Args:
@@ -80,9 +81,24 @@ def _table(cells: Cells, labels: NDArray[np.int64], split: NDArray[np.int8]) -> 
     columns["split"] = _column(np.array([_SPLIT_NAMES[code] for code in split.tolist()]))
     for name, values in cells.obs.items():
         if name != "obs_names":
-            columns[f"file_{name}" if name in columns else name] = _column(values)
+            columns[_free_name(name, [*columns, *cells.obs])] = _column(values)
     names = cells.obs.get("obs_names", _numbered(len(labels)))
     return pd.DataFrame(columns, index=_text_index(names.tolist()))
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    """The name of a column of the user, changed where it is taken or an h5ad cannot hold it.
+
+    Args:
+        name: as in the user's file.
+        taken: names of columns that are there, and of all that the user keeps, this one once.
+    """
+    if _is_key(name) and name != "_index" and taken.count(name) == 1:
+        return name
+    changed = "file_" + name.replace("/", "_")
+    while changed in taken:
+        changed += "_"
+    return changed
 
 
 def _text_index(names: list[str]) -> pd.Index:

@@ -108,6 +108,7 @@ def train_job(folder: Path, pack: str) -> None:
         "code_version": study.code_version,
         "versions": environment(),
         "observed": dataset.observed.to_json(),
+        **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
     }
     records = [
         run_record(

@@ -24,11 +24,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset, Observed
+from vae_ablation.data.labels import label_text
 from vae_ablation.distributions import Distribution
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_json, write_text
 from vae_ablation.loading import Examples
-from vae_ablation.model import VAE, Posterior
+from vae_ablation.model import DEFAULT_LIBRARY, VAE, Posterior
 from vae_ablation.run import Run
 from vae_ablation.streams import stream
 from vae_ablation.study import (
@@ -93,13 +94,41 @@ class TrainedRun:
         """
         return self.model.decoder(torch.as_tensor(z, dtype=torch.float32), _told(context))
 
-    def sample(self, n: int, seed: int = 0, draw: bool = False) -> Tensor:
-        """Samples at z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape]."""
+    def sample(
+        self, n: int, seed: int = 0, draw: bool = False, label: str | float | None = None
+    ) -> Tensor:
+        """Samples at z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape].
+
+        Args:
+            n: number of samples.
+            seed: of z, and of the draws.
+            draw: whether to draw from p(x given z).
+            label: of a model conditioned on the label, the label as in the user's file; None
+                leaves it unknown.
+
+        Raises:
+            UserError: the model is not conditioned on the label, or was not trained on this one.
+        """
         generator = stream(seed, "user samples")
         z = torch.randn(n, self.run.latent_dim, generator=generator)
-        decoded = self.decode(z)
+        decoded = self.decode(z, None if label is None else self._context(label).expand(n, -1))
         x = decoded.sample(generator) if draw else decoded.mean
         return x.reshape(n, *self.model.decoder.observed.shape)
+
+    def _context(self, label: str | float) -> Tensor:
+        """The context of this label for a decoder conditioned on it, [1, context]."""
+        observed = self.model.decoder.observed
+        if self.run.condition != "label":
+            raise UserError(
+                f"label is {label!r}, and {self.run.path} has condition {self.run.condition}; "
+                "allowed: a label for a model with condition label."
+            )
+        names = self.record.get("label_names") or [str(i) for i in range(observed.classes)]
+        if label_text(label) not in names:
+            raise UserError(f"label is {label!r}; allowed: {', '.join(names[:20])}.")
+        one_hot = torch.eye(observed.classes)[[names.index(label_text(label))]]
+        library = torch.full((1, int(observed.counts)), DEFAULT_LIBRARY)
+        return torch.cat([library, one_hot], dim=1)
 
 
 ENCODED_AT_ONCE = 4096

@@ -62,8 +62,10 @@ def table_of(n: int, prefix: str = "r", **columns: Any) -> pd.DataFrame:
 
 def categories(n: int, *values: str | None, unused: str | None = None) -> pd.Categorical:
     """Values over and over, as categories of text that is stored as objects."""
-    names = [value for value in (*values, unused) if value is not None]
-    return pd.Categorical(np.resize(np.array(values, object), n), pd.Index(names, dtype=object))
+    names = dict.fromkeys(value for value in (*values, unused) if value is not None)
+    return pd.Categorical(
+        np.resize(np.array(values, object), n), pd.Index(list(names), dtype=object)
+    )
 
 
 def cells(x: Any = None, **parts: Any) -> Any:
@@ -320,7 +322,7 @@ def test_labels_are_numbered_in_the_order_of_their_names_without_unused_ones(
     assert raw.labels.dtype == raw.cells.batch.dtype == np.int64
 
 
-@pytest.mark.parametrize("kind", ["category", "float", "nullable"])
+@pytest.mark.parametrize("kind", ["category", "float", "nullable", "text"])
 def test_a_missing_label_is_minus_one(tmp_path: Path, kind: str) -> None:
     data = cells()
     values: Any = np.resize(np.array([1.0, 2.0, np.nan]), N)
@@ -328,6 +330,8 @@ def test_a_missing_label_is_minus_one(tmp_path: Path, kind: str) -> None:
         values = pd.array(np.resize(np.array([1, 2, None], object), N), dtype="Int64")
     elif kind == "category":
         values = categories(N, "1", "2", None)
+    elif kind == "text":
+        values = categories(N, "1", "2", "nan")
     data.obs["mine"] = values
     raw = load(save(tmp_path / "c.h5ad", data), label="mine")
     assert raw.labels is not None
@@ -481,7 +485,7 @@ def test_a_file_without_x_needs_a_layer(tmp_path: Path) -> None:
     data = cells(layers={"counts": counts()})
     data.X = None
     path = save(tmp_path / "c.h5ad", data)
-    refused(path, "no X", "counts")
+    refused(path, "no X", "its layers are counts; did you mean layer counts?")
     np.testing.assert_array_equal(dense(load(path, layer="counts")), counts())
 
 
@@ -577,6 +581,256 @@ def test_a_package_that_is_not_installed_is_named(
     with pytest.raises(UserError) as caught:
         H5ad().describe(DEFAULTS | {"path": str(path)})
     assert_one_sentence(caught.value, "h5py", "not installed")
+
+
+# --- files as the field has them -----------------------------------------------------------------
+
+
+def normalised() -> np.ndarray:
+    values = counts()
+    return np.log1p(values / values.sum(1, keepdims=True) * 1e4)
+
+
+def with_raw(x: np.ndarray, **parts: Any) -> Any:
+    """Counts of all genes in raw, and x of the first ones, as scanpy leaves them."""
+    data = cells(x, **parts)
+    data.raw = cells(counts(seed=3))
+    return data
+
+
+def test_counts_in_raw_are_read_with_its_names(tmp_path: Path) -> None:
+    path = save(tmp_path / "c.h5ad", with_raw(normalised()[:, :5]))
+    raw = load(path, layer="raw")
+    assert raw.cells is not None
+    assert raw.cells.features == tuple(f"g{i}" for i in range(GENES))
+    np.testing.assert_array_equal(dense(raw), counts(seed=3))
+    few = load(path, layer="raw", n_top_genes=3)
+    assert few.x.shape == (N, 3)
+
+
+def test_a_layer_called_raw_goes_before_the_raw_of_the_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "c.h5ad", with_raw(normalised(), layers={"raw": counts()}))
+    np.testing.assert_array_equal(dense(load(path, layer="raw")), counts())
+
+
+def test_a_refusal_says_where_counts_are_and_proposes_nothing_else(tmp_path: Path) -> None:
+    log = {"log": normalised()}
+    path = save(tmp_path / "c.h5ad", with_raw(normalised(), layers=log))
+    refused(path, "X is no matrix", "did you mean layer raw? (raw/X holds counts)")
+    refused(path, "layers/log is no matrix", "layer raw?", layer="log")
+    both = save(tmp_path / "d.h5ad", with_raw(normalised(), layers=log | {"umi": counts()}))
+    refused(both, "did you mean layer umi, raw?")
+    x = save(tmp_path / "e.h5ad", cells(layers=log))
+    refused(x, "did you mean layer null (X)?", layer="log")
+    refused(path, "layers has no 'rwa' (layer)", "did you mean 'raw'?", layer="rwa")
+    none = with_raw(normalised())
+    none.X = None
+    refused(save(tmp_path / "f.h5ad", none), "has no X", "did you mean layer raw?")
+
+
+RANDOM = np.random.default_rng(0)
+NATURES = {
+    "log1p": (normalised(), "log-transformed"),
+    "per cell": (np.expm1(normalised()), "normalised to a common total"),
+    "scaled": (counts() - 1.3, "scaling"),
+    "ambient": (counts() * RANDOM.uniform(0.8, 1, (N, GENES)), "round to counts"),
+    "0.9999": (counts() * 0.9999, "round to counts"),
+    "1.5": (counts() + 0.5 * (np.arange(N * GENES).reshape(N, GENES) == 7), "round to counts"),
+}
+
+
+@pytest.mark.parametrize("name", NATURES)
+def test_a_refusal_says_what_the_values_look_like(name: str, tmp_path: Path) -> None:
+    values, part = NATURES[name]
+    refused(save(tmp_path / "c.h5ad", cells(values)), "X is no matrix of counts", part)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint32])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_a_count_over_the_limit_reads_as_one(tmp_path: Path, dtype: Any, form: Any) -> None:
+    values = counts().astype(dtype)
+    over = module.LARGEST_COUNT + (2 if dtype == np.float32 else 1)
+    values[20, 4] = over
+    path = save(tmp_path / "c.h5ad", cells(form(values)))
+    refused(path, f"1 of {np.count_nonzero(values)}", f"the first is {over}.0 (cell r20, g4)")
+    values[20, 4] = module.LARGEST_COUNT
+    raw = load(save(tmp_path / "c.h5ad", cells(form(values))))
+    assert dense(raw).max() == module.LARGEST_COUNT
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_half_precision_is_read(tmp_path: Path, form: Any) -> None:
+    path = save(tmp_path / "c.h5ad", cells(form(counts())))
+    with h5py.File(path, "r+") as file:
+        where = "X" if form is np.asarray else "X/data"
+        values, attributes = file[where][:].astype(np.float16), dict(file[where].attrs)
+        del file[where]
+        file[where] = values
+        file[where].attrs.update(attributes)
+    np.testing.assert_array_equal(dense(load(path)), counts())
+
+
+def proteins(**columns: Any) -> Any:
+    data = cells()
+    data.obsm["p"] = pd.DataFrame(columns, index=data.obs_names)
+    return data
+
+
+def test_nullable_columns_are_read_where_they_are_whole(tmp_path: Path) -> None:
+    values = np.arange(N) % 4
+    data = proteins(
+        CD3=pd.array(values, dtype="Int64"),
+        CD4=pd.array(values > 1, dtype="boolean"),
+        CD8=values.astype(np.uint8),
+    )
+    data.obs["whole"] = pd.array(values, dtype="Int64")
+    data.obs["flag"] = pd.array(values > 1, dtype="boolean")
+    data.obs["QC/pct"] = values / 4
+    raw = load(save(tmp_path / "c.h5ad", data), protein="p", obs=["whole", "flag", "QC/pct"])
+    np.testing.assert_array_equal(dense(raw)[:, -3:], np.column_stack([values, values > 1, values]))
+    assert raw.cells is not None
+    for name, expected in (("whole", values), ("flag", values > 1), ("QC/pct", values / 4)):
+        assert raw.cells.obs[name].dtype == expected.dtype
+        np.testing.assert_array_equal(raw.cells.obs[name], expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        (pd.array([1, 2, None] + [0] * (N - 3), dtype="Int64"), ["1 missing", "cell r2"]),
+        (np.where(np.arange(N) == 7, np.nan, 1), ["1 missing", "cell r7"]),
+        (pd.Categorical(np.resize([3, 4], N)), ["category", "the first is 3 (cell r0)"]),
+        (categories(N, "a", None), ["category", "'a'"]),
+    ],
+)
+def test_protein_columns_that_are_no_counts_are_told(
+    tmp_path: Path, values: Any, parts: list[str]
+) -> None:
+    path = save(tmp_path / "c.h5ad", proteins(CD4=np.ones(N), CD3=values))
+    refused(path, "obsm/p: column 'CD3'", *parts, protein="p")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (np.arange(N), ["X has shape (50,)", "[cells, features]"]),
+        (counts()[:5], ["X has shape (5, 12)", "50 cells"]),
+        (np.full((N, GENES), b"a"), ["X holds values of type", "b'a'"]),
+    ],
+)
+def test_a_matrix_that_does_not_fit_is_told(tmp_path: Path, content: Any, parts: list[str]) -> None:
+    path = save(tmp_path / "c.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = content
+    refused(path, *parts)
+
+
+def test_an_element_that_anndata_does_not_know_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "c.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["obs/kind"].attrs["encoding-type"] = "a-new-kind"
+    refused(path, "obs/kind is stored as a-new-kind", label="kind")
+
+
+TYPES = ["Gene Expression"] * (GENES - 3) + ["Antibody Capture"] * 2 + ["Peaks"]
+
+
+def test_antibodies_among_the_genes_are_named_and_split_off(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = cells()
+    data.var["feature_types"] = categories(GENES, *TYPES)
+    path = save(tmp_path / "c.h5ad", data)
+    raw = load(path)
+    assert (raw.x.shape, raw.proteins) == ((N, GENES), 0)
+    assert "3 of 12 features in X are not genes" in caplog.text
+    assert "g9, g10, g11" in caplog.text
+    assert "protein: feature_types" in caplog.text
+    cut = int(np.median(counts()[:, :9].sum(1)))
+    split = load(path, protein="feature_types", min_counts=cut, n_top_genes=4)
+    assert split.proteins == 2
+    assert split.cells is not None
+    assert split.cells.features[-2:] == ("g9", "g10")
+    rows = split.cells.obs["file_row"]
+    # the cut at min_counts is on genes alone
+    np.testing.assert_array_equal(rows, np.flatnonzero(counts()[:, :9].sum(1) >= cut))
+    names = [int(name.removeprefix("g")) for name in split.cells.features]
+    np.testing.assert_array_equal(dense(split), counts()[rows][:, names])
+    data.var["feature_types"] = categories(GENES, "Gene Expression")
+    refused(save(path, data), "holds Gene Expression; allowed", protein="feature_types")
+
+
+@pytest.mark.parametrize(
+    ("members", "part"),
+    [
+        (["matrix/barcodes", "matrix/data", "matrix/indptr"], "scanpy.read_10x_h5"),
+        (["GRCh38/barcodes", "GRCh38/data", "GRCh38/indptr"], "scanpy.read_10x_h5"),
+        (["mod/rna", "obs", "var"], "mudata.read"),
+        (["matrix", "row_attrs", "col_attrs"], "read_loom"),
+        (["assays/RNA", "meta.data"], "SeuratDisk"),
+    ],
+)
+def test_other_hdf5_files_are_named_with_what_reads_them(
+    tmp_path: Path, members: list[str], part: str
+) -> None:
+    path = tmp_path / "c.h5ad"
+    with h5py.File(path, "w") as file:
+        for member in members:
+            file.create_group(member)
+    refused(path, "not an h5ad file", part)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"<html>", "web page"), (b"cell,g1\nc1,2\n", "CSV"), (b"PK\x05\x06" + bytes(18), "ZIP")],
+)
+def test_files_of_other_kinds_are_named(tmp_path: Path, content: bytes, part: str) -> None:
+    path = tmp_path / "c.h5ad"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        describe(DEFAULTS | {"path": str(path)})
+    assert_one_sentence(caught.value, "c.h5ad: not readable as an h5ad file", part)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "categories", "missing", "nullable"])
+def test_minus_one_among_numbers_is_no_label(tmp_path: Path, kind: str) -> None:
+    data = cells()
+    values = np.arange(N) % 3 - 1
+    gaps = pd.array([None if i % 6 == 0 else value for i, value in enumerate(values)], "Int64")
+    data.obs["cluster"] = {
+        "numbers": values,
+        "categories": pd.Categorical(values),
+        "missing": pd.Categorical.from_codes(np.where(gaps.isna(), -1, values + 1), [-1, 0, 1]),
+        "nullable": gaps,
+    }[kind]
+    raw = load(save(tmp_path / "c.h5ad", data), label="cluster")
+    assert raw.cells is not None
+    assert raw.labels is not None
+    assert raw.labels[:3].tolist() == [-1, 0, 1]
+    assert raw.cells.label_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        (np.linspace(0, 1, N), "holds 0.0"),
+        (np.arange(N) % 3 - 2, "holds -2"),
+        (np.resize([-1, 1], N), "−1 and 1 alone"),
+    ],
+)
+def test_numbers_that_are_no_labels_are_told(tmp_path: Path, values: Any, part: str) -> None:
+    data = cells()
+    data.obs["mine"] = values
+    refused(save(tmp_path / "c.h5ad", data), "'mine' (label)", part, label="mine")
+
+
+@pytest.mark.parametrize("option", ["batch", "perturbation"])
+def test_a_batch_or_perturbation_for_each_cell_is_told(tmp_path: Path, option: str) -> None:
+    data = cells()
+    data.obs["id"] = categories(N, *(f"cell {i}" for i in range(N)))
+    setting: Any = "id" if option == "batch" else {**PERTURBATION, "key": "id", "control": "cell 0"}
+    refused(save(tmp_path / "c.h5ad", data), "each of 50 cells", "share", **{option: setting})
 
 
 # --- damaged files -------------------------------------------------------------------------------

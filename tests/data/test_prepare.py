@@ -138,6 +138,70 @@ def test_data_without_labels_are_split_too(tmp_path: Path) -> None:
     assert (dataset.labels == -1).all()
 
 
+# --- labels --------------------------------------------------------------------------------------
+
+
+def pictures(n: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 4)).astype(np.uint8)
+
+
+def test_labels_with_gaps_become_classes_that_keep_their_names_and_split(tmp_path: Path) -> None:
+    y = np.arange(60) % 10
+    plain = prepare(tmp_path / "a", **own(tmp_path, x=pictures(), y=y))
+    gaps = prepare(tmp_path / "b", **own(tmp_path, x=pictures(), y=10 * y + 5))
+    assert gaps.observed.classes == 10
+    assert gaps.label_names == tuple(str(10 * label + 5) for label in range(10))
+    assert gaps.label_name(9) == "95"
+    assert (plain.label_names, plain.label_name(9)) == ((), "9")
+    assert gaps.checksum == plain.checksum
+    assert gaps.label_pairs([[5, 95], ["15", 5.0], [0, 5]]) == [(0, 9), (1, 0)]
+    assert plain.label_pairs([[0, 9], [5, 95]]) == [(0, 9)]
+    context = gaps.context(gaps.rows("train"), "label")
+    assert context.shape[1] == 10
+    assert (context.sum(1) == 1).all()
+
+
+def test_classes_from_0_store_nothing_that_was_not_stored_before(tmp_path: Path) -> None:
+    prepare(tmp_path / "a", max_examples=200)
+    assert "label_names" not in json.loads((tmp_path / "a" / "dataset.json").read_text())
+    prepare(tmp_path / "b", **own(tmp_path, x=pictures(), y=np.arange(60) % 3))
+    assert "label_names" not in json.loads((tmp_path / "b" / "dataset.json").read_text())
+
+
+def test_a_class_that_no_example_is_left_of_is_no_class(tmp_path: Path) -> None:
+    y = np.where(np.arange(60) == 7, 1, 2 * (np.arange(60) % 2))
+    dataset = prepare(tmp_path / "a", **own(tmp_path, x=pictures(), y=y), max_examples=20)
+    assert dataset.observed.classes == 2
+    assert dataset.label_names == ("0", "2")
+
+
+def test_labels_of_which_each_example_has_its_own_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place, y in enumerate([np.arange(60), np.array([f"id{i}" for i in range(60)])]):
+        dataset = prepare(tmp_path / str(place), **own(tmp_path, x=pictures(), y=y))
+        assert not dataset.has_labels
+        assert dataset.observed.classes == 0
+    assert "each of the 60 labelled examples has a label of its own" in caplog.text
+
+
+def test_a_class_that_is_absent_from_training_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    y = np.where(np.arange(60) < 2, np.array([30, 40] * 30), 20)
+    found = []
+    for seed in range(20):
+        caplog.clear()
+        options = own(tmp_path, x=pictures(), y=y)
+        dataset = prepare(tmp_path / "a", **options, split_seed=seed, test=0.5, validation=0.5)
+        absent = {"20", "30", "40"} - {dataset.label_name(c) for c in dataset.labels_of("train")}
+        assert all(name in caplog.text for name in absent)
+        assert ("have no example in the train split" in caplog.text) == bool(absent)
+        assert dataset.observed.classes == 3
+        found.append(absent)
+    assert any(found)
+
+
 # --- binarisation --------------------------------------------------------------------------------
 
 

@@ -94,6 +94,80 @@ def test_labels_are_read_and_other_arrays_are_left_alone(tmp_path: Path) -> None
     assert raw.labels is not None
     assert raw.labels.dtype == np.int64
     np.testing.assert_array_equal(raw.labels, np.arange(20))
+    assert Npz().describe({"path": str(path)}).classes == 0  # one for each example
+
+
+LABELS = {
+    "gaps": (np.array([5, 95, 15, 5]), [0, 2, 1, 0], ("5", "15", "95")),
+    "from 7 to 9007": (np.array([7, 9007, 7, 7]), [0, 1, 0, 0], ("7", "9007")),
+    "minus one for none": (np.array([-1, 0, 3, 0], np.int8), [-1, 0, 1, 0], ("0", "3")),
+    "beyond int64": (
+        np.array([2**63, 2**63 + 1, 2**63, 0], np.uint64),
+        [1, 2, 1, 0],
+        ("0", "9223372036854775808", "9223372036854775809"),
+    ),
+    "truth": (np.array([True, False, True, True]), [1, 0, 1, 1], ("False", "True")),
+    "whole floats": (np.array([5.0, 15, np.nan, -1]), [0, 1, -1, -1], ("5", "15")),
+    "text": (np.array(["b", "", "a", "nan"]), [1, -1, 0, -1], ("a", "b")),
+    "bytes": (np.array([b"b", b"\xc3\xa4", b"b", b"b"]), [0, 1, 0, 0], ("b", "ä")),
+    "none at all": (np.full(4, -1), [-1, -1, -1, -1], ()),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_any_kind_are_classes_from_0_with_their_names(name: str, tmp_path: Path) -> None:
+    values, expected, names = LABELS[name]
+    raw = Npz().load({"path": str(save(tmp_path / "own.npz", x=images(4), y=values))})
+    assert raw.labels is not None
+    assert raw.labels.dtype == np.int64
+    assert raw.labels.tolist() == expected
+    assert raw.label_names == names
+
+
+TWO_VALUES = np.array([[0, 1], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        TWO_VALUES.astype(np.uint8),
+        TWO_VALUES.astype(np.uint8) * 255,
+        TWO_VALUES * 255,
+        TWO_VALUES.astype(bool),
+        TWO_VALUES.astype(np.float64),
+        TWO_VALUES.astype(np.float32),
+        TWO_VALUES * (1 + 1e-8),
+        TWO_VALUES - 1e-9,
+    ],
+)
+def test_the_same_picture_of_two_values_is_the_same_in_every_type(
+    x: np.ndarray, tmp_path: Path
+) -> None:
+    raw = Npz().load({"path": str(save(tmp_path / "own.npz", x=x))})
+    assert raw.levels == 2
+    assert raw.x.dtype == np.uint8
+    np.testing.assert_array_equal(raw.x, TWO_VALUES)
+
+
+@pytest.mark.parametrize("top", [1 + 1e-7, np.float32(1) + np.float32(1.2e-7), np.float16(1.001)])
+def test_values_that_rounding_moved_out_of_the_unit_interval_are_clipped_with_a_note(
+    top: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = np.array([[0.1234, 0.9], [top, 0.5]], np.asarray(top).dtype)
+    x[0, 1] = -1e-9
+    with caplog.at_level("INFO"):
+        raw = Npz().load({"path": str(save(tmp_path / "own.npz", x=x))})
+    assert (raw.x.min(), raw.x.max()) == (0, 1)
+    assert (raw.levels, raw.x.dtype) == (None, np.float32)
+    assert "left [0, 1] by rounding" in caplog.text
+    assert "clipped" in caplog.text
+
+
+def test_constant_pictures_are_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Npz().load({"path": str(save(tmp_path / "own.npz", x=np.full((5, 4), 0.3)))})
+    assert "every value of x is 0.3" in caplog.text
 
 
 def test_factors_are_read_and_numbered(tmp_path: Path) -> None:
@@ -117,8 +191,19 @@ def test_a_compressed_archive_is_read_as_a_plain_one(tmp_path: Path) -> None:
 WRONG = {
     "no x": ({"images": images()}, ["no array x", "images"]),
     "nothing": ({}, ["no array x", "nothing"]),
-    "NaN": ({"x": np.array([[0.5, np.nan]])}, ["x holds 1 NaN", "[0, 1]"]),
+    "NaN": ({"x": np.array([[0.5, np.nan]])}, ["x holds 1 NaN", "example 0", "[0, 1]"]),
     "above one": ({"x": np.array([[0.5, 1.5]])}, ["0.5 to 1.5", "[0, 1]"]),
+    "a little above one": ({"x": np.array([[0.5, 1.001]])}, ["0.5 to 1.001", "[0, 1]"]),
+    "tiny": ({"x": np.array([[0.0, 9e-7]])}, ["0 to 9e-07", "scaled down twice", "x / x.max()"]),
+    "divided twice": ({"x": np.array([[0, 1 / 255]])}, ["0.00392157", "scaled down twice"]),
+    "from -1": ({"x": np.array([[-1.0, 0.5, 1]])}, ["-1 to 1", "(x + 1) / 2"]),
+    "standardised": ({"x": np.array([[-1.8, 2.9]])}, ["-1.8 to 2.9", "standardised"]),
+    "8 bits as floats": ({"x": np.array([[0.0, 255]])}, ["0 to 255", "8-bit", "x / 255"]),
+    "0 to 255": ({"x": np.array([[0.5, 254.5]])}, ["0.5 to 254.5", "x / 255"]),
+    "16 bits as floats": ({"x": np.array([[0.0, 60000]])}, ["0 to 60000", "x / 65535"]),
+    "12 bits": ({"x": np.array([[0, 4000]], np.uint16)}, ["0 to 4000", "12-bit", "x / 4095"]),
+    "with a sign": ({"x": np.array([[-128, 127]], np.int8)}, ["-128 to 127", "x.view('uint8')"]),
+    "two signs": ({"x": np.array([[-1, 1]])}, ["-1 to 1", "(x + 1) // 2"]),
     "infinite": ({"x": np.array([[0.5, np.inf]])}, ["inf", "[0, 1]"]),
     "negative": ({"x": np.array([[0.5, -0.1]])}, ["-0.1 to 0.5", "[0, 1]"]),
     "16 bit": ({"x": np.array([[0, 256]])}, ["0 to 256", "0 to 255"]),
@@ -126,16 +211,27 @@ WRONG = {
     "text": ({"x": np.array([["a", "b"]])}, ["type <U1", "8-bit integers or floats"]),
     "complex": ({"x": np.array([[1j]])}, ["type complex128"]),
     "objects": ({"x": np.array([[None, 1]], dtype=object)}, ["plain arrays"]),
-    "object labels": ({"x": images(), "y": np.array([None] * 20)}, ["plain arrays"]),
+    "object labels": (
+        {"x": images(), "y": np.array([None] * 20)},
+        ["plain arrays", "y holds Python objects", "astype(str)"],
+    ),
     "one axis": ({"x": np.zeros(5)}, ["shape (5,)", "[n, height, width] or [n, dims]"]),
-    "four axes": ({"x": np.zeros((2, 2, 2, 3))}, ["shape (2, 2, 2, 3)"]),
+    "colours": ({"x": np.zeros((2, 2, 2, 3))}, ["shape (2, 2, 2, 3)", "x.mean(-1)"]),
+    "colours first": ({"x": np.zeros((2, 3, 4, 4))}, ["shape (2, 3, 4, 4)", "x.mean(1)"]),
+    "unnamed": ({"arr_0": images()}, ["no array x", "arr_0", "np.savez(path, x=images)"]),
     "empty": ({"x": np.zeros((0, 4))}, ["shape (0, 4)", "not empty"]),
     "no width": ({"x": np.zeros((4, 0))}, ["shape (4, 0)", "not empty"]),
     "scalar": ({"x": np.float64(0.5)}, ["shape ()"]),
     "labels too short": ({"x": images(), "y": np.zeros(19, int)}, ["y has shape (19,)", "[20]"]),
-    "labels in two axes": ({"x": images(), "y": np.zeros((20, 1), int)}, ["shape (20, 1)"]),
-    "labels as floats": ({"x": images(), "y": np.zeros(20)}, ["type float64", "integers from 0"]),
-    "negative labels": ({"x": images(), "y": np.full(20, -1)}, ["integers from 0"]),
+    "labels in two axes": ({"x": images(), "y": np.zeros((20, 1), int)}, ["(20, 1)", "y.ravel()"]),
+    "labels between whole ones": ({"x": images(), "y": np.full(20, 0.5)}, ["y holds 0.5"]),
+    "infinite labels": ({"x": images(), "y": np.full(20, np.inf)}, ["y holds inf"]),
+    "labels below -1": ({"x": images(), "y": np.arange(20) - 2}, ["y holds -2", "from 0", "−1"]),
+    "labels -1 and 1": ({"x": images(), "y": np.resize([-1, 1], 20)}, ["−1 and 1 alone"]),
+    "complex labels": ({"x": images(), "y": np.full(20, 1j)}, ["type complex128", "text"]),
+    "dates": ({"x": images(), "y": np.full(20, "2020", "M8[D]")}, ["datetime64[D]", "text"]),
+    "bytes": ({"x": images(), "y": np.full(20, b"\xff")}, ["not UTF-8"]),
+    "one-hot labels": ({"x": images(), "y": np.eye(20)}, ["(20, 20)", "y.argmax(1)", "one-hot"]),
 }  # fmt: skip
 
 
@@ -179,6 +275,46 @@ def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             path.write_bytes(pickle.dumps(_Boom()))
         error_of(path)
     assert not (tmp_path / "pickle-was-run").exists()
+
+
+def torch_pickle() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    return buffer.getvalue()
+
+
+KINDS = {
+    "npy": (b"\x93NUMPY\x01\x00", ["bare .npy", "np.savez"]),
+    "pickle": (pickle.dumps({"x": 1}), ["pickle", "never loaded"]),
+    "torch": (torch_pickle(), ["torch.save", "never loaded"]),
+    "CSV": (b"a,b\n1,2\n", ["CSV", "pandas.read_csv"]),
+    "tabs": ("ä\tb\n".encode() * 500, ["tabs", "pandas.read_csv"]),
+    "HTML": (b"\n<!DOCTYPE html><html>", ["web page", "download"]),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid", ["git lfs pull"]),
+    "gzip": (gzip.compress(b"x"), ["gzip", "unpack"]),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", ["HDF5", "h5ad"]),
+    "MATLAB": (b"MATLAB 5.0 MAT-file, Platform", ["scipy.io.loadmat"]),
+    "PNG": (b"\x89PNG\r\n\x1a\n", ["PNG"]),
+    "empty": (b"", ["empty"]),
+    "zeros": (bytes(100), ["not a ZIP archive"]),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_of_another_kind_is_named_with_what_reads_it(name: str, tmp_path: Path) -> None:
+    content, parts = KINDS[name]
+    path = tmp_path / "own.npz"
+    path.write_bytes(content)
+    assert_one_sentence(error_of(path), str(path), "not readable as an .npz", *parts)
+
+
+def test_a_folder_is_named_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".zgroup").write_text("{}")
+    for source in ("npz", "h5ad"):
+        with pytest.raises(UserError) as caught:
+            SOURCES[source].check_options("config.yaml: datasets.a", {"path": str(tmp_path)})
+        assert_one_sentence(caught.value, str(tmp_path), "Zarr store", "write_h5ad")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18])
@@ -340,13 +476,71 @@ def test_a_download_that_fails_is_one_sentence_that_says_where_to_put_the_files(
     def offline(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried these mirrors")
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "MNIST", offline)
     with pytest.raises(UserError) as caught:
-        MNIST().load({"root": str(tmp_path)})
+        MNIST().load({"root": None})
     text = str(caught.value)
-    assert str(tmp_path / "MNIST" / "raw") in text
+    assert str(Path("MNIST") / "raw") in text
     assert "root:" in text
     assert "\n" not in text
+
+
+def refused_root(root: Path, *parts: str) -> None:
+    """Refused when the config is read and when data are, without a folder made or a download."""
+    before = sorted(root.parent.rglob("*"))
+    for use in (
+        lambda: MNIST().check_options("c.yaml: datasets.a", {"root": str(root)}),
+        lambda: MNIST().load({"root": str(root)}),
+    ):
+        with pytest.raises(UserError) as caught:
+            use()
+        assert_one_sentence(caught.value, str(root / "MNIST" / "raw"), *parts)
+    assert sorted(root.parent.rglob("*")) == before
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: MNIST, folder: Path) -> None:
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(MNIST, "_download", refuse)
+
+
+KINDS_OF_FILES = ("images-idx3", "labels-idx1")
+FOUR = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in KINDS_OF_FILES]
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", FOUR)
+def test_the_missing_one_of_four_files_is_named(name: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "data")
+    (tmp_path / "data" / "MNIST" / "raw" / name).unlink()
+    refused_root(tmp_path / "data", f"has no {name} (", "all four files")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_root_one_level_off_is_told_where_the_files_are(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_mnist(root)
+    for off in (root / "MNIST", root / "MNIST" / "raw", tmp_path):
+        refused_root(off, f"root: {root} has them")
+    loose = tmp_path / "loose"
+    (root / "MNIST" / "raw").rename(loose)
+    refused_root(loose, f"{loose} has them; move them")
+    refused_root(tmp_path / "none", "has no train-images-idx3-ubyte, train-labels-idx1-ubyte")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("dotted", [False, True])
+def test_gzipped_and_dotted_names_are_found(dotted: bool, tmp_path: Path) -> None:
+    options = write_mnist(tmp_path)
+    expected = MNIST().load(options)
+    for path in sorted((tmp_path / "MNIST" / "raw").iterdir()):
+        name = path.name.replace("-idx", ".idx") if dotted else path.name
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    np.testing.assert_array_equal(MNIST().load(options).x, expected.x)
 
 
 def test_files_that_are_there_touch_no_network(

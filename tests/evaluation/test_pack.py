@@ -102,6 +102,34 @@ def test_a_conditional_arm_is_measured_like_any_other_alone_and_in_a_pack(
         assert alone.pictures["class_samples"].shape == (10, 10, 8, 8)
 
 
+def test_named_labels_are_measured_as_their_numbers_and_shown_by_name(few_digits: Dataset) -> None:
+    run = make_run(condition="label")
+    names = tuple(str(10 * label + 5) for label in range(10))
+    named = dataclasses.replace(few_digits, label_names=names)
+    (result,) = train_pack([run], few_digits, model_options(), training_settings(epochs=2))
+    found = [
+        evaluate_pack(
+            [run],
+            [trained_model(result, dataset, model_options())],
+            [result.history],
+            dataset,
+            features_of(dataset),
+            evaluation_settings(interpolations=pairs),
+            CPU,
+        )[0]
+        for dataset, pairs in ((few_digits, [[3, 8], [0, 77]]), (named, [[35, 85], [3, 8]]))
+    ]
+    plain, shown = (content(one) for one in found)
+    assert found[0].pictures["interpolation_labels"].tolist() == [[3, 8]]
+    assert found[1].pictures["interpolation_labels"].tolist() == [["35", "85"]]
+    assert found[1].pictures["class_names"].tolist() == list(names)
+    assert found[1].codes["label_names"].tolist() == list(names)
+    for key in ("pictures/interpolation_labels", "pictures/class_names", "codes/label_names"):
+        shown.pop(key)
+        plain.pop(key, None)
+    assert plain == shown
+
+
 COUNTED: dict[str, dict[str, Any]] = {
     "zero_inflated_negative_binomial": {"dispersion": "gene_cell", "condition": "batch"},
     "poisson": {"architecture": "poe", "objective": "mvae"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,21 @@ def test_samples_of_a_class_stand_in_the_row_of_the_label_that_was_told(make_stu
     assert ticks == {0.5: "0", 1.5: "1", 2.5: "2"}
     assert ax.get_ylim() == (3, 0)
     assert draw(study, "class_samples", dim=4) is None
+    np.savez(path, **dict(np.load(path)), class_names=np.array(["5", "15", "a longer name"]))
+    (ax,) = draw(study, "class_samples", dim=2).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["5", "15", "a longer na…"]
+
+
+def test_interpolations_are_titled_by_the_names_of_labels(make_study):
+    study = make_study()
+    for path in study.rglob("pictures.npz"):
+        arrays = dict(np.load(path))
+        names = np.array([f"{10 * label + 5}" for label in range(10)])
+        arrays["interpolation_labels"] = names[arrays["interpolation_labels"]]
+        np.savez(path, **arrays)
+    fig = draw(study, "interpolations", dim=2)
+    texts = [text.get_text() for text in fig.texts]
+    assert any(re.fullmatch(r"from label \d*5 to label \d*5", text) for text in texts), texts
 
 
 def test_data_that_are_no_images_have_no_pictures_and_still_a_contrast(make_study):
@@ -379,3 +395,18 @@ def test_classes_of_cells_are_named_in_the_legend(make_study):
     fig = draw(study, "latent_space", dim=2)
     found = {text.get_text() for legend in fig.legends for text in legend.get_texts()}
     assert {"0 type 0", "1 type 1"} <= found
+
+
+def test_numbers_that_name_classes_stand_alone(make_study):
+    """A position beside them would be taken for a label."""
+    study = make_study()
+    for path in study.rglob("codes.npz"):
+        arrays = dict(np.load(path))
+        names = [str(1000 * label + 7) for label in range(arrays["labels"].max() + 1)]
+        np.savez(path, **arrays, label_names=np.array(names))
+    fig = draw(study, "latent_space", dim=2)
+    found = {text.get_text() for legend in fig.legends for text in legend.get_texts()}
+    assert {"label 7", "label 1007"} <= found
+    written = {text.get_text() for text in fig.axes[0].texts}
+    assert {"7", "1007"} <= written
+    assert not {"0", "1"} & written

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.data.labels import label_text
 from vae_ablation.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class RawData:
             counts, which may be a scipy CSR matrix.
         labels: [n] class of each example, or None.
         levels: number of grey levels, or None where x holds intensities or counts.
+        label_names: name of each label class of images; empty where classes are called by their
+            numbers. Those of cells are in `cells`.
         official_test: [n] true where the source's own test split is, or None.
         factors: [n, factors] value of each generative factor, as its index, or None where unknown.
         factor_names: names of the factors, in the order of their columns.
@@ -148,6 +151,7 @@ class RawData:
     x: Any
     labels: NDArray[np.int64] | None
     levels: int | None
+    label_names: tuple[str, ...] = ()
     official_test: NDArray[np.bool_] | None = None
     factors: NDArray[np.int64] | None = None
     factor_names: tuple[str, ...] = ()
@@ -247,10 +251,12 @@ class Dataset:
             which gives dense rows for positions, where they are too many to hold.
         fixed: [n, dims] float32 the one seeded binarisation, or None where x is observed as it is.
         split: [n] TRAIN, VALIDATION or TEST.
-        labels: [n] class, −1 where there is none.
+        labels: [n] class from 0 without gaps, −1 where there is none.
         observed: shape, levels and whether the observed variable is binary.
         dynamic: training redraws the binarisation each epoch.
         checksum: SHA-256 of the arrays.
+        label_names: name of each label class of images as in the user's file; empty where classes
+            are called by their numbers.
         factors: [n, factors] value of each generative factor, as its index, or None where unknown.
         factor_names: names of the factors, in the order of their columns.
         cells: what is known of cells, or None where the data are no counts.
@@ -268,6 +274,7 @@ class Dataset:
     observed: Observed
     dynamic: bool
     checksum: str
+    label_names: tuple[str, ...] = ()
     factors: NDArray[np.int64] | None = None
     factor_names: tuple[str, ...] = ()
     cells: Cells | None = None
@@ -321,6 +328,22 @@ class Dataset:
     def has_labels(self) -> bool:
         """Whether there are labels at all."""
         return bool((self.labels >= 0).any())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each label class; empty where classes are called by their numbers."""
+        return self.label_names or (self.cells.label_names if self.cells else ())
+
+    def label_name(self, label: int) -> str:
+        """The name of a label class as in the user's file."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    def label_pairs(self, pairs: Sequence[Sequence[Any]]) -> list[tuple[int, int]]:
+        """Pairs of labels, as the user's file has them, as classes; without labels it has not."""
+        known = np.unique(self.labels[self.labels >= 0]).tolist()
+        classes = {self.label_name(code): code for code in known}
+        named = [[classes.get(label_text(label), -1) for label in pair] for pair in pairs]
+        return [(first, second) for first, second in named if min(first, second) >= 0]
 
     def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
         """What encoder and decoder are told beside x and z: [len(rows), context].

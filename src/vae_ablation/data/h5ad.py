@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,11 @@ from vae_ablation.data.counts import (
     log_normalized,
     row_blocks,
 )
+from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
+from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
 from vae_ablation.errors import UserError
+
+log = logging.getLogger(__name__)
 
 Names = NDArray[np.str_]
 
@@ -43,6 +48,12 @@ VARIABLE_CELLS = 50_000
 """Cells that highly variable genes are found on, at most."""
 LARGEST_COUNT = 1 << 24
 """Whole numbers up to here are exact in float32."""
+
+RAW = "raw"
+"""Name of a layer that, where the file has none so named, is its raw/X."""
+FEATURE_TYPES = "feature_types"
+"""The column of var that tells genes from antibodies; as the option `protein` it splits them."""
+_GENE, _ANTIBODY = "Gene Expression", "Antibody Capture"
 
 _HANDFUL = 5
 _MOST_NAMES = 1000
@@ -86,8 +97,7 @@ class H5ad(Source):
         """There must be a path, and a file at it."""
         if not options["path"]:
             raise UserError(f"{where}.path is null; source h5ad needs the path of an .h5ad file.")
-        if not Path(options["path"]).is_file():
-            raise UserError(f"{where}.path is {options['path']!r}; there is no such file.")
+        check_is_file(f"{where}.path", options["path"], "an .h5ad file")
 
     def content(self, options: Options) -> list[Path]:
         """The file."""
@@ -107,9 +117,10 @@ class H5ad(Source):
         _check_ends(path)
         with _opened(path) as file:
             _check_keys(file, path, options)
-            genes = len(_index(file["var"]))
-            proteins = len(_protein_names(file, options["protein"]))
-            classes, batches = (_class_count(file, options[key]) for key in ("label", "batch"))
+            layout = _read_layout(file, path, options)
+            genes, proteins = len(layout.genes), len(layout.proteins)
+            classes = _class_count(file, path, options, "label")
+            batches = _class_count(file, path, options, "batch")
         genes = min(options["n_top_genes"] or genes, genes)
         return Observed(
             (genes + proteins,), None, False, True, proteins, classes=classes, batches=batches
@@ -137,10 +148,10 @@ class H5ad(Source):
         path = Path(options["path"])
         table = _read_table(path, options)
         rows, totals, genes, entries = _filter(table, options)
-        columns = [table.genes[genes], table.proteins]
+        columns = [table.layout.genes[genes], table.layout.proteins]
         reader = table.reader(genes)
         x: Any = CountBlocks(reader, rows, sum(map(len, columns)))
-        if entries + len(rows) * len(table.proteins) <= HELD_ENTRIES:
+        if entries + len(rows) * len(table.layout.proteins) <= HELD_ENTRIES:
             x = sparse.vstack(list(x.blocks()), format="csr")
         labels, cells, held_out = _describe_cells(table, rows, options)
         features = _features(*columns)
@@ -148,7 +159,7 @@ class H5ad(Source):
             x,
             labels,
             levels=None,
-            proteins=len(table.proteins),
+            proteins=len(table.layout.proteins),
             cells=Cells(features=features, **cells),
             held_out=held_out,
             outside=_outside(x, len(genes), totals) if options["library"] == "all" else None,
@@ -206,8 +217,12 @@ with h5py.File(sys.argv[1]) as file:
 def _check_ends(path: Path) -> None:
     """Refuse a damaged file on which HDF5 never comes to an end, or crashes.
 
-    Nothing in this process could catch that.
+    Nothing in this process could catch that. A file of another kind is refused at once.
     """
+    with suppress(OSError):  # one that cannot be opened is told by who opens it
+        kind = kind_of(path)
+        if kind not in (None, HDF5):
+            raise UserError(f"{path}: not readable as an h5ad file (it is {kind}).")
     limit = PROBE_SECONDS + path.stat().st_size / 1e7
     probe = [sys.executable, "-c", _PROBE, str(path)]
     try:
@@ -237,8 +252,20 @@ def _needed(package: str, what: str) -> Any:
 
 
 def _read(element: Any) -> Any:
-    """An element of the file, as anndata reads it."""
-    return _needed("anndata.io", "source h5ad").read_elem(element)
+    """An element of the file, as anndata reads it.
+
+    Raises:
+        UserError: the installed anndata does not know this kind of element.
+    """
+    try:
+        return _needed("anndata.io", "source h5ad").read_elem(element)
+    except _unknown_encoding():
+        kind, version = (element.attrs.get(f"encoding-{what}", "?") for what in ("type", "version"))
+        raise UserError(
+            f"{element.file.filename}: {element.name.lstrip('/')} is stored as {kind} {version}, "
+            "which the installed anndata does not read; allowed: what it reads, so update anndata "
+            "or store it in another way."
+        ) from None
 
 
 def _index(table: Any) -> Names:
@@ -255,9 +282,54 @@ def _column_names(table: Any) -> list[str]:
     return [str(name) for name in table.attrs["column-order"]]
 
 
-def _class_count(file: Any, key: str | None) -> int:
-    """Categories of an obs column."""
-    return 0 if key is None else len(_categories(_column(file["obs"], key))[0])
+def _class_count(file: Any, path: Path, options: Options, option: str) -> int:
+    """Categories of the obs column that an option names; 0 where each cell has a label of its own.
+
+    Raises:
+        UserError: the column cannot be what the option says.
+    """
+    if options[option] is None:
+        return 0
+    names, codes = _checked_column(
+        path, option, options[option], _column(file["obs"], options[option])
+    )
+    return 0 if all_distinct(codes) else len(names)
+
+
+def _checked_column(
+    path: Path, option: str, name: str, values: Any
+) -> tuple[Names, NDArray[np.int64]]:
+    """Categories of an obs column, and the category of each cell; −1 where it has none.
+
+    Raises:
+        UserError: numbers are not whole, labels are negative, or each cell has a batch of its own.
+    """
+    where = f"{path}: the obs column {name!r} ({option})"
+    if np.ndim(values) != 1:
+        raise UserError(f"{where} has shape {np.shape(values)}; allowed: one value for each cell.")
+    names, codes = _categories(values)
+    if option == "label":
+        numbers = _numbers_of(values)
+        none = np.isin(codes, np.flatnonzero(np.isin(names, MISSING_TEXT)))
+        if numbers is not None:
+            none |= missing_numbers(numbers, where)
+        codes = np.where(none, -1, codes)
+    if option != "label" and all_distinct(codes):
+        raise UserError(
+            f"{where} gives each of {len(codes)} cells a value of its own; allowed: values that "
+            "cells share."
+        )
+    return names, codes
+
+
+def _numbers_of(values: Any) -> NDArray[Any] | None:
+    """A column of numbers, missing ones as NaN; None where it holds something else."""
+    column = pd.Series(values)
+    kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind):
+        return None
+    missing = column.isna().any()
+    return column.astype(float if missing else kind.dtype).to_numpy(float if missing else None)
 
 
 def _wanted(options: Options) -> dict[str, str]:
@@ -270,16 +342,23 @@ def _wanted(options: Options) -> dict[str, str]:
 
 def _check_keys(file: Any, path: Path, options: Options) -> None:
     """Everything that the options name must be there."""
+    kind = hdf5_kind(file, _names(file))
+    if kind:
+        raise UserError(f"{path}: not an h5ad file (it is {kind}).")
     for part in ("obs", "var"):
         if part not in file or "_index" not in file[part].attrs:
             raise UserError(
                 f"{path}: has no table {part} as anndata writes it since version 0.7; allowed: "
                 "an h5ad file (one from an older version is to be read and written anew)."
             )
-    _check_key(file, path, "layers", options["layer"], "layer")
-    _check_key(file, path, "obsm", options["protein"], "protein")
+    _check_key(options["layer"], [*_keys(file, "layers"), *_raw(file)], f"{path}: layers", "layer")
+    split = [FEATURE_TYPES] if _has_feature_types(_var(file, options["layer"])) else []
+    _check_key(options["protein"], [*_keys(file, "obsm"), *split], f"{path}: obsm", "protein")
     if options["layer"] is None and "X" not in file:
-        raise UserError(f"{path}: has no X; its layers are {_few(_keys(file, 'layers'))}.")
+        layers = [*_keys(file, "layers"), *_raw(file)]
+        raise UserError(
+            f"{path}: has no X; its layers are {_few(layers)}{_proposed(file, layers)}."
+        )
     columns = _column_names(file["obs"])
     for option, name in _wanted(options).items():
         if name not in columns:
@@ -288,14 +367,35 @@ def _check_keys(file: Any, path: Path, options: Options) -> None:
             raise UserError(f"{path}: the obs column {name!r} ({option}) has a name of our own.")
 
 
-def _check_key(file: Any, path: Path, group: str, name: str | None, option: str) -> None:
-    if name is not None and name not in _keys(file, group):
-        raise _absent(f"{path}: {group} has no {name!r} ({option})", name, _keys(file, group))
+def _check_key(name: str | None, known: list[str], where: str, option: str) -> None:
+    if name is not None and name not in known:
+        raise _absent(f"{where} has no {name!r} ({option})", name, known)
 
 
 def _keys(file: Any, group: str) -> list[str]:
+    """Names in a group of the file."""
+    return _names(file[group]) if group in file else []
+
+
+def _names(group: Any) -> list[str]:
     """Names in a group; in a damaged file there is no end of them."""
-    return list(islice(file[group], _MOST_NAMES)) if group in file else []
+    return list(islice(group, _MOST_NAMES))
+
+
+def _raw(file: Any) -> list[str]:
+    """The name by which `layer` reads raw/X, where that is there and no layer is so called."""
+    raw = file.get(RAW)
+    there = hasattr(raw, "keys") and "X" in raw and "var" in raw and "_index" in raw["var"].attrs
+    return [RAW] if there and RAW not in _keys(file, "layers") else []
+
+
+def _var(file: Any, layer: str | None) -> Any:
+    """The table of the genes of a layer."""
+    return file["raw/var"] if layer in _raw(file) else file["var"]
+
+
+def _has_feature_types(var: Any) -> bool:
+    return FEATURE_TYPES in var.attrs.get("column-order", ())
 
 
 def _absent(what: str, name: str, known: Sequence[str]) -> UserError:
@@ -333,7 +433,7 @@ class _Dense:
         )
 
     def rows(self, start: int, stop: int) -> sparse.csr_matrix:
-        return sparse.csr_matrix(self.values[start:stop])
+        return sparse.csr_matrix(_computable(self.values[start:stop]))
 
 
 @dataclass(frozen=True)
@@ -359,7 +459,7 @@ class _Sparse:
     def rows(self, start: int, stop: int) -> sparse.csr_matrix:
         part = slice(self.indptr[start], self.indptr[stop])
         arrays = (
-            self.data[part],
+            _computable(self.data[part]),
             self.indices[part],
             self.indptr[start : stop + 1] - self.indptr[start],
         )
@@ -368,32 +468,84 @@ class _Sparse:
         return block
 
 
-def _stored(element: Any) -> _Dense | _Sparse:
+def _stored(file: Any, where: str) -> _Dense | _Sparse:
     """A matrix of the file, dense, sparse or a table, of which rows can be read.
 
     Raises:
-        ValueError: it is no matrix of numbers.
+        UserError: it is not a matrix of numbers.
     """
+    element, place = file[where], f"{file.filename}: {where}"
     if hasattr(element, "shape"):
-        _check_numeric(element.dtype)
+        if len(element.shape) != 2:
+            raise UserError(f"{place} has shape {element.shape}; allowed: [cells, features].")
+        _check_numeric(element, place)
         return _Dense(element)
     encoding = element.attrs.get("encoding-type", "")
-    if encoding == "csr_matrix":
-        _check_numeric(element["data"].dtype)
+    if encoding in {"csr_matrix", "csc_matrix"}:
+        _check_numeric(element["data"], place)
         rows, columns = map(int, element.attrs["shape"])
-        indptr = element["indptr"][:].astype(np.int64)
-        return _Sparse(element["data"], element["indices"], indptr, (rows, columns))
+        shape = rows, columns
+        if encoding == "csr_matrix":
+            indptr = element["indptr"][:].astype(np.int64)
+            return _Sparse(element["data"], element["indices"], indptr, shape)
+        parts = (_computable(element["data"][:]), element["indices"][:], element["indptr"][:])
+        by_column = sparse.csc_matrix(parts, shape=shape)
+        by_column.check_format(full_check=True)
+        return _in_memory(by_column)
     values = _read(element)
     if encoding == "dataframe":
-        values = values.to_numpy()
+        values = _numeric_table(values, place)
+    return _in_memory(values)
+
+
+def _in_memory(values: Any) -> _Sparse:
     held = sparse.csr_matrix(values)
-    _check_numeric(held.dtype)
     return _Sparse(held.data, held.indices, held.indptr.astype(np.int64), held.shape)
 
 
-def _check_numeric(dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "biuf":
-        raise ValueError(f"values are of type {dtype}; allowed: numbers")
+def _computable(values: NDArray[Any]) -> NDArray[Any]:
+    """Values of a type that SciPy computes with: half precision is none."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _check_numeric(values: Any, place: str) -> None:
+    """Refuse a stored array of anything but numbers."""
+    if values.dtype.kind in "biuf":
+        return
+    first = f", the first is {_plainly(values[(0,) * values.ndim])}" if values.size else ""
+    raise UserError(f"{place} holds values of type {values.dtype}{first}; allowed: numbers.")
+
+
+def _plainly(value: Any) -> str:
+    """A value as Python writes it, without NumPy's type around it."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _numeric_table(table: pd.DataFrame, place: str) -> NDArray[np.float64]:
+    """A table of numbers of any type, nullable ones too, where no value is missing."""
+    columns = [
+        _numeric_column(table.iloc[:, position], f"{place}: column {name!r}")
+        for position, name in enumerate(table.columns)
+    ]
+    return np.column_stack(columns) if columns else np.empty((len(table), 0))
+
+
+def _numeric_column(column: pd.Series[Any], place: str) -> NDArray[np.float64]:
+    bool_or_number = pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column)
+    if not bool_or_number or isinstance(column.dtype, pd.CategoricalDtype):
+        first = (
+            f", the first is {_plainly(column.iloc[0])} (cell {column.index[0]})"
+            if len(column)
+            else ""
+        )
+        raise UserError(f"{place} holds {column.dtype}{first}; allowed: numbers.")
+    missing = column.isna().to_numpy(bool)
+    if missing.any():
+        raise UserError(
+            f"{place} has {int(missing.sum())} missing values, the first in cell "
+            f"{column.index[missing][0]}; allowed: a number for every cell."
+        )
+    return column.to_numpy(np.float64)
 
 
 @dataclass(frozen=True)
@@ -410,8 +562,8 @@ class _Reader:
     parts: tuple[tuple[str, NDArray[np.int64]], ...]
     height: int
 
-    def __call__(self, rows: NDArray[np.int64]) -> Iterator[sparse.csr_matrix]:
-        """Blocks with the rows at these positions, which increase; float32, as they are stored."""
+    def __call__(self, rows: NDArray[np.int64], exact: bool = False) -> Iterator[sparse.csr_matrix]:
+        """Blocks with the rows at these positions, which increase: as float32, or as stored."""
         with _opened(self.path) as file:
             matrices = [
                 (self._matrix(file, where, columns), columns) for where, columns in self.parts
@@ -419,27 +571,111 @@ class _Reader:
             for start, stop in matrices[0][0].bounds():
                 chosen = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)]
                 if len(chosen):
-                    blocks = [_take(matrix, chosen, columns) for matrix, columns in matrices]
+                    blocks = [_take(matrix, chosen, columns, exact) for matrix, columns in matrices]
                     yield sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
 
     def _matrix(self, file: Any, where: str, columns: NDArray[np.int64]) -> _Dense | _Sparse:
-        matrix = _stored(file[where])
+        matrix = _stored(file, where)
         if matrix.shape[0] != self.height or columns.max(initial=-1) >= matrix.shape[1]:
-            raise ValueError(f"{where} has shape {matrix.shape}, which fits neither obs nor names")
+            raise UserError(
+                f"{self.path}: {where} has shape {matrix.shape}, which does not fit the "
+                f"{self.height} cells of obs and the names of its columns; allowed: one row for "
+                "each cell, one column for each name."
+            )
         return matrix
 
 
 def _take(
-    matrix: _Dense | _Sparse, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    matrix: _Dense | _Sparse, rows: NDArray[np.int64], columns: NDArray[np.int64], exact: bool
 ) -> sparse.csr_matrix:
     """Some rows and columns; only rows between the first and the last are read."""
-    block = canonical(matrix.rows(int(rows[0]), int(rows[-1]) + 1).astype(np.float32))
+    stored = matrix.rows(int(rows[0]), int(rows[-1]) + 1)
+    block = canonical(stored if exact else stored.astype(np.float32))
     if len(rows) < block.shape[0]:
         block = block[rows - rows[0]]
-    return block if len(columns) == block.shape[1] else block[:, columns]
+    whole = len(columns) == block.shape[1]
+    return block if whole else block[:, columns]
 
 
 # --- the tables ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Places of genes and proteins in a file.
+
+    Attributes:
+        layer: where RNA counts are: X, layers/<name> or raw/X.
+        gene_columns: columns of that matrix that are genes.
+        genes: their names.
+        protein: where protein counts are, or None; the layer itself where they stand among genes.
+        protein_columns: columns of that matrix that are proteins.
+        proteins: their names.
+    """
+
+    layer: str
+    gene_columns: NDArray[np.int64]
+    genes: Names
+    protein: str | None
+    protein_columns: NDArray[np.int64]
+    proteins: Names
+
+
+def _read_layout(file: Any, path: Path, options: Options) -> _Layout:
+    layer, protein = options["layer"], options["protein"]
+    from_raw = layer in _raw(file)
+    where = "X" if layer is None else "raw/X" if from_raw else f"layers/{layer}"
+    var = _var(file, layer)
+    names = _index(var)
+    types = _feature_types(var)
+    _check_names(path, "var_names", names)
+    if protein == FEATURE_TYPES and protein not in _keys(file, "obsm"):
+        return _split_layout(path, where, names, types)
+    if types is not None:
+        _warn_of_features(path, where, names, types)
+    proteins = _protein_names(file, protein)
+    element = None if protein is None else f"obsm/{protein}"
+    columns = np.arange(len(names)), np.arange(len(proteins))
+    return _Layout(where, columns[0], names, element, columns[1], proteins)
+
+
+def _feature_types(var: Any) -> Names | None:
+    if not _has_feature_types(var):
+        return None
+    return np.asarray(pd.Series(_column(var, FEATURE_TYPES)).astype(object), dtype=str)
+
+
+def _split_layout(path: Path, where: str, names: Names, types: Names | None) -> _Layout:
+    """Genes and antibodies of one matrix, told apart by var.feature_types; others are left out."""
+    kinds = [] if types is None else np.unique(types).tolist()
+    if types is None or not {_GENE, _ANTIBODY} <= set(kinds):
+        raise UserError(
+            f"{path}: protein is {FEATURE_TYPES}, and var.{FEATURE_TYPES} of {where} holds "
+            f"{_few(kinds)}; allowed: a file in which it holds {_GENE} and {_ANTIBODY}."
+        )
+    left = (types != _GENE) & (types != _ANTIBODY)
+    if left.any():
+        log.warning("%s: left out, by var.%s: %s", path, FEATURE_TYPES, _few(names[left].tolist()))
+    genes, antibodies = np.flatnonzero(types == _GENE), np.flatnonzero(types == _ANTIBODY)
+    return _Layout(where, genes, names[genes], where, antibodies, names[antibodies])
+
+
+def _warn_of_features(path: Path, where: str, names: Names, types: Names) -> None:
+    """Tell the user of features among the genes that are not genes."""
+    others = types != _GENE
+    if not others.any() or others.all():
+        return
+    kinds = ", ".join(np.unique(types[others]).tolist())
+    way = (
+        f"protein: {FEATURE_TYPES} splits the antibodies off"
+        if (types == _ANTIBODY).any()
+        else "take them out of the file, or move them to obsm"
+    )
+    log.warning(
+        "%s: %s of %s features in %s are not genes by var.%s (%s: %s) and are taken for genes; %s",
+        path, int(others.sum()), len(names), where, FEATURE_TYPES, kinds,
+        _few(names[others].tolist()), way,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -448,29 +684,23 @@ class _Table:
 
     Attributes:
         path: the file.
-        layer: where its RNA counts are.
-        layers: names of its layers.
+        layout: where genes and proteins are.
+        layers: names that `layer` takes, but the one that is read; None is X.
         cells: [n] names of cells.
-        genes: names of all genes.
-        protein: where its protein counts are, or None.
-        proteins: names of proteins.
         columns: columns of obs by the option that names them.
     """
 
     path: Path
-    layer: str
-    layers: tuple[str, ...]
+    layout: _Layout
+    layers: tuple[str | None, ...]
     cells: Names
-    genes: Names
-    protein: str | None
-    proteins: Names
     columns: dict[str, Any]
 
     def reader(self, genes: NDArray[np.int64], proteins: bool = True) -> _Reader:
         """Reads some genes, and the proteins."""
-        parts = [(self.layer, genes)]
-        if proteins and self.protein is not None:
-            parts.append((self.protein, np.arange(len(self.proteins))))
+        parts = [(self.layout.layer, self.layout.gene_columns[genes])]
+        if proteins and self.layout.protein is not None:
+            parts.append((self.layout.protein, self.layout.protein_columns))
         return _Reader(self.path, tuple(parts), len(self.cells))
 
 
@@ -478,15 +708,16 @@ def _read_table(path: Path, options: Options) -> _Table:
     """Names and columns, checked."""
     with _opened(path) as file:
         _check_keys(file, path, options)
-        layer, protein = options["layer"], options["protein"]
+        others = [None] if "X" in file else []
         table = _Table(
             path=path,
-            layer="X" if layer is None else f"layers/{layer}",
-            layers=tuple(_keys(file, "layers")),
+            layout=_read_layout(file, path, options),
+            layers=tuple(
+                name
+                for name in (*others, *_keys(file, "layers"), *_raw(file))
+                if name != options["layer"]
+            ),
             cells=_index(file["obs"]),
-            genes=_index(file["var"]),
-            protein=None if protein is None else f"obsm/{protein}",
-            proteins=_protein_names(file, protein),
             columns={
                 option: _column(file["obs"], name) for option, name in _wanted(options).items()
             },
@@ -494,7 +725,6 @@ def _read_table(path: Path, options: Options) -> _Table:
         if any(len(column) != len(table.cells) for column in table.columns.values()):
             raise ValueError("a column of obs is not as long as the index")
     _check_names(path, "obs_names", table.cells)
-    _check_names(path, "var_names", table.genes)
     return table
 
 
@@ -550,7 +780,7 @@ def _filter(
     wanted = options["n_top_genes"]
     if not len(genes) or (wanted or 0) > len(genes):
         raise UserError(
-            f"{table.path}: {len(genes)} of {len(table.genes)} genes are found in min_cells "
+            f"{table.path}: {len(genes)} of {len(table.layout.genes)} genes are found in min_cells "
             f"({options['min_cells']}) of {len(rows)} cells; allowed: at least {wanted or 1}"
             f"{' (n_top_genes)' if wanted else ''}."
         )
@@ -568,11 +798,12 @@ def _survey(
         Positions of cells with at least `min_counts` counts of RNA, these counts, and [genes] in
         how many of the cells each gene is found.
     """
-    genes = len(table.genes)
+    genes = len(table.layout.genes)
     found = np.zeros(genes, np.int64)
     kept, totals, start = [], [], 0
-    for block in table.reader(np.arange(genes))(np.arange(len(table.cells))):
-        _check_counts(block, table, start)
+    for stored in table.reader(np.arange(genes))(np.arange(len(table.cells)), exact=True):
+        _check_counts(stored, table, start)
+        block = canonical(stored.astype(np.float32))
         sums = block_sums(block, 0, genes)
         enough = sums >= min_counts
         totals.append(sums[enough])
@@ -583,32 +814,103 @@ def _survey(
     return np.concatenate(kept), np.concatenate(totals), found
 
 
+def _not_counts(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """True for values that are not whole numbers from 0 to LARGEST_COUNT, in single precision."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        single = values.astype(np.float32)
+        return ~((values >= 0) & (values <= LARGEST_COUNT) & (single == np.floor(single)))
+
+
 def _check_counts(block: sparse.csr_matrix, table: _Table, start: int) -> None:
     """Entries of a block, whose first row is the file's row `start`, must be counts."""
     values = block.data
-    with np.errstate(invalid="ignore"):
-        wrong = ~((values >= 0) & (values <= LARGEST_COUNT) & (values == np.floor(values)))
+    wrong = _not_counts(values)
     if not wrong.any():
         return
     first = int(np.argmax(wrong))
     row = int(np.searchsorted(block.indptr, first, side="right")) - 1
-    column = int(block.indices[first])
-    is_gene = column < len(table.genes)
-    name = table.genes[column] if is_gene else table.proteins[column - len(table.genes)]
-    hint = _other_layers(table) if is_gene else ""
+    column, genes = int(block.indices[first]), table.layout.genes
+    is_gene = column < len(genes)
+    name = genes[column] if is_gene else table.layout.proteins[column - len(genes)]
+    elsewhere = _other_layers(table) if is_gene else ""
     raise UserError(
-        f"{table.path}: {table.layer if is_gene else table.protein} is no matrix of counts, "
-        f"{int(wrong.sum())} of {len(values)} nonzero values in the cells {start + 1} to "
-        f"{start + block.shape[0]} are wrong, the first is {values[first]:g} (cell "
+        f"{table.path}: {table.layout.layer if is_gene else table.layout.protein} is no matrix of "
+        f"counts, {int(wrong.sum())} of {len(values)} nonzero values in the cells {start + 1} to "
+        f"{start + block.shape[0]} are wrong, the first is {_shown(values[first])} (cell "
         f"{table.cells[start + row]}, {name}); allowed: whole numbers from 0 to "
-        f"{LARGEST_COUNT} (raw counts){hint}."
+        f"{LARGEST_COUNT} (raw counts){elsewhere or _nature(block)}."
     )
 
 
+def _shown(value: Any) -> str:
+    """A value that is not a count, in digits enough that it does not read as one."""
+    short = f"{value:g}"
+    return short if _not_counts(np.array([float(short)]))[0] else str(float(value))
+
+
+_SAME = 1e-2
+"""Relative distance within which ratios are taken for whole numbers."""
+
+
+def _nature(block: sparse.csr_matrix) -> str:
+    """The likely origin of values that are not counts, and the remedy."""
+    values = block.data.astype(np.float64)
+    if not np.isfinite(values).all() or (values == np.round(values)).all():
+        return ""
+    if (values < 0).any():
+        return "; negative values are what scaling or regressing out leaves"
+    if (np.abs(values - np.round(values)) > _SAME).mean() <= 0.5:
+        return (
+            "; values near or between whole numbers are what correction for ambient RNA leaves, "
+            "and round to counts: store np.rint of them, or the counts from before it"
+        )
+    if _are_multiples(block, np.expm1(values)):
+        return "; these look log-transformed (log1p)"
+    if _are_multiples(block, values):
+        return "; these look normalised to a common total"
+    return (
+        "; values between whole numbers are what normalisation leaves, or correction for ambient "
+        "RNA, whose values round to counts: store np.rint of them, or the counts from before it"
+    )
+
+
+def _are_multiples(block: sparse.csr_matrix, values: NDArray[np.float64]) -> bool:
+    """Whether values are whole multiples of their cell's smallest, as scaled counts mostly are."""
+    filled = np.diff(block.indptr) > 0
+    smallest = np.minimum.reduceat(values, block.indptr[:-1][filled])
+    ratio = values / np.repeat(smallest, np.diff(block.indptr)[filled])
+    whole = np.abs(ratio - np.round(ratio)) <= _SAME
+    larger = ratio > 1 + _SAME
+    return bool(larger.any() and whole[larger].mean() > 0.9)
+
+
 def _other_layers(table: _Table) -> str:
-    """What else the user may have meant."""
-    others = [name for name in table.layers if f"layers/{name}" != table.layer]
-    return f"; did you mean layer {_few(others)}?" if others else ""
+    """Other places in the file that hold counts, by their names as `layer`."""
+    with _opened(table.path) as file:
+        return _proposed(file, table.layers)
+
+
+def _proposed(file: Any, layers: Sequence[str | None]) -> str:
+    """Those of `layers` that hold counts, as a question; empty where none does."""
+    height = len(_index(file["obs"]))
+    found = [layer for layer in layers if _holds_counts(file, layer, height)]
+    if not found:
+        return ""
+    names = ["null (X)" if name is None else name for name in found]
+    place = " (raw/X holds counts)" if RAW in found and _raw(file) else ""
+    return f"; did you mean layer {_few(names)}?{place}"
+
+
+def _holds_counts(file: Any, layer: str | None, height: int) -> bool:
+    """Whether the first block of a matrix of `height` rows holds counts and nothing else."""
+    where = "X" if layer is None else "raw/X" if layer in _raw(file) else f"layers/{layer}"
+    try:
+        matrix = _stored(file, where)
+        start, stop = next(matrix.bounds())
+        values = canonical(matrix.rows(start, stop)).data
+    except (UserError, *_UNREADABLE, _unknown_encoding(), StopIteration):
+        return False
+    return bool(matrix.shape[0] == height and values.size and not _not_counts(values).any())
 
 
 def _most_variable(
@@ -647,9 +949,11 @@ def _categories(values: Any) -> tuple[Names, NDArray[np.int64]]:
     return names, np.where(found.codes < 0, -1, merged[found.codes]).astype(np.int64)
 
 
-def _classes(values: Any, rows: NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _classes(
+    table: _Table, option: str, rows: NDArray[np.int64], name: str
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of the categories that occur in `rows`, and the category of each; −1 if missing."""
-    names, codes = _categories(values)
+    names, codes = _checked_column(table.path, option, name, table.columns[option])
     present, renumbered = np.unique(codes[rows], return_inverse=True)
     missing = int((present < 0).any())
     return tuple(names[present[missing:]].tolist()), renumbered.astype(np.int64) - missing
@@ -659,7 +963,7 @@ def _complete(
     table: _Table, option: str, rows: NDArray[np.int64], name: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """As `_classes`, of a column where no value may be missing."""
-    names, codes = _classes(table.columns[option], rows)
+    names, codes = _classes(table, option, rows, name)
     if (codes < 0).any():
         raise UserError(
             f"{table.path}: the obs column {name!r} ({option}) has {int((codes < 0).sum())} "
@@ -675,7 +979,7 @@ def _describe_cells(
     fields: dict[str, Any] = {"obs": _kept_columns(table, rows, options["obs"])}
     labels = held_out = None
     if options["label"] is not None:
-        fields["label_names"], labels = _classes(table.columns["label"], rows)
+        fields["label_names"], labels = _classes(table, "label", rows, options["label"])
     if options["batch"] is not None:
         fields["batch_names"], fields["batch"] = _complete(table, "batch", rows, options["batch"])
     settings = options["perturbation"]
@@ -703,7 +1007,10 @@ def _plain(values: Any) -> NDArray[Any]:
     """Numbers as they are (missing: NaN), all else as text (missing: empty)."""
     column = pd.Series(values)
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy(float if column.isna().any() else column.to_numpy().dtype)
+        if column.isna().any():
+            return column.to_numpy(float, na_value=np.nan)
+        plain: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+        return column.to_numpy(plain)
     return np.where(column.isna(), "", column.astype(object).map(str)).astype(str)
 
 

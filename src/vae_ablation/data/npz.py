@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Observed, Options, RawData, Source
+from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
+from vae_ablation.data.labels import all_distinct, read_labels
 from vae_ablation.errors import UserError
 from vae_ablation.files import UNREADABLE_NPZ
 
+log = logging.getLogger(__name__)
+
 _ARRAYS = {"x", "y", "factors"}
+
+ROUNDING = 1e-5
+"""Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
 
 class Npz(Source):
@@ -21,13 +29,13 @@ class Npz(Source):
 
     name = "npz"
     shared_options = frozenset({"path", "test"})
+    version = 2
 
     def check_options(self, where: str, options: Options) -> None:
         """There must be a path, and a file at it."""
         if not options["path"]:
             raise UserError(f"{where}.path is null; source npz needs the path of an .npz file.")
-        if not Path(options["path"]).is_file():
-            raise UserError(f"{where}.path is {options['path']!r}; there is no such file.")
+        check_is_file(f"{where}.path", options["path"], "an .npz file")
 
     def content(self, options: Options) -> list[Path]:
         """The archive."""
@@ -44,20 +52,28 @@ class Npz(Source):
     def describe(self, options: Options) -> Observed:
         """Shape and levels from the array x."""
         raw = self.load(options)
-        return Observed(raw.x.shape[1:], raw.levels, binary=raw.levels == 2)
+        labels = raw.labels
+        known = labels is not None and not all_distinct(labels)
+        classes = int(labels.max(initial=-1)) + 1 if known and labels is not None else 0
+        return Observed(raw.x.shape[1:], raw.levels, binary=raw.levels == 2, classes=classes)
 
     def load(self, options: Options) -> RawData:
         """Read and check x, y and factors."""
         path = Path(options["path"])
         arrays = _read(path)
         if "x" not in arrays:
-            raise UserError(f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'}.")
+            raise UserError(
+                f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'} "
+                "(np.savez(path, x=images) names an array x)."
+            )
         x, levels = _check_images(arrays["x"], path)
+        labels, names = _check_labels(arrays.get("y"), len(x), path)
         factors = _check_factors(arrays.get("factors"), len(x), path)
         return RawData(
             x,
-            _check_labels(arrays.get("y"), len(x), path),
+            labels,
             levels,
+            label_names=names,
             factors=factors,
             factor_names=() if factors is None else _numbered(factors.shape[1]),
         )
@@ -66,6 +82,9 @@ class Npz(Source):
 def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[Any]]:
     """The wanted arrays (x, y and factors); the others by name only."""
     try:
+        kind = kind_of(path)
+        if kind not in (NPZ, ZIP):
+            raise ValueError(f"it is {kind or 'not a ZIP archive'}")
         with np.load(path, allow_pickle=False) as archive:
             return {
                 name: _array(archive, name) if name in wanted else np.empty(0)
@@ -78,7 +97,15 @@ def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[An
 
 def _array(archive: Any, name: str) -> NDArray[Any]:
     """A member of the archive; NumPy gives the bare bytes of one that is no array."""
-    found = archive[name]
+    try:
+        found = archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} holds Python objects, which only a pickle can store; save {name} as numbers, "
+            "or text by astype(str)"
+        ) from None
     if not isinstance(found, np.ndarray):
         raise ValueError(f"{name} is no array")
     return found
@@ -88,29 +115,106 @@ def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None
     """Images as 8-bit levels or float32 intensities, and their number of levels."""
     if x.ndim not in {2, 3} or 0 in x.shape:
         raise UserError(
-            f"{path}: x has shape {x.shape}; allowed: [n, height, width] or [n, dims], not empty."
+            f"{path}: x has shape {x.shape}; allowed: [n, height, width] or [n, dims], not empty"
+            f"{_channel_hint(x.shape)}."
         )
+    if x.dtype.kind not in "biuf":
+        raise UserError(f"{path}: x is of type {x.dtype}; allowed: 8-bit integers or floats.")
+    if x.min() == x.max():
+        log.warning("%s: every value of x is %s, so there is nothing to learn", path, x.min())
     if x.dtype == np.bool_:
         return x.astype(np.uint8), 2
     if x.dtype.kind in "iu":
         return _check_levels(x, path)
-    if x.dtype.kind != "f":
-        raise UserError(f"{path}: x is of type {x.dtype}; allowed: 8-bit integers or floats.")
-    if np.isnan(x).any():
-        raise UserError(f"{path}: x holds {int(np.isnan(x).sum())} NaN; allowed: values in [0, 1].")
-    if x.min() < 0 or x.max() > 1:
-        raise UserError(
-            f"{path}: x ranges from {x.min():g} to {x.max():g}; allowed: [0, 1], or 8-bit integers."
-        )
-    return _float_levels(x)
+    return _float_levels(_check_floats(x, path))
+
+
+def _channel_hint(shape: tuple[int, ...]) -> str:
+    """Advice for pictures with an axis of colours."""
+    if len(shape) != 4 or 0 in shape:
+        return ""
+    if shape[3] in (1, 3, 4) and shape[1] not in (1, 3):
+        return " (x.mean(-1) makes grey pictures of [n, height, width, channels])"
+    return " (x.mean(1) makes grey pictures of [n, channels, height, width])"
 
 
 def _check_levels(x: NDArray[Any], path: Path) -> tuple[NDArray[np.uint8], int]:
-    if x.min() < 0 or x.max() > 255:
+    low, high = int(x.min()), int(x.max())
+    if low < 0 or high > 255:
         raise UserError(
-            f"{path}: x ranges from {x.min()} to {x.max()}; integers must lie in 0 to 255."
+            f"{path}: x ranges from {low} to {high}; integers must lie in 0 to 255"
+            f"{_integer_hint(low, high)}."
         )
-    return x.astype(np.uint8), 2 if x.max() <= 1 else 256
+    return _two_or_256(x.astype(np.uint8))
+
+
+def _integer_hint(low: int, high: int) -> str:
+    """The likely scale of integers outside 0 to 255, and the remedy."""
+    if (low, high) == (-1, 1):
+        return ", and these look like the two values −1 and 1 ((x + 1) // 2 brings them to 0 and 1)"
+    if low >= -128 and low < 0 and high <= 127:
+        return ", and these look like 8-bit levels read with a sign (x.view('uint8') mends int8)"
+    for bits in (10, 12, 14, 16):
+        if low >= 0 and high < 2**bits:
+            top = 2**bits - 1
+            return f", and these look like {bits}-bit levels (x / {top} brings them to [0, 1])"
+    return " (divide by the largest value that the instrument can give, to floats in [0, 1])"
+
+
+def _two_or_256(levels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Pictures of two values as 0 and 1, whether white is 1 or 255; others with 256 levels."""
+    if levels.max() <= 1:
+        return levels, 2
+    if np.isin(levels, (0, 255)).all():
+        return levels // 255, 2
+    return levels, 256
+
+
+def _check_floats(x: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Intensities in [0, 1]; what rounding has moved out of it is clipped."""
+    for what, wrong in (("NaN", np.isnan(x)), ("infinite values (inf)", np.isinf(x))):
+        if wrong.any():
+            raise UserError(
+                f"{path}: x holds {int(wrong.sum())} {what}, the first in example "
+                f"{int(np.argwhere(wrong)[0, 0])} (counted from 0); allowed: values in [0, 1], so "
+                "leave these examples out or fill the values in."
+            )
+    low, high = float(x.min()), float(x.max())
+    slack = max(ROUNDING, 2 * float(np.finfo(x.dtype).eps))
+    if low < -slack or high > 1 + slack:
+        raise UserError(
+            f"{path}: x ranges from {low:g} to {high:g}{_float_hint(x, low, high, slack)}; "
+            "allowed: [0, 1], or 8-bit integers."
+        )
+    if low < high <= 1.001 / 255:
+        raise UserError(
+            f"{path}: x ranges from {low:g} to {high:g}, which looks like intensities that were "
+            "scaled down twice, and would be black as 8-bit levels; allowed: [0, 1] as a whole "
+            "(x / x.max() brings it there), or 8-bit integers."
+        )
+    outside = int(((x < 0) | (x > 1)).sum())
+    if not outside:
+        return x
+    log.info(
+        "%s: %s of %s values of x left [0, 1] by rounding (%r to %r) and were clipped",
+        path, outside, x.size, low, high,
+    )  # fmt: skip
+    return x.clip(0, 1)
+
+
+def _float_hint(x: NDArray[Any], low: float, high: float, slack: float) -> str:
+    """The likely scale of floats outside [0, 1], and the remedy."""
+    if low < -slack:
+        if low >= -1 - slack and high <= 1 + slack:
+            return ", which looks like a scale from −1 to 1 ((x + 1) / 2 brings it to [0, 1])"
+        return ", which looks standardised (undo it: x · standard deviation + mean)"
+    whole = bool((x == np.floor(x)).all())
+    if high <= 255 * (1 + slack) and (whole or high > 127):
+        scale = "8-bit levels stored as floats" if whole else "a scale from 0 to 255"
+        return f", which looks like {scale} (x / 255 brings it to [0, 1])"
+    if 255 < high <= 65535:
+        return ", which looks like 16-bit levels (x / 65535 brings them to [0, 1])"
+    return " (x / x.max() brings it to [0, 1])"
 
 
 def _float_levels(x: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
@@ -119,18 +223,30 @@ def _float_levels(x: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
         return x.astype(np.uint8), 2
     scaled = x * 255.0
     if np.allclose(scaled, np.round(scaled), atol=1e-3):
-        return np.round(scaled).astype(np.uint8), 256
+        return _two_or_256(np.round(scaled).astype(np.uint8))
     return x.astype(np.float32), None
 
 
-def _check_labels(y: NDArray[Any] | None, n: int, path: Path) -> NDArray[np.int64] | None:
+def _check_labels(
+    y: NDArray[Any] | None, n: int, path: Path
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Class of each example and the classes' names; None where there are no labels."""
     if y is None:
-        return None
+        return None, ()
     if y.shape != (n,):
-        raise UserError(f"{path}: y has shape {y.shape} where x has {n} examples; allowed: [{n}].")
-    if y.dtype.kind not in "iu" or y.min() < 0:
-        raise UserError(f"{path}: y is of type {y.dtype}; allowed: integers from 0.")
-    return y.astype(np.int64)
+        raise UserError(
+            f"{path}: y has shape {y.shape} where x has {n} examples; allowed: [{n}]"
+            f"{_shape_hint(y, n)}."
+        )
+    return read_labels(y, f"{path}: y")
+
+
+def _shape_hint(y: NDArray[Any], n: int) -> str:
+    """Advice for labels in two axes."""
+    if y.shape == (n, 1):
+        return " (y.ravel())"
+    one_hot = y.ndim == 2 and len(y) == n and y.dtype.kind in "biuf" and (y.sum(1) == 1).all()
+    return " (y.argmax(1), as this looks one-hot)" if one_hot else ""
 
 
 def _check_factors(factors: NDArray[Any] | None, n: int, path: Path) -> NDArray[np.int64] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,6 +31,7 @@ from vae_ablation.data.base import (
     generator,
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
+from vae_ablation.data.labels import all_distinct, bare, present_classes
 from vae_ablation.errors import UserError
 from vae_ablation.files import (
     UNREADABLE_NPZ,
@@ -40,6 +42,8 @@ from vae_ablation.files import (
     write_json,
 )
 from vae_ablation.settings import counted
+
+log = logging.getLogger(__name__)
 
 PREPARE_VERSION = 1
 _LOCATION_KEYS = {"path", "root"}
@@ -170,7 +174,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the source's files are wrong, or a split would be empty.
     """
-    raw = _thin(SOURCES[options["source"]].load(options), options)
+    raw = _shared_labels(SOURCES[options["source"]].load(options))
+    raw = _present_labels(_thin(raw, options))
     n = raw.x.shape[0]
     labels = np.full(n, -1, np.int64) if raw.labels is None else raw.labels
     split = _split(raw, labels, options)
@@ -180,11 +185,14 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
             f"source {options['source']}: {n} examples split into {sizes}; every split "
             "needs at least one example, so raise max_examples or give more data."
         )
+    _note_labels(raw, labels, split)
     arrays = {"labels": labels, "split": split}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x
+    if not bare(raw.label_names):
+        info["label_names"] = list(raw.label_names)
     if raw.factors is not None:
         arrays["factors"] = raw.factors
         info["factor_names"] = list(raw.factor_names)
@@ -196,6 +204,51 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
+
+
+def _shared_labels(raw: RawData) -> RawData:
+    """Without labels where each example has one of its own, which group nothing."""
+    if raw.labels is None or not all_distinct(raw.labels):
+        return raw
+    log.warning(
+        "each of the %s labelled examples has a label of its own, so the labels group nothing and "
+        "are left out", int((raw.labels >= 0).sum()),
+    )  # fmt: skip
+    cells = raw.cells and replace(raw.cells, label_names=())
+    return replace(raw, labels=None, label_names=(), cells=cells)
+
+
+def _present_labels(raw: RawData) -> RawData:
+    """Labels numbered from 0 to C − 1, C the classes that there are examples of."""
+    if raw.labels is None:
+        return raw
+    if raw.cells is None:
+        labels, names = present_classes(raw.labels, raw.label_names)
+        return replace(raw, labels=labels, label_names=names)
+    if raw.cells.truth or not raw.cells.label_names:  # what is known of a simulation goes by class
+        return raw
+    labels, names = present_classes(raw.labels, raw.cells.label_names)
+    return replace(raw, labels=labels, cells=replace(raw.cells, label_names=names))
+
+
+def _note_labels(raw: RawData, labels: NDArray[np.int64], split: NDArray[np.int8]) -> None:
+    """Log what a user may not expect: missing labels, classes that no run trains on."""
+    missing = int((labels < 0).sum())
+    if raw.labels is not None and missing:
+        log.info("%s of %s examples have no label", missing, len(labels))
+    names = raw.cells.label_names if raw.cells else raw.label_names
+    kinds = [("labels", labels, names)]
+    if raw.cells is not None and raw.cells.batch is not None:
+        kinds.append(("batches", raw.cells.batch, raw.cells.batch_names))
+    for kind, codes, called in kinds:
+        absent = np.setdiff1d(codes[codes >= 0], codes[split == TRAIN])
+        if len(absent):
+            shown = [called[code] if called else str(code) for code in absent[:10].tolist()]
+            log.warning(
+                "%s of %s %s have no example in the train split, so a model conditioned on them is "
+                "never trained on those: %s", len(absent), len(np.unique(codes[codes >= 0])), kind,
+                ", ".join(shown),
+            )  # fmt: skip
 
 
 def _classes(labels: NDArray[np.int64]) -> int:
@@ -358,6 +411,7 @@ def load_dataset(name: str, folder: Path) -> Dataset:
     return Dataset(
         x=_intensities(arrays["x"], info["grey_levels"]),
         fixed=None if fixed is None else fixed.reshape(len(fixed), -1).astype(np.float32),
+        label_names=tuple(info.get("label_names", ())),
         factors=arrays.get("factors"),
         factor_names=tuple(info.get("factor_names", ())),
         **common,

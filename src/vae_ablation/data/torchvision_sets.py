@@ -20,6 +20,7 @@ _FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _IDX_UINT8 = 8
+_MOST_FOLDERS = 100
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -55,6 +56,40 @@ class MNIST(Source):
     shared_options = frozenset({"root"})  # they have their own test split
     dataset_class: ClassVar[str] = "MNIST"
 
+    def check_options(self, where: str, options: Options) -> None:
+        """All four files must be below `root` where it is given: nothing is put there."""
+        if options["root"]:
+            self._check_root(f"{where}.root is {options['root']!r}", Path(options["root"]))
+
+    def _check_root(self, what: str, root: Path) -> None:
+        """Refuse a root without one of the files, saying where they were looked for.
+
+        Args:
+            what: file, key and value, to begin the error with.
+            root: the folder.
+        """
+        folder = root / self.dataset_class / "raw"
+        missing = self._missing(folder)
+        if missing:
+            raise UserError(
+                f"{what}, and {folder} has no {', '.join(missing)} (plain or .gz); allowed: a "
+                f"folder with all four files in {self.dataset_class}/raw{self._hint(root, folder)}."
+            )
+
+    def _missing(self, folder: Path) -> list[str]:
+        names = [name for pair in _FILES.values() for name in pair]
+        return [name for name in names if not self._find(folder, name)]
+
+    def _hint(self, root: Path, folder: Path) -> str:
+        """The place of all four files, if it is near the root."""
+        inner = (root, root / "raw", root / self.dataset_class, *_folders(root))
+        for place in (root.parent, root.parent.parent, *inner):
+            found = place / self.dataset_class / "raw"
+            if not self._missing(found):
+                return f" (root: {place} has them)"
+        near = next((place for place in inner if not self._missing(place)), None)
+        return "" if near is None else f" ({near} has them; move them to {folder})"
+
     def raw_folder(self, options: Options) -> Path:
         """Where torchvision keeps the original files: ROOT/<class>/raw."""
         root = Path(options["root"]) if options["root"] else DOWNLOADS
@@ -69,9 +104,11 @@ class MNIST(Source):
         return Observed(shape=(28, 28), levels=256)
 
     def load(self, options: Options) -> RawData:
-        """Read the IDX files, downloading them first where they are absent."""
+        """Read the IDX files; without `root` they are downloaded first where they are absent."""
         folder = self.raw_folder(options)
-        if not all(self._find(folder, name) for pair in _FILES.values() for name in pair):
+        if options["root"]:
+            self._check_root(f"root is {options['root']!r}", Path(options["root"]))
+        elif self._missing(folder):
             self._download(folder)
         train_x, train_y = self._read_split(folder, "train")
         test_x, test_y = self._read_split(folder, "test")
@@ -84,7 +121,8 @@ class MNIST(Source):
         )
 
     def _find(self, folder: Path, name: str) -> Path | None:
-        candidates = (folder / name, folder / f"{name}.gz")
+        dotted = name.replace("-idx", ".idx")  # as some archives spell them
+        candidates = (folder / f"{stem}{end}" for stem in (name, dotted) for end in ("", ".gz"))
         return next((path for path in candidates if path.is_file()), None)
 
     def _download(self, folder: Path) -> None:
@@ -117,6 +155,14 @@ class MNIST(Source):
         if labels.max(initial=0) > 9:
             raise UserError(f"{paths[1]}: holds the label {labels.max()}; allowed: 0 to 9.")
         return images, labels.astype(np.int64)
+
+
+def _folders(root: Path) -> list[Path]:
+    """Folders right below a folder, as far as they can be listed."""
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir())[:_MOST_FOLDERS]
+    except OSError:
+        return []
 
 
 class FashionMNIST(MNIST):

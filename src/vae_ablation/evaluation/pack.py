@@ -60,7 +60,7 @@ class Evaluated:
         run: its spec.
         metrics: columns of metrics.csv that are defined for it, and rate_per_dim.
         codes: mean and std [n, latent] float32 of the test split's posterior, labels [n], and
-            label_names where labels of cells have names.
+            label_names, which labels are positions in, where these are not their own numbers.
         pictures: see `draw_pictures`.
         examples: what metrics are means of, float32 [n] over the test split: distortion, rate,
             elbo, nll, mse, mse_log1p, knn_accuracy, probe_accuracy, as far as they are defined;
@@ -159,13 +159,14 @@ def _evaluate_together(
     log_errors = _log_errors(model, runs, posterior, dataset, held_out.context)
     aggregate = aggregate_columns(posterior, train, noise)
     samples = sample_columns(model, runs, train.mean, dataset, real, settings["seed"])
-    pairs = [tuple(pair) for pair in settings["interpolations"]]
+    wanted = settings["interpolations"]
+    pairs = dataset.label_pairs(wanted) if wanted else default_pairs(dataset.labels_of("test"))
     pictures = draw_pictures(
         model,
         runs,
         dataset,
         posterior.mean,
-        pairs or default_pairs(dataset.labels_of("test")),
+        pairs,
         _wide(posterior).rate_per_dim().mean(1),
     )
     evaluated = []
@@ -210,7 +211,7 @@ def _finite(metrics: Metrics) -> Metrics:
 def _codes(run: Run, posterior: Posterior, index: int, dataset: Dataset) -> dict[str, NDArray[Any]]:
     """Arrays of codes.npz; a point posterior has no width."""
     std = posterior.std[index].cpu().numpy()
-    names = dataset.cells.label_names if dataset.cells else ()
+    names = dataset.class_names
     return {
         **({"label_names": np.array(names)} if names else {}),
         "mean": posterior.mean[index].cpu().numpy(),

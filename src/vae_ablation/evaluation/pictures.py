@@ -51,7 +51,7 @@ def draw_pictures(
         runs: its runs.
         dataset: the prepared dataset.
         means: posterior means of the test split, [runs, n, latent].
-        pairs: label pairs to interpolate between.
+        pairs: pairs of label classes to interpolate between.
         rates: KL of each latent dimension, [runs, latent], nats per example: the order in which
             dimensions are walked. Without it, and for point posteriors, the variance of the means
             orders them.
@@ -61,7 +61,8 @@ def draw_pictures(
         [dims, steps, height, width], its rows `traversal_dims` from the largest KL down; with
         `traversal_kl` in nats (absent for point posteriors) and `traversal_range` [dims, 2], the
         ends of each walk. Where the decoder is told the label, `class_samples` is [classes,
-        CLASS_SAMPLES, height, width]; there traversals, manifold and archetype are of the first
+        CLASS_SAMPLES, height, width], and `class_names` their names where these are not their own
+        numbers; there traversals, manifold and archetype are of the first
         example's class, and an interpolation is of the class of its first end.
     """
     shape = dataset.observed.shape
@@ -91,10 +92,12 @@ def draw_pictures(
     drawn["archetype"] = drawn["archetype"][:, 0]
     average = picture_bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
     common: Pictures = {"index": index, "originals": originals, "data_mean": average}
+    if "class_samples" in drawn and dataset.class_names:
+        common["class_names"] = np.array(dataset.class_names)
     if "manifold" in drawn:
         common["manifold_quantiles"] = _quantiles()
     if len(ends):
-        common["interpolation_labels"] = labels[ends]
+        common["interpolation_labels"] = _named(dataset, labels[ends])
     return [
         common | walks[r] | {name: images[r] for name, images in drawn.items()}
         for r in range(len(runs))
@@ -145,6 +148,11 @@ def _ends(labels: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArra
     """First test example of each label of each pair, [pairs, 2]."""
     rows = [[np.flatnonzero(labels == label) for label in pair] for pair in pairs]
     return np.array([[a[0], b[0]] for a, b in rows if len(a) and len(b)], np.int64).reshape(-1, 2)
+
+
+def _named(dataset: Dataset, labels: NDArray[np.int64]) -> NDArray[np.generic]:
+    """Labels by their names where they have some."""
+    return np.array(dataset.class_names)[labels] if dataset.class_names else labels
 
 
 def _lines(means: Tensor, ends: NDArray[np.int64]) -> Tensor:

@@ -57,19 +57,13 @@ def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, An
         "rows": rows.tolist(),
         "ranks": ranks,
         "classes": [
-            {"name": _class_name(dataset, label), "color": style.class_color(rank)}
+            {"name": dataset.label_name(label), "color": style.class_color(rank)}
             for rank, label in enumerate(classes.tolist())
         ],
         "unlabelled": style.class_color(-1),
         "originals": stored,
         "arrays": bundle.text(),
     }
-
-
-def _class_name(dataset: Dataset, label: int) -> str:
-    """The name of a label class, or its number."""
-    names = dataset.cells.label_names if dataset.cells else ()
-    return names[label] if names else str(label)
 
 
 def describe_run(

@@ -182,7 +182,8 @@ def interpolations(results: StudyResults, selection: Selection) -> Figure | None
         strips = [
             _arm_strip(arm, arrays["interpolations"][p]) for arm, (_, arrays) in found.items()
         ]
-        sheet.text(_LABEL_WIDTH, y + 0.15, f"from label {a} to label {b}", size=9.5)
+        ends = (style.short(str(label), 24) for label in (a, b))
+        sheet.text(_LABEL_WIDTH, y + 0.15, "from label {} to label {}".format(*ends), size=9.5)
         _draw_strips(sheet, y + 0.28, strips, cell)
     return sheet.figure
 
@@ -194,17 +195,20 @@ def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
     if not found:
         return None
     rows = selection.ok_rows(results)
-    first = next(iter(found.values()))[1]["class_samples"]
+    arrays = next(iter(found.values()))[1]
+    first = arrays["class_samples"]
     classes, columns = first.shape[:2]
+    names = [style.short(str(name), 12) for name in arrays.get("class_names", range(classes))]
     fig, axes = panels(
-        len(found), heading("Samples of a chosen class", selection, rows), columns=2, left=0.55,
+        len(found), heading("Samples of a chosen class", selection, rows), columns=2,
+        left=0.48 + 0.07 * max(map(len, names)),
         aspect=image_aspect(first[0]) * classes / columns, gap=(0.45, 0.45), bottom=0.3,
         note=left_out(selection.rows(results)),
     )  # fmt: skip
     for ax, (arm, (_, arrays)) in zip(axes, found.items(), strict=True):
         show_mosaic(ax, arrays["class_samples"], style.arm_color(arm))
         ax.set_title(arm.label, size=9)
-        ax.set_yticks([i + 0.5 for i in range(classes)], [str(i) for i in range(classes)])
+        ax.set_yticks([i + 0.5 for i in range(classes)], names)
         ax.set_ylabel("label that the decoder is told", size=8.5)
         ax.tick_params(length=0)
     return fig

@@ -78,7 +78,7 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
         note=left_out(selection.rows(results)),
     )  # fmt: skip
     for i, (ax, (arm, codes)) in enumerate(zip(axes, found.items(), strict=True)):
-        scatter(ax, codes["mean"], codes["labels"], classes)
+        scatter(ax, codes["mean"], codes["labels"], classes, called=_class_names([codes]))
         draw_prior(ax)
         limit = plane_limit([codes["mean"]])
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
@@ -106,7 +106,7 @@ def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
         note=left_out(selection.rows(results)),
     )  # fmt: skip
     for ax, (arm, (run, embedding, codes)) in zip(axes, found.items(), strict=True):
-        scatter(ax, embedding, codes["labels"], classes)
+        scatter(ax, embedding, codes["labels"], classes, called=_class_names([codes]))
         ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)")
         _arm_title(ax, arm, rows, run)
     axes[0].set_ylabel("UMAP 2 (no unit)")
@@ -140,11 +140,17 @@ def _classes(codes: Any) -> list[int]:
 
 
 def scatter(
-    ax: Axes, points: Array, labels: Array, classes: Sequence[int], names: bool = True
+    ax: Axes,
+    points: Array,
+    labels: Array,
+    classes: Sequence[int],
+    names: bool = True,
+    called: Sequence[str] = (),
 ) -> None:
     """Draw points [n, 2] coloured by label [n]; with `names`, write each class near its median.
 
-    At most MAX_POINTS evenly spaced rows are drawn; the order stays, so no class covers another.
+    `called` holds names of classes, as in `_class_handles`. At most MAX_POINTS evenly spaced rows
+    are drawn; the order stays, so no class covers another.
     """
     take = _evenly(len(points))
     xy, shown = points[take, :2], labels[take]
@@ -158,7 +164,7 @@ def scatter(
             rasterized=True,
         )  # fmt: skip
     if names and 1 < len(classes) <= MAX_NAMED_CLASSES:
-        _name_classes(ax, points, labels, classes)
+        _name_classes(ax, points, labels, _marks(classes, called))
 
 
 def _evenly(n: int) -> NDArray[np.int64]:
@@ -170,27 +176,50 @@ def _rank(label: Any, classes: Sequence[int]) -> int:
     return int(np.searchsorted(classes, label)) if label in classes else -1
 
 
-def _name_classes(ax: Axes, points: Array, labels: Array, classes: Sequence[int]) -> None:
-    for label in classes:
+def _name_classes(ax: Axes, points: Array, labels: Array, marks: dict[int, str]) -> None:
+    for label, mark in marks.items():
         mine = points[labels == label, :2]
         if len(mine):
             # The median of a class in two parts lies where no point is: take the nearest one.
             x, y = mine[np.abs(mine - np.median(mine, axis=0)).sum(1).argmin()]
             ax.text(
-                x, y, str(label), ha="center", va="center", size=9, weight="bold", zorder=4,
+                x, y, mark, ha="center", va="center", size=9, weight="bold", zorder=4,
                 path_effects=[withStroke(linewidth=2.5, foreground="white")], clip_on=True,
             )  # fmt: skip
 
 
+_SHORT_NAME = 3
+"""Characters of a name that is written into a plane."""
+
+
+def _marks(classes: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """Texts that stand for the classes in a plane: short names or numbers, else their positions.
+
+    A number as a name is always written out: beside it a position would be taken for a label.
+    """
+    called = {label: str(names[label]) if len(names) else str(label) for label in classes}
+    plain = all(len(name) <= _SHORT_NAME or _is_number(name) for name in called.values())
+    return called if plain else {label: str(label) for label in classes}
+
+
+def _is_number(name: str) -> bool:
+    return name.lstrip("-").replace(".", "", 1).isdigit()
+
+
 def _class_handles(classes: Sequence[int], names: Sequence[str] = ()) -> list[Artist]:
-    """Legend of the classes, by number, with their names where they have some."""
+    """Legend of the classes: what stands for each in the plane, and its name beside a position."""
     if not 1 < len(classes) <= MAX_NAMED_CLASSES:
         return []
+    marks = _marks(classes, names)
     return [
         Line2D(
             [], [], linestyle="none", marker=style.class_marker(rank), markersize=6,
             color=style.class_color(rank), markeredgewidth=0,
-            label=f"{label} {names[label]}" if len(names) else f"label {label}",
+            label=(
+                f"label {marks[label]}"
+                if not len(names) or marks[label] == names[label]
+                else f"{marks[label]} {names[label]}"
+            ),
         )
         for rank, label in enumerate(classes)
     ]  # fmt: skip
@@ -289,7 +318,7 @@ def _plane_panel(
 def _plane(
     ax: Axes, codes: Arrays, classes: Sequence[int], limit: float, names: bool = True
 ) -> None:
-    scatter(ax, codes["mean"], codes["labels"], classes, names)
+    scatter(ax, codes["mean"], codes["labels"], classes, names, _class_names([codes]))
     _posterior_widths(ax, codes)
     draw_prior(ax)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
