@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from vae_ablation.findings.evidence import Cell, Evidence
+from vae_ablation.isolation import Isolated
 from vae_ablation.plots.registry import FIGURES
 from vae_ablation.plots.selection import choose_latent_dims
 
@@ -94,8 +95,19 @@ def findings(
     for dataset in sorted(set(runs["dataset"].astype(str))):
         evidence = Evidence(dataset, metrics, summary, contrasts, importance, config, applications)
         for name in sorted(_FINDERS, key=_place):
-            found += _FINDERS[name](evidence)
+            found += _answers(name, evidence)
     return found
+
+
+def _answers(name: str, evidence: Evidence) -> list[Finding]:
+    """What a finder says; the error that it ends in, where nobody foresaw that."""
+    part = Isolated(f"findings on {evidence.dataset}")
+    found = part(name, lambda: list(_FINDERS[name](evidence)), [])
+    if not part.reasons:
+        return found
+    headline = f"The question {name.replace('_', ' ')} has no answer"
+    sentence = f"It ended in an error, and the others did not: {part.reasons[0]}; the log has more."
+    return [Finding(name, headline, sentence, evidence.dataset, conclusive=False)]
 
 
 def _place(name: str) -> tuple[int, str]:
