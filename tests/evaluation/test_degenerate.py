@@ -179,7 +179,7 @@ LOST = {
     "sample_columns": {"sample_fid", "sample_precision", "feature_accuracy"},
     "cluster_scores": {"silhouette", "ari", "nmi"},
     "label_hits": {"knn_accuracy", "probe_accuracy"},
-    "slope": {"slope", "epochs"},
+    "slope": {"epochs", "validation_objective"},
     "root_mean_square": {"code_rms"},
     "draw_pictures": set(),
 }
