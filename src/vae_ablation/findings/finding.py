@@ -102,7 +102,8 @@ def findings(
 def _answers(name: str, evidence: Evidence) -> list[Finding]:
     """What a finder says; the error that it ends in, where nobody foresaw that."""
     part = Isolated(f"findings on {evidence.dataset}")
-    found = part(name, lambda: list(_FINDERS[name](evidence)), [])
+    nothing: list[Finding] = []
+    found = part(name, lambda: list(_FINDERS[name](evidence)), nothing)
     if not part.reasons:
         return found
     headline = f"The question {name.replace('_', ' ')} has no answer"
