@@ -125,3 +125,27 @@ np.save(sys.argv[1], embed(np.load("means.npy")))
     for how in ("alone", "forked"):
         subprocess.run([sys.executable, "-c", script, how], cwd=tmp_path, check=True, timeout=300)
     np.testing.assert_array_equal(*(np.load(tmp_path / f"{n}.npy") for n in ("alone", "forked")))
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_handful_of_codes_in_any_dimensions_has_a_plane(count: int, latent_dim: int) -> None:
+    for codes in (
+        np.ones((count, latent_dim)),
+        np.random.default_rng(0).normal(size=(count, latent_dim)),
+    ):
+        plane = embedding.embed(codes.astype(np.float32))
+        assert plane.shape == (count, 2)
+        assert np.isfinite(plane).all()
+
+
+@pytest.mark.parametrize("fault", ["not finite", "error"])
+def test_a_run_without_coordinates_loses_nothing_else(study, calls, monkeypatch, fault):
+    if fault == "not finite":
+        mean = np.full((30, 4), np.nan)
+        np.savez(study / "runs" / RUN / "codes.npz", mean=mean, labels=np.zeros(30, int))
+    else:
+        monkeypatch.setattr(embedding, "embed", lambda means: 1 / 0)
+    index = study / "umap" / "index.json"
+    embedding.embed_study(study, index)
+    assert read_json(index) == {}

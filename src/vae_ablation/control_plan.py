@@ -54,6 +54,7 @@ class ControlPlan:
 
 def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
     """Whether the best that training can reach is known: see `controls.LinearOptimum`."""
-    linear = run.architecture == "mlp" and run.condition == "none" and not model["hidden"]
-    fixed_scale = run.likelihood == "gaussian" and model["gaussian_scale"] == "fixed"
+    own = run.model_settings(model)
+    linear = run.architecture == "mlp" and run.condition == "none" and not own["hidden"]
+    fixed_scale = run.likelihood == "gaussian" and own["gaussian_scale"] == "fixed"
     return linear and fixed_scale and run.kl and run.posterior == "gaussian"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vae_ablation.evaluation.codes import (
 from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.examples import spaced
 from vae_ablation.features import FITTED_VALUES, seen
+from vae_ablation.isolation import Isolated
 from vae_ablation.loading import Examples
 from vae_ablation.model import Encoder
 from vae_ablation.run import Run
@@ -49,7 +51,7 @@ class Spectrum:
     def of(cls, x: NDArray[np.floating]) -> Spectrum:
         """The spectrum of x [n, dims], in float64."""
         wide = x.astype(np.float64)
-        values, vectors = np.linalg.eigh(np.cov(wide, rowvar=False, bias=True))
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(wide, rowvar=False, bias=True)))
         return cls(wide.mean(0), values[::-1], vectors[:, ::-1])
 
 
@@ -170,6 +172,8 @@ def control_rows(
 ) -> list[dict[str, Any]]:
     """Rows of metrics.csv for the raw data, PCA and untrained encoders of a dataset.
 
+    A row in which an error arises that nobody foresaw is failed, with its reason; the others stay.
+
     Args:
         dataset: the prepared dataset.
         runs: the study's runs on it: their latent dimensions and seeds are controlled for.
@@ -177,23 +181,57 @@ def control_rows(
         seed: of the evaluation.
     """
     plan = ControlPlan.of(runs, model)
-    train = Spectrum.of(_data(dataset, "train"))
-    rows = [_raw_row(dataset, seed)]
-    rows += [_pca_row(dataset, train, dim, plan.gaussian, model, seed) for dim in plan.latent_dims]
-    rows += [_untrained_row(dataset, *start, model, seed) for start in plan.starts]
-    return rows + [_optimum_row(dataset, train, *optimum, model, seed) for optimum in plan.optima]
+    train = cache(lambda: Spectrum.of(_data(dataset, "train")))
+    rows = [_row(dataset, ("raw",), lambda: _raw_row(dataset, seed))]
+    for dim in plan.latent_dims:
+        compute = partial(_pca_row, dataset, train, dim, plan.gaussian, model, seed)
+        rows.append(_row(dataset, ("pca", f"z{dim}"), compute, dim))
+    for start in plan.starts:
+        compute = partial(_untrained_row, dataset, *start, model, seed)
+        dim, *further = start
+        rows.append(_row(dataset, ("untrained", f"z{dim}", *map(str, further)), compute, dim))
+    for dim, beta in plan.optima:
+        compute = partial(_optimum_row, dataset, train, dim, beta, model, seed)
+        rows.append(_row(dataset, ("optimum", f"z{dim}", f"beta{beta:g}"), compute, dim))
+    return rows
+
+
+def _row(
+    dataset: Dataset,
+    path: tuple[str, ...],
+    compute: Callable[[], dict[str, Any]],
+    latent_dim: int | None = None,
+) -> dict[str, Any]:
+    """A control row, or a failed one in its place.
+
+    Args:
+        dataset: the prepared dataset.
+        path: the control's name, then what tells its rows apart.
+        compute: gives the row.
+        latent_dim: of the row, where it has one.
+    """
+    part = Isolated(f"controls of {dataset.name}")
+    failed: dict[str, Any] = {
+        "run": "/".join([dataset.name, *path]),
+        "model": path[0],
+        "dataset": dataset.name,
+        **({} if latent_dim is None else {"latent_dim": latent_dim}),
+        "status": "failed",
+    }
+    row = part("/".join(path), compute, failed)
+    return row | {"reason": part.reason} if part.reasons else row
 
 
 def _optimum_row(
     dataset: Dataset,
-    data: Spectrum,
+    data: Callable[[], Spectrum],
     latent_dim: int,
     beta: float,
     model: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
     train, test = dataset.observe("train"), dataset.observe("test")
-    best = LinearOptimum.of(data, latent_dim, beta, model["gaussian_sigma"])
+    best = LinearOptimum.of(data(), latent_dim, beta, model["gaussian_sigma"])
     codes, rate, distortion = best.codes(test), best.rate(test), best.distortion(test)
     active = active_units(codes)
     return {
@@ -270,7 +308,7 @@ def _batch_columns(dataset: Dataset, codes: NDArray[np.floating], seed: int) -> 
 
 def _pca_row(
     dataset: Dataset,
-    data: Spectrum,
+    data: Callable[[], Spectrum],
     latent_dim: int,
     gaussian: bool,
     model: Mapping[str, Any],
@@ -281,7 +319,7 @@ def _pca_row(
     fixed = gaussian and scale == "fixed"
     variance = model["gaussian_sigma"] ** 2 if fixed else None
     train, test = _data(dataset, "train"), _data(dataset, "test")
-    pca = ProbabilisticPCA.of(data, latent_dim, variance)
+    pca = ProbabilisticPCA.of(data(), latent_dim, variance)
     codes = pca.codes(test)
     counts = dataset.observed.counts
     error = pca.decode(codes) - (test if counts else dataset.intensities("test"))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.files import file_digest, stable_hash, write_atomic, write_json
+from vae_ablation.isolation import Isolated
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.selection import umap_runs
+
+log = logging.getLogger(__name__)
 
 EMBED_VERSION = 2
 SEED = 0
@@ -25,10 +30,12 @@ search for 7 s and longer."""
 def embed(means: NDArray[np.floating]) -> NDArray[np.float32]:
     """UMAP (McInnes, Healy and Melville 2018) with a fixed seed: codes [n, latent] → [n, 2].
 
-    Three codes or fewer, of which it can make nothing, keep their first two dimensions.
+    Three codes or fewer, of which it can make nothing, keep their first two dimensions; a second
+    one that is not there is 0.
     """
     if len(means) < 4:
-        return np.asarray(means[:, :2], dtype=np.float32)
+        flat = np.pad(means, ((0, 0), (0, max(0, 2 - means.shape[1]))))
+        return np.asarray(flat[:, :2], dtype=np.float32)
     import umap
 
     neighbours = min(15, len(means) - 1)
@@ -61,15 +68,19 @@ def compile_umap() -> None:
 def embed_study(folder: Path, index: Path) -> None:
     """Embed the chosen runs' codes in one process, since UMAP compiles anew in each.
 
-    Coordinates whose codes have not changed are kept; those of other runs go.
+    Coordinates whose codes have not changed are kept; those of other runs go. A run whose codes are
+    not finite, or in which an error arises that nobody foresaw, has none; the log says why.
 
     Args:
         folder: results/<study>.
         index: JSON file to write: run path → digest of the codes; the .npz files lie beside it.
     """
-    chosen = umap_runs(StudyResults(folder).metrics)
-    for run in chosen:
-        _embed_run(folder / "runs" / run / "codes.npz", embedding_path(index.parent, run))
+    part = Isolated("UMAP")
+    chosen = [
+        run
+        for run in umap_runs(StudyResults(folder).metrics)
+        if part(run, partial(_embed_run, folder, run, embedding_path(index.parent, run)), False)
+    ]
     _remove_others(index.parent, chosen)
     digests = {run: file_digest(embedding_path(index.parent, run)) for run in chosen}
     write_json(index, digests)
@@ -80,17 +91,24 @@ def embedding_path(folder: Path, run: str) -> Path:
     return folder / f"{run.replace('/', '__')}.npz"
 
 
-def _embed_run(codes: Path, target: Path) -> None:
+def _embed_run(folder: Path, run: str, target: Path) -> bool:
+    """Whether the coordinates of a run's codes lie at `target`."""
+    codes = folder / "runs" / run / "codes.npz"
     key = stable_hash([EMBED_VERSION, file_digest(codes)])
     if target.is_file():
         with np.load(target, allow_pickle=False) as kept:
             if str(kept["key"]) == key:
-                return
+                return True
     with np.load(codes, allow_pickle=False) as arrays:
-        coordinates = embed(arrays["mean"])
+        means = arrays["mean"]
+    if not np.isfinite(means).all():
+        log.warning("%s has no coordinates: its codes are not finite", run)
+        return False
+    coordinates = embed(means)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, embedding=coordinates, key=np.array(key))
     write_atomic(target, lambda stream: stream.write(buffer.getbuffer()))
+    return True
 
 
 def _remove_others(folder: Path, runs: Iterable[str]) -> None:

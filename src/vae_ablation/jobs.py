@@ -227,7 +227,7 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
                 log.info("%s: dataset %s %s", name, dataset.name, reason)
         for one in loaded:
             applied[one.run.path] = {
-                name: application.apply(
+                name: application.attempt(
                     one,
                     dataset,
                     settings[name],

@@ -30,7 +30,8 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         axis: [_plain(value) for value in sorted(runs[axis].unique(), key=level_order)]
         for axis in axis_columns(runs.columns)
     }
-    bad = runs[runs["status"] != "ok"]
+    fine = runs["status"] == "ok"
+    bad, incomplete = runs[~fine], runs[fine & runs["reason"].fillna("").ne("")]
     slopes = runs["slope"].dropna().abs()
     overview = {
         "study": folder.name,
@@ -44,11 +45,16 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         "code": _versions(runs),
         "device": sorted(map(str, runs["device"].dropna().unique())),
         "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
-        "not_ok": [
-            _escaped(row) for row in bad[["run", "status", "reason"]].fillna("").to_dict("records")
-        ],
+        "not_ok": _reasons(bad),
+        "incomplete": _reasons(incomplete),
     }
     write_json(folder / "tables" / "overview.json", overview)
+
+
+def _reasons(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Path, status and reason of runs, escaped."""
+    rows = runs[["run", "status", "reason"]].fillna("")
+    return [_escaped(row) for row in rows.to_dict("records")]
 
 
 def _versions(runs: pd.DataFrame) -> dict[str, int]:

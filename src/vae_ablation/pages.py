@@ -134,7 +134,19 @@ def _read_table(path: Path) -> pd.DataFrame:
 def write_applications_page(applications: pd.DataFrame, path: Path) -> None:
     """Write the page of what trained models were used for: means over seeds, by method."""
     shown = summarize_applications(applications)
-    write_text(path, plain_page(_TITLES["applications"], shown, _NOTES["applications"]))
+    note = " ".join([_NOTES["applications"], *unscored(applications)])
+    write_text(path, plain_page(_TITLES["applications"], shown, note))
+
+
+def unscored(applications: pd.DataFrame) -> list[str]:
+    """Sentences about applications that gave nothing, one for each dataset and reason."""
+    empty = applications[applications["metric"].isna()]
+    groups = empty.groupby(["dataset", "application", "reason"], sort=True)
+    return [
+        f"Nothing was scored by {application} on {dataset} in {len(rows)} "
+        f"{'run' if len(rows) == 1 else 'runs'}: {reason}."
+        for (dataset, application, reason), rows in groups
+    ]
 
 
 def arms_page(summary: pd.DataFrame) -> str:

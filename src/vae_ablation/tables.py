@@ -102,12 +102,14 @@ APPLICATION_COLUMNS = [
     "method",
     "metric",
     "value",
+    "reason",
 ]
 
 
 def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
     """applications.csv: what came of every wanted run that ended well, long.
 
+    An application that gave nothing has one row, with its reason and without a score.
     Links to what an earlier setting gave are turned to the present one.
 
     Raises:
@@ -138,7 +140,8 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["dataset", "application", "subject", "metric", "method", "likelihood", "latent_dim"]
     rows: list[dict[str, Any]] = []
-    frame = applications.assign(arm=applications["arm"].where(applications["method"] == "vae", ""))
+    scored = applications[applications["metric"].notna()]
+    frame = scored.assign(arm=scored["arm"].where(scored["method"] == "vae", ""))
     for key, group in frame.groupby([*keys, "arm"], sort=True):
         n, mean, low, high = mean_interval(group.groupby("seed")["value"].mean())
         values = dict(zip([*keys, "arm"], key, strict=True))

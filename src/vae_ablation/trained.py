@@ -325,6 +325,11 @@ def save_applications(
             rows = [
                 {"application": name, **row} for name, one in results.items() for row in one.scores
             ]
+            rows += [
+                {"application": name, "reason": one.reason}
+                for name, one in results.items()
+                if one.reason
+            ]
             arrays = {
                 f"{name}/{key}": values
                 for name, one in results.items()

@@ -305,6 +305,21 @@ def test_variable_genes_of_a_tiny_file_are_as_many_as_asked(tmp_path: Path, want
     assert raw.x.shape == (5, wanted)
 
 
+@pytest.mark.parametrize("values", [np.full((40, 6), 3.0), np.tile(np.arange(1.0, 7), (40, 1))])
+def test_where_no_gene_varies_the_first_are_taken(tmp_path: Path, values: np.ndarray) -> None:
+    pytest.importorskip("scanpy")
+    raw = load(save(tmp_path / "c.h5ad", cells(values)), n_top_genes=2)
+    np.testing.assert_array_equal(dense(raw), values[:, :2])
+
+
+def test_a_single_cell_that_is_left_has_genes(tmp_path: Path) -> None:
+    pytest.importorskip("scanpy")
+    values = np.zeros((5, 6))
+    values[3] = 5
+    path = save(tmp_path / "c.h5ad", cells(values))
+    assert load(path, n_top_genes=2, min_counts=1, min_cells=1).x.shape == (1, 2)
+
+
 # --- what is known of cells ----------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,6 +88,72 @@ def test_a_figure_that_fails_leaves_the_old_folder(make_study, tmp_path, monkeyp
         draw_figures(study, "digits", "gaussian", out)
     assert [path.name for path in out.iterdir()] == ["old.png"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture
+def one_fails(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the figure loss_curves end in an error."""
+
+    def fail_with(error: Exception) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setitem(FIGURES, "loss_curves", replace(FIGURES["loss_curves"], draw=fail))
+
+    return fail_with
+
+
+def test_a_figure_that_fails_says_so_in_its_place_and_the_others_are_drawn(
+    make_study, tmp_path, one_fails, capsys, caplog
+):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
+    draw_figures(study, "digits", "gaussian", tmp_path / "whole")
+    one_fails(KeyError("$the bug"))
+    draw_figures(study, "digits", "gaussian", tmp_path / "out")
+    assert names(tmp_path / "out") == names(tmp_path / "whole")
+    told = "The figure loss curves could not be drawn (KeyError: '$the bug')"
+    assert told in capsys.readouterr().err
+    assert "Traceback" in caplog.text
+    whole, out = ((tmp_path / f / "z2").glob("*.png") for f in ("whole", "out"))
+    differ = {a.stem for a, b in zip(sorted(whole), sorted(out), strict=True)
+              if a.read_bytes() != b.read_bytes()}  # fmt: skip
+    assert differ == {"loss_curves"}
+
+
+def test_a_fault_of_the_machine_leaves_the_old_folder(make_study, tmp_path, one_fails):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.png").write_text("old")
+    one_fails(OSError(28, "full"))
+    with pytest.raises(OSError, match="full"):
+        draw_figures(study, "digits", "gaussian", out)
+    assert [path.name for path in out.iterdir()] == ["old.png"]
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "one example": {"n": 1, "images": np.zeros((40, 8, 8))},
+    "two examples": {"n": 2, "images": np.zeros((40, 8, 8))},
+    "three examples": {"n": 3, "images": np.full((40, 8, 8), 0.5)},
+    "one latent dimension": {"latent_dims": (1,)},
+    "one class": {"classes": np.zeros(60, np.int64)},
+    "one example of a class": {"classes": (np.arange(60) == 7).astype(np.int64)},
+    "no labels": {"labels": False},
+    "one pixel": {"side": 1, "images": np.random.default_rng(0).uniform(0, 1, (60, 1, 1))},
+    "one arm": {"betas": (1.0,), "kl_off": False, "seeds": (0,), "epochs": 1},
+    "no active unit": {"betas": (1e6,)},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_leaves_next_to_nothing_has_its_figures(
+    name, make_study, tmp_path, capsys, unrendered
+):
+    plan = {"likelihoods": ("gaussian",), "latent_dims": (2, 3), "seeds": (0,)}
+    study = make_study(**(plan | SMALL[name]))
+    for dataset, likelihood in (("digits", "gaussian"), ("digits", "all"), ("all", "all")):
+        draw_figures(study, dataset, likelihood, tmp_path / f"{dataset}-{likelihood}")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_same_study_gives_the_same_bytes(study, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.errors import UserError
+from vae_ablation.isolation import error_text, unforeseen
 from vae_ablation.trained import TrainedRun
+
+log = logging.getLogger(__name__)
 
 TRUTH = "truth"
 """Method of rows about the truth itself: effect_p, the p of there being anything to predict."""
@@ -36,10 +41,13 @@ class Applied:
         scores: rows of applications.csv without the run's axes: subject (what the row is about),
             method ("vae", or the name of a baseline), metric and value.
         arrays: what figures show, by name.
+        reason: why there is nothing to score, in words that follow the application's name; empty
+            where there is something, and where nothing was to be expected of the run.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    reason: str = ""
 
     def add(self, subject: str, method: str, metric: str, value: float | None) -> None:
         """One more score; an undefined value leaves no row."""
@@ -92,3 +100,22 @@ class Application(ABC):
             settings: the application's block of the config.
             seed: of the evaluation.
         """
+
+    def attempt(
+        self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int
+    ) -> Applied:
+        """`apply`, whose errors are the reason why there is nothing to score.
+
+        So they take no other application and no other run along. Faults of the machine are raised,
+        since another attempt may succeed.
+        """
+        try:
+            applied = self.apply(model, dataset, settings, seed)
+        except Exception as error:
+            if not isinstance(error, UserError) and not unforeseen(error):
+                raise
+            log.exception("%s of %s ended in an error", self.name, model.run.path)
+            return Applied(reason=f"ended in an error ({error_text(error).rstrip('.')})")
+        if applied.reason:
+            log.info("%s of %s: %s", self.name, model.run.path, applied.reason)
+        return applied

@@ -130,6 +130,8 @@ class ForbiddenStates(Application):
         assert dataset.cells is not None
         if model.run.posterior == "point":
             return Applied()
+        if len(dataset.rows("train")) < 2:
+            return Applied(reason="needs two train cells at least, and there is one")
         generator = stream(seed, "forbidden states")
         train = encode_rows(model, dataset, spread_rows(dataset, "train", MAX_POSTERIORS))
         test = spread_rows(dataset, "test", settings["samples"])

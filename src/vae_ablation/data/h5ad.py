@@ -46,6 +46,8 @@ HELD_ENTRIES = 20_000_000
 """Nonzero entries up to which `load` gives a CSR matrix in memory."""
 VARIABLE_CELLS = 50_000
 """Cells that highly variable genes are found on, at most."""
+ROUNDING = 1e-5
+"""Log-normalised counts nearer than this are equal but for float32."""
 LARGEST_COUNT = 1 << 24
 """Whole numbers up to here are exact in float32."""
 
@@ -919,7 +921,8 @@ def _most_variable(
     """Which of `genes` are highly variable, by scanpy's flavour "seurat" (Satija et al. 2015).
 
     Counts are brought to 10,000 per cell and log1p is taken. Above VARIABLE_CELLS cells, evenly
-    spaced ones stand for all. Of equal genes the first in the file are taken.
+    spaced ones stand for all. Of equal genes the first in the file are taken, and so where no gene
+    varies.
     """
     scanpy = _needed("scanpy", "n_top_genes")
     if len(rows) > VARIABLE_CELLS:
@@ -927,6 +930,8 @@ def _most_variable(
     counts = sparse.vstack(list(table.reader(genes, proteins=False)(rows)), format="csr")
     library = np.repeat(np.asarray(counts.sum(1)).ravel(), np.diff(counts.indptr))
     counts.data = log_normalized(counts.data[:, None], library).ravel()
+    if len(rows) < 2 or (counts.max(0) - counts.min(0)).max() <= ROUNDING:
+        return np.arange(wanted)  # scanpy ends in an error where no gene varies
     cells = _needed("anndata", "source h5ad").AnnData(counts)
     found = scanpy.pp.highly_variable_genes(
         cells, n_top_genes=wanted, flavor="seurat", inplace=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -41,26 +42,55 @@ def cluster_scores(means: Codes, labels: Labels, seed: int) -> dict[str, float]:
     Args:
         means: codes, [n, latent].
         labels: classes, [n]; unlabelled examples (−1) are left out.
-        seed: of k-means and of the silhouette's subsample (at most 5,000 examples).
+        seed: of k-means and of the silhouette's subsample, see `silhouette_rows`.
 
     Returns:
         silhouette, ari (Hubert and Arabie 1985) and nmi; empty where fewer than two classes are
-        present or the codes do not vary.
+        present, each example has a class of its own, or the codes do not vary. The silhouette
+        alone is absent where a subsample can hold no two examples of any class.
     """
     known = labels >= 0
     means, labels = means[known].astype(np.float64), labels[known]
     classes = len(np.unique(labels))
-    if not 2 <= classes < len(labels) or not np.isfinite(means).all() or not np.ptp(means):
+    if not 2 <= classes < len(labels) or not np.isfinite(means).all():
+        return {}
+    if not np.ptp(means, axis=0).any():
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = KMeans(n_clusters=classes, n_init=10, random_state=seed).fit_predict(means)
-    size = min(SILHOUETTE_EXAMPLES, len(means))
+    rows = silhouette_rows(labels, seed)
     return {
-        "silhouette": float(silhouette_score(means, labels, sample_size=size, random_state=seed)),
+        **(
+            {}
+            if rows is None
+            else {"silhouette": float(silhouette_score(means[rows], labels[rows]))}
+        ),
         "ari": float(adjusted_rand_score(labels, found)),
         "nmi": float(normalized_mutual_info_score(labels, found)),
     }
+
+
+def silhouette_rows(labels: Labels, seed: int) -> NDArray[np.int64] | None:
+    """Positions of the examples behind the silhouette: 5,000 drawn at random, or all of fewer.
+
+    Where the draw holds a single class because the others are rare, every class has its share,
+    one example at least.
+
+    Args:
+        labels: classes, [n]; two at least.
+        seed: of the draw.
+
+    Returns:
+        None where each of the examples has a class of its own, which has no silhouette.
+    """
+    order = np.random.RandomState(seed).permutation(len(labels))  # the draw of scikit-learn
+    rows = order[:SILHOUETTE_EXAMPLES]
+    if len(np.unique(labels[rows])) < 2:
+        parts = [order[labels[order] == label] for label in np.unique(labels)]
+        shares = [math.ceil(SILHOUETTE_EXAMPLES * len(part) / len(labels)) for part in parts]
+        rows = np.concatenate([part[:n] for part, n in zip(parts, shares, strict=True)])
+    return rows if len(np.unique(labels[rows])) < len(rows) else None
 
 
 def label_accuracies(

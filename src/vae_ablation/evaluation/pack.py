@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,15 @@ from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictu
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
 from vae_ablation.examples import spaced
 from vae_ablation.features import FeatureExtractor, log_counts
+from vae_ablation.isolation import Isolated, error_text, unforeseen
 from vae_ablation.likelihoods import LIKELIHOODS
 from vae_ablation.loading import Examples
 from vae_ablation.model import VAE, Posterior
 from vae_ablation.run import Run
 from vae_ablation.stacked import StackedVAE
 from vae_ablation.streams import stream
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 
@@ -110,6 +115,10 @@ def evaluate_pack(
     of one run fill the caches already, runs follow one another: the last elements of a vectorised
     kernel round differently, and so no run's numbers depend on its pack.
 
+    An error that nobody foresaw costs the columns that it hit of that run alone: they are absent,
+    metrics["reason"] names them and the error, and the log holds the traceback. Where nothing of a
+    run can be evaluated, metrics["status"] is "failed".
+
     Args:
         runs: runs of one pack, all with status ok.
         models: their trained models.
@@ -122,46 +131,153 @@ def evaluate_pack(
     if device.type == "mps":
         device = torch.device("cpu")
     size = 1 if device.type == "cpu" else len(runs)
-    real = RealFeatures.of(dataset, extractor, settings["seed"])
-    return [
+    shared = Isolated(dataset.name)
+    real = shared("features", lambda: RealFeatures.of(dataset, extractor, settings["seed"]), None)
+    common = dataset, real, settings, device
+    found = [
         evaluated
         for start in range(0, len(runs), size)
-        for evaluated in _evaluate_together(
+        for evaluated in _evaluate_group(
             runs[start : start + size],
-            StackedVAE.stack(models[start : start + size], device),
+            models[start : start + size],
             histories[start : start + size],
-            dataset,
-            real,
-            settings,
+            *common,
         )
     ]
+    for one in found if shared.reasons else ():
+        one.metrics["reason"] = "; ".join(filter(None, [shared.reason, one.metrics.get("reason")]))
+    return found
+
+
+def _evaluate_group(
+    runs: Sequence[Run],
+    models: Sequence[VAE],
+    histories: Sequence[NDArray[np.float64]],
+    dataset: Dataset,
+    real: RealFeatures | None,
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> list[Evaluated]:
+    """Runs evaluated together, or one by one where one of them ends in an unforeseen error."""
+    common = dataset, real, settings, device
+    try:
+        return _evaluate_together(runs, models, histories, *common)
+    except Exception as error:
+        if not unforeseen(error):
+            raise
+        if len(runs) == 1:
+            log.exception("%s could not be evaluated", runs[0].path)
+            return [_not_evaluated(runs[0], models[0], dataset, error)]
+        log.warning("a pack is evaluated run by run after %s", error_text(error))
+        return [
+            one
+            for run, model, history in zip(runs, models, histories, strict=True)
+            for one in _evaluate_group([run], [model], [history], *common)
+        ]
+
+
+def _not_evaluated(run: Run, model: VAE, dataset: Dataset, error: Exception) -> Evaluated:
+    """A run of which nothing could be measured: what it was, and why."""
+    metrics = {
+        **measure_columns(run.likelihood, dataset.observed, model.decoder.options),
+        "status": "failed",
+        "reason": f"could not be evaluated ({error_text(error)})",
+    }
+    return Evaluated(run, _finite(metrics), {}, {}, {})
 
 
 def _evaluate_together(
     runs: Sequence[Run],
-    model: StackedVAE,
+    models: Sequence[VAE],
     histories: Sequence[NDArray[np.float64]],
     dataset: Dataset,
-    real: RealFeatures,
+    real: RealFeatures | None,
     settings: Mapping[str, Any],
+    device: torch.device,
 ) -> list[Evaluated]:
-    device = model.device
+    model, seed = StackedVAE.stack(models, device), settings["seed"]
+    part = Isolated(runs[0].path, active=len(runs) == 1)
     held_out = Examples.of(dataset, "test", runs[0].condition, device)
     fitted = Examples.of(dataset, "train", runs[0].condition, device).spaced(TRAIN_CODES)
     train_rows = dataset.rows("train")[spaced(len(dataset.rows("train")), TRAIN_CODES)]
     posterior, train = encode(model, held_out), encode(model, fitted)
-    noise = [stream(run.seed, f"evaluation {settings['seed']}") for run in runs]
+    noise = [stream(run.seed, f"evaluation {seed}") for run in runs]
     points = [run.posterior == "point" for run in runs]
     distortion = distortions(model, posterior, held_out, noise, points)
-    bounds = importance_nll(model, posterior, held_out, settings["nll_samples"], noise)
-    means = bounds.means()
-    errors = _reconstruction_errors(model, posterior, dataset, held_out.context)
-    log_errors = _log_errors(model, runs, posterior, dataset, held_out.context)
-    aggregate = aggregate_columns(posterior, train, noise)
-    samples = sample_columns(model, runs, train.mean, dataset, real, settings["seed"])
-    wanted = settings["interpolations"]
-    pairs = dataset.label_pairs(wanted) if wanted else default_pairs(dataset.labels_of("test"))
-    pictures = draw_pictures(
+    bounds = part(
+        "nll",
+        lambda: importance_nll(model, posterior, held_out, settings["nll_samples"], noise),
+        None,
+    )
+    context = held_out.context
+    errors = part("mse", lambda: _reconstruction_errors(model, posterior, dataset, context), None)
+    log_errors = part(
+        "mse_log1p", lambda: _log_errors(model, runs, posterior, dataset, context), None
+    )
+    empty: Metrics = {}
+    nothing = [empty for _ in runs]
+    aggregate = part(
+        "aggregate posterior", lambda: aggregate_columns(posterior, train, noise), nothing
+    )
+    samples = nothing
+    if real is not None:
+        samples = part(
+            "samples", lambda: sample_columns(model, runs, train.mean, dataset, real, seed), nothing
+        )
+    no_pictures: list[Pictures] = [{} for _ in runs]
+    pictures = part(
+        "pictures",
+        lambda: _pictures(model, runs, dataset, posterior, settings["interpolations"]),
+        no_pictures,
+    )
+    no_hits: dict[str, NDArray[np.float32]] = {}
+    evaluated = []
+    for index, run in enumerate(runs):
+        codes = _codes(run, posterior, index, dataset)
+        train_means = train.mean[index].cpu().numpy()
+        examples = {
+            **_term_examples(run, distortion[index], posterior, index),
+            **({} if run.posterior == "point" or bounds is None else {"nll": bounds.nll[index]}),
+            **({} if errors is None else {"mse": errors[index]}),
+            **({} if log_errors is None else {"mse_log1p": log_errors[index]}),
+            **part(
+                "label accuracies", partial(_hits, train_means, train_rows, codes, dataset), no_hits
+            ),
+        }
+        metrics = {
+            **measure_columns(run.likelihood, dataset.observed, model.template.decoder.options),
+            **{name: float(np.nanmean(values)) for name, values in examples.items()},
+            **_objective_columns(run, distortion[index].mean(), posterior, index),
+            **({} if bounds is None else _nll_columns(run, bounds.means(), index, dataset)),
+            **part("history", partial(_history_columns, run, histories[index]), empty),
+            **({} if run.posterior == "point" else aggregate[index]),
+            **part("codes", partial(_code_columns, run, codes), empty),
+            **part("clusters", partial(_cluster_columns, run, codes, seed), empty),
+            **part("batches", partial(_batch_columns, codes["mean"], dataset, seed), empty),
+            **part(
+                "factors",
+                partial(_factor_columns, train_means, codes["mean"], dataset, train_rows, seed),
+                empty,
+            ),
+            **samples[index],
+            **({"reason": part.reason} if part.reasons else {}),
+        }
+        examples = {name: values.astype(np.float32) for name, values in examples.items()}
+        evaluated.append(Evaluated(run, _finite(metrics), codes, pictures[index], examples))
+    return evaluated
+
+
+def _pictures(
+    model: StackedVAE,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    posterior: Posterior,
+    interpolations: Sequence[Sequence[Any]],
+) -> list[Pictures]:
+    """Pictures of every run, interpolated between the given label pairs or those of the data."""
+    test = dataset.labels_of("test")
+    pairs = dataset.label_pairs(interpolations) if interpolations else default_pairs(test)
+    return draw_pictures(
         model,
         runs,
         dataset,
@@ -169,34 +285,17 @@ def _evaluate_together(
         pairs,
         _wide(posterior).rate_per_dim().mean(1),
     )
-    evaluated = []
-    for index, run in enumerate(runs):
-        codes = _codes(run, posterior, index, dataset)
-        train_means = train.mean[index].cpu().numpy()
-        examples = {
-            **_term_examples(run, distortion[index], posterior, index),
-            **({} if run.posterior == "point" else {"nll": bounds.nll[index]}),
-            "mse": errors[index],
-            **({} if log_errors is None else {"mse_log1p": log_errors[index]}),
-            **label_hits(
-                train_means, dataset.labels[train_rows], codes["mean"], dataset.labels_of("test")
-            ),
-        }
-        metrics = {
-            **measure_columns(run.likelihood, dataset.observed, model.template.decoder.options),
-            **{name: float(np.nanmean(values)) for name, values in examples.items()},
-            **_objective_columns(run, distortion[index].mean(), posterior, index),
-            **_nll_columns(run, means, index, dataset),
-            **_history_columns(run, histories[index]),
-            **({} if run.posterior == "point" else aggregate[index]),
-            **_code_columns(run, codes, settings["seed"]),
-            **_batch_columns(codes["mean"], dataset, settings["seed"]),
-            **_factor_columns(train_means, codes["mean"], dataset, train_rows, settings["seed"]),
-            **samples[index],
-        }
-        examples = {name: values.astype(np.float32) for name, values in examples.items()}
-        evaluated.append(Evaluated(run, _finite(metrics), codes, pictures[index], examples))
-    return evaluated
+
+
+def _hits(
+    train_means: NDArray[Any],
+    train_rows: NDArray[np.int64],
+    codes: Mapping[str, NDArray[Any]],
+    dataset: Dataset,
+) -> dict[str, NDArray[np.float32]]:
+    """`label_hits` of one run's held-out codes."""
+    fitted = dataset.labels[train_rows]
+    return label_hits(train_means, fitted, codes["mean"], dataset.labels_of("test"))
 
 
 def _finite(metrics: Metrics) -> Metrics:
@@ -332,16 +431,21 @@ def _history_columns(run: Run, history: NDArray[np.float64]) -> Metrics:
     return columns
 
 
-def _code_columns(run: Run, codes: Mapping[str, NDArray[Any]], seed: int) -> Metrics:
+def _code_columns(run: Run, codes: Mapping[str, NDArray[Any]]) -> Metrics:
     """Columns of the posterior means; active units only where the prior fixes the codes' scale."""
-    means, labels = codes["mean"], codes["labels"]
+    means = codes["mean"]
     columns: Metrics = {"code_rms": root_mean_square(means)}
     if run.kl:
         active = active_units(means)
         columns |= {"active_units": active, "collapsed_fraction": 1 - active / run.latent_dim}
-    if columns.get("active_units") != 0:
-        columns |= cluster_scores(means, labels, seed)
     return columns
+
+
+def _cluster_columns(run: Run, codes: Mapping[str, NDArray[Any]], seed: int) -> Metrics:
+    """Clusters of the posterior means, unless the prior fixes their scale and no unit is active."""
+    if run.kl and not active_units(codes["mean"]):
+        return {}
+    return cluster_scores(codes["mean"], codes["labels"], seed)
 
 
 def _batch_columns(means: NDArray[Any], dataset: Dataset, seed: int) -> Metrics:

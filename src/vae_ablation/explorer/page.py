@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vae_ablation.data.prepare import load_dataset
 from vae_ablation.explorer.choice import Choice, choose_runs
 from vae_ablation.explorer.payload import describe_examples, describe_run, shown_rows
 from vae_ablation.files import write_text
+from vae_ablation.isolation import Isolated
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.workflow_state import read_frozen
 
@@ -32,7 +34,8 @@ class Contents:
     Attributes:
         examples: `describe_examples`.
         wanted: number of runs chosen.
-        runs: the runs that can be described, by importance.
+        runs: the runs that can be described, by importance. Left out are those without finite
+            codes, and any in which an error arises that nobody foresaw (the log has it).
     """
 
     examples: dict[str, Any]
@@ -47,7 +50,11 @@ class Contents:
         rows = shown_rows(dataset)
         results = StudyResults(folder)
         choices = choose_runs(results, dataset_name)
-        described = {choice: describe_run(results, choice, rows) for choice in choices}
+        part = Isolated("explorer")
+        described = {
+            choice: part(choice.run, partial(describe_run, results, choice, rows), None)
+            for choice in choices
+        }
         runs = {choice: run for choice, run in described.items() if run is not None}
         return cls(describe_examples(dataset, rows), len(choices), runs)
 
@@ -61,7 +68,7 @@ class Contents:
                 **self.examples,
                 "runs": [held[choice] for choice in shown],
                 "start": shown.index(next(iter(held))) if held else 0,
-                "note": _note(self.wanted, len(held)),
+                "note": _note(self.wanted, len(self.runs), len(held)),
             }
         )
 
@@ -97,17 +104,25 @@ def write_explorer(
     write_text(target, Contents.of(folder, dataset_name).page(max_bytes))
 
 
-def _note(wanted: int, held: int) -> str:
+def _note(wanted: int, described: int, held: int) -> str:
     if not wanted:
         return "Nothing can be drawn: no run with two dimensions or more ended well."
+    if not described:
+        return "Nothing can be drawn: no run has finite codes that can be described."
     if not held:
         return "Nothing can be drawn: even one decoder is too large for a page of the report."
-    if wanted > held:
-        return (
-            f"{wanted - held} more of the {wanted} runs chosen did not fit into this page of the "
-            "report; the page in the study's folder explorer/ has them all."
+    notes = []
+    if described > held:
+        notes.append(
+            f"{described - held} more of the {wanted} runs chosen did not fit into this page of "
+            "the report; the page in the study's folder explorer/ has them all."
         )
-    return ""
+    if wanted > described:
+        notes.append(
+            f"{wanted - described} of the {wanted} runs chosen cannot be described; the log of "
+            "the explorer says why."
+        )
+    return " ".join(notes)
 
 
 def _held(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from vae_ablation.findings import words
 from vae_ablation.findings.evidence import Cell, Evidence
+from vae_ablation.isolation import Isolated
 from vae_ablation.plots import FIGURES
 from vae_ablation.plots.selection import choose_latent_dims
 
@@ -95,8 +96,20 @@ def findings(
     for dataset in sorted(set(runs["dataset"].astype(str))):
         evidence = Evidence(dataset, metrics, summary, contrasts, importance, config, applications)
         for name in sorted(_FINDERS, key=_place):
-            found += [with_weakness(finding, evidence) for finding in _FINDERS[name](evidence)]
+            found += [with_weakness(finding, evidence) for finding in _answers(name, evidence)]
     return found
+
+
+def _answers(name: str, evidence: Evidence) -> list[Finding]:
+    """What a finder says; the error that it ends in, where nobody foresaw that."""
+    part = Isolated(f"findings on {evidence.dataset}")
+    nothing: list[Finding] = []
+    found = part(name, lambda: list(_FINDERS[name](evidence)), nothing)
+    if not part.reasons:
+        return found
+    headline = f"The question {name.replace('_', ' ')} has no answer"
+    sentence = f"It ended in an error, and the others did not: {part.reasons[0]}; the log has more."
+    return [Finding(name, headline, sentence, evidence.dataset, conclusive=False)]
 
 
 FACTS = ("failures", "convergence", "loose_bounds")

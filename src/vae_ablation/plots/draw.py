@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
+import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vae_ablation.isolation import error_text, unforeseen
 from vae_ablation.plots import style
 from vae_ablation.plots.registry import FIGURES, FigureSpec
 from vae_ablation.plots.results import StudyResults
 from vae_ablation.plots.selection import Selection, choose_latent_dims
+
+log = logging.getLogger(__name__)
 
 ALL = "all"
 
@@ -19,8 +25,9 @@ ALL = "all"
 def draw_figures(study_dir: Path, dataset: str, likelihood: str, out_dir: Path) -> list[Path]:
     """Draw every figure of one scope into `<out_dir>/<z2|z8|all>/<name>.png` and `.pdf`.
 
-    The folder is replaced as a whole, so that nothing stale stays; if a figure fails, the old
-    folder stays as it was.
+    The folder is replaced as a whole, so that nothing stale stays. A figure in which an error
+    arises that nobody foresaw is a picture of that sentence, and the others are drawn: the log has
+    its traceback. After a fault of the machine the old folder stays as it was.
 
     Args:
         study_dir: the folder results/<study>.
@@ -54,10 +61,31 @@ def _draw_all(results: StudyResults, dataset: str, likelihood: str, folder: Path
         if spec.scope != scope:
             continue
         for selection in _selections(spec, results, whole):
-            fig = spec.draw(results, selection)
-            if fig is not None:
-                written += _save(fig, folder, selection, spec.name)
+            written += _draw(spec, results, selection, folder)
     return written
+
+
+def _draw(
+    spec: FigureSpec, results: StudyResults, selection: Selection, folder: Path
+) -> list[Path]:
+    """Draw one figure, or say in its place that it could not be drawn."""
+    try:
+        fig = spec.draw(results, selection)
+        return [] if fig is None else _save(fig, folder, selection, spec.name)
+    except Exception as error:
+        if not unforeseen(error):
+            raise
+        log.exception("figure %s could not be drawn", spec.name)
+        told = f"The figure {style.plain(spec.name)} could not be drawn ({error_text(error)})"
+        print(f"Warning: {told}; the others were.", file=sys.stderr)
+        return _save(_message(f"{told}; the log has more."), folder, selection, spec.name)
+
+
+def _message(text: str) -> Figure:
+    with style.context():
+        fig = Figure(figsize=(6, 1.5))
+        fig.text(0.02, 0.5, textwrap.fill(text, 80), va="center", parse_math=False)
+    return fig
 
 
 def _selections(spec: FigureSpec, results: StudyResults, whole: Selection) -> list[Selection]:

@@ -104,8 +104,9 @@ class StudyResults:
 
     @cached_property
     def applications(self) -> pd.DataFrame:
-        """tables/applications.csv: what trained models are for, scored; empty if not written."""
-        return self._later_table("applications", _APPLICATION_COLUMNS)
+        """Scores of tables/applications.csv: what trained models are for; empty if not written."""
+        table = self._later_table("applications", _APPLICATION_COLUMNS)
+        return table[table["metric"].notna()]
 
     @cached_property
     def config(self) -> dict[str, Any]:

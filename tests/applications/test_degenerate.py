@@ -1,0 +1,135 @@
+"""Applications to cells of which next to nothing is left, and errors that stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from degenerate import CELLS, cells
+from support import make_run, model_options, resolved, trained_model, training_settings
+from vae_ablation.applications import APPLICATIONS, Applied
+from vae_ablation.applications.base import Application
+from vae_ablation.data.base import Dataset
+from vae_ablation.errors import UserError
+from vae_ablation.files import read_json, write_json
+from vae_ablation.pages import unscored, write_applications_page
+from vae_ablation.plots.results import StudyResults
+from vae_ablation.study import Planned
+from vae_ablation.tables import collect_applications, summarize_applications, write_csv
+from vae_ablation.trained import TrainedRun, save_applications
+from vae_ablation.training import train_pack
+
+SETTINGS = resolved(applications={name: {} for name in APPLICATIONS})["applications"]
+
+
+@cache
+def trained(name: str, latent_dim: int) -> tuple[Dataset, list[TrainedRun]]:
+    """A run of each kind on the data of that name."""
+    dataset, options = CELLS[name](), model_options(hidden=[4])
+    kinds: list[dict[str, Any]] = [{}, {"kl": False}]
+    kinds += [{"architecture": "poe", "objective": "mvae"}] if dataset.observed.proteins else []
+    runs = [make_run("poisson", latent_dim, dataset="made", **kind) for kind in kinds]
+    found = []
+    for run in runs:
+        (result,) = train_pack([run], dataset, options, training_settings(epochs=2, batch_size=10))
+        found.append(TrainedRun(run, {}, trained_model(result, dataset, options)))
+    return dataset, found
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+@pytest.mark.parametrize("name", CELLS)
+def test_every_application_gives_scores_or_a_reason(name: str, application: str) -> None:
+    one = APPLICATIONS[application]
+    for latent_dim in (1, 2):
+        dataset, models = trained(name, latent_dim)
+        if one.missing(dataset):
+            continue
+        for model in models:
+            applied = one.apply(model, dataset, SETTINGS[application], 0)
+            assert all(np.isfinite(row["value"]) for row in applied.scores)
+
+
+def test_holes_among_less_than_two_cells_are_not_sought() -> None:
+    dataset, (model, _) = trained("three cells", 2)
+    applied = APPLICATIONS["forbidden_states"].attempt(
+        model, dataset, SETTINGS["forbidden_states"], 0
+    )
+    assert applied.reason == "needs two train cells at least, and there is one"
+    assert applied.scores == []
+
+
+# --- errors stay where they are ----------------------------------------------------------------
+
+
+class Broken:
+    """An application that ends in an error."""
+
+    name = "broken"
+    attempt = Application.attempt
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def apply(self, *_: Any) -> Applied:
+        raise self.error
+
+
+MODEL = SimpleNamespace(run=SimpleNamespace(path="made/run"))
+
+
+def attempted(error: Exception) -> Applied:
+    nothing: Mapping[str, Any] = {}
+    return Broken(error).attempt(MODEL, cells(), nothing, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError("the bug"), "ended in an error (KeyError: 'the bug')"),
+        (UserError("label 'x' is not there."), "ended in an error (label 'x' is not there)"),
+    ],
+)
+def test_an_error_is_the_reason_why_there_is_no_score(
+    error: Exception, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert attempted(error).reason == reason
+    assert "Traceback" in caplog.text
+
+
+def test_a_fault_of_the_machine_is_raised() -> None:
+    with pytest.raises(OSError, match="full"):
+        attempted(OSError(28, "full"))
+
+
+def test_a_reason_has_a_row_of_the_table_and_a_sentence_of_its_page(tmp_path: Path) -> None:
+    run = make_run("poisson", dataset="made")
+    fine = Applied()
+    fine.add("all", "vae", "hole_rate", 0.5)
+    target = tmp_path / "packs" / "p" / "applications" / "h"
+    write_json(tmp_path / "runs" / run.path / "run.json", {"pack": "p"})
+    applied = {"forbidden_states": fine, "denoising": Applied(reason="has no cell")}
+    save_applications({run.path: applied}, tmp_path / "runs", target)
+    assert {"application": "denoising", "reason": "has no cell"} in read_json(
+        target / run.path / "applications.json"
+    )
+    study = SimpleNamespace(
+        applications_folder=lambda pack: target, run_folder=lambda r: tmp_path / "runs" / r.path
+    )
+    plan = SimpleNamespace(planned=[Planned(run, "p", "", None)])
+    table = collect_applications(study, plan)  # type: ignore[arg-type]
+    assert table["value"].tolist()[0] == 0.5
+    assert pd.isna(table["value"].tolist()[1])
+    assert table["reason"].tolist()[1] == "has no cell"
+    assert summarize_applications(table)["metric"].tolist() == ["hole_rate"]
+    assert unscored(table) == ["Nothing was scored by denoising on made in 1 run: has no cell."]
+    write_applications_page(table, tmp_path / "a.html")
+    assert "by denoising on made" in (tmp_path / "a.html").read_text()
+    write_csv(table, tmp_path / "tables" / "applications.csv")
+    assert StudyResults(tmp_path).applications["metric"].tolist() == ["hole_rate"]
