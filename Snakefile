@@ -48,6 +48,7 @@ onstart:
 
 
 onerror:
+    INTERRUPTION.leave()
     FAILED.touch()
     logger.info(MISSING_HINT)
 

@@ -17,7 +17,7 @@ from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, write_atomic
 from vae_ablation.joining import join
 from vae_ablation.methods import methods_paragraph
-from vae_ablation.progress import progress_line
+from vae_ablation.progress import state_line
 from vae_ablation.prune import prune
 from vae_ablation.scripting import machine_fault
 from vae_ablation.study import Planned, Study
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         told = f"{error.filename or 'a file'}: {error.strerror or error}."
         print(f"Error: {machine_fault(error, RESULTS) or told}", file=sys.stderr)
@@ -133,7 +135,7 @@ def _status(options: argparse.Namespace) -> None:
             print(f"  {state:9} {count}")
     training = folder / ".progress" / "start.json"
     if training.is_file() and any(state == "missing" for _, state, _ in states):
-        print(f"  {progress_line(folder / '.progress')}")
+        print(f"  {state_line(folder / '.progress')}")
     for path, state, reason in states:
         if state in {"diverged", "failed"} or reason:
             print(f"{state}: {path}: {reason}")

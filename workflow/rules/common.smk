@@ -10,6 +10,7 @@ from vae_ablation.costs import time_line
 from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
 from vae_ablation.forkserver import start_forkservers
+from vae_ablation.interruption import Interruption
 from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
 from vae_ablation.scripting import machine_fault
@@ -30,6 +31,10 @@ def open_state():
 
 
 logging.raiseExceptions = False  # Snakemake's log may lie on a disk that has become full
+FORKSERVERS = []  # kept, since they end when they are let go
+INTERRUPTION = Interruption(FORKSERVERS, lambda: workflow.persistence.unlock())
+if workflow.is_main_process:
+    INTERRUPTION.listen()
 try:
     STATE = open_state()
     if workflow.is_main_process and (STATE.plan.to_train or not workflow.dryrun):
@@ -70,9 +75,6 @@ if workflow.is_main_process:
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
 
 
-FORKSERVERS = []  # kept, since they end when they are let go
-
-
 def forks_pay():
     """Whether jobs start as forks: on this machine, in this environment, and where there are some."""
     own = workflow.deployment_settings.deployment_method
@@ -88,6 +90,8 @@ def first_embedding():
 
 def begin():
     """Freeze the study, for jobs on other nodes, and forget what the last call said of itself."""
+    INTERRUPTION.remote = not workflow.local_exec
+    INTERRUPTION.listen()  # again, since Snakemake's scheduler has taken SIGTERM
     try:
         STATE.freeze()
         FAILED.unlink(missing_ok=True)
@@ -164,6 +168,8 @@ def script(name, forked=True):
     client = ["-S", str(BASE / "workflow" / "forked.py")] if forked else []
     path = BASE / "workflow" / "scripts" / f"{name}.py"
     command = shlex.join([*python, *client, str(path), str(STUDY)])
+    # what a terminal sends to all processes at once is for Snakemake alone, which ends its jobs
+    command = f"trap '' INT HUP; {command}"
     return lambda wildcards, input: command
 
 
