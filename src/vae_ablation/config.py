@@ -6,7 +6,7 @@ import copy
 import math
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vae_ablation.columns import PRIMARY_METRICS
 from vae_ablation.data import SOURCES
 from vae_ablation.errors import UserError, unknown_name
 from vae_ablation.likelihoods import LIKELIHOODS
+from vae_ablation.overrides import overlay
 
 Config = dict[str, Any]
 
@@ -43,6 +44,22 @@ def read_config(path: Path) -> Config:
     return resolve_config({} if raw is None else raw, path)
 
 
+def read_schema() -> dict[str, Any]:
+    """The closed schema of a config."""
+    schema: dict[str, Any] = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return schema
+
+
+def with_overrides(raw: Mapping[str, Any], entries: Iterable[str]) -> Config:
+    """A raw config in which what `--config key=value` gave has the type of its key.
+
+    Args:
+        raw: the config as Snakemake merged it.
+        entries: the texts after `--config`.
+    """
+    return overlay(raw, entries, read_schema())
+
+
 def resolve_config(raw: Any, path: Path) -> Config:
     """Check a raw config, fill in every default and make its paths absolute.
 
@@ -53,7 +70,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     Raises:
         UserError: one sentence naming file, key, what was found and what is allowed.
     """
-    schema = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    schema = read_schema()
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
     try:

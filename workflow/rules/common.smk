@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
+from vae_ablation.config import with_overrides
 from vae_ablation.costs import time_line
 from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
@@ -24,10 +25,11 @@ def open_state():
     """The planned study in the main process, its frozen copy in jobs on other nodes."""
     if workflow.modifier.path_modifier.replace_prefix("results") != "results":
         raise UserError("prefix: is not supported in a module statement; use --directory instead.")
+    settings = with_overrides(config, workflow.config_settings.config_args or [])
     if not workflow.is_main_process:
-        return Workflow.frozen(config.get("study", "default"))
+        return Workflow.frozen(settings.get("study", "default"))
     origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
-    return Workflow.planned(config, origin)
+    return Workflow.planned(settings, origin)
 
 
 logging.raiseExceptions = False  # Snakemake's log may lie on a disk that has become full
