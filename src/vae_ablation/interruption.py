@@ -25,7 +25,7 @@ STATUS = 130
 """Exit status of an interrupted call, as after Ctrl-C, whatever the signal."""
 GRACE = 2.0
 """Seconds in which training may write a checkpoint before its process is killed."""
-PATIENCE = 3.5
+PATIENCE = 3.2
 """Seconds after which the call ends even where Snakemake does not."""
 
 
@@ -104,7 +104,9 @@ class Interruption:
                 if process.pid not in asked:
                     asked.add(process.pid)
                     _send(process, signal.SIGTERM)
-            time.sleep(0.02)
+            if all(map(_waits_for_server, left)):
+                break
+            time.sleep(0.1)
         for process in self._jobs():
             _send(process, signal.SIGKILL)
         for process in list(self._known.values()):
@@ -134,6 +136,13 @@ def is_running(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+def _waits_for_server(process: psutil.Process) -> bool:
+    """Whether a process does nothing but wait for what a server tells of its job."""
+    with suppress(psutil.Error):
+        return any(word.endswith("/forked.py") for word in process.cmdline())
+    return True
 
 
 def _send(process: psutil.Process, number: int) -> None:
