@@ -49,11 +49,13 @@ onstart:
 
 onerror:
     INTERRUPTION.leave()
-    FAILED.touch()
+    note_failures(STATE.study, STATE.plan)
+    tell_missing()
     logger.info(MISSING_HINT)
 
 
 onsuccess:
+    tell_missing()
     if finished():
         logger.info(REPORT_HINT)
     elif not part_wanted():

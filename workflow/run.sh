@@ -44,6 +44,7 @@ fi
 rm -f "$results/.failed" # the workflow makes it when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
+export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see goes_on() in workflow/rules/common.smk
 run() {
     watch "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
 }
@@ -76,6 +77,10 @@ if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" workflow d
         echo "Error: the report could not be made; see $results/report.log" >&2
         exit 1
     fi
+fi
+# of everything, and not of some targets, something may be missing though no job of this call has failed
+if [ $status -ne 0 ] || [ $# -eq 0 ]; then
+    "$bin/vae-ablation" missing "$name" >&2 || [ $status -ne 0 ] || status=1
 fi
 [ $status -eq 0 ] || echo "The study is not complete: some jobs failed (see above); the report shows the rest." >&2
 echo "Report: $PWD/$report"

@@ -335,8 +335,25 @@ class Study:
 
     @cached_property
     def observed(self) -> dict[str, Observed]:
-        """Observed variable of each used dataset."""
-        return {name: self._observed(name) for name in self.datasets}
+        """Observed variable of each used dataset that can be read."""
+        return {
+            name: found for name, found in self._described.items() if not isinstance(found, str)
+        }
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Used datasets whose files cannot be read, each with the reason in a sentence."""
+        return {name: found for name, found in self._described.items() if isinstance(found, str)}
+
+    @cached_property
+    def _described(self) -> dict[str, Observed | str]:
+        described: dict[str, Observed | str] = {}
+        for name in self.datasets:
+            try:
+                described[name] = self._observed(name)
+            except UserError as error:
+                described[name] = str(error)
+        return described
 
     def _observed(self, name: str) -> Observed:
         """As prepared; before that, what the source can tell without reading all data."""
@@ -366,6 +383,8 @@ class Study:
             UserError: naming the grid's values and the dataset.
         """
         for run in self.runs:
+            if run.dataset in self.unreadable:
+                continue
             observed = self.observed[run.dataset]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
             complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
@@ -458,7 +477,9 @@ class Study:
             else:
                 reasons[run.path] = reason
         limits = {
-            run.pack_key: pack_limit(run, self.observed[run.dataset], self.config)
+            run.pack_key: sys.maxsize
+            if run.dataset in self.unreadable
+            else pack_limit(run, self.observed[run.dataset], self.config)
             for run in self.runs
         }
         limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}

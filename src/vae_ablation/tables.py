@@ -19,6 +19,7 @@ from vae_ablation.columns import (
 )
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
+from vae_ablation.missing import Missing
 from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Run, Study
 
 _NOT_AVERAGED = {*FLAG_COLUMNS, "device", "code_version"}
@@ -33,7 +34,10 @@ _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 
 def collect(
-    folder: Path, plan: Plan, controls: Iterable[Path], allow_missing: bool = False
+    folder: Path,
+    plan: Plan,
+    controls: Iterable[Path],
+    missing: Iterable[Missing] | None = None,
 ) -> pd.DataFrame:
     """metrics.csv: one row per wanted run and control.
 
@@ -41,12 +45,16 @@ def collect(
         folder: results/<study>.
         plan: the frozen plan; runs outside it have no row, whatever lies on disk.
         controls: JSON files of control rows.
-        allow_missing: a run without a result is `failed`, and no error.
+        missing: results that may be missing; such a run is `failed`, with its reason, and no error.
 
     Raises:
         UserError: a wanted run's files are missing or unreadable.
     """
-    rows = [_run_row(folder, item, allow_missing) for item in plan.planned]
+    reasons: dict[str, str] | None = None
+    if missing is not None:
+        lost = [one for one in missing if one.essential]
+        reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
+    rows = [_run_row(folder, item, reasons) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
     known = [*FIRST_COLUMNS, *METRIC_COLUMNS, *COST_COLUMNS]
@@ -56,15 +64,16 @@ def collect(
     )
 
 
-def _run_row(study: Path, item: Planned, allow_missing: bool) -> dict[str, Any]:
+def _run_row(study: Path, item: Planned, reasons: Mapping[str, str] | None) -> dict[str, Any]:
     folder = study / "runs" / item.run.path
     try:
         record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
         if record["pack"] != item.pack:
             raise ValueError("it was trained under other settings or on other data")
     except (OSError, ValueError, KeyError) as error:
-        if allow_missing:
-            reason = f"no result: its job did not end well; see {study}/logs for {item.pack}"
+        if reasons is not None:
+            unreadable = f"its record or metrics cannot be read ({error})"
+            reason = reasons.get(item.run.path, unreadable)
             return {**run_columns(item.run), "status": "failed", "reason": reason}
         raise UserError(
             f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
