@@ -1,4 +1,4 @@
-"""Results that are wanted and not there, each with the sentence of the job that failed. No torch."""
+"""Wanted results that are not there, each with the sentence of the job that failed. No torch."""
 
 from __future__ import annotations
 

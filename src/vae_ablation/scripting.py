@@ -133,7 +133,7 @@ def failure_sentence(log: Path) -> str | None:
         log: the log of the job.
 
     Returns:
-        None where the log tells of no failure: the job was killed, runs, has ended well or not begun.
+        None where the log tells of no failure: the job was killed, runs, ended well or never began.
     """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -178,7 +178,7 @@ def job(log_file: str) -> Iterator[None]:
 
 
 def _leave(status: int) -> NoReturn:
-    """End a job that a signal has stopped, without the seconds that Python takes to unload torch."""
+    """End a job that a signal has stopped, without the seconds that unloading torch takes."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

@@ -31,6 +31,8 @@ def open_state():
     settings = with_overrides(config, workflow.config_settings.config_args or [])
     if not workflow.is_main_process:
         return Workflow.frozen(settings.get("study", "default"))
+    if drawn():
+        settings = {**settings, "allow_missing": True}  # a report is made over what is there
     origin = Path(workflow.configfiles[-1] if workflow.configfiles else "config")
     return Workflow.planned(settings, origin, lenient=goes_on())
 
