@@ -30,9 +30,10 @@ def test_tables_and_report_over_the_rest_list_what_was_lost_first(place: Place) 
     assert "allow_missing=true" in call.text
     assert set(place.metrics().index) == set(before)
 
-    place.config["allow_missing"] = True
-    call = place.call()
+    call = place.call("--config", "allow_missing=true", status=1)
     assert "train" not in call.jobs
+    (missing,) = [line for line in call.text.splitlines() if line.startswith("Missing: ")]
+    assert "training: its job did not end well" in missing
     table = place.metrics()
     assert table.loc[LOST, "status"] == "failed"
     assert "its job did not end well" in table.loc[LOST, "reason"]
@@ -46,7 +47,6 @@ def test_tables_and_report_over_the_rest_list_what_was_lost_first(place: Place) 
 
     # What was lost is trained as soon as it can be, and nothing else is.
     place.env.clear()
-    del place.config["allow_missing"]
     trained = place.held()
     call = place.call()
     assert call.plan == "Study tiny: 7 runs wanted, 6 trained, 1 to train in 1 pack (1 new)."
