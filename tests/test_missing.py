@@ -25,10 +25,10 @@ from vae_ablation.statistics import failures
 from vae_ablation.tables import collect, collect_applications, summarize_applications
 from vae_ablation.workflow_state import Workflow
 
-FEW = {"source": "simulated-cells", "examples": 60, "genes": 8, "proteins": 0}
+FEW = {"source": "simulated-cells", "examples": 150, "genes": 30, "proteins": 0}
 STUDY: dict[str, Any] = {
     "study": "small",
-    "datasets": {"cells": FEW, "others": FEW | {"examples": 70}},
+    "datasets": {"cells": FEW, "others": FEW | {"examples": 160}},
     "grids": [{"likelihood": ["poisson"], "seed": [0, 1]}],
     "applications": {"predictive_checks": {}},
     "packs": {"max_runs": 1},

@@ -157,6 +157,7 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation compare RUN RUN": Form(
         f"vae-ablation compare {RUNS}/beta0.5/seed0 {RUNS}/kl-off/seed0", "RUN stands for a folder"
     ),
+    "vae-ablation status": Form("vae-ablation status default", "with a name"),
     "vae-ablation prune default": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation prune": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation join FOLDER default": Form(
