@@ -275,3 +275,4 @@ def test_an_interruption_ends_everything_at_once_with_one_line(
         assert "nothing runs now" in capsys.readouterr().out
     if moment is is_training:
         assert list(fresh.study.glob("checkpoints/*/*.checkpoint"))
+        assert fresh.call("-n").to_train  # nothing is locked or incomplete
