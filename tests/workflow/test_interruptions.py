@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -225,8 +226,9 @@ def is_compiling(place: Place) -> bool:
     for child in psutil.process_iter(["cmdline"]):
         words = child.info["cmdline"] or []
         if words[-1:] == ["results/tiny"] and words[-2].endswith("/embed"):
-            with child.oneshot():
-                return any("llvmlite" in one.path for one in child.memory_maps())
+            with suppress(psutil.Error):
+                if child.cwd() == str(place.folder):
+                    return any("llvmlite" in one.path for one in child.memory_maps())
     return False
 
 
