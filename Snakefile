@@ -48,11 +48,14 @@ onstart:
 
 
 onerror:
-    FAILED.touch()
+    INTERRUPTION.leave()
+    note_failures(STATE.study, STATE.plan)
+    tell_missing()
     logger.info(MISSING_HINT)
 
 
 onsuccess:
+    tell_missing()
     if finished():
         logger.info(REPORT_HINT)
     elif not part_wanted():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_ablation.forkserver import ADDRESS, JOBS, server_command, start_forkservers
+from vae_ablation.forkserver import ADDRESS, EMBED, JOBS, server_command, start_forkservers
 
 CLIENT = Path(__file__).parents[1] / "workflow" / "forked.py"
 IMPORTED = "xml.dom.minidom"
@@ -187,6 +187,31 @@ def test_a_server_ends_with_who_started_it_but_not_before_its_jobs(server: Serve
     assert client.wait(30) == 5
     assert server.process.wait(30) == 0
     assert server.run(FORKED)[:2] == (0, "False\n")
+
+
+def test_a_server_that_compiles_ends_at_once_with_who_started_it(tmp_path: Path) -> None:
+    sockets = Path(tempfile.mkdtemp())
+    process = subprocess.Popen(
+        server_command(sockets / EMBED, tmp_path), stdin=subprocess.PIPE, start_new_session=True
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_for(lambda: "llvmlite" in maps.read_text(encoding="utf-8"), seconds=120)
+    assert process.poll() is None
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(5) in {0, -signal.SIGIO}
+    shutil.rmtree(sockets)
+
+
+def test_a_script_takes_no_notice_of_signals_that_its_client_ignores(server: Server) -> None:
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        client, pid = server.begun(BEGUN + "time.sleep(1); sys.exit(7)")
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    os.kill(pid, signal.SIGINT)
+    client.send_signal(signal.SIGINT)
+    assert client.wait(30) == 7
 
 
 def test_what_is_no_request_does_no_harm(server: Server) -> None:

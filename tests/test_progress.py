@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from support import make_run
 from vae_ablation.files import read_json, write_json
-from vae_ablation.progress import PackProgress, duration, progress_line, start_progress
+from vae_ablation.progress import (
+    PackProgress,
+    duration,
+    progress_line,
+    start_progress,
+    state_line,
+)
 from vae_ablation.study import Plan, Planned
 
 
@@ -72,3 +81,39 @@ def test_more_done_than_planned_is_never_told(tmp_path: Path) -> None:
     start_progress(tmp_path, plan(new=2, held=0))
     write_json(tmp_path / "a.json", {"runs": 5})
     assert progress_line(tmp_path).startswith("trained 2 of 2 runs")
+
+
+def test_while_its_call_runs_the_minutes_are_counted(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=4, held=0))
+    assert "nothing runs" not in state_line(tmp_path)
+    assert state_line(tmp_path) == progress_line(tmp_path)
+
+
+def test_of_a_call_that_has_ended_the_minutes_end_with_its_last_sign_of_work(
+    tmp_path: Path,
+) -> None:
+    start_progress(tmp_path, plan(new=4, held=0))
+    began = read_json(tmp_path / "start.json")
+    call = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    hour_ago = began["time"] - 3600
+    write_json(tmp_path / "start.json", began | {"time": hour_ago, "pid": int(call.stdout)})
+    write_json(tmp_path / "pack.json", {"runs": 1.0})
+    for name, sign in (("start.json", hour_ago), ("pack.json", hour_ago + 20)):
+        os.utime(tmp_path / name, (sign, sign))
+    line = state_line(tmp_path)
+    assert line.startswith("trained 1 of 4 runs in 20 s; nothing runs now")
+
+
+def test_another_process_of_the_same_id_is_not_the_call(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=4, held=0))
+    began = read_json(tmp_path / "start.json")
+    write_json(tmp_path / "start.json", began | {"process_began": began["process_began"] - 60})
+    assert "nothing runs now" in state_line(tmp_path)
+
+
+def test_of_a_call_on_another_machine_nothing_is_claimed(tmp_path: Path) -> None:
+    start_progress(tmp_path, plan(new=4, held=0))
+    began = read_json(tmp_path / "start.json")
+    write_json(tmp_path / "start.json", began | {"host": "another", "pid": 1})
+    assert "nothing runs" not in state_line(tmp_path)

@@ -19,7 +19,12 @@ def in_fork(address: str, script: list[str]) -> int | None:
     with socket.socket(socket.AF_UNIX) as link:
         try:
             link.connect(address)
-            told = {"script": script, "folder": os.getcwd(), "environment": dict(os.environ)}
+            told = {
+                "script": script,
+                "folder": os.getcwd(),
+                "environment": dict(os.environ),
+                "ignored": [number for number in SIGNALS if is_ignored(number)],
+            }
             body = json.dumps(told).encode()
             socket.send_fds(link, [len(body).to_bytes(8, "big")], [0, 1, 2])
             link.sendall(body)
@@ -29,7 +34,8 @@ def in_fork(address: str, script: list[str]) -> int | None:
         if not pid:
             return None
         for number in SIGNALS:
-            signal.signal(number, lambda received, _: send(pid, received))
+            if not is_ignored(number):
+                signal.signal(number, lambda received, _: send(pid, received))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         ended = receive(link)
     if ended:
@@ -47,6 +53,11 @@ def receive(link: socket.socket) -> bytes:
         return link.recv(8, socket.MSG_WAITALL)
     except ConnectionError:
         return b""
+
+
+def is_ignored(number: int) -> bool:
+    """Whether this process was started to take no notice of a signal."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def send(pid: int, number: int) -> bool:
@@ -69,7 +80,8 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         status = in_fork(address, script)
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            if not is_ignored(number):
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     if status is None:
         os.execv(sys.executable, [sys.executable, *script])

@@ -3,11 +3,39 @@
 set -u
 bin=$1 config=$2 cores=$3 profile=workflow/profiles/$4
 shift 4
+child=
+exec 3>&2
+# Snakemake runs in the background, since only `wait` ends as soon as there is a signal.
+watch() {
+    "$@" 3>&- &
+    child=$!
+    wait "$child"
+    local ended=$?
+    child=
+    return $ended
+}
+# Snakemake ends its jobs and says how to go on (status 130, see interruption.py); where the signal
+# came before it could, that is said here.
+stop() {
+    trap '' INT TERM HUP
+    local ended=0
+    if [ -n "$child" ]; then
+        kill -TERM "$child" 2>/dev/null
+        wait "$child" 2>/dev/null
+        ended=$?
+    fi
+    rm -f "${results:-/nonexistent}/report.new.html"
+    [ $ended -eq 130 ] || echo "Interrupted: what is done is kept; run the same command again to go on." >&3
+    exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'stop 129' HUP
 if [ ! -f "$profile/config.yaml" ]; then
     echo "Error: PROFILE is '${profile##*/}'; allowed: $(ls workflow/profiles | xargs)." >&2
     exit 1
 fi
-name=$("$bin/vae-ablation" study-name "$config") || exit 1
+name=$(trap '' INT && "$bin/vae-ablation" study-name "$config") || exit 1
 results=results/$name report=results/$name/report.html
 # Snakemake keeps a cache in HOME, which the nodes of a cluster, if not this one, may not write to
 if [ ! -w "${HOME:-/nonexistent}" ] || [ "${profile##*/}" != local ]; then
@@ -16,31 +44,43 @@ fi
 rm -f "$results/.failed" # the workflow makes it when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
+export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see goes_on() in workflow/rules/common.smk
 run() {
-    "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
+    watch "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
 }
 run "$@"
 status=$?
 case " $* " in *" -n "* | *" --dry-run "* | *" --unlock "*) exit $status ;; esac
+[ $status -ne 130 ] || exit 130 # Snakemake alone was interrupted
 if [ $status -eq 0 ] && [ ! -f "$results/tables/summary.csv" ]; then
     run "$@" # the data were prepared again first; see finished() in workflow/rules/common.smk
     status=$?
 fi
 if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
     echo "Some jobs failed for good; tables and report are made over the rest." >&2
-    run "$@" --config allow_missing=true
+    words=() own=
+    for word; do
+        words+=("$word")
+        case $word in --config | -C) words+=(allow_missing=true) own=yes ;; esac # the last one counts
+    done
+    [ -n "$own" ] || words+=(--config allow_missing=true)
+    run "${words[@]}"
 fi
 [ -f "$results/tables/overview.json" ] || exit $status
 if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" workflow docs -newer "$report" -type f \
     \( -path '*/tables/*' -o -path '*/figures/*' -o -path 'workflow/*' -o -path 'docs/*' \) -print -quit)" ]; then
     # written beside its place and moved there, so that a report is never half of one
-    if "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local \
+    if watch "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local \
         --report "$results/report.new.html" >"$results/report.log" 2>&1; then
         mv "$results/report.new.html" "$report"
     else
         echo "Error: the report could not be made; see $results/report.log" >&2
         exit 1
     fi
+fi
+# of everything, and not of some targets, something may be missing though no job of this call has failed
+if [ $status -ne 0 ] || [ $# -eq 0 ]; then
+    "$bin/vae-ablation" missing "$name" >&2 || [ $status -ne 0 ] || status=1
 fi
 [ $status -eq 0 ] || echo "The study is not complete: some jobs failed (see above); the report shows the rest." >&2
 echo "Report: $PWD/$report"

@@ -18,7 +18,8 @@ from vae_ablation.files import read_json, write_atomic
 from vae_ablation.joining import join
 from vae_ablation.methods import methods_paragraph
 from vae_ablation.metrics import METRICS, Metric, described
-from vae_ablation.progress import progress_line
+from vae_ablation.missing import missing_results, noted_failures
+from vae_ablation.progress import state_line
 from vae_ablation.prune import prune
 from vae_ablation.scripting import machine_fault
 from vae_ablation.study import Planned, Study
@@ -29,17 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; a user's error is one sentence and status 1."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return int(options.command(options) or 0)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         told = f"{error.filename or 'a file'}: {error.strerror or error}."
         print(f"Error: {machine_fault(error, RESULTS) or told}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     joined.add_argument("folder", help="results/<study> of the other place")
     joined.add_argument("study", nargs="?", help="name of the study here (default: as there)")
     joined.set_defaults(command=_join)
+    missing = commands.add_parser(
+        "missing", help="results that are wanted and not there, and why; status 1 if there are any"
+    )
+    missing.add_argument("study", nargs="?", default="default", help="name or folder of a study")
+    missing.set_defaults(command=_missing)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
     name.add_argument("config", help="a config file")
     name.set_defaults(command=_study_name)
@@ -133,12 +140,22 @@ def _status(options: argparse.Namespace) -> None:
             print(f"  {state:9} {count}")
     training = folder / ".progress" / "start.json"
     if training.is_file() and any(state == "missing" for _, state, _ in states):
-        print(f"  {progress_line(folder / '.progress')}")
+        print(f"  {state_line(folder / '.progress')}")
+    for one in noted_failures(study, plan):
+        print(f"failed: {one}")
     for path, state, reason in states:
         if state in {"diverged", "failed"} or reason:
             print(f"{state}: {path}: {reason}")
     report = folder / "report.html"
     print(f"Report: {report}" if report.is_file() else f"No report yet: make study makes {report}")
+
+
+def _missing(options: argparse.Namespace) -> int:
+    """Every missing result on a line, and whether there are any."""
+    missing = missing_results(*read_frozen(study_folder(options.study)))
+    for one in missing:
+        print(f"Missing: {one}")
+    return bool(missing)
 
 
 # --- compare -----------------------------------------------------------------------------------

@@ -23,10 +23,11 @@ def disk_bytes(study: Study, plan: Plan) -> int:
     """
     if not plan.to_train:
         return 0
-    weights = {item: _weight_bytes(study, item) for item in plan.to_train}
+    readable = [item for item in plan.to_train if item.run.dataset not in study.unreadable]
+    weights = {item: _weight_bytes(study, item) for item in readable}
     packs = [sum(weights.get(item, 0) for item in items) for items in plan.packs.values()]
     checkpoints = 2 * 3 * sum(sorted(packs)[-AT_ONCE:])
-    codes = sum(_code_bytes(study, item) for item in plan.to_train)
+    codes = sum(_code_bytes(study, item) for item in readable)
     return FIGURE_BYTES + sum(weights.values()) + checkpoints + codes
 
 

@@ -9,6 +9,7 @@ Python itself, so that nothing depends on the server but time.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import logging
@@ -20,8 +21,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -101,12 +102,14 @@ class Request:
         folder: the working directory.
         environment: every environment variable.
         streams: file descriptors of stdin, stdout and stderr.
+        ignored: signals of which it takes no notice.
     """
 
     script: list[str]
     folder: str
     environment: dict[str, str]
     streams: list[int]
+    ignored: frozenset[int]
 
     @classmethod
     def receive(cls, link: socket.socket) -> Request:
@@ -120,7 +123,8 @@ class Request:
         while len(body) < size and (part := link.recv(size - len(body))):
             body += part
         told = json.loads(body)
-        return cls(told["script"], told["folder"], told["environment"], streams)
+        ignored = frozenset(told["ignored"])
+        return cls(told["script"], told["folder"], told["environment"], streams, ignored)
 
     def close(self) -> None:
         """Close what was received."""
@@ -237,7 +241,7 @@ class ForkServer:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in _SIGNALS:
             ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, ours)
+            signal.signal(number, signal.SIG_IGN if number in request.ignored else ours)
 
     def close(self) -> None:
         """In a fork: leave the server's ends of everything to the server."""
@@ -328,7 +332,21 @@ def _read_code() -> None:
 def _compile_umap() -> None:
     from vae_ablation.embedding import compile_umap
 
-    compile_umap()
+    with _ended_with_starter():
+        compile_umap()
+
+
+@contextmanager
+def _ended_with_starter() -> Iterator[None]:
+    """Let the end of standard input end this process, even in the middle of compiled code."""
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(_INPUT, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(_INPUT, fcntl.F_GETFL)
+    fcntl.fcntl(_INPUT, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(_INPUT, fcntl.F_SETFL, flags)
 
 
 def _log_to(file: Path | None) -> None:

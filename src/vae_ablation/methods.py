@@ -9,6 +9,7 @@ from typing import Any
 from vae_ablation import __version__
 from vae_ablation.axes import Axis, Level, axis_of, level_text
 from vae_ablation.data.base import Observed
+from vae_ablation.errors import UserError
 from vae_ablation.files import read_json
 from vae_ablation.metrics import described
 from vae_ablation.study import Study
@@ -20,13 +21,20 @@ def methods_paragraph(folder: Path) -> str:
 
     Args:
         folder: results/<study>.
+
+    Raises:
+        UserError: no run has been trained.
     """
     study, plan = read_frozen(folder)
     overview = read_json(folder / "tables" / "overview.json")
-    record = read_json(study.run_folder(plan.planned[0].run) / "run.json")
+    records = (study.run_folder(item.run) / "run.json" for item in plan.planned)
+    there = next((path for path in records if path.is_file()), None)
+    if there is None:
+        raise UserError(f"{folder}: no run has been trained; run snakemake first.")
+    record = read_json(there)
     parts = [
         _models(study, overview),
-        *(_data(study, name) for name in study.datasets),
+        *(_data(study, name) for name in study.datasets if name not in study.unreadable),
         _training(study, record, overview),
         _evaluation(study),
     ]

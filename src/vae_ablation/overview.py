@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,16 +15,19 @@ from vae_ablation.progress import duration
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vae_ablation.missing import Missing
+
 CONVERGED_SLOPE = 0.01
 """A run whose validation objective changed by less than this share over its last tenth."""
 
 
-def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
+def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> None:
     """Write tables/overview.json: axes and their values, counts by status and code, what is not ok.
 
     Args:
         folder: results/<study>.
         metrics: metrics.csv.
+        missing: results that are missing.
     """
     runs = metrics[metrics["model"] == "vae"]
     axes = {
@@ -45,6 +49,7 @@ def write_overview(folder: Path, metrics: pd.DataFrame) -> None:
         "code": _versions(runs),
         "device": sorted(map(str, runs["device"].dropna().unique())),
         "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
+        "missing": [rst_text(str(one)) for one in missing],
         "not_ok": _reasons(bad),
         "incomplete": _reasons(incomplete),
     }

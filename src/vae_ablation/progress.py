@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from vae_ablation.files import read_json, write_json
 from vae_ablation.study import Plan
@@ -25,7 +30,10 @@ def start_progress(folder: Path, plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json"):
         old.unlink()
-    write_json(folder / "start.json", {"time": time.time(), "runs": len(plan.to_train)})
+    own = psutil.Process()
+    began = {"time": time.time(), "runs": len(plan.to_train)}
+    process = {"host": platform.node(), "pid": own.pid, "process_began": own.create_time()}
+    write_json(folder / "start.json", began | process)
 
 
 class PackProgress:
@@ -56,14 +64,50 @@ def progress_line(folder: Path, now: float | None = None) -> str:
         folder: results/<study>/.progress.
         now: seconds since the epoch; the present where it is None.
     """
-    start = read_json(folder / "start.json")
-    packs = [path for path in folder.glob("*.json") if path.name != "start.json"]
-    done = min(sum(read_json(path)["runs"] for path in packs), start["runs"])
+    start, done = _read_progress(folder)
     elapsed = (time.time() if now is None else now) - start["time"]
     enough = done >= _ENOUGH * start["runs"] and done > 0
     left = elapsed * (start["runs"] - done) / done if enough else None
     estimate = "" if left is None else f", about {duration(left)} left"
     return f"trained {done:.0f} of {start['runs']} runs in {duration(elapsed)}{estimate}"
+
+
+def state_line(folder: Path) -> str:
+    """`progress_line` of a call that runs; of one that has ended, how far it came.
+
+    Args:
+        folder: results/<study>/.progress.
+    """
+    start, done = _read_progress(folder)
+    if not _ended(start):
+        return progress_line(folder)
+    last = max(path.stat().st_mtime for path in folder.glob("*.json"))
+    worked = duration(max(last - start["time"], 0))
+    return (
+        f"trained {done:.0f} of {start['runs']} runs in {worked}; nothing runs now: "
+        "run the same command again to go on"
+    )
+
+
+def _read_progress(folder: Path) -> tuple[dict[str, Any], float]:
+    """What the call noted when it began, and how many runs' work is done since."""
+    start = read_json(folder / "start.json")
+    packs = [path for path in folder.glob("*.json") if path.name != "start.json"]
+    return start, min(sum(read_json(path)["runs"] for path in packs), start["runs"])
+
+
+def _ended(start: Mapping[str, Any]) -> bool:
+    """Whether the call that noted its start has ended; only its own machine can tell."""
+    if start.get("host") != platform.node():
+        return False
+    try:
+        process = psutil.Process(start["pid"])
+        same = abs(process.create_time() - start["process_began"]) < 1
+        return not same or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def duration(seconds: float) -> str:

@@ -242,8 +242,25 @@ class Study:
 
     @cached_property
     def observed(self) -> dict[str, Observed]:
-        """Observed variable of each used dataset."""
-        return {name: self._observed(name) for name in self.datasets}
+        """Observed variable of each used dataset that can be read."""
+        return {
+            name: found for name, found in self._described.items() if not isinstance(found, str)
+        }
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Used datasets whose files cannot be read, each with the reason in a sentence."""
+        return {name: found for name, found in self._described.items() if isinstance(found, str)}
+
+    @cached_property
+    def _described(self) -> dict[str, Observed | str]:
+        described: dict[str, Observed | str] = {}
+        for name in self.datasets:
+            try:
+                described[name] = self._observed(name)
+            except UserError as error:
+                described[name] = str(error)
+        return described
 
     def _observed(self, name: str) -> Observed:
         """As prepared; before that, what the source can tell without reading all data."""
@@ -274,6 +291,8 @@ class Study:
         """
         self._check_interpolations(where)
         for run in self.runs:
+            if run.dataset in self.unreadable:
+                continue
             observed = self.observed[run.dataset]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
             complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
@@ -305,7 +324,7 @@ class Study:
     @cached_property
     def _known_labels(self) -> dict[str, Sequence[int] | None]:
         """Labels of each used dataset; None where only preparation can tell."""
-        used = {name: self.config["datasets"][name] for name in self.datasets}
+        used = {name: self.config["datasets"][name] for name in self.observed}
         return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
 
     def _check_interpolations(self, where: str) -> None:
@@ -322,7 +341,7 @@ class Study:
     @cached_property
     def _drawn(self) -> list[str]:
         """Datasets of pictures."""
-        return [name for name in self.datasets if len(self.observed[name].shape) == 2]
+        return [name for name, observed in self.observed.items() if len(observed.shape) == 2]
 
     def _lacking(self, pair: Sequence[int]) -> dict[str, Sequence[int]]:
         """Datasets of pictures of which one label of the pair is not, with the labels they have."""
@@ -353,9 +372,8 @@ class Study:
         """
         settings = {
             name: found["trajectory"]
-            for name in self.datasets
-            if self.observed[name].counts
-            and "trajectory" in (found := self.application_settings(name))
+            for name, observed in self.observed.items()
+            if observed.counts and "trajectory" in (found := self.application_settings(name))
         }
         if settings:
             block = self.config["applications"]["trajectory"]
@@ -490,7 +508,9 @@ class Study:
             else:
                 reasons[run.path] = reason
         limits = {
-            run.pack_key: pack_limit(run, self.observed[run.dataset], self.config)
+            run.pack_key: sys.maxsize
+            if run.dataset in self.unreadable
+            else pack_limit(run, self.observed[run.dataset], self.config)
             for run in self.runs
         }
         limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}

@@ -28,6 +28,7 @@ from vae_ablation.columns import (
 from vae_ablation.errors import UserError
 from vae_ablation.files import read_json, replace_link, write_text
 from vae_ablation.metrics import columns_of_type, cost_columns, described, metric_columns
+from vae_ablation.missing import Missing
 from vae_ablation.run import Run
 from vae_ablation.study import APPLICATION_FILES, Plan, Planned, Study
 
@@ -41,20 +42,29 @@ _NOT_COLUMNS = {"rate_per_dim"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 
-def collect(study: Study, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
+def collect(
+    study: Study,
+    plan: Plan,
+    controls: Iterable[Path],
+    missing: Iterable[Missing] | None = None,
+) -> pd.DataFrame:
     """metrics.csv: one row per wanted run and control.
 
     Args:
-        study: the frozen study; where its config allows missing results, a run without one is
-            `failed`, and no error.
+        study: the frozen study.
         plan: the frozen plan; runs outside it have no row, whatever lies on disk.
         controls: JSON files of control rows.
+        missing: results that may be missing; such a run is `failed`, with its reason, and no error.
 
     Raises:
         UserError: a wanted run's files are missing or unreadable.
     """
+    reasons: dict[str, str] | None = None
+    if missing is not None:
+        lost = [one for one in missing if one.essential]
+        reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
     varied = VariedAxes.of(study, [item.run for item in plan.planned])
-    rows = [_run_row(study, item, varied) for item in plan.planned]
+    rows = [_run_row(study, item, varied, reasons) for item in plan.planned]
     rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
     frame = pd.DataFrame(rows)
     known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
@@ -64,7 +74,9 @@ def collect(study: Study, plan: Plan, controls: Iterable[Path]) -> pd.DataFrame:
     )
 
 
-def _run_row(study: Study, item: Planned, varied: VariedAxes) -> dict[str, Any]:
+def _run_row(
+    study: Study, item: Planned, varied: VariedAxes, reasons: Mapping[str, str] | None
+) -> dict[str, Any]:
     folder = study.run_folder(item.run)
     axes = run_columns(item.run) | varied.columns(item.run)
     try:
@@ -72,9 +84,9 @@ def _run_row(study: Study, item: Planned, varied: VariedAxes) -> dict[str, Any]:
         if record["pack"] != item.pack:
             raise ValueError("it was trained under other settings or on other data")
     except (OSError, ValueError, KeyError) as error:
-        if study.config["allow_missing"]:
-            reason = f"no result: its job did not end well; see {study.folder}/logs for {item.pack}"
-            return {**axes, "status": "failed", "reason": reason}
+        if reasons is not None:
+            unreadable = f"its record or metrics cannot be read ({error})"
+            return {**axes, "status": "failed", "reason": reasons.get(item.run.path, unreadable)}
         raise UserError(
             f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
         ) from None

@@ -46,21 +46,28 @@ class Workflow:
         self.origin = origin
 
     @classmethod
-    def planned(cls, raw: Any, config_path: Path, files: Iterable[Path] = ()) -> Workflow:
+    def planned(
+        cls, raw: Any, config_path: Path, files: Iterable[Path] = (), lenient: bool = False
+    ) -> Workflow:
         """Resolve and check the config, then plan; nothing is written.
 
         Args:
             raw: the config as Snakemake merged it.
             config_path: the config file, named in errors.
             files: every config file that went into it, looked through for what YAML loses.
+            lenient: whether a dataset that cannot be read is left to its job, which will say so;
+                another one has to be readable.
 
         Raises:
-            UserError: the config is wrong, or the study folder belongs to another config.
+            UserError: the config is wrong, a dataset cannot be read, or the study folder belongs to
+                another config.
         """
         for path in files:
             check_file(path, config_schema())
         config = resolve_config(raw, config_path)
         study = open_study(config)
+        if study.unreadable and not (study.observed and (lenient or config["allow_missing"])):
+            raise UserError(next(iter(study.unreadable.values())))
         study.check_fit(str(config_path))
         study.check_applications(str(config_path))
         _check_owner(study, config_path)
@@ -119,14 +126,16 @@ class Workflow:
         return self._wanted(map(self.controls_path, self.study.datasets))
 
     @property
+    def applied_packs(self) -> list[str]:
+        """Packs of cells that the config's applications are for."""
+        packs = self.plan.packs.items() if self.study.applied else ()
+        cells = {name for name, observed in self.study.observed.items() if observed.counts}
+        return [pack for pack, items in packs if items[0].run.dataset in cells]
+
+    @property
     def applications(self) -> list[Path]:
         """What came of every pack of cells that the config's applications are for."""
-        packs = self.plan.packs.items() if self.study.applied else ()
-        return self._wanted(
-            self.study.applications_folder(pack)
-            for pack, items in packs
-            if self.study.observed[items[0].run.dataset].counts
-        )
+        return self._wanted(map(self.study.applications_folder, self.applied_packs))
 
     def _wanted(self, paths: Iterable[Path]) -> list[Path]:
         """These files; where some may be missing, those that are there."""
@@ -147,8 +156,21 @@ class Workflow:
         return self.study.folder / "controls" / dataset / f"{digest}.json"
 
     def likelihoods(self, dataset: str) -> list[str]:
-        """Likelihoods of a dataset's runs."""
-        return sorted({run.likelihood for run in self.study.runs if run.dataset == dataset})
+        """Likelihoods of a dataset's runs; where some may be missing, of those that are there."""
+        lenient = self.study.config["allow_missing"]
+        return sorted(
+            {
+                items[0].run.likelihood
+                for pack, items in self.plan.packs.items()
+                if items[0].run.dataset == dataset
+                and not (lenient and not self.study.evaluation_folder(pack).exists())
+            }
+        )
+
+    @property
+    def shown(self) -> list[str]:
+        """Datasets of which there is, or will be, something to show."""
+        return [name for name in self.study.datasets if self.likelihoods(name)]
 
 
 def open_study(config: Config) -> Study:

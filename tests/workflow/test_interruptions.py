@@ -1,4 +1,4 @@
-"""What was trained survives a killed workflow."""
+"""What was trained survives a killed workflow; an interrupted one ends at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+from vae_ablation.cli import main
+from vae_ablation.interruption import LINE
 from workflow.place import TABLE, Place
 
 
@@ -170,3 +174,107 @@ def test_killed_as_a_training_job_ended_nothing_trains_again(place: Place) -> No
         (place.folder / ".snakemake" / "incomplete" / name).touch()
     call = place.call("-n", "--rerun-incomplete", TABLE)
     assert "Nothing to be done" in call.text
+
+
+# --- interrupted, and not killed -----------------------------------------------------------------
+
+
+class Started:
+    """A call of a study that trains for long, in a session of its own as a terminal's."""
+
+    def __init__(self, place: Place, command: Sequence[str]) -> None:
+        place.config["training"] = {"epochs": 20_000, "batch_size": 32}
+        place.write_config()
+        self.place, self.output = place, place.folder / "output.log"
+        with self.output.open("w") as output:
+            self.process = psutil.Popen(
+                command, cwd=place.folder, env=place.environment(), stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        self.family: set[psutil.Process] = set()
+
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        until = time.monotonic() + 120
+        while not happened():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def interrupt(self, send: Callable[[int], object]) -> str:
+        """Send the signal; what was said from then on. No process is left after 5 seconds."""
+        self.family |= {self.process, *self.process.children(recursive=True)}
+        before = len(self.output.read_text())
+        began = time.monotonic()
+        send(self.process.pid)
+        self.process.wait(30)
+        while self.running() and time.monotonic() < began + 5:
+            time.sleep(0.05)
+        assert time.monotonic() - began < 5
+        assert self.running() == []
+        return self.output.read_text()[before:]
+
+    def running(self) -> list[psutil.Process]:
+        return [one for one in self.family if one.is_running() and one.status() != "zombie"]
+
+
+def is_training(place: Place) -> bool:
+    return any(path.name != "start.json" for path in place.study.glob(".progress/*.json"))
+
+
+def is_compiling(place: Place) -> bool:
+    """The server that compiles UMAP has begun to, as its memory tells."""
+    for child in psutil.process_iter(["cmdline"]):
+        words = child.info["cmdline"] or []
+        if words[-1:] == ["results/tiny"] and words[-2].endswith("/embed"):
+            with suppress(psutil.Error):
+                if child.cwd() == str(place.folder):
+                    return any("llvmlite" in one.path for one in child.memory_maps())
+    return False
+
+
+RUN_SH = ["workflow/run.sh", str(Path(sys.executable).parent), "study.yaml", "2", "local"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")
+@pytest.mark.parametrize(
+    ("command", "moment", "number", "group", "status"),
+    [
+        (RUN_SH, is_training, signal.SIGINT, True, 130),
+        (RUN_SH, lambda place: (place.study / "plan.json").exists(), signal.SIGTERM, False, 143),
+        (RUN_SH, lambda place: True, signal.SIGINT, True, 130),
+        (None, is_compiling, signal.SIGHUP, True, 130),
+        (None, is_training, signal.SIGINT, False, 130),
+    ],
+    ids=["run.sh trains", "run.sh begins", "run.sh starts", "snakemake compiles", "snakemake"],
+)
+def test_an_interruption_ends_everything_at_once_with_one_line(
+    command: list[str] | None,
+    moment: Callable[[Place], object],
+    number: int,
+    group: bool,
+    status: int,
+    fresh: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(fresh.checkout, fresh.folder, dirs_exist_ok=True)
+    fresh.config["grids"][0]["latent_dim"] = [4]  # which UMAP will show
+    started = Started(fresh, command or fresh.command("--cores", "2"))
+    started.wait_for(lambda: moment(fresh))
+    said = started.interrupt(lambda pid: (os.killpg if group else os.kill)(pid, number))
+    assert started.process.returncode == status
+    lines = [line for line in said.splitlines() if line and not line.startswith("trained ")]
+    assert lines[-1] == LINE
+    assert said.count("Interrupted") == 1
+    for word in ("Traceback", "Error", "KeyboardInterrupt", "allow_missing"):
+        assert word not in said
+    assert not (fresh.study / ".failed").exists()
+    assert not list(fresh.study.glob("packs/*/train"))
+    assert not list((fresh.folder / ".snakemake").glob("locks/*"))
+    if (fresh.study / "plan.json").exists():
+        monkeypatch.chdir(fresh.folder)
+        main(["status", "tiny"])
+        assert "nothing runs now" in capsys.readouterr().out
+    if moment is is_training:
+        assert list(fresh.study.glob("checkpoints/*/*.checkpoint"))
+        assert fresh.call("-n").to_train  # nothing is locked or incomplete

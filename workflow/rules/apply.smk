@@ -1,7 +1,7 @@
 # What trained models are used for: only where the config's applications section asks for it.
 APPLICATIONS = (
     [STUDY / "tables" / "applications.csv", STUDY / "tables" / "applications.html"]
-    if STATE.applications
+    if STATE.applied_packs
     else []
 )
 

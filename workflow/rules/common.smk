@@ -1,4 +1,5 @@
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from vae_ablation.config import with_overrides
 from vae_ablation.costs import time_line
 from vae_ablation.disk import disk_line
 from vae_ablation.errors import UserError
+from vae_ablation.files import stable_hash
 from vae_ablation.forkserver import start_forkservers
+from vae_ablation.interruption import Interruption
+from vae_ablation.missing import NOTE, missing_results, note_failures
 from vae_ablation.overview import read_captions, read_overview
 from vae_ablation.progress import start_progress
 from vae_ablation.scripting import machine_fault
@@ -28,14 +32,30 @@ def open_state():
     settings = with_overrides(config, given.config_args or [], given.config)
     if not workflow.is_main_process:
         return Workflow.frozen(settings.get("study", "default"))
+    if drawn():
+        settings = {**settings, "allow_missing": True}  # a report is made over what is there
     files = [Path(path) for path in workflow.configfiles]
+    origin = files[-1] if files else Path("config")
     foreign = workflow.modifier.skip_configfile  # a module's config is part of another one
-    return Workflow.planned(
-        settings, files[-1] if files else Path("config"), [] if foreign else files
-    )
+    return Workflow.planned(settings, origin, [] if foreign else files, lenient=goes_on())
+
+
+def goes_on():
+    """Whether this call goes on past what fails; Snakemake does not tell it before it has a plan."""
+    said = {"-k", "--keep-going"} & set(sys.argv)
+    return bool(said or drawn() or os.environ.get("VAE_ABLATION_KEEP_GOING"))
+
+
+def drawn():
+    """Whether this call draws a report."""
+    return any(argument.startswith("--report") for argument in sys.argv)
 
 
 logging.raiseExceptions = False  # Snakemake's log may lie on a disk that has become full
+FORKSERVERS = []  # kept, since they end when they are let go
+INTERRUPTION = Interruption(FORKSERVERS, lambda: workflow.persistence.unlock())
+if workflow.is_main_process:
+    INTERRUPTION.listen()
 try:
     STATE = open_state()
     if workflow.is_main_process and (STATE.plan.to_train or not workflow.dryrun):
@@ -45,7 +65,8 @@ except UserError as error:
     sys.exit(f"Error: {error}")
 STUDY = STATE.study.folder
 REPORT_HINT = f"Report: snakemake --report {STUDY}/report.html"
-FAILED = STUDY / ".failed"
+FAILED = STUDY / NOTE
+LENIENT = STATE.study.config["allow_missing"]
 MISSING_HINT = (
     "Tables and report over what is there: the same command with --config allow_missing=true"
 )
@@ -58,6 +79,15 @@ def finished():
     return all(path.exists() for path in TABLES)
 
 
+def tell_missing():
+    """Name what is missing, and end with status 1 where the call was for everything."""
+    missing = missing_results(STATE.study, STATE.plan) if LENIENT else []
+    for one in missing:
+        logger.error(f"Missing: {one}")
+    if missing and not part_wanted():
+        sys.exit(1)
+
+
 def part_wanted():
     """Whether the call named targets, or where to stop."""
     wanted = workflow.dag_settings
@@ -65,6 +95,8 @@ def part_wanted():
 
 
 if workflow.is_main_process:
+    for dataset, sentence in STATE.study.unreadable.items():
+        logger.warning(f"Dataset {dataset} cannot be prepared: {sentence}")
     logger.info(f"Study {STUDY.name}: {STATE.plan.summary()}.")
     for note in STATE.study.notes():
         logger.info(note)
@@ -76,9 +108,6 @@ if workflow.is_main_process:
         logger.info(STATE.plan.code_line())
     config["overview"] = read_overview(STUDY)
     config["captions"] = read_captions(BASE / "workflow" / "report" / "figures")
-
-
-FORKSERVERS = []  # kept, since they end when they are let go
 
 
 def forks_pay():
@@ -96,9 +125,12 @@ def first_embedding():
 
 def begin():
     """Freeze the study, for jobs on other nodes, and forget what the last call said of itself."""
+    INTERRUPTION.remote = not workflow.local_exec
+    INTERRUPTION.listen()  # again, since Snakemake's scheduler has taken SIGTERM
     try:
         STATE.freeze()
-        FAILED.unlink(missing_ok=True)
+        if not LENIENT:
+            FAILED.unlink(missing_ok=True)
         start_progress(STUDY / ".progress", STATE.plan)
         if forks_pay():
             whole, threads = not part_wanted(), STATE.study.config["packs"]["threads"]
@@ -107,6 +139,12 @@ def begin():
             )
     except OSError as error:
         sys.exit(f"Error: {machine_fault(error, STUDY) or error}")
+
+
+def wanted_hash():
+    """Changes with the runs that the tables are about, and with what of them is missing, and why."""
+    missing = missing_results(STATE.study, STATE.plan) if LENIENT else []
+    return stable_hash([STATE.wanted_hash, *map(str, missing)]) if missing else STATE.wanted_hash
 
 
 wildcard_constraints:
@@ -139,6 +177,8 @@ FULL_PACK_MINUTES = 60
 def pack_fill(pack):
     """How much of a full pack a pack is; a half at least, since small ones cost more a run."""
     runs = [item.run for item in STATE.plan.packs[pack]]
+    if runs[0].dataset in STATE.study.unreadable:
+        return 1
     full = pack_limit(runs[0], STATE.study.observed[runs[0].dataset], STATE.study.config)
     return min(1, max(0.5, len(runs) / full))
 
@@ -156,8 +196,7 @@ def pack_minutes(wildcards, attempt):
 
 def trainable():
     """Packs that training may write, as a pattern; every pack where a report draws the rules."""
-    drawn = any(argument.startswith("--report") for argument in sys.argv)
-    packs = {item.pack for item in STATE.plan.planned if item.reason or drawn}
+    packs = {item.pack for item in STATE.plan.planned if item.reason or drawn()}
     return "|".join(sorted(packs)) or "(?!)"
 
 
@@ -172,6 +211,8 @@ def script(name, forked=True):
     client = ["-S", str(BASE / "workflow" / "forked.py")] if forked else []
     path = BASE / "workflow" / "scripts" / f"{name}.py"
     command = shlex.join([*python, *client, str(path), str(STUDY)])
+    # what a terminal sends to all processes at once is for Snakemake alone, which ends its jobs
+    command = f"trap '' INT HUP; {command}"
     return lambda wildcards, input: command
 
 

@@ -1,6 +1,6 @@
 FIGURES = [
     STUDY / "figures" / dataset / likelihood
-    for dataset in STATE.study.datasets
+    for dataset in STATE.shown
     for likelihood in [*STATE.likelihoods(dataset), "all"]
 ]
 

@@ -11,7 +11,7 @@ PAGES = [
 ]
 EXPLORERS = [
     STUDY / "explorer" / page
-    for dataset in STATE.study.datasets
+    for dataset in STATE.shown
     for page in (f"report/{dataset}.html", f"{dataset}.html")
 ]
 
@@ -28,7 +28,7 @@ rule collect:
         "../envs/environment.yaml"
     params:
         script=script("collect"),
-        wanted=STATE.wanted_hash,
+        wanted=wanted_hash(),
         source=STATE.code("collect"),
     shell:
         "{params.script} {output:q} {log:q} {input.controls:q}"

@@ -3,12 +3,16 @@
 import sys
 from pathlib import Path
 
+from vae_ablation.missing import missing_results
 from vae_ablation.overview import write_overview
 from vae_ablation.scripting import job
 from vae_ablation.tables import read_metrics, summarize, write_csv
+from vae_ablation.workflow_state import read_frozen
 
 folder, source, target, log = sys.argv[1:]
 with job(log):
     metrics = read_metrics(Path(source))
     write_csv(summarize(metrics), Path(target))
-    write_overview(Path(folder), metrics)
+    study, plan = read_frozen(Path(folder))
+    missing = missing_results(study, plan) if study.config["allow_missing"] else ()
+    write_overview(Path(folder), metrics, missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vae_ablation.missing import missing_results
 from vae_ablation.statistics.contrasts import contrasts
 from vae_ablation.statistics.failures import failures
 from vae_ablation.statistics.importance import importance
@@ -19,10 +20,11 @@ def write_statistics(folder: Path) -> None:
         folder: results/<study>, with its frozen config and tables/metrics.csv.
     """
     tables = folder / "tables"
-    study, _ = read_frozen(folder)
+    study, plan = read_frozen(folder)
     metrics = read_metrics(tables / "metrics.csv")
     primary = study.config["statistics"]["primary_metrics"]
     write_csv(contrasts(metrics, primary, folder, study.references), tables / "contrasts.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")
-    write_csv(failures(metrics), tables / "failures.csv")
+    missing = missing_results(study, plan) if study.config["allow_missing"] else ()
+    write_csv(failures(metrics, missing), tables / "failures.csv")
