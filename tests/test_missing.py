@@ -12,6 +12,7 @@ import pytest
 from faults.made import planned
 from vae_ablation.data.prepare import prepare_dataset
 from vae_ablation.files import read_json, write_json
+from vae_ablation.job_logs import failure_sentence
 from vae_ablation.missing import (
     NOTE,
     Missing,
@@ -20,7 +21,6 @@ from vae_ablation.missing import (
     noted_failures,
 )
 from vae_ablation.overview import write_overview
-from vae_ablation.scripting import failure_sentence
 from vae_ablation.statistics import failures
 from vae_ablation.tables import collect, collect_applications, summarize_applications
 from vae_ablation.workflow_state import Workflow

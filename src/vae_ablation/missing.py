@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vae_ablation.files import read_json, write_json
-from vae_ablation.scripting import failure_sentence
+from vae_ablation.job_logs import failure_sentence
 from vae_ablation.study import Plan, Run, Study
 from vae_ablation.workflow_state import Workflow
 

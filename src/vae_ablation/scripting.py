@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from vae_ablation.costs import CostNote
 from vae_ablation.errors import UserError, out_of_memory
+from vae_ablation.job_logs import log_failure
 
 _ROOM = "make room (vae-ablation prune lists what no config wants any more)"
 _FAULTS = {
@@ -122,31 +123,6 @@ def _own_scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="vae-ablation-"))
 
 
-_FAILED = "the job failed: "
-"""Begins the last record of a failed job's log; the sentence comes after it."""
-
-
-def failure_sentence(log: Path) -> str | None:
-    """The sentence with which a job has failed.
-
-    Args:
-        log: the log of the job.
-
-    Returns:
-        None where the log tells of no failure: the job was killed, runs, ended well or never began.
-    """
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    told = [line.partition(_FAILED)[2] for line in lines if _FAILED in line]
-    return told[-1] if told else None
-
-
-def _log_failure(sentence: str) -> None:
-    logging.error("%s%s", _FAILED, " ".join(sentence.split()))
-
-
 @contextmanager
 def job(log_file: str) -> Iterator[None]:
     """Run a job: log to `log_file`; a fault that the user can mend is one sentence and status 1.
@@ -162,7 +138,7 @@ def job(log_file: str) -> Iterator[None]:
         with suppress(OSError):  # a note that cannot be written does not undo what was done
             cost.write(path)
     except UserError as error:
-        _log_failure(str(error))
+        log_failure(str(error))
         _end(str(error))
     except SystemExit as stopped:
         if isinstance(stopped.code, int) and stopped.code > 128:
@@ -171,7 +147,7 @@ def job(log_file: str) -> Iterator[None]:
     except Exception as error:
         logging.exception("unforeseen")
         sentence = machine_fault(error, _written_to(path))
-        _log_failure(sentence or f"{type(error).__name__}: {error}")
+        log_failure(sentence or f"{type(error).__name__}: {error}")
         if sentence is None:
             raise
         _end(sentence)
