@@ -58,7 +58,7 @@ test: $(READY_DEV) ## Run the whole test suite
 
 chaos: $(READY_DEV) ## Try every fault, also those that take minutes: 200 kills in training, the whole of tests/slurm
 	@OMP_NUM_THREADS=1 VAE_ABLATION_KILLS=200 $(BIN)/python -m pytest -m "chaos or not chaos" \
-	    tests/test_checkpoint.py tests/test_forkserver.py tests/test_embedding.py tests/workflow/test_kills.py \
+	    tests/training/test_checkpoint.py tests/jobs/test_forkserver.py tests/report/test_embedding.py tests/workflow/test_kills.py \
 	    tests/workflow/test_interruptions.py tests/workflow/test_missing.py tests/faults tests/slurm $(ARGS)
 
 lint: $(READY_DEV) ## Check style, types and the workflow

@@ -37,14 +37,14 @@ from scipy import stats
 from torch import Tensor
 
 from reporting import markdown_table, provenance
-from vae_ablation.config import Config, resolve_config
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.evaluation.codes import cluster_scores
-from vae_ablation.model import VAE
-from vae_ablation.run import Run, expand_runs
-from vae_ablation.study import pack_limit
-from vae_ablation.training import train_pack
+from vae_ablation.models.vae import VAE
+from vae_ablation.study.config import Config, resolve_config
+from vae_ablation.study.plan import pack_limit
+from vae_ablation.study.run import Run, expand_runs
+from vae_ablation.training.pack import train_pack
 
 HIDDEN, LATENT = 128, 10
 DRAWS = 32

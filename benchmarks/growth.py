@@ -29,9 +29,10 @@ import sys
 if any(word.endswith(("scripts/train.py", "scripts/evaluate.py")) for word in sys.orig_argv):
     import dataclasses
     import numpy as np
-    from vae_ablation import evaluation, jobs
-    from vae_ablation.model import VAE
-    from vae_ablation.training import TrainingResult
+    from vae_ablation import evaluation
+    from vae_ablation.jobs import rules as jobs
+    from vae_ablation.models.vae import VAE
+    from vae_ablation.training.pack import TrainingResult
 
     def train_pack(runs, dataset, options, settings, *further):
         results = []

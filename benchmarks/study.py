@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from reporting import markdown_table, provenance, usable_cores
-from vae_ablation.config import read_config
+from vae_ablation.study.config import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = ("model.safetensors", "history.csv", "metrics.json", "codes.npz")

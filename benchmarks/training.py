@@ -37,11 +37,11 @@ from reporting import markdown_table, provenance
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.data.torchvision_sets import DOWNLOADS
-from vae_ablation.distributions import Bernoulli
-from vae_ablation.model import VAE, Posterior
-from vae_ablation.objective import elbo_terms
-from vae_ablation.run import Run
-from vae_ablation.training import train_pack
+from vae_ablation.models.distributions import Bernoulli
+from vae_ablation.models.objectives import elbo_terms
+from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.study.run import Run
+from vae_ablation.training.pack import train_pack
 
 BATCH, HIDDEN, LATENT, LEARNING_RATE = 128, 400, 20, 1e-3
 PACK = 16
@@ -348,7 +348,7 @@ def draw(seconds: dict[str, list[float]], task: str, path: Path) -> None:
     """Draw the medians as bars, from the smallest to the largest call each."""
     from matplotlib.figure import Figure
 
-    from vae_ablation.plots import style
+    from vae_ablation.report.figures import style
 
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, 0.9 + 0.42 * len(seconds)))

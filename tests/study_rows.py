@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from vae_ablation.axes import level_cell
-from vae_ablation.run import canonical_run
-from vae_ablation.tables import FIRST_COLUMNS, read_metrics, run_columns, write_csv
+from vae_ablation.study.axes import level_cell
+from vae_ablation.study.run import canonical_run
+from vae_ablation.tables.collect import FIRST_COLUMNS, read_metrics, run_columns, write_csv
 
 MEASURES = {"discretized_logistic": "grey17/mass", "bernoulli": "grey/cross-entropy"}
 AXES: dict[str, Any] = {

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_ablation.config import Config, resolve_config
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
-from vae_ablation.errors import UserError
-from vae_ablation.features import FeatureExtractor, fit_features
-from vae_ablation.likelihoods import LIKELIHOODS, Given
-from vae_ablation.loading import Examples
-from vae_ablation.model import VAE
-from vae_ablation.run import Run, canonical_run
-from vae_ablation.stacked import StackedVAE
-from vae_ablation.training import TrainingResult
+from vae_ablation.data.loading import Examples
+from vae_ablation.evaluation.features import FeatureExtractor, fit_features
+from vae_ablation.models.likelihoods import LIKELIHOODS, Given
+from vae_ablation.models.vae import VAE
+from vae_ablation.study.config import Config, resolve_config
+from vae_ablation.study.run import Run, canonical_run
+from vae_ablation.training.pack import TrainingResult
+from vae_ablation.training.stacked import StackedVAE
 
 CPU = torch.device("cpu")
 CONFIG = Path("config.yaml")

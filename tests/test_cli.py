@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from vae_ablation.cli import main
-from vae_ablation.config import resolve_config
-from vae_ablation.files import write_json
-from vae_ablation.methods import methods_paragraph
-from vae_ablation.overview import write_overview
-from vae_ablation.run import expand_runs
+from vae_ablation.common.files import write_json
+from vae_ablation.report.methods import methods_paragraph
+from vae_ablation.report.overview import write_overview
+from vae_ablation.study.config import resolve_config
+from vae_ablation.study.run import expand_runs
 
 RAW = {
     "study": "small",
@@ -132,7 +132,7 @@ def test_export_without_tables_is_refused_and_writes_nothing(study, tmp_path, ca
 def test_methods_name_the_settings_and_the_failures(study):
     data = next(iter((study.parent / ".data").glob("*")), None)
     assert data is None
-    from vae_ablation.workflow_state import read_frozen
+    from vae_ablation.study.workflow import read_frozen
 
     frozen, _ = read_frozen(study)
     write_json(

@@ -1,6 +1,6 @@
 """Run a rule's script in a fork of the study's server, or in this process: SCRIPT ARGUMENT...
 
-See src/vae_ablation/forkserver.py. With the standard library alone (python -S) this starts in
+See src/vae_ablation/jobs/forkserver.py. With the standard library alone (python -S) this starts in
 milliseconds.
 """
 

@@ -12,8 +12,8 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vae_ablation.trained import TrainedRun as TrainedRun
-    from vae_ablation.trained import load_run as load_run
+    from vae_ablation.store.trained import TrainedRun as TrainedRun
+    from vae_ablation.store.trained import load_run as load_run
 
 __all__ = ["TrainedRun", "__version__", "load_run"]
 
@@ -21,7 +21,7 @@ __all__ = ["TrainedRun", "__version__", "load_run"]
 def __getattr__(name: str) -> Any:
     """Load `load_run` and `TrainedRun` on first use, so that the workflow parses without torch."""
     if name in {"TrainedRun", "load_run"}:
-        from vae_ablation import trained
+        from vae_ablation.store import trained
 
         return getattr(trained, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation import __version__
-from vae_ablation.config import STUDY_NAME, read_config
-from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, write_atomic
-from vae_ablation.joining import join
-from vae_ablation.methods import methods_paragraph
-from vae_ablation.metrics import METRICS, Metric, described
-from vae_ablation.missing import missing_results, noted_failures
-from vae_ablation.progress import state_line
-from vae_ablation.prune import prune
-from vae_ablation.scripting import machine_fault
-from vae_ablation.study import Planned, Study
-from vae_ablation.workflow_state import RESULTS, read_frozen
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, write_atomic
+from vae_ablation.jobs.scripting import machine_fault
+from vae_ablation.report.methods import methods_paragraph
+from vae_ablation.store.joining import join
+from vae_ablation.store.prune import prune
+from vae_ablation.study.config import STUDY_NAME, read_config
+from vae_ablation.study.metrics import METRICS, Metric, described
+from vae_ablation.study.missing import missing_results, noted_failures
+from vae_ablation.study.plan import Planned, Study
+from vae_ablation.study.progress import state_line
+from vae_ablation.study.workflow import RESULTS, read_frozen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,15 +16,15 @@ from degenerate import CELLS, cells
 from support import make_run, model_options, resolved, trained_model, training_settings
 from vae_ablation.applications import APPLICATIONS, Applied
 from vae_ablation.applications.base import Application
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Dataset
-from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, write_json
-from vae_ablation.pages import unscored, write_applications_page
-from vae_ablation.plots.results import StudyResults
-from vae_ablation.study import Planned
-from vae_ablation.tables import collect_applications, summarize_applications, write_csv
-from vae_ablation.trained import TrainedRun, save_applications
-from vae_ablation.training import train_pack
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.pages import unscored, write_applications_page
+from vae_ablation.store.trained import TrainedRun, save_applications
+from vae_ablation.study.plan import Planned
+from vae_ablation.tables.collect import collect_applications, summarize_applications, write_csv
+from vae_ablation.training.pack import train_pack
 
 SETTINGS = resolved(applications={name: {} for name in APPLICATIONS})["applications"]
 

@@ -20,8 +20,8 @@ from vae_ablation.applications.forbidden_states import (
     misfit,
 )
 from vae_ablation.data.base import TEST, TRAIN, Cells, Dataset, Observed
-from vae_ablation.model import Posterior
-from vae_ablation.streams import stream
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import Posterior
 
 SETTINGS = {"samples": 2000}
 GENES = 20

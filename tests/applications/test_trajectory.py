@@ -23,10 +23,10 @@ from vae_ablation.applications.paths import (
     straight_path,
 )
 from vae_ablation.applications.trajectory import Trajectory, gene_order, true_bins
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Cells, Dataset, Observed
 from vae_ablation.data.counts import log_normalized
-from vae_ablation.errors import UserError
-from vae_ablation.model import Posterior
+from vae_ablation.models.vae import Posterior
 
 SETTINGS = {
     "start": None, "end": None, "steps": 21, "truth": None, "states": None, "genes": 40,

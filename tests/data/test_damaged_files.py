@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import dataset_options, write_mnist
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.prepare import data_hash, describe_observed, load_dataset, prepare_dataset
-from vae_ablation.errors import UserError
 
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -17,13 +17,13 @@ from scipy import sparse
 
 from support import assert_one_sentence, resolved
 from vae_ablation.applications.denoising import gene_proportions
+from vae_ablation.common.errors import UserError
 from vae_ablation.data import h5ad as module
 from vae_ablation.data.base import Observed, RawData
 from vae_ablation.data.counts import CountBlocks, CountMatrix
 from vae_ablation.data.h5ad import H5ad
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
-from vae_ablation.errors import UserError
-from vae_ablation.features import seen
+from vae_ablation.evaluation.features import seen
 
 anndata = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")

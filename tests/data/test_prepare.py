@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from support import assert_one_sentence, cell_options, dataset_options, write_mnist
+from vae_ablation.common.errors import UserError
 from vae_ablation.data import SOURCES
 from vae_ablation.data import prepare as module
 from vae_ablation.data.base import HELD_OUT, Cells, Dataset, RawData
@@ -29,7 +30,6 @@ from vae_ablation.data.prepare import (
     split_examples,
     stratified_share,
 )
-from vae_ablation.errors import UserError
 
 
 def prepare(folder: Path, **options: Any) -> Dataset:

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from support import assert_one_sentence
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Cells, RawData
 from vae_ablation.data.simulated_cells import (
     LABELS,
@@ -25,7 +26,6 @@ from vae_ablation.data.simulated_cells import (
     perturbation_names,
     programme_curves,
 )
-from vae_ablation.errors import UserError
 
 STEM, EARLY, BRANCH_A, BRANCH_B, CLUSTER_1, CLUSTER_2 = range(6)
 GENES, PROTEINS = 300, 20

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from support import assert_one_sentence, dataset_options, idx, write_mnist
+from vae_ablation.common.errors import UserError
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Source
 from vae_ablation.data.npz import Npz
 from vae_ablation.data.torchvision_sets import MNIST, read_idx
-from vae_ablation.errors import UserError
 
 
 def error_of(path: Path) -> UserError:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from support import assert_one_sentence, dataset_options
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Dataset, RawData
 from vae_ablation.data.prepare import describe_observed, load_dataset, prepare_dataset
 from vae_ablation.data.sprites import (
@@ -24,7 +25,6 @@ from vae_ablation.data.sprites import (
     factor_sizes,
     stencil,
 )
-from vae_ablation.errors import UserError
 
 RECTANGLE, ELLIPSE, HEART = range(3)
 FINE = 300  # pixels: a radius at which pixels hardly matter

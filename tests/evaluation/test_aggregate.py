@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 
 from vae_ablation.evaluation import bounds
 from vae_ablation.evaluation.aggregate import aggregate_columns, mixture_log_prob
-from vae_ablation.model import Posterior
-from vae_ablation.streams import stream
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import Posterior
 
 
 def posterior_of(means: np.ndarray, stds: np.ndarray | float) -> Posterior:

@@ -32,9 +32,9 @@ from vae_ablation.evaluation.bounds import (
     importance_nll,
     run_blocks,
 )
-from vae_ablation.model import VAE
-from vae_ablation.streams import stream
-from vae_ablation.training import train_pack
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE
+from vae_ablation.training.pack import train_pack
 
 SIGMA = 0.4
 DIMS, LATENT = 6, 3

@@ -22,21 +22,20 @@ from support import (
     trained_model,
     training_settings,
 )
-from vae_ablation import controls
-from vae_ablation.columns import METRIC_COLUMNS
-from vae_ablation.controls import control_rows
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Dataset
-from vae_ablation.errors import UserError
-from vae_ablation.evaluation import Evaluated, evaluate_pack, pack
+from vae_ablation.evaluation import Evaluated, controls, evaluate_pack, pack
 from vae_ablation.evaluation.codes import (
     SILHOUETTE_EXAMPLES,
     cluster_scores,
     label_hits,
     silhouette_rows,
 )
+from vae_ablation.evaluation.controls import control_rows
 from vae_ablation.evaluation.disentanglement import disentanglement_columns
-from vae_ablation.study import Run
-from vae_ablation.training import train_pack
+from vae_ablation.study.columns import METRIC_COLUMNS
+from vae_ablation.study.plan import Run
+from vae_ablation.training.pack import train_pack
 
 DATA = IMAGES | CELLS
 

@@ -24,8 +24,8 @@ from support import (
 )
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import Evaluated, evaluate_pack
-from vae_ablation.run import Run
-from vae_ablation.training import train_pack
+from vae_ablation.study.run import Run
+from vae_ablation.training.pack import train_pack
 
 ARMS = [
     make_run(beta=1.0),

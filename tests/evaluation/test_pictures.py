@@ -18,9 +18,9 @@ from vae_ablation.evaluation.pictures import (
     draw_pictures,
     shown_examples,
 )
-from vae_ablation.model import VAE
-from vae_ablation.run import Run
-from vae_ablation.streams import stream
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE
+from vae_ablation.study.run import Run
 
 
 def test_one_example_of_each_class_is_shown_first() -> None:

@@ -14,6 +14,7 @@ from support import examples, make_dataset, make_run, model_options, stacked, to
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import samples as module
 from vae_ablation.evaluation.bounds import decode_mean, encode
+from vae_ablation.evaluation.features import fit_features
 from vae_ablation.evaluation.samples import (
     RealFeatures,
     expost_codes,
@@ -22,10 +23,9 @@ from vae_ablation.evaluation.samples import (
     real_floor,
     sample_columns,
 )
-from vae_ablation.features import fit_features
-from vae_ablation.model import VAE
-from vae_ablation.stacked import StackedVAE
-from vae_ablation.streams import stream
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE
+from vae_ablation.training.stacked import StackedVAE
 
 PRIOR_COLUMNS = {"sample_fid", "sample_precision", "sample_recall"}
 DATA_COLUMNS = {"sample_fid_floor", "feature_accuracy"}

@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 import yaml
 
-from vae_ablation.config import resolve_config
 from vae_ablation.data.prepare import prepare_dataset
-from vae_ablation.embedding import embed_study
-from vae_ablation.explorer import write_explorers
-from vae_ablation.findings import write_findings
-from vae_ablation.jobs import apply_job, controls_job, evaluate_job, features_job, train_job
-from vae_ablation.overview import write_overview
-from vae_ablation.pages import write_applications_page, write_pages
-from vae_ablation.plots import draw_figures
-from vae_ablation.progress import start_progress
-from vae_ablation.statistics.write import write_statistics
-from vae_ablation.study import Plan, Study, link_evaluations
-from vae_ablation.tables import (
+from vae_ablation.jobs.rules import apply_job, controls_job, evaluate_job, features_job, train_job
+from vae_ablation.report.embedding import embed_study
+from vae_ablation.report.explorer import write_explorers
+from vae_ablation.report.figures import draw_figures
+from vae_ablation.report.findings import write_findings
+from vae_ablation.report.overview import write_overview
+from vae_ablation.report.pages import write_applications_page, write_pages
+from vae_ablation.study.config import resolve_config
+from vae_ablation.study.plan import Plan, Study, link_evaluations
+from vae_ablation.study.progress import start_progress
+from vae_ablation.study.workflow import Workflow
+from vae_ablation.tables.collect import (
     collect,
     collect_applications,
     read_metrics,
     summarize,
     write_csv,
 )
-from vae_ablation.workflow_state import Workflow
+from vae_ablation.tables.write import write_statistics
 
 GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

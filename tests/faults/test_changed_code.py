@@ -13,10 +13,10 @@ from jinja2 import Template
 
 from faults.made import SMALL, copied, nothing_is_to_do, plan, planned, run_study
 from support import assert_one_sentence
-from vae_ablation.errors import UserError
-from vae_ablation.files import read_json, write_json
-from vae_ablation.overview import read_overview, write_overview
-from vae_ablation.tables import collect, read_metrics, write_csv
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, write_json
+from vae_ablation.report.overview import read_overview, write_overview
+from vae_ablation.tables.collect import collect, read_metrics, write_csv
 
 FRONT_PAGE = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
 TWO = SMALL | {"grids": [{"likelihood": ["gaussian"], "seed": [0, 1]}]}

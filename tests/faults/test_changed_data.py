@@ -15,11 +15,11 @@ from sklearn.datasets import load_digits
 
 from faults.made import copied, nothing_is_to_do, plan, planned, run_study
 from support import assert_one_sentence
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
-from vae_ablation.errors import UserError
-from vae_ablation.files import read_json
-from vae_ablation.jobs import train_job
-from vae_ablation.tables import collect
+from vae_ablation.jobs.rules import train_job
+from vae_ablation.tables.collect import collect
 
 IMAGES: dict[str, Any] = {
     "study": "small",

@@ -17,18 +17,18 @@ from scipy import sparse
 
 from faults.made import enlarge, small_disk
 from support import dataset_options, make_run
-from vae_ablation.cells_file import write_codes
+from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Cells
+from vae_ablation.data.cells_file import write_codes
 from vae_ablation.data.counts import CountMatrix
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.evaluation.pack import Evaluated
-from vae_ablation.files import read_json, write_json
-from vae_ablation.plots import draw
-from vae_ablation.progress import PackProgress
-from vae_ablation.scripting import machine_fault
-from vae_ablation.tables import write_csv
-from vae_ablation.trained import save_evaluation, save_pack
-from vae_ablation.training import TrainingResult
+from vae_ablation.jobs.scripting import machine_fault
+from vae_ablation.report.figures import draw
+from vae_ablation.store.trained import save_evaluation, save_pack
+from vae_ablation.study.progress import PackProgress
+from vae_ablation.tables.collect import write_csv
+from vae_ablation.training.pack import TrainingResult
 
 RUN = make_run()
 BIG = 200_000
@@ -185,7 +185,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from faults.test_full_disk import WRITERS
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 with job(sys.argv[2] + "/results/small/logs/a.log"):
     WRITERS[sys.argv[1]](Path(sys.argv[2]))
 """

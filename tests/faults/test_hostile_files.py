@@ -17,12 +17,12 @@ import torch
 
 from faults.made import SMALL, copied, planned, run_study
 from support import assert_one_sentence
-from vae_ablation.config import read_config
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.prepare import load_dataset
-from vae_ablation.errors import UserError
-from vae_ablation.features import load_features
-from vae_ablation.jobs import evaluate_job
-from vae_ablation.trained import load_run
+from vae_ablation.evaluation.features import load_features
+from vae_ablation.jobs.rules import evaluate_job
+from vae_ablation.store.trained import load_run
+from vae_ablation.study.config import read_config
 
 ONE = SMALL | {"grids": [{"likelihood": ["gaussian"]}]}
 HIT = "a-pickle-was-run"
@@ -190,7 +190,7 @@ def test_a_name_that_climbs_out_of_the_study_is_refused(
 def test_a_link_in_place_of_a_pack_is_never_followed_by_pruning(
     place: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from vae_ablation.prune import prune
+    from vae_ablation.store.prune import prune
 
     mine = tmp_path_factory.mktemp("mine")
     (mine / "thesis.txt").write_text("not to be deleted", encoding="utf-8")

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from faults.made import make_tables, run_study
-from vae_ablation.columns import arm_columns
-from vae_ablation.tables import read_metrics, write_csv
+from vae_ablation.study.columns import arm_columns
+from vae_ablation.tables.collect import read_metrics, write_csv
 
 SCRIPT = "<script>window.hit=1</script>"
 IMAGE = '"><img src=x onerror=hit()>'

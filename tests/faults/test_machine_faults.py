@@ -154,7 +154,7 @@ def test_a_changed_data_file_is_named_and_every_run_of_it_trains_again(place: Pl
 
 def test_changed_training_code_is_told_with_what_can_be_done(place: Place) -> None:
     place.checkout = place.folder
-    source = place.checkout / "src" / "vae_ablation" / "objective.py"
+    source = place.checkout / "src" / "vae_ablation" / "models" / "objectives.py"
     source.write_text(source.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
     call = place.call("-n", TABLE)
     assert call.to_train == 0

@@ -10,9 +10,9 @@ import torch
 
 from support import CPU, evaluation_settings, features_of, make_run, model_options
 from vae_ablation.data.base import Dataset
-from vae_ablation.distributions import Bernoulli
 from vae_ablation.evaluation import evaluate_pack
-from vae_ablation.model import VAE
+from vae_ablation.models.distributions import Bernoulli
+from vae_ablation.models.vae import VAE
 
 pytestmark = pytest.mark.mnist
 

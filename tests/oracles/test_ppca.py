@@ -25,12 +25,12 @@ from support import (
     trained_model,
     training_settings,
 )
-from vae_ablation import training
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import distortions, encode
 from vae_ablation.evaluation.codes import active_units
-from vae_ablation.streams import stream
-from vae_ablation.training import train_pack
+from vae_ablation.models.streams import stream
+from vae_ablation.training import pack as training
+from vae_ablation.training.pack import train_pack
 
 
 class Settling(training._PackTraining):

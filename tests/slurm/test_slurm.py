@@ -43,7 +43,8 @@ if any(word.endswith("scripts/train.py") for word in sys.orig_argv):
     with open("begun", "a") as begun:
         print(pack, os.environ["CUDA_VISIBLE_DEVICES"], file=begun)
 
-    from vae_ablation import jobs, training
+    from vae_ablation.jobs import rules as jobs
+    from vae_ablation.training import pack as training
 
     step_size = training.step_size
 

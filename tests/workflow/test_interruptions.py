@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from vae_ablation.cli import main
-from vae_ablation.interruption import LINE
+from vae_ablation.jobs.interruption import LINE
 from workflow.place import TABLE, Place
 
 

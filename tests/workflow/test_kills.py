@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from vae_ablation.data.prepare import prepare_dataset
-from vae_ablation.workflow_state import Workflow
+from vae_ablation.study.workflow import Workflow
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("VAE_ABLATION_KILLS", "20"))

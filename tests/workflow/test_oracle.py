@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vae_ablation.data.prepare import load_dataset
-from vae_ablation.tables import read_metrics
+from vae_ablation.tables.collect import read_metrics
 from workflow.place import TABLE, Place
 
 BETAS = [0.9, 2.25, 4]

@@ -126,7 +126,7 @@ def test_edited_captions_figures_and_scripts_train_nothing(
     (scripts / "train.py").write_text(
         (scripts / "train.py").read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8"
     )
-    source = own_checkout / "src" / "vae_ablation" / "plots" / "style.py"
+    source = own_checkout / "src" / "vae_ablation" / "report" / "figures" / "style.py"
     source.write_text(source.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
     call = place.call("results/tiny/figures/digits/all")
     assert (call.to_train, call.jobs) == (0, {"figures": 1})
@@ -167,7 +167,7 @@ def test_training_setting_trains_every_run_again(place: Place) -> None:
 
 
 def test_training_code_is_kept_retrained_or_refused(place: Place, own_checkout: Path) -> None:
-    source = own_checkout / "src" / "vae_ablation" / "objective.py"
+    source = own_checkout / "src" / "vae_ablation" / "models" / "objectives.py"
     source.write_text(source.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
     assert place.call("-n").to_train == 0
     place.config["on_code_change"] = "retrain"
@@ -254,7 +254,7 @@ BREAKS_SEED_7 = """
 import sys
 
 if any(argument.endswith("scripts/train.py") for argument in sys.orig_argv):
-    from vae_ablation import training
+    from vae_ablation.training import pack as training
 
     class Broken(training.VAE):
         def __init__(self, observed, likelihood, latent_dim, options, seed, *further):

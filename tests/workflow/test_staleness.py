@@ -39,9 +39,9 @@ def planned(place: Place) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("name", "old", "new", "jobs"),
     [
-        ("distributions.py", "return ", "return 0 + ", AFTER_EVALUATION),
+        ("models/distributions.py", "return ", "return 0 + ", AFTER_EVALUATION),
         ("evaluation/aggregate.py", "HOLE_SHARE = ", "HOLE_SHARE = 0.1 * ", AFTER_EVALUATION),
-        ("findings/words.py", "return ", "return '' + ", {"findings": 1}),
+        ("report/findings/words.py", "return ", "return '' + ", {"findings": 1}),
         ("explorer/explorer.css", "{", "{ ", {"explorer": 1}),
     ],
 )
@@ -55,7 +55,12 @@ def test_an_edited_line_makes_its_stage_again_and_what_follows_and_trains_nothin
 def test_words_keys_at_their_default_and_spellings_make_nothing_again(
     place: Place, own_checkout: Path
 ) -> None:
-    for name in ("distributions.py", "training.py", "evaluation/codes.py", "plots/draw.py"):
+    for name in (
+        "models/distributions.py",
+        "training/pack.py",
+        "evaluation/codes.py",
+        "report/figures/draw.py",
+    ):
         edit(own_checkout, f"{SOURCE}/{name}", '"""', '"""Other words. ')
         edit(own_checkout, f"{SOURCE}/{name}", "import annotations", "import annotations  # why")
     edit(own_checkout, f"{SOURCE}/data/h5ad.py", "return ", "return None or ")

@@ -7,19 +7,19 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-from vae_ablation.config import with_overrides
-from vae_ablation.costs import time_line
-from vae_ablation.disk import disk_line
-from vae_ablation.errors import UserError
-from vae_ablation.files import stable_hash
-from vae_ablation.forkserver import start_forkservers
-from vae_ablation.interruption import Interruption
-from vae_ablation.missing import NOTE, missing_results, note_failures
-from vae_ablation.overview import read_captions, read_overview
-from vae_ablation.progress import start_progress
-from vae_ablation.scripting import machine_fault
-from vae_ablation.study import pack_limit
-from vae_ablation.workflow_state import Workflow
+from vae_ablation.study.config import with_overrides
+from vae_ablation.study.costs import time_line
+from vae_ablation.study.disk import disk_line
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import stable_hash
+from vae_ablation.jobs.forkserver import start_forkservers
+from vae_ablation.jobs.interruption import Interruption
+from vae_ablation.study.missing import NOTE, missing_results, note_failures
+from vae_ablation.report.overview import read_captions, read_overview
+from vae_ablation.study.progress import start_progress
+from vae_ablation.jobs.scripting import machine_fault
+from vae_ablation.study.plan import pack_limit
+from vae_ablation.study.workflow import Workflow
 
 BASE = Path(str(workflow.current_basedir)).parents[1]
 
@@ -229,7 +229,7 @@ def figure_labels(wildcards):
 
 def figure_category(wildcards):
     """Heading of a figure; the drawing code is imported only when a report is made."""
-    from vae_ablation.plots.registry import heading
+    from vae_ablation.report.figures.registry import heading
 
     return heading(wildcards.figure)
 

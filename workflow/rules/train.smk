@@ -1,4 +1,4 @@
-# Whether a run is trained is decided by its train hash (src/vae_ablation/study.py) and by nothing else:
+# Whether a run is trained is decided by its train hash (src/vae_ablation/study/plan.py) and by nothing else:
 # a pack that holds its runs is a file like any other, which no rule can make again, whatever Snakemake
 # thinks of its inputs, of this rule or of a job that was killed as it ended.
 rule train:

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.pages import write_applications_page
-from vae_ablation.scripting import job
-from vae_ablation.tables import collect_applications, write_csv
-from vae_ablation.workflow_state import read_frozen
+from vae_ablation.jobs.scripting import job
+from vae_ablation.report.pages import write_applications_page
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import collect_applications, write_csv
 
 folder, log = sys.argv[1:]
 with job(log):

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.missing import missing_results
-from vae_ablation.scripting import job
-from vae_ablation.study import link_evaluations
-from vae_ablation.tables import collect, write_csv
-from vae_ablation.workflow_state import read_frozen
+from vae_ablation.jobs.scripting import job
+from vae_ablation.study.missing import missing_results
+from vae_ablation.study.plan import link_evaluations
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import collect, write_csv
 
 folder, target, log, *controls = sys.argv[1:]
 with job(log):

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.statistics.write import write_statistics
+    from vae_ablation.tables.write import write_statistics
 
     write_statistics(Path(folder))

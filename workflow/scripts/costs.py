@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vae_ablation.costs import cost_sentences, read_costs, stage_costs
-from vae_ablation.files import write_text
-from vae_ablation.pages import plain_page
-from vae_ablation.scripting import job
-from vae_ablation.tables import write_csv
-from vae_ablation.workflow_state import read_frozen
+from vae_ablation.common.files import write_text
+from vae_ablation.jobs.scripting import job
+from vae_ablation.report.pages import plain_page
+from vae_ablation.study.costs import cost_sentences, read_costs, stage_costs
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import write_csv
 
 folder, log = sys.argv[1:]
 with job(log):

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, index, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.embedding import embed_study
+    from vae_ablation.report.embedding import embed_study
 
     embed_study(Path(folder), Path(index))

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, dataset, target, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.explorer import write_explorers
+    from vae_ablation.report.explorer import write_explorers
 
     write_explorers(Path(folder), dataset, Path(target))

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, dataset, likelihood, target, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.plots import draw_figures
+    from vae_ablation.report.figures import draw_figures
 
     draw_figures(Path(folder), dataset, likelihood, Path(target))

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.findings import write_findings
+    from vae_ablation.report.findings import write_findings
 
     write_findings(Path(folder))

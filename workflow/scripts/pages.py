@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.pages import write_pages
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
+from vae_ablation.report.pages import write_pages
 
 folder, guide, log = sys.argv[1:]
 with job(log):

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from vae_ablation.data.prepare import prepare_dataset
-from vae_ablation.scripting import job
-from vae_ablation.workflow_state import read_frozen
+from vae_ablation.jobs.scripting import job
+from vae_ablation.study.workflow import read_frozen
 
 folder, dataset, log = sys.argv[1:]
 with job(log):

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.missing import missing_results
-from vae_ablation.overview import write_overview
-from vae_ablation.scripting import job
-from vae_ablation.tables import read_metrics, summarize, write_csv
-from vae_ablation.workflow_state import read_frozen
+from vae_ablation.jobs.scripting import job
+from vae_ablation.report.overview import write_overview
+from vae_ablation.study.missing import missing_results
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import read_metrics, summarize, write_csv
 
 folder, source, target, log = sys.argv[1:]
 with job(log):

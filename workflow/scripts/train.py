@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from vae_ablation.scripting import job
+from vae_ablation.jobs.scripting import job
 
 folder, pack, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.jobs import train_job
+    from vae_ablation.jobs.rules import train_job
 
     train_job(Path(folder), pack)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.isolation import error_text, unforeseen
 from vae_ablation.data.base import Dataset
-from vae_ablation.errors import UserError
-from vae_ablation.isolation import error_text, unforeseen
-from vae_ablation.trained import TrainedRun
+from vae_ablation.store.trained import TrainedRun
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from vae_ablation.applications.base import Application, Applied
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
-from vae_ablation.trained import TrainedRun
+from vae_ablation.store.trained import TrainedRun
 
 TARGET = 1e4
 """Library size to which errors are scaled before the logarithm."""

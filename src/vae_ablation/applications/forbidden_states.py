@@ -26,11 +26,11 @@ from vae_ablation.applications.paths import (
     spread_rows,
 )
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.aggregate import HOLE_SHARE, mixture_log_prob
-from vae_ablation.examples import spaced
-from vae_ablation.model import Posterior
-from vae_ablation.streams import stream
-from vae_ablation.trained import TrainedRun
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import Posterior
+from vae_ablation.store.trained import TrainedRun
 
 MAX_POSTERIORS = 20_000
 """Train posteriors whose mixture is the aggregate."""

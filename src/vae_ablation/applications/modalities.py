@@ -31,8 +31,8 @@ from vae_ablation.applications.base import (
 from vae_ablation.applications.perturbation import expected_proportions
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
-from vae_ablation.streams import stream
-from vae_ablation.trained import TrainedRun
+from vae_ablation.models.streams import stream
+from vae_ablation.store.trained import TrainedRun
 
 Array = NDArray[np.floating]
 Rows = NDArray[np.int64]

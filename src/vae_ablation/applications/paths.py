@@ -11,9 +11,9 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from vae_ablation.data.base import Cells, Dataset
 from vae_ablation.data.counts import log_normalized
-from vae_ablation.examples import spaced
-from vae_ablation.model import Posterior
-from vae_ablation.trained import TrainedRun
+from vae_ablation.data.examples import spaced
+from vae_ablation.models.vae import Posterior
+from vae_ablation.store.trained import TrainedRun
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -19,8 +19,8 @@ from scipy.stats import ks_2samp
 from vae_ablation.applications.base import Application, Applied
 from vae_ablation.applications.denoising import chosen_rows, gene_proportions, row_blocks
 from vae_ablation.data.base import Dataset
-from vae_ablation.streams import stream
-from vae_ablation.trained import TrainedRun
+from vae_ablation.models.streams import stream
+from vae_ablation.store.trained import TrainedRun
 
 COVERAGE = 0.9
 _LEAST_DISPERSION = 1e-6

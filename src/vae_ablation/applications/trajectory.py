@@ -27,10 +27,10 @@ from vae_ablation.applications.paths import (
     spread_rows,
     straight_path,
 )
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TRAIN, Cells, Dataset
-from vae_ablation.errors import UserError
-from vae_ablation.examples import spaced
-from vae_ablation.trained import TrainedRun
+from vae_ablation.data.examples import spaced
+from vae_ablation.store.trained import TrainedRun
 
 MAX_VALUES = 10
 """True values up to which each is a bin; more of them fall into as many quantile bins."""

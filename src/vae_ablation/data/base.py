@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.labels import label_text
-from vae_ablation.errors import UserError
 
 if TYPE_CHECKING:
     from vae_ablation.data.counts import CountMatrix

@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
 from vae_ablation.data.counts import (
     BLOCK_ENTRIES,
@@ -36,7 +37,6 @@ from vae_ablation.data.counts import (
 )
 from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
-from vae_ablation.errors import UserError
 
 log = logging.getLogger(__name__)
 

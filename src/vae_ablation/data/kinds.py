@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from vae_ablation.errors import UserError
+from vae_ablation.common.errors import UserError
 
 HDF5 = "an HDF5 file, and source h5ad reads those of anndata"
 NPZ = "an .npz archive, which source npz reads"

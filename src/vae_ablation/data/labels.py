@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_ablation.errors import UserError
+from vae_ablation.common.errors import UserError
 
 ALLOWED = (
     "whole numbers from 0, true and false, or text; −1, NaN or empty text for an example without a "

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import UNREADABLE_NPZ
 from vae_ablation.data.base import Observed, Options, RawData, Source
 from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import all_distinct, read_labels
-from vae_ablation.errors import UserError
-from vae_ablation.files import UNREADABLE_NPZ
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import (
+    UNREADABLE_NPZ,
+    file_digest,
+    read_json,
+    stable_hash,
+    write_atomic,
+    write_json,
+)
+from vae_ablation.common.settings import counted
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import (
     COUNT_OPTIONS,
@@ -32,16 +42,6 @@ from vae_ablation.data.base import (
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.data.labels import all_distinct, bare, present_classes
-from vae_ablation.errors import UserError
-from vae_ablation.files import (
-    UNREADABLE_NPZ,
-    file_digest,
-    read_json,
-    stable_hash,
-    write_atomic,
-    write_json,
-)
-from vae_ablation.settings import counted
 
 log = logging.getLogger(__name__)
 

@@ -57,8 +57,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, softmax
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Cells, Observed, Options, RawData, Source, generator
-from vae_ablation.errors import UserError
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

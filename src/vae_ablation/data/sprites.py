@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Observed, Options, RawData, Source, generator
-from vae_ablation.errors import UserError
 
 Grid = NDArray[np.float64]
 Region = Callable[[Grid, Grid], NDArray[np.bool_]]

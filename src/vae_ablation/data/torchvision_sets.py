@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Observed, Options, RawData, Source
-from vae_ablation.errors import UserError
 
 DOWNLOADS = Path("results/.data/downloads")
 _FILES = {

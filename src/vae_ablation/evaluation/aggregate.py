@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.bounds import example_blocks, run_blocks
-from vae_ablation.examples import spaced
-from vae_ablation.model import Posterior
+from vae_ablation.models.vae import Posterior
 
 MIXTURE_DRAWS = 2048
 """Least number of z drawn from the mixture of held-out posteriors, equally many of each example.

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_ablation.loading import Examples
-from vae_ablation.model import Posterior
-from vae_ablation.stacked import BoundVAE, StackedVAE
+from vae_ablation.data.loading import Examples
+from vae_ablation.models.vae import Posterior
+from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
 ELBO_DRAWS = 16
 """Draws of z per example behind distortion and elbo."""

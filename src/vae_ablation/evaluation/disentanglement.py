@@ -12,8 +12,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.codes import Codes
-from vae_ablation.examples import spaced
 
 Factors = NDArray[np.integer]
 

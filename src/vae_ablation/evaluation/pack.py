@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_ablation.common.isolation import Isolated, error_text, unforeseen
 from vae_ablation.data.base import Dataset, Observed
+from vae_ablation.data.examples import spaced
+from vae_ablation.data.loading import Examples
 from vae_ablation.evaluation.aggregate import aggregate_columns
 from vae_ablation.evaluation.batches import batch_columns
 from vae_ablation.evaluation.bounds import (
@@ -34,17 +37,14 @@ from vae_ablation.evaluation.codes import (
     slope,
 )
 from vae_ablation.evaluation.disentanglement import disentanglement_columns
+from vae_ablation.evaluation.features import FeatureExtractor, log_counts
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
-from vae_ablation.examples import spaced
-from vae_ablation.features import FeatureExtractor, log_counts
-from vae_ablation.isolation import Isolated, error_text, unforeseen
-from vae_ablation.likelihoods import LIKELIHOODS
-from vae_ablation.loading import Examples
-from vae_ablation.model import VAE, Posterior
-from vae_ablation.run import Run
-from vae_ablation.stacked import StackedVAE
-from vae_ablation.streams import stream
+from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.study.run import Run
+from vae_ablation.training.stacked import StackedVAE
 
 log = logging.getLogger(__name__)
 

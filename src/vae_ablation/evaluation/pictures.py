@@ -11,11 +11,11 @@ from scipy.stats import norm
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import picture_bytes, shown_examples, spaced
 from vae_ablation.evaluation.bounds import decode_mean
-from vae_ablation.examples import picture_bytes, shown_examples, spaced
-from vae_ablation.run import Run
-from vae_ablation.stacked import StackedVAE
-from vae_ablation.streams import stream
+from vae_ablation.models.streams import stream
+from vae_ablation.study.run import Run
+from vae_ablation.training.stacked import StackedVAE
 
 Pictures = dict[str, NDArray[np.generic]]
 

@@ -1,4 +1,4 @@
-"""How good samples are, in the features of `vae_ablation.features`: distance, precision, recall."""
+"""Quality of samples in the features of a dataset: distance, precision, recall."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.bounds import decode_mean
-from vae_ablation.examples import spaced
-from vae_ablation.features import FeatureExtractor, outer_library
-from vae_ablation.run import Run
-from vae_ablation.stacked import StackedVAE
-from vae_ablation.streams import stream
+from vae_ablation.evaluation.features import FeatureExtractor, outer_library
+from vae_ablation.models.streams import stream
+from vae_ablation.study.run import Run
+from vae_ablation.training.stacked import StackedVAE
 
 Features = NDArray[np.float64]
 

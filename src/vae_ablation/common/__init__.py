@@ -1,0 +1,1 @@
+"""Errors, files and digests: what every other room may use."""

@@ -1,0 +1,1 @@
+"""One function per rule, the frame of a script, and the fork server."""

@@ -1,0 +1,278 @@
+"""What each rule of the workflow does: read the frozen study, call, write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, write_json
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.prepare import load_dataset
+from vae_ablation.store.trained import (
+    TrainedRun,
+    encode_all,
+    environment,
+    load_run,
+    peak_memory_mb,
+    read_history,
+    run_record,
+    save_applications,
+    save_evaluation,
+    save_pack,
+)
+from vae_ablation.study.plan import Study
+from vae_ablation.study.progress import PackProgress
+from vae_ablation.study.run import Run
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.training.checkpoint import Keeper
+from vae_ablation.training.devices import device_lease
+from vae_ablation.training.pack import Stopwatch, TrainingResult, choose_device, train_pack
+
+if TYPE_CHECKING:
+    from vae_ablation.evaluation import Evaluated
+
+log = logging.getLogger(__name__)
+
+# Evaluation and controls are imported where they are called: they bring scikit-learn, which takes
+# as long to import as torch and which training does not need.
+
+
+def _opened(folder: Path) -> Study:
+    """The frozen study, with as many CPU threads as its jobs may have."""
+    study, _ = read_frozen(folder)
+    torch.set_num_threads(study.config["packs"]["threads"])
+    return study
+
+
+def _as_trained_on(run: Run, study: Study) -> Dataset:
+    """The dataset of a run, with the train split that it was trained on."""
+    whole = load_dataset(run.dataset, study.prepared[run.dataset])
+    return whole.with_train_examples(run.train_examples)
+
+
+def _records(folder: Path, pack: str) -> dict[Path, dict[str, Any]]:
+    """The record of every run that a pack holds, by the run's folder."""
+    held = sorted((folder / "packs" / pack / "train").rglob("run.json"))
+    return {path.parent: read_json(path) for path in held}
+
+
+def train_job(folder: Path, pack: str) -> None:
+    """Train a pack and write packs/<pack>/train.
+
+    Args:
+        folder: results/<study>.
+        pack: id of the pack in plan.json.
+    """
+    study, plan = read_frozen(folder)
+    planned = plan.packs[pack]
+    runs = [item.run for item in planned]
+    name = runs[0].dataset
+    dataset = load_dataset(name, study.prepared[name])
+    if runs[0].condition == "label" and dataset.observed.classes < 2:
+        raise UserError(
+            f"{folder / 'config.yaml'}: a grid has condition label, and dataset {name} has "
+            f"{dataset.observed.classes} label classes; allowed: a dataset with two at least."
+        )
+    torch.set_num_threads(study.config["packs"]["threads"])
+    hashes = {run.path: study.train_hash(run, dataset.checksum) for run in runs}
+    minutes = study.config["packs"]["checkpoint_minutes"]
+    keeper = Keeper(
+        study.checkpoints, hashes, study.code_version, None if minutes is None else 60 * minutes
+    )
+    clock = Stopwatch()
+    progress = PackProgress(folder / ".progress", pack, len(runs))
+    with device_lease(study.config["training"]["device"]), keeper.listening():
+        results = train_pack(
+            runs,
+            dataset,
+            study.config["model"],
+            study.config["training"],
+            progress,
+            keeper,
+            partial(study.note_limit, runs[0].pack_key),
+        )
+    seconds = clock.seconds + keeper.spent
+    common = {
+        **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
+        "resumed": keeper.resumed,
+        "pack": pack,
+        "data_hash": study.prepared[name].name,
+        "data_checksum": dataset.checksum,
+        "code_version": study.code_version,
+        "versions": environment(),
+        "observed": dataset.observed.to_json(),
+        **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
+    }
+    records = [
+        run_record(
+            result,
+            train_hash=hashes[result.run.path],
+            **common,
+            model=result.run.model_settings(study.config["model"]),
+            training=result.run.training_settings(study.config["training"]),
+        )
+        for result in results
+    ]
+    save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
+    keeper.discard()
+
+
+def _cost(
+    results: list[TrainingResult], seconds: float, examples: int, study: Study
+) -> dict[str, Any]:
+    device = choose_device(study.config["training"]["device"])
+    seen = examples * sum(len(result.history) for result in results)
+    return {
+        "train_seconds": seconds / len(results),
+        "examples_per_second": seen / seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "peak_memory_mb": peak_memory_mb(device),
+    }
+
+
+def evaluate_job(folder: Path, pack: str, target: Path) -> None:
+    """Evaluate every run that a pack holds, wanted or not: packs/<pack>/evaluation/<hash>.
+
+    Args:
+        folder: results/<study>.
+        pack: id of the pack.
+        target: the folder to write.
+    """
+    from vae_ablation.evaluation import evaluate_pack
+    from vae_ablation.evaluation.features import load_features
+
+    study = _opened(folder)
+    records = _records(folder, pack)
+    evaluated: dict[str, Evaluated | Mapping[str, Any]] = {
+        record["path"]: _bare_metrics(study, record)
+        for record in records.values()
+        if record["status"] != "ok"
+    }
+    fine = [path for path, record in records.items() if record["status"] == "ok"]
+    write_cells = None
+    if fine:
+        loaded = [load_run(path) for path in fine]
+        name = loaded[0].run.dataset
+        dataset = _as_trained_on(loaded[0].run, study)
+        wanted = study.config["training"]["device"]
+        with device_lease(wanted):
+            results = evaluate_pack(
+                [item.run for item in loaded],
+                [item.model for item in loaded],
+                [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
+                dataset,
+                load_features(study.features_path(name)),
+                study.config["evaluation"],
+                choose_device(wanted),
+            )
+        evaluated |= {item.run.path: item for item in results}
+        if dataset.cells is not None and find_spec("anndata"):
+            write_cells = partial(_write_cells, {one.run.path: one for one in loaded}, dataset)
+    for path, record in records.items():
+        write_json(path / "run.json", record | {"eval_hash": study.eval_hash})
+    save_evaluation(evaluated, write_cells, folder / "runs", target)
+
+
+def _write_cells(loaded: Mapping[str, TrainedRun], dataset: Dataset, path: str, file: Path) -> None:
+    """codes.h5ad of a run: every cell that is left after filtering."""
+    from vae_ablation.data.cells_file import write_codes
+
+    run, record = loaded[path].run, loaded[path].record
+    posterior = encode_all(loaded[path], dataset)
+    std = posterior.std * (0 if run.posterior == "point" else 1)
+    assert dataset.cells is not None
+    write_codes(
+        file,
+        dataset.cells,
+        dataset.labels,
+        dataset.split,
+        posterior.mean.numpy(),
+        std.numpy(),
+        {"run": record["run"], **{key: record[key] for key in ("train_hash", "data_checksum")}},
+    )
+
+
+def apply_job(folder: Path, pack: str, target: Path) -> None:
+    """Apply the models of a pack that ended well: packs/<pack>/applications/<hash>.
+
+    Args:
+        folder: results/<study>.
+        pack: id of the pack.
+        target: the folder to write.
+    """
+    from vae_ablation.applications import APPLICATIONS
+
+    study = _opened(folder)
+    held = _records(folder, pack).items()
+    loaded = [load_run(path) for path, record in held if record["status"] == "ok"]
+    applied = {}
+    if loaded:
+        name = loaded[0].run.dataset
+        dataset = _as_trained_on(loaded[0].run, study)
+        settings = study.application_settings(dataset.name)
+        chosen = {name: APPLICATIONS[name] for name in settings}
+        reasons = {
+            name: application.missing(dataset) or application.absent(dataset, settings[name])
+            for name, application in chosen.items()
+        }
+        for name, reason in reasons.items():
+            if reason:
+                log.info("%s: dataset %s %s", name, dataset.name, reason)
+        for one in loaded:
+            applied[one.run.path] = {
+                name: application.attempt(
+                    one,
+                    dataset,
+                    settings[name],
+                    study.config["evaluation"]["seed"],
+                )
+                for name, application in chosen.items()
+                if not reasons[name]
+            }
+    save_applications(applied, folder / "runs", target)
+
+
+def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a run that is not ok: what it was, and nothing measured."""
+    from vae_ablation.evaluation.pack import measure_columns
+
+    run = Run(**record["run"])
+    return measure_columns(run.likelihood, study.observed[run.dataset], record["model"])
+
+
+def features_job(folder: Path, name: str) -> None:
+    """Fit the features of a dataset and write them to `Study.features_path`.
+
+    Args:
+        folder: results/<study>.
+        name: the dataset.
+    """
+    from vae_ablation.evaluation.features import fit_features
+
+    study = _opened(folder)
+    dataset = load_dataset(name, study.prepared[name])
+    fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
+
+
+def controls_job(folder: Path, name: str, target: Path) -> None:
+    """Write the control rows of a dataset.
+
+    Args:
+        folder: results/<study>.
+        name: the dataset.
+        target: the JSON file to write.
+    """
+    from vae_ablation.evaluation.controls import control_rows
+
+    study = _opened(folder)
+    dataset = load_dataset(name, study.prepared[name])
+    runs = [run for run in study.runs if run.dataset == name]
+    seed = study.config["evaluation"]["seed"]
+    write_json(target, control_rows(dataset, runs, study.config["model"], seed))

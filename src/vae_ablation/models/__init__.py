@@ -1,0 +1,1 @@
+"""Distributions, likelihoods, networks, the VAE and its objectives."""

@@ -1,0 +1,184 @@
+"""The registry of architectures: what each needs, how large it is, and its networks."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vae_ablation.data.base import Observed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Options = Mapping[str, Any]
+
+KERNEL = 4
+"""Width of every convolution's kernel; with stride 2 and padding 1 an even side is halved."""
+
+
+class Architecture(ABC):
+    """A pair of networks, x → parameters of q(z given x) and z → parameters of p(x given z).
+
+    Attributes:
+        name: what the config calls it.
+        options: keys of the config's model section that it reads.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ("hidden", "activation", "center")
+
+    def reads(self, options: Options) -> Collection[str]:
+        """Those of its options that change anything under these settings."""
+        return self.options
+
+    def unsupported(self, observed: Observed, options: Options) -> str | None:
+        """Why the data do not fit this architecture, or None."""
+        return None
+
+    @abstractmethod
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """Network from x [..., dims] and its condition [..., condition] to [..., outputs]."""
+
+    @abstractmethod
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
+        """Network from z and condition [..., inputs] to [..., outputs]."""
+
+    @abstractmethod
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
+        """Weights of both networks, and floats that one example leaves in them on its way."""
+
+
+class Mlp(Architecture):
+    """Dense layers; the decoder mirrors the encoder."""
+
+    name = "mlp"
+
+    def reads(self, options: Options) -> Collection[str]:
+        """Without hidden layers there is nothing to activate."""
+        return self.options if options["hidden"] else {*self.options} - {"activation"}
+
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """See Architecture."""
+        from vae_ablation.models.networks import Dense
+
+        widths = [observed.dims + condition, *options["hidden"], outputs]
+        return Dense(widths, options["activation"])
+
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
+        """See Architecture."""
+        from vae_ablation.models.networks import Dense
+
+        return Dense([inputs, *reversed(options["hidden"]), outputs], options["activation"])
+
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
+        """See Architecture."""
+        hidden = options["hidden"]
+        encoder = [observed.dims, *hidden, 2 * latent_dim]
+        decoder = [latent_dim, *reversed(hidden), outputs]
+        return _dense_weights(encoder) + _dense_weights(decoder), sum(encoder) + 4 * sum(decoder)
+
+
+class Conv(Architecture):
+    """Strided convolutions (4×4, stride 2), then the dense layers; the decoder mirrors them."""
+
+    name = "conv"
+    options = ("hidden", "activation", "center", "channels")
+
+    def unsupported(self, observed: Observed, options: Options) -> str | None:
+        """Only images whose sides can be halved once per layer."""
+        layers = len(options["channels"])
+        if len(observed.shape) != 2:
+            shape = "×".join(map(str, observed.shape))
+            return f"architecture conv needs images, and an example has the shape {shape}"
+        if min(observed.shape) < 2**layers:
+            sides = "×".join(map(str, observed.shape))
+            return (
+                f"architecture conv halves the sides {layers} times (model.channels) and needs at "
+                f"least {2**layers} pixels a side; the images have {sides}"
+            )
+        return None
+
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """See Architecture; the condition joins where the dense layers begin."""
+        from vae_ablation.models.networks import ConvolutionsDown
+
+        sides = halved(observed.shape, len(options["channels"]))
+        widths = [*options["hidden"], outputs]
+        return ConvolutionsDown(
+            sides, options["channels"], widths, options["activation"], condition
+        )
+
+    def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
+        """See Architecture; one channel comes out, whatever `outputs`."""
+        from vae_ablation.models.networks import ConvolutionsUp
+
+        sides = halved(observed.shape, len(options["channels"]))
+        widths = [inputs, *reversed(options["hidden"])]
+        return ConvolutionsUp(sides[::-1], options["channels"][::-1], widths, options["activation"])
+
+    def size(
+        self, observed: Observed, latent_dim: int, outputs: int, options: Options
+    ) -> tuple[int, int]:
+        """See Architecture."""
+        channels = [1, *options["channels"]]
+        sides = halved(observed.shape, len(options["channels"]))
+        pixels = [height * width for height, width in sides]
+        features = channels[-1] * pixels[-1]
+        dense = [features, *options["hidden"], 2 * latent_dim]
+        kernels = sum(a * b * KERNEL**2 + b for a, b in itertools.pairwise(channels))
+        passed = sum(max(c, 16) * p for c, p in zip(channels, pixels, strict=True)) + sum(dense)
+        return 2 * (kernels + _dense_weights(dense)), 5 * passed
+
+
+class ProductOfExperts(Mlp):
+    """One encoder for RNA and one for proteins; their posteriors and the prior are multiplied.
+
+    A modality that is missing has no expert (Wu and Goodman 2018).
+    """
+
+    name = "poe"
+
+    def unsupported(self, observed: Observed, options: Options) -> str | None:
+        """Two modalities."""
+        if observed.proteins:
+            return None
+        return (
+            "architecture poe needs RNA and proteins of the same cells, and there are no proteins"
+        )
+
+    def encoder(
+        self, observed: Observed, condition: int, outputs: int, options: Options
+    ) -> nn.Module:
+        """See Architecture."""
+        from vae_ablation.models.networks import Experts
+
+        sizes = (observed.genes, observed.proteins)
+        widths = [*options["hidden"], outputs]
+        return Experts(sizes, condition, widths, options["activation"])
+
+
+def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
+    """Sides of an image before and after each strided convolution."""
+    sides = [(int(shape[0]), int(shape[1]))]
+    for _ in range(times):
+        sides.append((sides[-1][0] // 2, sides[-1][1] // 2))
+    return sides
+
+
+def _dense_weights(widths: Sequence[int]) -> int:
+    return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
+
+
+ARCHITECTURES: dict[str, Architecture] = {one.name: one() for one in (Mlp, Conv, ProductOfExperts)}

@@ -1,0 +1,406 @@
+"""The registry of likelihoods: what each observes, its base measure, its decoder outputs.
+
+Reading the registry costs no torch import (the workflow is parsed on every cluster job), so the
+distributions are imported where they are built.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vae_ablation.data.base import Observed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vae_ablation.models.distributions import Distribution
+
+ModelOptions = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What p(x given z) is built on beside the decoder's output.
+
+    Attributes:
+        observed: the observed variable.
+        options: the config's model section.
+        library: observed library size of each cell, [..., 1]; None where x are no counts.
+    """
+
+    observed: Observed
+    options: ModelOptions
+    library: Tensor | None = None
+
+
+class Likelihood(ABC):
+    """p(x given z) of one decoder. A subclass here and a test is all a new likelihood needs.
+
+    Attributes:
+        name: what the config calls it.
+        options: keys of the config's model section that it reads.
+        limits: those of its options without which its score would have no upper bound.
+        mass: whether it is a mass (on grey levels: comparable in bits) or a density.
+        counts: whether it is for counts.
+        dispersed: whether it has a dispersion, per gene or per gene and cell.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[tuple[str, ...]] = ()
+    mass: ClassVar[bool] = False
+    counts: ClassVar[bool] = False
+    dispersed: ClassVar[bool] = False
+
+    def unsupported(self, observed: Observed) -> str | None:
+        """Why this likelihood cannot stand on this observed variable, or None where it can."""
+        if observed.counts:
+            known = ", ".join(one.name for one in LIKELIHOODS.values() if one.counts)
+            return f"{self.name} is for images, and these are counts; allowed: {known}"
+        return None
+
+    def outputs(self, observed: Observed, options: ModelOptions) -> int:
+        """Numbers that the decoder's network gives for one example."""
+        return observed.dims
+
+    def proper(self, observed: Observed) -> bool:
+        """Whether log p is a normalised log-mass or log-density on this observed variable."""
+        return True
+
+    def measure(self, observed: Observed) -> str:
+        """Observed variable and base measure: scores are compared only where these agree."""
+        if not self.proper(observed):
+            return "grey/cross-entropy"
+        if observed.binary:
+            return "binary/mass" if self.mass else "binary/density"
+        return f"grey{observed.levels}/mass" if self.mass else "grey/density"
+
+    def reads(self, options: ModelOptions) -> Collection[str]:
+        """Those of its options that change anything under these settings."""
+        return self.options
+
+    def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
+        """Options that bound the score under these settings."""
+        return self.limits
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Initial values of what is learned beside the decoder's output (scales)."""
+        return {}
+
+    @abstractmethod
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """Decoder output [..., outputs] and learned scales to p(x given z)."""
+
+
+class Bernoulli(Likelihood):
+    """Logits to a mass on {0, 1}; on grey pixels a cross-entropy, which is marked improper."""
+
+    name = "bernoulli"
+    mass = True
+
+    def proper(self, observed: Observed) -> bool:
+        """Only binary x has a Bernoulli likelihood."""
+        return observed.binary
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """η = output."""
+        from vae_ablation.models import distributions
+
+        return distributions.Bernoulli(output)
+
+
+class ContinuousBernoulli(Likelihood):
+    """Logits, softly bounded by logit_clamp, to a density on [0, 1]."""
+
+    name = "continuous_bernoulli"
+    options = limits = ("logit_clamp",)
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """η = c·tanh(output / c), c = logit_clamp."""
+        from vae_ablation.models import distributions
+
+        bound = given.options["logit_clamp"]
+        return distributions.ContinuousBernoulli(bound * (output / bound).tanh())
+
+
+def _floored(raw: Tensor, floor: float) -> Tensor:
+    """A learned scale above its floor: floor + e^raw."""
+    return floor + raw.exp()
+
+
+class Gaussian(Likelihood):
+    """A free mean and a scale that is fixed, one learned number, or learned per dimension."""
+
+    name = "gaussian"
+    options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
+    limits = ("scale_floor",)
+
+    def reads(self, options: ModelOptions) -> Collection[str]:
+        """A fixed scale is given; a learned one has a floor."""
+        fixed = options["gaussian_scale"] == "fixed"
+        return "gaussian_scale", "gaussian_sigma" if fixed else "scale_floor"
+
+    def active_limits(self, options: ModelOptions) -> tuple[str, ...]:
+        """A fixed scale has no floor."""
+        return () if options["gaussian_scale"] == "fixed" else self.limits
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Log σ: one, one per dimension, or none where σ is fixed."""
+        import torch
+
+        if options["gaussian_scale"] == "fixed":
+            return {}
+        size = 1 if options["gaussian_scale"] == "learned_scalar" else observed.dims
+        return {"log_scale": torch.full((size,), -1.0)}
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """μ = output."""
+        from vae_ablation.models import distributions
+
+        if "log_scale" in parameters:
+            scale = _floored(parameters["log_scale"], given.options["scale_floor"])
+        else:
+            scale = output.new_full((1,), given.options["gaussian_sigma"])
+        return distributions.Gaussian(output, scale.expand(output.shape[-1]))
+
+
+class DiscretizedLogistic(Likelihood):
+    """An honest mass on the data's own grey levels, with a learned scale per dimension."""
+
+    name = "discretized_logistic"
+    options = ("scale_floor",)
+    mass = True
+
+    def unsupported(self, observed: Observed) -> str | None:
+        """Continuous intensities have no grey levels to put a mass on."""
+        if observed.levels is None and not observed.counts:
+            return (
+                "discretized_logistic needs grey levels (8-bit data), found continuous intensities"
+            )
+        return super().unsupported(observed)
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Log s per dimension."""
+        import torch
+
+        return {"log_scale": torch.full((observed.dims,), -2.0)}
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """μ = output."""
+        from vae_ablation.models import distributions
+
+        assert given.observed.levels is not None
+        scale = _floored(parameters["log_scale"], given.options["scale_floor"])
+        return distributions.DiscretizedLogistic(output, scale, given.observed.levels)
+
+
+class CountLikelihood(Likelihood):
+    """p(RNA counts given z and library size), with proteins as a second, independent block.
+
+    As in scVI (Lopez et al. 2018): the decoder's softmax gives proportions over genes, times the
+    observed library size their means. Where the library size counts further genes too, these have
+    together a proportion of their own, whose logit is that of as many genes at 0. Proteins have no
+    library: the decoder's output is their log mean, and their counts are negative binomial whatever
+    the likelihood of RNA.
+
+    Attributes:
+        heads: outputs of the decoder for each gene; a dispersion per gene and cell is one more.
+    """
+
+    mass = True
+    counts = True
+    heads: ClassVar[int] = 1
+
+    def unsupported(self, observed: Observed) -> str | None:
+        """Only counts."""
+        return None if observed.counts else f"{self.name} needs counts, and these are images"
+
+    def measure(self, observed: Observed) -> str:
+        """Scores are conditional on the library size."""
+        return f"counts/{'mass' if self.mass else 'density'} given library"
+
+    def _per_cell(self, options: ModelOptions) -> bool:
+        return self.dispersed and options["dispersion"] == "gene_cell"
+
+    def outputs(self, observed: Observed, options: ModelOptions) -> int:
+        """Every head of every gene, then the proteins."""
+        return (self.heads + self._per_cell(options)) * observed.genes + observed.proteins
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Log inverse dispersions, θ = 1 at first: per gene unless per cell, and per protein."""
+        import torch
+
+        found = {}
+        if self.dispersed and not self._per_cell(options):
+            found["log_dispersion"] = torch.zeros(observed.genes)
+        if observed.proteins:
+            found["protein_log_dispersion"] = torch.zeros(observed.proteins)
+        return found
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """RNA alone, or RNA and proteins as blocks of x."""
+        from vae_ablation.models import count_distributions as distributions
+
+        genes, proteins = given.observed.genes, given.observed.proteins
+        heads = list(output[..., : output.shape[-1] - proteins].split(genes, dim=-1))
+        per_gene = "log_dispersion" in parameters  # nn.ParameterDict's get has no default
+        dispersion = parameters["log_dispersion"] if per_gene else None
+        if self._per_cell(given.options):
+            dispersion = heads.pop()
+        rna = self.rna(heads, dispersion, parameters, given)
+        if not proteins:
+            return rna
+        protein = distributions.NegativeBinomial(
+            output[..., -proteins:], parameters["protein_log_dispersion"]
+        )
+        return distributions.Joint((rna, protein), (genes, proteins))
+
+    @abstractmethod
+    def rna(
+        self,
+        heads: list[Tensor],
+        log_dispersion: Tensor | None,
+        parameters: Mapping[str, Tensor],
+        given: Given,
+    ) -> Distribution:
+        """Distribution of the RNA counts from the decoder's heads, [..., genes] each."""
+
+
+def _log_mean(head: Tensor, given: Given) -> Tensor:
+    """Log of library size times proportion, [..., genes]."""
+    from torch.nn.functional import softplus
+
+    assert given.library is not None
+    if given.observed.outside:
+        # log of e^head / (genes + Σ e^head): at first, heads near 0, half the counts are outside
+        outside = math.log(given.observed.genes)
+        total = outside + softplus(head.logsumexp(-1, keepdim=True) - outside)
+        return given.library.log() + head - total
+    return given.library.log() + head.log_softmax(-1)
+
+
+class Poisson(CountLikelihood):
+    """Counts without overdispersion."""
+
+    name = "poisson"
+
+    def rna(
+        self,
+        heads: list[Tensor],
+        log_dispersion: Tensor | None,
+        parameters: Mapping[str, Tensor],
+        given: Given,
+    ) -> Distribution:
+        """Rate = library size × proportion."""
+        from vae_ablation.models import count_distributions as distributions
+
+        return distributions.Poisson(_log_mean(heads[0], given))
+
+
+class NegativeBinomial(CountLikelihood):
+    """Overdispersed counts: variance μ + μ²/θ."""
+
+    name = "negative_binomial"
+    dispersed = True
+
+    def rna(
+        self,
+        heads: list[Tensor],
+        log_dispersion: Tensor | None,
+        parameters: Mapping[str, Tensor],
+        given: Given,
+    ) -> Distribution:
+        """Mean = library size × proportion."""
+        from vae_ablation.models import count_distributions as distributions
+
+        assert log_dispersion is not None
+        return distributions.NegativeBinomial(_log_mean(heads[0], given), log_dispersion)
+
+
+class ZeroInflatedNegativeBinomial(CountLikelihood):
+    """A negative binomial, and zeros beside it whose share is an output of the decoder."""
+
+    name = "zero_inflated_negative_binomial"
+    heads = 2
+    dispersed = True
+
+    def rna(
+        self,
+        heads: list[Tensor],
+        log_dispersion: Tensor | None,
+        parameters: Mapping[str, Tensor],
+        given: Given,
+    ) -> Distribution:
+        """Mean of the negative binomial = library size × proportion; the gate comes on top."""
+        from vae_ablation.models import count_distributions as distributions
+
+        assert log_dispersion is not None
+        return distributions.ZeroInflatedNegativeBinomial(
+            _log_mean(heads[0], given), log_dispersion, heads[1]
+        )
+
+
+class LogNormalGaussian(CountLikelihood):
+    """A Gaussian on log1p of library-normalised counts, as a density on the counts' own scale.
+
+    It carries the Jacobian of that map, so that its score is a log-density of x; still a density
+    and no mass, which is why it ranks with no other likelihood of counts.
+    """
+
+    name = "log_normal_gaussian"
+    mass = False
+    options = limits = ("scale_floor",)
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Log σ per gene, beside what proteins need."""
+        import torch
+
+        scale = torch.full((observed.genes,), -1.0)
+        return {"log_scale": scale, **super().parameters(observed, options)}
+
+    def rna(
+        self,
+        heads: list[Tensor],
+        log_dispersion: Tensor | None,
+        parameters: Mapping[str, Tensor],
+        given: Given,
+    ) -> Distribution:
+        """Mean of log1p(10⁴ x / library size) = output."""
+        from vae_ablation.models import count_distributions as distributions
+
+        assert given.library is not None
+        scale = _floored(parameters["log_scale"], given.options["scale_floor"])
+        return distributions.LogNormalGaussian(
+            heads[0], scale.expand(heads[0].shape[-1]), given.library
+        )
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    likelihood.name: likelihood
+    for likelihood in (
+        Bernoulli(),
+        ContinuousBernoulli(),
+        Gaussian(),
+        DiscretizedLogistic(),
+        Poisson(),
+        NegativeBinomial(),
+        ZeroInflatedNegativeBinomial(),
+        LogNormalGaussian(),
+    )
+}

@@ -1,0 +1,228 @@
+"""Encoder, decoder and VAE, written once for one run; a pack is a `torch.func.vmap` of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vae_ablation.data.base import Observed
+from vae_ablation.models.architectures import ARCHITECTURES
+from vae_ablation.models.distributions import Distribution
+from vae_ablation.models.likelihoods import LIKELIHOODS, Given
+from vae_ablation.models.networks import LOG_STD_BOUND
+from vae_ablation.models.streams import seeded
+
+if TYPE_CHECKING:
+    from vae_ablation.study.run import Run
+
+DEFAULT_LIBRARY = 10_000.0
+"""Library size of a cell of which none is told."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z given x) = N(mean, diag(std²)); shapes [..., latent]."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """σ(x)."""
+        return self.log_std.exp()
+
+    def at(self, noise: Tensor) -> Tensor:
+        """μ + σ·noise for noise [..., draws, latent]."""
+        return self.mean.unsqueeze(-2) + self.std.unsqueeze(-2) * noise
+
+    def rate_per_dim(self) -> Tensor:
+        """Analytic KL(q ‖ N(0, I)) per latent dimension, [..., latent], nats.
+
+        ½(μ² + σ² − 1) − log σ (Kingma and Welling 2014, appendix B).
+        """
+        return 0.5 * (self.mean.square() + (2 * self.log_std).exp() - 1) - self.log_std
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log q(z given x), summed over the last axis, nats."""
+        standard = (z - self.mean) * (-self.log_std).exp()
+        per_dim = -0.5 * standard.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        return per_dim.sum(-1)
+
+
+def split_context(
+    observed: Observed, context: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Library size [..., 1] (None where x are no counts) and condition (None where none is told).
+
+    Args:
+        observed: the observed variable.
+        context: as from `Dataset.context`, [..., context].
+    """
+    if not observed.counts:
+        return None, context
+    if context is None:
+        return torch.full((1,), DEFAULT_LIBRARY), None
+    return context[..., :1], context[..., 1:]
+
+
+class Encoder(nn.Module):
+    """x [..., dims] and its context [..., context] → q(z given x).
+
+    Counts are seen as log1p(x).
+
+    Attributes:
+        centre: what is taken from x, [dims] (the train split's mean where options say so), or None.
+    """
+
+    centre: Tensor | None
+
+    def __init__(
+        self,
+        observed: Observed,
+        latent_dim: int,
+        options: Mapping[str, Any],
+        architecture: str = "mlp",
+        fixed: bool = False,
+        condition: str = "none",
+    ) -> None:
+        super().__init__()
+        self.observed = observed
+        self.latent_dim = latent_dim
+        self.register_buffer("centre", torch.zeros(observed.dims) if options["center"] else None)
+        self.fixed_std = float(options["posterior_sigma"]) if fixed else None
+        outputs = latent_dim if fixed else 2 * latent_dim
+        self.network = ARCHITECTURES[architecture].encoder(
+            observed, observed.condition_size(condition), outputs, options
+        )
+
+    def center_on(self, x: Tensor) -> None:
+        """Take the mean of the train split x [n, dims] for the centre, if there is one."""
+        if self.centre is not None:
+            self.centre = self._seen(x).double().mean(0).to(x.dtype)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return x.log1p() if self.observed.counts else x
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        present: Sequence[bool] | None = None,
+    ) -> Posterior:
+        """The posterior; log σ is held within ±10 so that an exploding run overflows no float.
+
+        Args:
+            x: [..., dims].
+            context: [..., context].
+            present: which modalities are there, for a product of experts.
+        """
+        _, condition = split_context(self.observed, context)
+        seen = self._seen(x)
+        seen = seen if self.centre is None else seen - self.centre
+        apart = {} if present is None else {"present": present}
+        output = self.network(seen, condition, **apart)
+        if self.fixed_std is not None:
+            return Posterior(output, torch.full_like(output, math.log(self.fixed_std)))
+        mean, log_std = output.chunk(2, dim=-1)
+        return Posterior(mean, log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND))
+
+
+class Decoder(nn.Module):
+    """z [..., latent] and its context [..., context] → p(x given z)."""
+
+    def __init__(
+        self,
+        observed: Observed,
+        likelihood: str,
+        latent_dim: int,
+        options: Mapping[str, Any],
+        architecture: str = "mlp",
+        condition: str = "none",
+    ) -> None:
+        super().__init__()
+        self.observed = observed
+        self.likelihood = LIKELIHOODS[likelihood]
+        self.options = options
+        self.conditional = observed.condition_size(condition) > 0
+        self.network = ARCHITECTURES[architecture].decoder(
+            observed,
+            latent_dim + observed.condition_size(condition),
+            self.likelihood.outputs(observed, options),
+            options,
+        )
+        initial = self.likelihood.parameters(observed, options)
+        self.scale_sizes = {name: len(value) for name, value in initial.items()}
+        self.scales = nn.ParameterDict({name: nn.Parameter(v) for name, v in initial.items()})
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Distribution:
+        """The likelihood; the leading axes of the context broadcast against those of z."""
+        library, condition = split_context(self.observed, context)
+        scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
+        output = self.network(z, condition)
+        given = Given(self.observed, self.options, library)
+        return self.likelihood.distribution(output, scales, given)
+
+
+class VAE(nn.Module):
+    """A variational autoencoder (Kingma and Welling 2014)."""
+
+    def __init__(
+        self,
+        observed: Observed,
+        likelihood: str,
+        latent_dim: int,
+        options: Mapping[str, Any],
+        seed: int,
+        architecture: str = "mlp",
+        fixed: bool = False,
+        condition: str = "none",
+    ) -> None:
+        """Networks at their initial weights, which depend on the seed and the shapes alone.
+
+        Args:
+            observed: the observed variable.
+            likelihood: name of the likelihood.
+            latent_dim: dimensions of z.
+            options: the config's model section, and the run's dispersion.
+            seed: of the initial weights.
+            architecture: name of the networks' architecture.
+            fixed: σ(x) is posterior_sigma for every x, and is not learned.
+            condition: what both networks are told: none, label or batch.
+        """
+        super().__init__()
+        with seeded(seed, "encoder weights"):
+            self.encoder = Encoder(observed, latent_dim, options, architecture, fixed, condition)
+        with seeded(seed, "decoder weights"):
+            self.decoder = Decoder(
+                observed, likelihood, latent_dim, options, architecture, condition
+            )
+
+    @classmethod
+    def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:
+        """The VAE of a run at its initial weights."""
+        return cls(
+            observed,
+            run.likelihood,
+            run.latent_dim,
+            {**run.model_settings(options), "dispersion": run.dispersion},
+            run.seed,
+            run.architecture,
+            run.posterior == "fixed",
+            run.condition,
+        )
+
+    def forward(self, x: Tensor, context: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:
+        """q(z given x) and p(x given z) at draws of z.
+
+        Args:
+            x: [batch, dims].
+            context: [batch, context].
+            noise: [batch, draws, latent]; z = μ + σ·noise, so that 0 gives a point.
+        """
+        posterior = self.encoder(x, context)
+        return posterior, self.decoder(posterior.at(noise), context[:, None])

@@ -1,0 +1,1 @@
+"""Figures, findings, pages and the latent explorer."""

@@ -1,0 +1,187 @@
+"""A decoder as a list of layers that the page computes: the one place where PyTorch meets it.
+
+A layer that is not in `_LAYERS`, or a likelihood that is not in `_MEANS`, cannot be drawn, and the
+page says so. What is added here needs its counterpart in explorer.js (`LAYERS`, `MEANS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.models.networks import ConvolutionsUp, Dense
+from vae_ablation.models.vae import Decoder
+from vae_ablation.report.explorer.arrays import FINEST, Bundle, rounded
+
+SMALL = 4096
+"""Arrays up to this size keep every bit: they cost little, and the code passes through them."""
+TOLERANCE = 0.25 / 255
+_BITS = (10, 12, 14, 16, 20, FINEST)
+
+
+class UndrawableError(Exception):
+    """Why a decoder cannot be computed in the page."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer, or the likelihood's mean.
+
+    Attributes:
+        type: what explorer.js calls it.
+        options: plain values.
+        arrays: its weights.
+    """
+
+    type: str
+    options: Mapping[str, Any]
+    arrays: Mapping[str, Tensor]
+
+    def store(self, bundle: Bundle, bits: int) -> dict[str, Any]:
+        """Plain form, its arrays appended to the bundle."""
+        stored = {
+            name: bundle.add(value.numpy(), _bits_of(value, bits))
+            for name, value in self.arrays.items()
+        }
+        return {"type": self.type, **self.options, **stored}
+
+
+def _bits_of(value: Tensor, bits: int) -> int:
+    return FINEST if value.numel() <= SMALL else bits
+
+
+def _weights(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in layer.named_parameters()}
+
+
+def _linear(layer: nn.Linear) -> list[Step]:
+    return [Step("linear", {"outputs": layer.out_features}, _weights(layer))]
+
+
+def _conv_transpose(layer: nn.ConvTranspose2d) -> list[Step]:
+    names = ("kernel_size", "stride", "padding", "output_padding")
+    options = {name: list(getattr(layer, name)) for name in names}
+    return [Step("conv_transpose2d", {"outputs": layer.out_channels} | options, _weights(layer))]
+
+
+def _sequence(layers: nn.Sequential) -> list[Step]:
+    return [step for layer in layers for step in _steps(layer)]
+
+
+def _convolutions_up(network: ConvolutionsUp) -> list[Step]:
+    reshape = Step("reshape", {"shape": [network.channels, *network.side]}, {})
+    return [*_steps(network.dense), reshape, *_steps(network.convolutions)]
+
+
+_LAYERS: dict[type[nn.Module], Callable[[Any], list[Step]]] = {
+    nn.Linear: _linear,
+    nn.ConvTranspose2d: _conv_transpose,
+    nn.ReLU: lambda _: [Step("relu", {}, {})],
+    nn.Tanh: lambda _: [Step("tanh", {}, {})],
+    nn.SiLU: lambda _: [Step("silu", {}, {})],
+    nn.Sequential: _sequence,
+    Dense: _sequence,
+    ConvolutionsUp: _convolutions_up,
+}
+
+
+def _discretized_logistic(decoder: Decoder) -> Step:
+    scale = decoder.scales["log_scale"].detach().exp() + decoder.options["scale_floor"]
+    return Step("discretized_logistic", {"levels": decoder.observed.levels}, {"scale": scale})
+
+
+def _counts(decoder: Decoder, gated: bool = False) -> Step:
+    """Proportions of genes from a softmax, in which genes outside the data count as many at 0.
+
+    A gate, if there is one, is the second head.
+    """
+    observed = decoder.observed
+    sizes = {"genes": observed.genes, "proteins": observed.proteins}
+    return Step("counts", {**sizes, "gated": gated, "outside": observed.outside}, {})
+
+
+def _log_normal(decoder: Decoder) -> Step:
+    """The log of a mean lies half a variance above the mean of the log."""
+    scale = decoder.scales["log_scale"].detach().exp() + decoder.options["scale_floor"]
+    half = 0.5 * scale[: decoder.observed.genes].square()
+    return Step("log_normal", {"proteins": decoder.observed.proteins}, {"scale": half})
+
+
+_MEANS: dict[str, Callable[[Decoder], Step]] = {
+    "bernoulli": lambda _: Step("bernoulli", {}, {}),
+    "continuous_bernoulli": lambda decoder: Step(
+        "continuous_bernoulli", {"bound": decoder.options["logit_clamp"]}, {}
+    ),
+    "gaussian": lambda _: Step("gaussian", {}, {}),
+    "discretized_logistic": _discretized_logistic,
+    "poisson": _counts,
+    "negative_binomial": _counts,
+    "zero_inflated_negative_binomial": lambda decoder: _counts(decoder, gated=True),
+    "log_normal_gaussian": _log_normal,
+}
+
+
+def decoder_steps(decoder: Decoder) -> list[Step]:
+    """Layers of a decoder, then the mean of its likelihood.
+
+    Raises:
+        UndrawableError: a layer or the likelihood has no counterpart in the page.
+    """
+    name = next(name for name, item in LIKELIHOODS.items() if item is decoder.likelihood)
+    if name not in _MEANS:
+        raise UndrawableError(f"the likelihood {name}")
+    if decoder.conditional:
+        raise UndrawableError("a decoder that is told a label or a batch")
+    return [*_steps(decoder.network), _MEANS[name](decoder)]
+
+
+def _steps(layer: nn.Module) -> list[Step]:
+    if type(layer) not in _LAYERS:
+        raise UndrawableError(f"a layer of type {type(layer).__name__}")
+    return _LAYERS[type(layer)](layer)
+
+
+def drawn(decoder: Decoder, z: Tensor) -> Tensor:
+    """What the page draws at z [n, latent]: [n, dims].
+
+    Intensities in [0, 1]; of counts log1p of their mean, of RNA in a cell of 10,000 molecules.
+    """
+    mean = decoder(z).mean
+    return mean.clamp_min(0).log1p() if decoder.observed.counts else mean.clamp(0, 1)
+
+
+@torch.no_grad()
+def enough_bits(decoder: Decoder, z: NDArray[np.float32]) -> int:
+    """Fewest bits per weight at which no pixel moves by more than a quarter of a grey level.
+
+    A pixel that stays outside [0, 1] is drawn at the bound and does not count. Profiles of counts
+    move as little, relative to the largest value.
+
+    Args:
+        decoder: left as it is.
+        z: where it is compared, [n, latent].
+    """
+    points = torch.from_numpy(z)
+    exact = drawn(decoder, points)
+    state = {name: value.clone() for name, value in decoder.state_dict().items()}
+    try:
+        for bits in _BITS[:-1]:
+            decoder.load_state_dict({k: _rounded(v, bits) for k, v in state.items()})
+            if float((drawn(decoder, points) - exact).abs().max()) <= TOLERANCE * float(
+                exact.max().clamp_min(1)
+            ):
+                return bits
+    finally:
+        decoder.load_state_dict(state)
+    return FINEST
+
+
+def _rounded(value: Tensor, bits: int) -> Tensor:
+    return torch.from_numpy(rounded(value.numpy(), _bits_of(value, bits))).reshape(value.shape)

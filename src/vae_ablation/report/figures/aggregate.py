@@ -1,0 +1,181 @@
+"""All posteriors together against the prior: where the prior expects codes and none are."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Patch
+from numpy.typing import NDArray
+from seaborn import color_palette
+
+from vae_ablation.report.figures import style
+from vae_ablation.report.figures.latent import plane_limit
+from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
+from vae_ablation.report.figures.registry import figure
+from vae_ablation.report.figures.results import Arrays, StudyResults
+from vae_ablation.report.figures.selection import Selection, choose_arms, first_runs
+
+MAX_PANELS = 4
+MAX_POSTERIORS = 400
+GRID = 100
+HOLE_GRID = 64
+DRAWS = 4
+_LEVELS = np.arange(-9.0, 0.5)
+_MAP = color_palette("mako_r", as_cmap=True).with_extremes(under="white")
+_NORM = BoundaryNorm(_LEVELS, _MAP.N, extend="max")
+_HOLE = style.KL_OFF_COLOR
+
+HALF, MOST = np.sqrt(-2 * np.log([0.5, 0.05]))
+"""Radii of the discs that hold 50 % and 95 % of N(0, I) in the plane: r² = −2 log(1 − share)."""
+
+Array = NDArray[np.float64]
+
+
+def log_mixture(z: Array, mean: Array, std: Array, skip: NDArray[np.int64] | None = None) -> Array:
+    """Log density of the mixture of Gaussians at points.
+
+    Args:
+        z: points [n, d].
+        mean: means of the components [m, d], each of weight 1/m.
+        std: their standard deviations [m, d].
+        skip: component [n] to leave out for each point, or None; the others then weigh 1/(m − 1).
+
+    Returns:
+        [n], nats.
+    """
+    each = -np.log(std).sum(1) - 0.5 * mean.shape[1] * np.log(2 * np.pi)
+    each = each - 0.5 * sum(
+        np.square((z[:, None, d] - mean[:, d]) / std[:, d]) for d in range(mean.shape[1])
+    )
+    members = len(mean)
+    if skip is not None:
+        each[np.arange(len(z)), skip] = -np.inf
+        members -= 1
+    highest = each.max(1)
+    found: Array = highest + np.log(np.exp(each - highest[:, None]).sum(1)) - np.log(members)
+    return found
+
+
+def hole_level(mean: Array, std: Array) -> float:
+    """1st percentile of log q at draws from q, each scored without the posterior it came from.
+
+    Args:
+        mean: posterior means [n, d].
+        std: posterior standard deviations [n, d].
+
+    Returns:
+        Nats; where log q is lower, the aggregate posterior has a hole.
+    """
+    own = np.tile(np.arange(len(mean), dtype=np.int64), DRAWS)
+    noise = np.random.default_rng(0).standard_normal((len(own), mean.shape[1]))
+    draws = mean[own] + std[own] * noise
+    return float(np.percentile(log_mixture(draws, mean, std, skip=own), 1))
+
+
+@figure(scope="likelihood", category="Latent space", per_latent_dim=True)
+def aggregate_posterior(results: StudyResults, selection: Selection) -> Figure | None:
+    """Density of all posteriors together, and where it leaves the prior empty; latent_dim 2."""
+    if selection.latent_dim != 2:
+        return None
+    rows = selection.ok_rows(results)
+    rows = rows[rows["arm"].map(lambda arm: arm.kind != "point").astype(bool)]
+    runs = first_runs(rows)
+    found = {
+        arm: codes
+        for arm in choose_arms(rows, MAX_PANELS)[:MAX_PANELS]
+        if (codes := results.codes(runs[arm])) is not None
+    }
+    if not found:
+        return None
+    title = heading("Aggregate posterior and prior", selection, rows)
+    sheet, axes = _sheet(len(found), title, left_out(selection.rows(results)))
+    rates = dict(zip(rows["run"], rows["hole_rate"], strict=True)) if "hole_rate" in rows else {}
+    for ax, (arm, codes) in zip(axes, found.items(), strict=True):
+        draw_density(ax, codes)
+        rate = rates.get(runs[arm], np.nan)
+        known = f"  (hole rate {rate:.2f})" if np.isfinite(rate) else ""
+        ax.set_title(arm.label + known, pad=6)
+        ax.spines["top"].set(visible=True, color=style.arm_color(arm), linewidth=3)
+    return sheet.figure
+
+
+def _sheet(n: int, title: tuple[str, str], note: str) -> tuple[Sheet, list[Axes]]:
+    """At most two panels in a row, and the colour bar at the right of the first row."""
+    side, left, gap = 2.75, 0.62, (0.72, 0.82)
+    columns, rows = min(n, 2), -(-n // 2)
+    right = left + columns * (side + gap[0]) - gap[0]
+    top = TOP + 0.28
+    bottom = top + rows * (side + gap[1]) - gap[1] + 0.5
+    sheet = Sheet(max(right + 0.95, MIN_WIDTH), bottom, title, _handles(), note)
+    axes = [
+        sheet.axes(left + i % 2 * (side + gap[0]), top + i // 2 * (side + gap[1]), side, side)
+        for i in range(n)
+    ]
+    for ax in axes:
+        ax.set(xlabel="z₁ (prior σ)", ylabel="z₂ (prior σ)")
+    scale = sheet.axes(right + 0.22, top, 0.12, side)
+    bar = sheet.figure.colorbar(ScalarMappable(_NORM, _MAP), cax=scale, ticks=_LEVELS[1::2])
+    bar.set_label("log q(z) (nats)", size=8.5)
+    scale.tick_params(length=2)
+    return sheet, axes
+
+
+def _handles() -> list[Artist]:
+    return [
+        grey_handle("prior, 50 % and 95 %", linewidth=1.2, linestyle=(0, (4, 2))),
+        Patch(facecolor="none", edgecolor=_HOLE, hatch="////", linewidth=0, label="hole"),
+    ]
+
+
+def draw_density(ax: Axes, codes: Arrays) -> None:
+    """Log density of the mixture of posteriors, circles of the prior, and hatching over holes."""
+    take = np.linspace(0, len(codes["mean"]) - 1, min(len(codes["mean"]), MAX_POSTERIORS))
+    mean = codes["mean"][take.astype(int)].astype(float)
+    std = codes["std"][take.astype(int)].astype(float)
+    limit = max(plane_limit([mean]), 1.06 * float(MOST))
+    side = np.linspace(-limit, limit, GRID)
+    ax.imshow(
+        _seen(side, mean, std), extent=(-limit, limit, -limit, limit), origin="lower", cmap=_MAP,
+        norm=_NORM, interpolation="bilinear", interpolation_stage="data", zorder=0.5,
+    )  # fmt: skip
+    ax.grid(False)
+    for radius in (HALF, MOST):
+        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#222222", linewidth=1.2,
+                            linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
+    _hatch_holes(ax, mean, std)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+
+
+def _seen(side: Array, mean: Array, std: Array) -> Array:
+    """Log density [y, x] on a grid; posteriors narrower than a cell are drawn as wide as one."""
+    width = np.hypot(std, (side[1] - side[0]) / 2)
+    across, up = (
+        np.exp(-0.5 * np.square((side[:, None] - mean[:, d]) / width[:, d])) / width[:, d]
+        for d in (0, 1)
+    )
+    density = up @ across.T / (2 * np.pi * len(mean))
+    seen: Array = np.log(np.maximum(density, np.exp(_LEVELS[0] - 5)))
+    return seen
+
+
+def hole_field(side: Array, mean: Array, std: Array) -> Array:
+    """Positive where a point of the prior's 95 % lies in a hole, [y, x], from −1 to 1."""
+    x, y = np.meshgrid(side, side)
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    depth = hole_level(mean, std) - log_mixture(points, mean, std).reshape(x.shape)
+    field: Array = np.minimum(depth, MOST**2 - x**2 - y**2).clip(-1, 1)
+    return field
+
+
+def _hatch_holes(ax: Axes, mean: Array, std: Array) -> None:
+    side = np.linspace(-MOST, MOST, HOLE_GRID)
+    field = hole_field(side, mean, std)
+    if (field > 0).any():
+        holes = ax.contourf(
+            side, side, field, levels=[0, 2], colors="none", hatches=["////"], zorder=2
+        )
+        holes.set(edgecolor=_HOLE, linewidth=0.8)

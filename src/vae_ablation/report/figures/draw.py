@@ -1,0 +1,109 @@
+"""Draw the figures of one part of a study into a folder of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vae_ablation.common.isolation import error_text, unforeseen
+from vae_ablation.report.figures import style
+from vae_ablation.report.figures.registry import FIGURES, FigureSpec
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.figures.selection import Selection, choose_latent_dims
+
+log = logging.getLogger(__name__)
+
+ALL = "all"
+
+
+def draw_figures(study_dir: Path, dataset: str, likelihood: str, out_dir: Path) -> list[Path]:
+    """Draw every figure of one scope into `<out_dir>/<z2|z8|all>/<name>.png` and `.pdf`.
+
+    The folder is replaced as a whole, so that nothing stale stays. A figure in which an error
+    arises that nobody foresaw is a picture of that sentence, and the others are drawn: the log has
+    its traceback. After a fault of the machine the old folder stays as it was.
+
+    Args:
+        study_dir: the folder results/<study>.
+        dataset: a dataset's name, or "all" for the figures of scope "study".
+        likelihood: a likelihood's name, or "all" for the figures of scope "dataset".
+        out_dir: folder that will hold these figures and nothing else.
+
+    Returns:
+        The files written, in `out_dir`.
+    """
+    results = StudyResults(Path(study_dir))
+    out_dir = Path(out_dir)
+    fresh = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        written = _draw_all(results, dataset, likelihood, fresh)
+        _replace(out_dir, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return [out_dir / path.relative_to(fresh) for path in written]
+
+
+def _draw_all(results: StudyResults, dataset: str, likelihood: str, folder: Path) -> list[Path]:
+    scope = "study" if dataset == ALL else "dataset" if likelihood == ALL else "likelihood"
+    whole = Selection(
+        None if dataset == ALL else dataset, None if likelihood == ALL else likelihood
+    )
+    written: list[Path] = []
+    for spec in sorted(FIGURES.values(), key=lambda spec: spec.name):
+        if spec.scope != scope:
+            continue
+        for selection in _selections(spec, results, whole):
+            written += _draw(spec, results, selection, folder)
+    return written
+
+
+def _draw(
+    spec: FigureSpec, results: StudyResults, selection: Selection, folder: Path
+) -> list[Path]:
+    """Draw one figure, or say in its place that it could not be drawn."""
+    try:
+        fig = spec.draw(results, selection)
+        return [] if fig is None else _save(fig, folder, selection, spec.name)
+    except Exception as error:
+        if not unforeseen(error):
+            raise
+        log.exception("figure %s could not be drawn", spec.name)
+        told = f"The figure {style.plain(spec.name)} could not be drawn ({error_text(error)})"
+        print(f"Warning: {told}; the others were.", file=sys.stderr)
+        return _save(_message(f"{told}; the log has more."), folder, selection, spec.name)
+
+
+def _message(text: str) -> Figure:
+    with style.context():
+        fig = Figure(figsize=(6, 1.5))
+        fig.text(0.02, 0.5, textwrap.fill(text, 80), va="center", parse_math=False)
+    return fig
+
+
+def _selections(spec: FigureSpec, results: StudyResults, whole: Selection) -> list[Selection]:
+    if not spec.per_latent_dim:
+        return [whole]
+    dims = choose_latent_dims(whole.rows(results)["latent_dim"].dropna())
+    return [Selection(whole.dataset, whole.likelihood, dim) for dim in dims]
+
+
+def _save(fig: Figure | style.Film, folder: Path, selection: Selection, name: str) -> list[Path]:
+    place = folder / (ALL if selection.latent_dim is None else f"z{selection.latent_dim}")
+    place.mkdir(exist_ok=True)
+    return style.save(fig, place / name)
+
+
+def _replace(out_dir: Path, fresh: Path) -> None:
+    old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
+    if out_dir.exists():
+        out_dir.rename(old)
+    fresh.rename(out_dir)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,332 @@
+"""What a change of one axis does, paired by seed, and how much of the variance each axis makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from vae_ablation.report.figures import style
+from vae_ablation.report.figures.heatmaps import shown_metrics
+from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
+from vae_ablation.report.figures.registry import figure
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.figures.selection import (
+    Selection,
+    choose_arms,
+    choose_latent_dims,
+    contrast_arms,
+)
+from vae_ablation.study.axes import ArmName, axis_of, axis_order
+from vae_ablation.study.metrics import described
+
+MAX_METRICS = 5
+MAX_ARMS = 8
+MAX_BARS = 12
+MAX_LIKELIHOODS = 6
+_NAMES = 1.75
+_ROW = 0.19
+_HEADING = 0.32
+_GAP = 0.16
+_FIRST = ("beta", "latent_dim", "likelihood")
+"""Axes whose bars come first."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One contrast: what the table calls it, what the reader does, inches from the panel's top."""
+
+    y: float
+    key: tuple[str, str, int]
+    label: str
+    detail: str
+
+
+@figure(scope="likelihood", category="Comparison")
+def effects(results: StudyResults, selection: Selection) -> Figure | None:
+    """Mean differences between arms, paired by seed, with intervals: a panel per primary metric."""
+    every = selection.rows(results)
+    table = _primary(results.contrasts, selection)
+    sections = _sections(table, every)
+    if not sections:
+        return None
+    rows = [row for _, _, of in sections for row in of]
+    table = table[[key in {row.key for row in rows} for key in _keys(table)]]
+    metrics = shown_metrics(table)[:MAX_METRICS]
+    bottom = rows[-1].y + _ROW
+    width = min((style.FULL_WIDTH - _NAMES - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
+    top = TOP + 0.45
+    sheet = Sheet(
+        max(_NAMES + 0.2 + len(metrics) * (width + _GAP) - _GAP, MIN_WIDTH), top + bottom + 0.34,
+        heading("Effects, paired by seed", selection, every), legend=_effect_handles(table),
+        note=f"{_counts(table)} {_without(results, metrics)} {left_out(every)}".strip(),
+    )  # fmt: skip
+    for y, title, of in sections:
+        sheet.text(0.1, top + y, title, size=8.5, weight="bold")
+        for row in of:
+            sheet.text(0.2, top + row.y, row.label, size=8.5)
+            sheet.text(_NAMES - 0.12, top + row.y, row.detail, size=8, ha="right", color=style.GREY)
+    for i, metric in enumerate(metrics):
+        ax = sheet.axes(_NAMES + i * (width + _GAP), top, width, bottom)
+        _draw_effects(ax, table[table["metric"] == metric], rows, bottom)
+        ax.set_title(style.metric_label(metric).replace(" (", "\n("), size=8.5, pad=5)
+    return sheet.figure
+
+
+def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    keep = (contrasts["dataset"] == selection.dataset) & contrasts["mean_difference"].notna()
+    keep &= contrasts["likelihood"] == selection.likelihood
+    return contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+
+
+def _without(results: StudyResults, shown: Sequence[str]) -> str:
+    """Which primary metrics have no contrast here: loose bounds and saturated values have none."""
+    primary = results.config.get("statistics", {}).get("primary_metrics", [])
+    missing = [described(name).label for name in primary if name not in shown]
+    return f"No comparable values: {', '.join(missing)}." if missing else ""
+
+
+def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
+    """What tells a contrast among those of one likelihood: its kind, arm and latent dimension."""
+    return [
+        (str(kind), arm, int(dim))
+        for kind, arm, dim in zip(table["contrast"], table["arm"], table["latent_dim"], strict=True)
+    ]
+
+
+def _sections(table: pd.DataFrame, every: pd.DataFrame) -> list[tuple[float, str, list[_Row]]]:
+    """Arms against the reference arm, then latent dimensions against the largest.
+
+    Returns:
+        Place of the heading, heading and rows of each section; places in inches from the top.
+    """
+    dims = choose_latent_dims(every["latent_dim"].dropna())
+    arms = choose_arms(every, MAX_ARMS)
+    at_dim = table["contrast"] == "latent_dim"
+    among = {False: arms, True: contrast_arms(arms)}
+    found: list[tuple[float, str, list[_Row]]] = []
+    y = 0.1
+    titles = {False: _against_arm(table[~at_dim]), True: _against_dim(table[at_dim])}
+    for across, names in among.items():
+        keys = {key for key in _keys(table[at_dim == across]) if key[1] in names and key[2] in dims}
+        if keys:
+            ordered = sorted(keys, key=lambda key: (key[1].order, key[2]))
+            rows = _rows(ordered, y + 0.24)
+            found.append((y, titles[across], rows))
+            y = rows[-1].y + _HEADING
+    return found
+
+
+def _rows(keys: list[tuple[str, ArmName, int]], y: float) -> list[_Row]:
+    """Rows of one section; the arm is written where it changes, and a little room above it."""
+    rows: list[_Row] = []
+    for i, key in enumerate(keys):
+        new = i == 0 or keys[i - 1][1] != key[1]
+        y += (_ROW if i else 0.0) + (0.07 if new and i else 0.0)
+        label = style.short(key[1].label, 18) if new else ""
+        rows.append(_Row(y, key, label, f"latent {key[2]}"))
+    return rows
+
+
+def _against_arm(table: pd.DataFrame) -> str:
+    names = sorted(set(table["reference_arm"].dropna()), key=lambda arm: arm.order)
+    return f"against {names[0].label}" if len(names) == 1 else "against its reference"
+
+
+def _against_dim(table: pd.DataFrame) -> str:
+    dims = sorted({int(dim) for dim in table["reference_latent_dim"].dropna()})
+    return f"against latent {dims[-1]}" if dims else ""
+
+
+def _counts(table: pd.DataFrame) -> str:
+    """How many pairs of seeds the means are of, and how many were lost."""
+    low, high = int(table["n"].min()), int(table["n"].max())
+    many = f"{low}" if low == high else f"{low} to {high}"
+    lost = int(table.groupby(["contrast", "arm", "latent_dim"])["lost"].max().sum())
+    return f"Pairs of seeds: {many}." + (f" Pairs lost to failed runs: {lost}." if lost else "")
+
+
+def _effect_handles(table: pd.DataFrame) -> list[Artist]:
+    handles: list[Artist] = [
+        grey_handle("mean difference, 95 % t interval over seeds", marker="o", markersize=5)
+    ]
+    if table["boot_low"].notna().any():
+        handles.append(grey_handle("95 % bootstrap over test examples", marker="|", linewidth=0.8))
+    return handles
+
+
+def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float) -> None:
+    ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
+    places = {row.key: row.y for row in rows}
+    y = np.array([places[key] for key in _keys(table)])
+    arms = list(table["arm"])
+    colors = [style.arm_color(arm) for arm in arms]
+    ax.hlines(y, table["ci_low"], table["ci_high"], colors=colors, linewidth=1.8)
+    low, high = table["boot_low"], table["boot_high"]
+    ax.hlines(y + 0.06, low, high, colors="#333333", linewidth=0.7)
+    ax.plot(
+        np.append(low, high), np.tile(y + 0.06, 2), linestyle="none", marker="|", markersize=3.5,
+        color="#333333", markeredgewidth=0.7,
+    )  # fmt: skip
+    for marker in sorted({style.arm_marker(arm) for arm in arms}):
+        of = np.array([style.arm_marker(arm) == marker for arm in arms])
+        ax.scatter(
+            table["mean_difference"][of], y[of], s=26, marker=marker, zorder=3, linewidths=0.5,
+            c=[color for color, mine in zip(colors, of, strict=True) if mine], edgecolors="white",
+        )  # fmt: skip
+    ax.set_ylim(bottom, 0)
+    ax.set_xlim(*effect_limits(table))
+    ax.set_yticks([])
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.spines["left"].set_visible(False)
+
+
+def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Ends of a panel: every mean and 0, and intervals as far as they would not hide the means.
+
+    With two seeds an interval over seeds is twelve standard errors long to each side.
+    """
+    means = np.append(table["mean_difference"].to_numpy(float), 0.0)
+    low, high = float(means.min()), float(means.max())
+    span = (high - low) or 1.0
+    ends = table[["ci_low", "ci_high", "boot_low", "boot_high"]].to_numpy(float).ravel()
+    ends = np.append(ends[np.isfinite(ends)].clip(low - span, high + span), [low, high])
+    margin = 0.06 * float(np.ptp(ends) or 1.0)
+    return float(ends.min()) - margin, float(ends.max()) + margin
+
+
+@figure(scope="dataset", category="Comparison")
+def importance(results: StudyResults, selection: Selection) -> Figure | None:
+    """How much of each metric's variance every axis and pair of axes explains: stacked bars."""
+    table = results.importance
+    table = table[(table["dataset"] == selection.dataset) & table["share"].notna()]
+    groups = _importance_groups(table, _primary_metrics(results, selection))
+    if not groups:
+        return None
+    every = selection.rows(results)
+    terms = _terms(table)
+    left = 2.05
+    height = sum(_ROW * 1.15 * len(metrics) + 0.62 for metrics in groups.values())
+    title = heading("What matters: share of variance", selection, every)
+    sheet = Sheet(
+        style.FULL_WIDTH, TOP + height, title,
+        legend=[_term_patch(term) for term in terms], note=left_out(every),
+    )  # fmt: skip
+    y = TOP + 0.3
+    for likelihood, metrics in groups.items():
+        size = _ROW * 1.15 * len(metrics)
+        ax = sheet.axes(left, y, style.FULL_WIDTH - left - 0.3, size)
+        shares = table[table["likelihood"] == likelihood].pivot_table(
+            index="metric", columns="term", values="share", sort=False
+        )
+        _draw_shares(ax, shares.reindex(index=metrics, columns=terms).fillna(0.0))
+        sheet.text(left, y - 0.12, _group_title(likelihood), size=9)
+        y += size + 0.62
+    return sheet.figure
+
+
+def _primary_metrics(results: StudyResults, selection: Selection) -> set[str]:
+    rows = results.contrasts
+    primary = rows["primary"].astype(str).str.lower().eq("true")
+    return set(rows.loc[primary & (rows["dataset"] == selection.dataset), "metric"])
+
+
+def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list[str]]:
+    """Metrics of each panel, primary ones first.
+
+    A metric that the likelihoods share is shown once, with the likelihood as one of the axes.
+    """
+    names = sorted(set(table["likelihood"].dropna()), key=lambda name: (name != "all", name))
+    groups: dict[str, list[str]] = {}
+    shared: set[str] = set()
+    for name in names[:MAX_LIKELIHOODS]:
+        metrics = [m for m in shown_metrics(table[table["likelihood"] == name]) if m not in shared]
+        metrics = sorted(metrics, key=lambda metric: metric not in primary)[:MAX_BARS]
+        if name == "all":
+            shared = set(table.loc[table["likelihood"] == name, "metric"])
+        if metrics:
+            groups[name] = metrics
+    return groups
+
+
+def _terms(table: pd.DataFrame) -> list[str]:
+    """Axes, then pairs of axes, then what is left."""
+
+    def order(term: str) -> tuple[bool, int, list[tuple[bool, tuple[int, int, str]]]]:
+        axes = term.split(":")
+        places = sorted((axis not in _FIRST, axis_order(axis)) for axis in axes)
+        return term == "residual", len(axes), places
+
+    return sorted({str(term) for term in table["term"]}, key=order)
+
+
+def _term_look(term: str) -> dict[str, Any]:
+    """Colour of an axis; a pair has stripes, pale, in the colours of both; the rest is grey."""
+    if term == "residual":
+        return {"facecolor": style.PALE, "edgecolor": "white"}
+    first, *others = [style.axis_color(axis) for axis in term.split(":")]
+    if not others:
+        return {"facecolor": first, "edgecolor": "white"}
+    return {"facecolor": _pale(first), "edgecolor": _pale(others[-1]), "hatch": "//////"}
+
+
+def _pale(color: str) -> str:
+    red, green, blue = (0.45 * part + 0.55 for part in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+def _term_patch(term: str) -> Patch:
+    axes = [axis_of(axis).label for axis in term.split(":")]
+    label = "unexplained" if term == "residual" else " × ".join(axes)
+    return Patch(**_term_look(term), linewidth=0.5, label=label)
+
+
+def _group_title(likelihood: str) -> str:
+    return "all likelihoods" if likelihood == "all" else style.plain(likelihood)
+
+
+def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
+    """Bars [metrics, terms] from 0 to 1, with the larger shares in words."""
+    left = np.zeros(len(shares))
+    for term in shares:
+        width = shares[term].to_numpy(float).clip(0)
+        ax.barh(
+            range(len(shares)), width, left=left, height=0.76, linewidth=0.5,
+            **_term_look(str(term)),
+        )  # fmt: skip
+        for row, (start, size) in enumerate(zip(left, width, strict=True)):
+            if size >= 0.07:
+                _write_share(ax, start + size / 2, row, size, str(term))
+        left = left + width
+    ax.set_yticks(range(len(shares)), [_plain_label(metric) for metric in shares.index])
+    ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+
+
+def _write_share(ax: Axes, x: float, row: int, size: float, term: str) -> None:
+    single = ":" not in term and term != "residual"
+    edge = [withStroke(linewidth=2, foreground="white")] if not single else []
+    ax.text(
+        x, row, f"{100 * size:.0f} %", ha="center", va="center_baseline", size=7.5,
+        color="white" if single else "black", path_effects=edge,
+    )  # fmt: skip
+
+
+def _plain_label(metric: str) -> str:
+    """A metric without its unit, which a share does not have."""
+    return style.short(described(metric).label, 30)

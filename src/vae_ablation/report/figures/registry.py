@@ -1,0 +1,80 @@
+"""The figures there are: each registers itself under its function name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from vae_ablation.report.figures import style
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.figures.selection import Selection
+
+Scope = Literal["likelihood", "dataset", "study"]
+Drawn = Figure | style.Film | None
+Draw = Callable[[StudyResults, Selection], Drawn]
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """One kind of figure.
+
+    Attributes:
+        name: file stem of the figure and of its caption in workflow/report/figures/.
+        draw: gives the figure or film, or None where the study has nothing to show there.
+        scope: drawn once per dataset and likelihood, once per dataset, or once per study.
+        category: heading of the report under which it stands.
+        per_latent_dim: drawn once for each chosen latent dimension within its scope.
+    """
+
+    name: str
+    draw: Draw
+    scope: Scope
+    category: str
+    per_latent_dim: bool
+
+
+CATEGORIES = (
+    "Comparison",
+    "KL on against KL off",
+    "Latent space",
+    "Biology",
+    "Reconstructions and samples",
+    "Training",
+)
+"""Headings in the order in which a reader meets them; another one comes after these."""
+
+FIGURES: dict[str, FigureSpec] = {}
+
+
+def heading(name: str) -> str:
+    """Heading of a figure in the report, numbered, since the report sorts headings by name."""
+    category = FIGURES[name].category
+    known = category in CATEGORIES
+    return f"{CATEGORIES.index(category) + 4 if known else len(CATEGORIES) + 4}. {category}"
+
+
+def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callable[[Draw], Draw]:
+    """Register a drawing function as a figure; it then runs under the project's style.
+
+    Raises:
+        ValueError: two functions share a name, so that one figure would overwrite the other.
+    """
+
+    def register(draw: Draw) -> Draw:
+        name = draw.__name__
+        if name in FIGURES:
+            raise ValueError(f"two figures are named {name}")
+
+        @wraps(draw)
+        def styled(results: StudyResults, selection: Selection) -> Drawn:
+            with style.context():
+                return draw(results, selection)
+
+        FIGURES[name] = FigureSpec(name, styled, scope, category, per_latent_dim)
+        return styled
+
+    return register

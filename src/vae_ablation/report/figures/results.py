@@ -1,0 +1,222 @@
+"""Read-only, cached access to one study folder (paths and columns: the results contract)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from vae_ablation.common.files import read_json
+from vae_ablation.study.axes import ArmName, arm_names, text_axes, with_arms
+from vae_ablation.study.metrics import columns_of_type
+
+Arrays = dict[str, NDArray[Any]]
+
+_TEXT_COLUMNS = (
+    "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
+    "metric", "application", "subject", "method", "contrast", "reference_arm", "term",
+    "front", "x_metric", "y_metric",
+)  # fmt: skip
+_KEY_COLUMNS = (
+    "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",
+    "status", "reason", "measure", "proper", "arm",
+)  # fmt: skip
+_SUMMARY_COLUMNS = (
+    "dataset", "likelihood", "latent_dim", "arm", "model", "metric", "n", "mean", "ci_low",
+    "ci_high",
+)  # fmt: skip
+_CONTRAST_COLUMNS = (
+    "dataset", "likelihood", "contrast", "latent_dim", "arm", "reference_latent_dim",
+    "reference_arm", "metric", "primary", "n", "lost", "mean_difference", "ci_low", "ci_high",
+    "boot_low", "boot_high",
+)  # fmt: skip
+_IMPORTANCE_COLUMNS = ("dataset", "likelihood", "metric", "term", "share", "n")
+_PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
+_APPLICATION_COLUMNS = (
+    "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",
+    "application", "subject", "method", "metric", "value",
+)  # fmt: skip
+_FAILURE_COLUMNS = ("run", "dataset", "likelihood", "latent_dim", "arm", "seed", "status", "reason")
+
+
+class StudyResults:
+    """What a study has produced so far.
+
+    What a run does not have (it diverged, or the data are no images) reads as None.
+
+    Args:
+        study_dir: the folder results/<study>.
+    """
+
+    def __init__(self, study_dir: Path) -> None:
+        self.study_dir = Path(study_dir)
+        self._arrays: dict[Path, Arrays | None] = {}
+        self._histories: dict[str, pd.DataFrame | None] = {}
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """tables/metrics.csv: one row per run and control; absent key columns are empty."""
+        return self._named(self._metrics)
+
+    @cached_property
+    def _metrics(self) -> pd.DataFrame:
+        return _read_table(self.study_dir / "tables" / "metrics.csv", _KEY_COLUMNS)
+
+    @cached_property
+    def arms(self) -> dict[str, ArmName]:
+        """Every arm of the study by name."""
+        return arm_names(self._metrics)
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with arms that carry their levels."""
+        return with_arms(table, self.arms)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """tables/summary.csv: means and 95 % intervals over seeds, long."""
+        path = self.study_dir / "tables" / "summary.csv"
+        return self._named(_read_table(path, _SUMMARY_COLUMNS))
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """tables/contrasts.csv: differences between arms, paired by seed; empty if not written."""
+        return self._later_table("contrasts", _CONTRAST_COLUMNS)
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """tables/importance.csv: share of the variance by axis; empty if not written."""
+        return self._later_table("importance", _IMPORTANCE_COLUMNS)
+
+    @cached_property
+    def pareto(self) -> pd.DataFrame:
+        """tables/pareto.csv: the undominated arms; empty if not written."""
+        return self._later_table("pareto", _PARETO_COLUMNS)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """tables/failures.csv: runs that did not end well; empty if not written."""
+        return self._later_table("failures", _FAILURE_COLUMNS)
+
+    @cached_property
+    def applications(self) -> pd.DataFrame:
+        """Scores of tables/applications.csv: what trained models are for; empty if not written."""
+        table = self._later_table("applications", _APPLICATION_COLUMNS)
+        return table[table["metric"].notna()]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, empty where the study has none yet."""
+        path = self.study_dir / "config.yaml"
+        if not path.exists():
+            return {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+    def history(self, run: str) -> pd.DataFrame | None:
+        """history.csv of a run: epoch, split, distortion, rate, objective, elbo (nats)."""
+        if run not in self._histories:
+            path = self._run_dir(run) / "history.csv"
+            self._histories[run] = pd.read_csv(path) if path.exists() else None
+        return self._histories[run]
+
+    def rate_per_dim(self, run: str) -> NDArray[np.float64] | None:
+        """KL of each latent dimension in nats, [latent], in the order of the dimensions."""
+        path = self._run_dir(run) / "metrics.json"
+        rates = read_json(path).get("rate_per_dim") if path.exists() else None
+        return None if rates is None else np.asarray(rates, dtype=float)
+
+    def codes(self, run: str) -> Arrays | None:
+        """Arrays mean [n, latent], std [n, latent] and labels [n] (-1: none) of the test split."""
+        return self._load(self._run_dir(run) / "codes.npz")
+
+    def pictures(self, run: str) -> Arrays | None:
+        """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are no images."""
+        return self._load(self._run_dir(run) / "pictures.npz") or None
+
+    def snapshots(self, run: str) -> Arrays | None:
+        """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""
+        return self._load(self._run_dir(run) / "snapshots.npz")
+
+    def applied(self, run: str, application: str) -> Arrays | None:
+        """Arrays that an application of a run left for figures, or None where it left none."""
+        arrays = self._load(self._run_dir(run) / "applications.npz") or {}
+        prefix = f"{application}/"
+        found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        return found or None
+
+    def umap(self, run: str) -> NDArray[Any] | None:
+        """UMAP embedding [n, 2] of a run's codes where it was computed."""
+        path = self.study_dir / "umap" / f"{run.replace('/', '__')}.npz"
+        arrays = self._load(path)
+        return None if arrays is None else arrays["embedding"]
+
+    def means(self, metric: str, dataset: str, likelihood: str) -> pd.DataFrame:
+        """Rows of the summary for one metric of the trained models: latent_dim, arm, mean, ci."""
+        table = self.summary
+        keep = (
+            (table["metric"] == metric)
+            & (table["model"] == "vae")
+            & (table["dataset"] == dataset)
+            & (table["likelihood"] == likelihood)
+            & table["mean"].notna()
+        )
+        return table[keep]
+
+    def control(
+        self, metric: str, model: str, dataset: str, latent_dim: int, measure: str | None = None
+    ) -> float | None:
+        """Mean of a metric over the rows of a control (pca, raw, untrained), or None.
+
+        Args:
+            metric: column of metrics.csv.
+            model: which control.
+            dataset: its dataset.
+            latent_dim: its latent dimension; the raw data have none and fit every one.
+            measure: if given, only rows scored against this base measure count.
+        """
+        rows = self._controls
+        if metric not in rows:
+            return None
+        keep = (rows["model"] == model) & (rows["dataset"] == dataset)
+        keep &= rows["latent_dim"].isna() | (rows["latent_dim"] == latent_dim)
+        if measure is not None:
+            keep &= rows["measure"] == measure
+        values = pd.to_numeric(rows.loc[keep, metric]).dropna()
+        return float(values.mean()) if len(values) else None
+
+    @cached_property
+    def _controls(self) -> pd.DataFrame:
+        return self.metrics[self.metrics["model"] != "vae"]
+
+    def _later_table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        path = self.study_dir / "tables" / f"{name}.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=list(columns))
+        return self._named(_read_table(path, columns))
+
+    def _run_dir(self, run: str) -> Path:
+        return self.study_dir / "runs" / run
+
+    def _load(self, path: Path) -> Arrays | None:
+        if path not in self._arrays:
+            self._arrays[path] = _load_arrays(path) if path.exists() else None
+        return self._arrays[path]
+
+
+def _load_arrays(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    # A dataset may be called "NA" or "1": only the empty cell is empty, and names stay text.
+    text = [*_TEXT_COLUMNS, *columns_of_type("text"), *text_axes(pd.read_csv(path, nrows=0))]
+    table = pd.read_csv(
+        path, dtype=dict.fromkeys(text, "object"), keep_default_na=False, na_values=[""]
+    )
+    missing = [name for name in columns if name not in table]
+    return table.assign(**dict.fromkeys(missing, np.nan))

@@ -1,0 +1,170 @@
+"""A methods paragraph for a paper, written from what a study did and not from what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_ablation import __version__
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json
+from vae_ablation.data.base import Observed
+from vae_ablation.study.axes import Axis, Level, axis_of, level_text
+from vae_ablation.study.metrics import described
+from vae_ablation.study.plan import Study
+from vae_ablation.study.workflow import read_frozen
+
+
+def methods_paragraph(folder: Path) -> str:
+    """Data, models, training, evaluation and statistics of a finished study, as Markdown.
+
+    Args:
+        folder: results/<study>.
+
+    Raises:
+        UserError: no run has been trained.
+    """
+    study, plan = read_frozen(folder)
+    overview = read_json(folder / "tables" / "overview.json")
+    records = (study.run_folder(item.run) / "run.json" for item in plan.planned)
+    there = next((path for path in records if path.is_file()), None)
+    if there is None:
+        raise UserError(f"{folder}: no run has been trained; run snakemake first.")
+    record = read_json(there)
+    parts = [
+        _models(study, overview),
+        *(_data(study, name) for name in study.datasets if name not in study.unreadable),
+        _training(study, record, overview),
+        _evaluation(study),
+    ]
+    return "# Methods\n\n" + " ".join(parts) + "\n"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    words = [f"{v:g}" if isinstance(v, float) else str(v).replace("_", " ") for v in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _models(study: Study, overview: dict[str, Any]) -> str:
+    axes, hidden = overview["axes"], study.config["model"]["hidden"]
+    widths = f"hidden layers of {_listed(hidden)} units" if hidden else "no hidden layer"
+    betas = [beta for beta in axes["beta"] if beta]
+    arms = [f"β in {_set(betas)} (Higgins et al. 2017)"] if betas else []
+    if any(not run.kl and run.posterior == "gaussian" for run in study.runs):
+        arms.append("no KL term")
+    if "point" in axes["posterior"]:
+        arms.append("a deterministic autoencoder")
+    further = [_levels(axis_of(name), found) for name, found in axes.items() if name not in _TOLD]
+    return (
+        f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
+        f"standard normal prior and {widths if 'model.hidden' not in axes else 'dense layers'}"
+        f"{_channels(study)} were trained with {_listed(axes['likelihood'])} "
+        f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and "
+        f"{_listed([*arms, *filter(None, further)])}, "
+        f"with {len(axes['seed'])} seeds each: {overview['runs']} runs."
+    )
+
+
+_TOLD = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
+"""Axes that the sentence on models names itself."""
+
+
+def _levels(axis: Axis, levels: Sequence[Level]) -> str:
+    """The levels of a further axis; empty where every run has the default."""
+    if list(levels) == [axis.default]:
+        return ""
+    cited = [source for level, source in axis.sources.items() if level in levels]
+    source = f" ({'; '.join(dict.fromkeys(cited))})" if cited else ""
+    words = axis.described(levels[0]) if len(levels) == 1 else f"{axis.label} in {_set(levels)}"
+    return words + source
+
+
+def _set(levels: Sequence[Level]) -> str:
+    return f"{{{', '.join(map(level_text, levels))}}}"
+
+
+def _channels(study: Study) -> str:
+    """Whether all or some of the runs have convolutions before those layers."""
+    architectures = {run.architecture for run in study.runs}
+    if "conv" not in architectures:
+        return ""
+    some = "in part " if len(architectures) > 1 else ""
+    channels = _listed(study.config["model"]["channels"])
+    return f", {some}behind strided convolutions of {channels} channels,"
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def _data(study: Study, name: str) -> str:
+    options = study.config["datasets"][name]
+    described = study.prepared[name] / "dataset.json"
+    sizes = read_json(described)["sizes"] if described.is_file() else {}
+    parts = _listed([f"{sizes.get(part, '')} {part}".strip() for part in _PARTS])
+    observed: Observed = study.observed[name]
+    shape = "×".join(map(str, observed.shape))
+    if observed.counts:
+        return (
+            f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
+            f"split into {parts} cells, stratified by label; log-likelihoods are given each cell's "
+            f"observed library size{' over all genes of the file' if observed.outside else ''}."
+        )
+    binarized = {
+        "none": "as grey levels" if observed.levels else "as intensities",
+        "threshold": "binarised at half intensity",
+        "static": "binarised once at random",
+        "dynamic": "binarised at random, anew in each epoch",
+    }[options["binarize"]]
+    return (
+        f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
+        f"{parts} examples, stratified by label."
+    )
+
+
+def _counted(observed: Observed) -> str:
+    proteins = f" and {observed.proteins} proteins" if observed.proteins else ""
+    return f"counts of {observed.genes} genes{proteins}"
+
+
+def _corrupted(options: dict[str, Any]) -> str:
+    """What was taken away before training."""
+    corrupt = options["corrupt"]
+    if corrupt is None:
+        return ""
+    what = "molecules taken away" if corrupt["kind"] == "thin" else "entries set to 0"
+    return f", {100 * corrupt['share']:g} % of the {what} before training"
+
+
+def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
+    settings = study.config["training"]
+
+    def shared(key: str) -> str:
+        varied = f"training.{key}" in overview["axes"]
+        return "as above" if varied else level_text(settings[key])
+
+    patience = settings["early_stopping_patience"]
+    return (
+        f"Training was by Adam (Kingma and Ba 2015): epochs {shared('epochs')}, "
+        f"step size {shared('learning_rate')}, batch size {shared('batch_size')}"
+        f"{f', with early stopping (patience {patience})' if patience else ''}; "
+        f"{overview['status']['diverged']} runs diverged and "
+        f"{overview['status']['failed']} failed. "
+        f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
+        f"in vae-ablation {__version__}."
+    )
+
+
+def _evaluation(study: Study) -> str:
+    primary = study.config["statistics"]["primary_metrics"]
+    return (
+        "All metrics were computed on the test split. The negative log-likelihood is an "
+        f"importance-weighted bound (Burda et al. 2016) with "
+        f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
+        "posterior and prior; samples are compared with held-out data by the Fréchet distance "
+        "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
+        "a classifier trained on the train split (principal components where there are no labels). "
+        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
+        "one split; contrasts are paired by seed. Primary metrics were "
+        f"{_listed([described(name).label for name in primary])}."
+    )

@@ -1,0 +1,130 @@
+"""The report's first page: what was varied, what came of it, where to look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from vae_ablation.common.files import read_json, write_json
+from vae_ablation.study.axes import axis_columns, axis_of, level_order
+from vae_ablation.study.progress import duration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vae_ablation.study.missing import Missing
+
+CONVERGED_SLOPE = 0.01
+"""A run whose validation objective changed by less than this share over its last tenth."""
+
+
+def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> None:
+    """Write tables/overview.json: axes and their values, counts by status and code, what is not ok.
+
+    Args:
+        folder: results/<study>.
+        metrics: metrics.csv.
+        missing: results that are missing.
+    """
+    runs = metrics[metrics["model"] == "vae"]
+    axes = {
+        axis: [_plain(value) for value in sorted(runs[axis].unique(), key=level_order)]
+        for axis in axis_columns(runs.columns)
+    }
+    fine = runs["status"] == "ok"
+    bad, incomplete = runs[~fine], runs[fine & runs["reason"].fillna("").ne("")]
+    slopes = runs["slope"].dropna().abs()
+    overview = {
+        "study": folder.name,
+        "axes": axes,
+        "varied": _varied(runs, axes),
+        "runs": len(runs),
+        "status": {name: int((runs["status"] == name).sum()) for name in _STATUSES},
+        "converged": int((slopes < CONVERGED_SLOPE).sum()),
+        "slopes": len(slopes),
+        "train_time": duration(float(runs["train_seconds"].sum())),
+        "code": _versions(runs),
+        "device": sorted(map(str, runs["device"].dropna().unique())),
+        "improper": sorted(runs.loc[~runs["proper"].astype(bool), "likelihood"].unique()),
+        "missing": [rst_text(str(one)) for one in missing],
+        "not_ok": _reasons(bad),
+        "incomplete": _reasons(incomplete),
+    }
+    write_json(folder / "tables" / "overview.json", overview)
+
+
+def _reasons(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Path, status and reason of runs, escaped."""
+    rows = runs[["run", "status", "reason"]].fillna("")
+    return [_escaped(row) for row in rows.to_dict("records")]
+
+
+def _versions(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs each version of the training code has trained, most first."""
+    if "code_version" not in runs:
+        return {}
+    counts = runs["code_version"].value_counts()
+    return {str(version): int(count) for version, count in counts.items()}
+
+
+_STATUSES = ("ok", "diverged", "failed")
+
+
+def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
+    """One line per axis with more than one value, and one for arms without a KL term."""
+    values = {axis: found for axis, found in axes.items() if axis not in {"kl", "posterior"}}
+    values["beta"] = [beta for beta in axes["beta"] if beta]
+    lines = [
+        f"{axis_of(axis).label}: {', '.join(str(value).replace('_', ' ') for value in found)}"
+        for axis, found in values.items()
+        if len(found) > 1
+    ]
+    off = sorted({_ARMS_WITHOUT_KL[p] for p in runs.loc[~runs["kl"].astype(bool), "posterior"]})
+    return lines + ([f"the KL term: on, {', '.join(off)}"] if off else [])
+
+
+_ARMS_WITHOUT_KL = {
+    "gaussian": "off",
+    "fixed": "off with a fixed posterior scale",
+    "point": "off with the variance taken away (deterministic)",
+}
+
+
+def _escaped(row: dict[Any, Any]) -> dict[str, str]:
+    """Every value as `rst_text`."""
+    return {str(name): rst_text(str(text)) for name, text in row.items()}
+
+
+def rst_text(text: str) -> str:
+    """Text that reStructuredText and HTML read as nothing but text."""
+    return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own."""
+    plain = value.item() if hasattr(value, "item") else value
+    return int(plain) if isinstance(plain, float) and plain == int(plain) else plain
+
+
+def read_overview(folder: Path) -> dict[str, Any]:
+    """What the report's first page says; empty before there are tables.
+
+    Each finding has `result`: the report's name of its figure, or None where it is not drawn.
+    """
+    path, told = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
+    if not path.is_file():
+        return {}
+    findings = read_json(told) if told.is_file() else []
+    for finding in findings:
+        place = finding["path"]
+        drawn = place and (folder / unquote(place)).is_file()
+        finding["result"] = f"{folder.as_posix()}/{place}" if drawn else None
+    return {**read_json(path), "findings": findings}
+
+
+def read_captions(folder: Path) -> dict[str, str]:
+    """Captions of the figures by figure name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.rst"))}

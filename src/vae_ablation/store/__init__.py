@@ -1,0 +1,1 @@
+"""Runs on disk: written, loaded, joined and pruned."""

@@ -1,0 +1,453 @@
+"""Metrics: every column of metrics.csv that is measured, with all that is said of it anywhere.
+
+The order of registration is the order of the columns. Tables, contrasts, figures, findings,
+tooltips and docs/metrics.md read these objects: to add a metric is to `register` one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from vae_ablation.study.columns import FIRST_COLUMNS
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The case in which a value only bounds what it should estimate.
+
+    Attributes:
+        flag: column that is True in that case.
+        side: on which side of the truth the value then lies.
+        limit: threshold of the flag, in nats.
+        because: the case as a clause that follows the metric's label; `{limit}` is in it.
+    """
+
+    flag: str
+    side: Literal["upper", "lower"]
+    limit: float
+    because: str
+
+    @property
+    def sign(self) -> str:
+        """The sign before a value that is only a bound of the truth."""
+        return "≤" if self.side == "upper" else "≥"
+
+    @property
+    def words(self) -> str:
+        """The words before a value that is only a bound of the truth."""
+        return "at most" if self.side == "upper" else "at least"
+
+    @property
+    def article(self) -> str:
+        """`an upper` or `a lower`."""
+        return f"{'an' if self.side == 'upper' else 'a'} {self.side}"
+
+    @property
+    def warning(self) -> str:
+        """The case in one clause, e.g. for a tooltip."""
+        return f"only {self.article} bound where {self.flag}: it {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """The clause with its threshold, e.g. `moves by more than 0.1 nats when …`."""
+        return self.because.format(limit=f"{self.limit:g}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured column of metrics.csv.
+
+    Attributes:
+        name: the column.
+        label: its name for people, as it stands within a sentence and on an axis.
+        description: one line on what it is; tooltips show it.
+        unit: unit of its values, or their range (`0–1`); empty without either.
+        better: which way is better; None where neither is.
+        comparable: where two values may be compared: where dataset and `measure` are the same,
+            where the dataset is the same, or everywhere.
+        scale: on which scale differences are taken: differences as they are, of logarithms
+            (ratios), or of 2·arcsin√p (shares).
+        role: a result of an arm, which contrasts and figures compare; a check, by which a reader
+            judges a result; a record of how a result was obtained; or a cost of training.
+        type: a number, a whole number, True or False, or text.
+        undefined: cells that are empty, as docs/metrics.md names them; empty where none are.
+        bound: the case in which it is only a bound.
+        needs_kl: whether it grows with training, without an optimum, where there is no KL term.
+        per_example: whether it is the mean of its values of each test example (examples.npz).
+        draws: config key of its number of Monte-Carlo draws, where one sets it.
+        follows: the metric that it follows from, where it says nothing new.
+    """
+
+    name: str
+    label: str
+    description: str = ""
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
+    comparable: Literal["measure", "dataset", "everywhere"] = "dataset"
+    scale: Literal["identity", "log", "arcsine"] = "identity"
+    role: Literal["result", "check", "record", "cost"] = "result"
+    type: Literal["number", "whole", "flag", "text"] = "number"
+    undefined: str = ""
+    bound: Bound | None = None
+    needs_kl: bool = False
+    per_example: bool = False
+    draws: str = ""
+    follows: str = ""
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, -1 where lower is, 0 where neither is."""
+        return {"higher": 1, "lower": -1, None: 0}[self.better]
+
+    @property
+    def suffix(self) -> str:
+        """The unit as it follows a number, with a space before it; a range is not a unit."""
+        return f" {self.unit}" if self.unit[:1].isalpha() else ""
+
+    @property
+    def measured_in(self) -> str:
+        """The label with the unit or range behind it."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def tooltip(self) -> str:
+        """Everything that a reader of one number has to know, a line for each."""
+        lines = [
+            f"{self.label}: {self.description}" if self.description else self.label,
+            f"unit: {self.unit}" if self.unit else "",
+            f"{self.better} is better" if self.better else "",
+            _WHERE[self.comparable],
+            "no optimum without the KL term" if self.needs_kl else "",
+            self.bound.warning if self.bound else "",
+            f"draws: {self.draws} of the config" if self.draws else "",
+            f"follows from {self.follows}" if self.follows else "",
+            f"empty for: {self.undefined}" if self.undefined else "",
+        ]
+        return "\n".join(filter(None, lines))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values can be averaged."""
+        return self.type in ("number", "whole")
+
+    @property
+    def is_score(self) -> bool:
+        """Whether its values depend on the base measure of p(x | z)."""
+        return self.comparable == "measure"
+
+
+_WHERE = {
+    "measure": "comparable within one dataset and measure",
+    "dataset": "comparable within one dataset",
+    "everywhere": "",
+}
+
+METRICS: dict[str, Metric] = {}
+"""Every registered metric by name, in the order of the columns."""
+
+
+def register(metric: Metric) -> Metric:
+    """Add a metric behind those that are there.
+
+    Raises:
+        ValueError: its name is taken, by a metric or by a column that says which run it is.
+    """
+    if metric.name in METRICS or metric.name in FIRST_COLUMNS:
+        raise ValueError(f"metric {metric.name!r}: there is a column of that name already.")
+    METRICS[metric.name] = metric
+    return metric
+
+
+def described(name: str) -> Metric:
+    """The metric of a column; of one that nobody registered, a result named after its column."""
+    return METRICS.get(name) or Metric(name, name.replace("_", " "))
+
+
+def metric_columns() -> list[str]:
+    """Columns of metrics.csv between the axes and the costs."""
+    return [name for name, metric in METRICS.items() if metric.role != "cost"]
+
+
+def cost_columns() -> list[str]:
+    """The last columns of metrics.csv."""
+    return [name for name, metric in METRICS.items() if metric.role == "cost"]
+
+
+def columns_of_type(*types: str) -> list[str]:
+    """Columns of some types, in order."""
+    return [name for name, metric in METRICS.items() if metric.type in types]
+
+
+def primary_candidates() -> list[str]:
+    """Metrics that a config may name as primary: what contrasts compare."""
+    return [name for name, metric in METRICS.items() if metric.role == "result"]
+
+
+def bounded_by_flag() -> Iterator[tuple[str, list[Metric]]]:
+    """Each flag with the metrics that are only bounds where it is True."""
+    bounded = [metric for metric in METRICS.values() if metric.bound]
+    for flag in dict.fromkeys(metric.bound.flag for metric in bounded if metric.bound):
+        yield flag, [one for one in bounded if one.bound and one.bound.flag == flag]
+
+
+_SHARE = "0–1"
+_POINT = "point"
+_CONTROLS = "controls"
+_NESTED = "fewer than two batches, each label in one batch"
+_LOOSE = Bound("nll_loose", "upper", 0.1, "moves by more than {limit} nats when the samples double")
+_SATURATED = "lies within {limit} nat of ln N, the most that N test examples can show"
+_INFORMATION = Bound("mi_saturated", "lower", 1.0, _SATURATED)
+_MARGINAL = Bound(
+    "mi_saturated", "upper", 1.0, f"is the rate minus mutual information that {_SATURATED}"
+)
+
+for _metric in (
+    # --- objective terms ---
+    Metric(
+        "distortion", "distortion",
+        "Expected −log p(x | z) under the posterior, summed over the data dimensions.",
+        "nats", "lower", "measure", per_example=True, undefined="controls but `optimum`",
+    ),
+    Metric(
+        "rate", "rate", "Mean of KL(q(z | x) ‖ p(z)), in closed form.",
+        "nats", None, "everywhere", "log", undefined="point, controls but `optimum`",
+        needs_kl=True, per_example=True,
+    ),
+    Metric(
+        "elbo", "ELBO", "Evidence lower bound, −(distortion + rate), at weight 1 for every arm.",
+        "nats", "higher", "measure", undefined="point, controls but `optimum`", needs_kl=True,
+        per_example=True,
+    ),
+    Metric(
+        "test_objective", "test objective",
+        "Distortion + β · rate, what training minimised, on the test split; β is the arm's own.",
+        "nats", "lower", "measure", role="record", undefined="`iwae`, controls but `optimum`",
+    ),
+    Metric(
+        "nll", "NLL", "−log p(x), estimated by importance sampling.",
+        "nats", "lower", "measure", undefined="point, controls but `pca`", bound=_LOOSE,
+        per_example=True, draws="evaluation.nll_samples",
+    ),
+    Metric(
+        "nll_ess", "effective samples of the NLL",
+        "Effective importance samples of the NLL as a share of those drawn.",
+        _SHARE, "higher", "everywhere", "arcsine", "record", undefined="point, controls",
+    ),
+    Metric(
+        "nll_gap", "NLL gap", "Nats by which the NLL falls when the importance samples double.",
+        "nats", "lower", "everywhere", role="check", undefined="point, controls",
+    ),
+    Metric(
+        "nll_loose", "loose NLL", f"Whether the NLL gap is above {_LOOSE.limit:g} nats.",
+        "True, False", None, "everywhere", role="check", type="flag", undefined="point, controls",
+    ),
+    Metric(
+        "bits_per_dim", "code length", "NLL per data dimension, in bits.",
+        "bits/dim", "lower", "measure", bound=_LOOSE,
+        undefined="densities, improper scores, data binarised by `binarize`, counts, point, "
+        "controls",
+    ),
+    Metric(
+        "slope", "relative slope",
+        "Relative change of the validation objective over the last tenth of the epochs; "
+        "0 has converged.",
+        "", None, "everywhere", role="check", undefined="fewer than 3 epochs, controls",
+    ),
+    Metric(
+        "epochs", "training length", "Epochs after which the kept weights stood.",
+        "epochs", None, "everywhere", role="record", type="whole", undefined=_CONTROLS,
+    ),
+    Metric(
+        "validation_objective", "validation objective",
+        "The minimised objective on the validation split, of the kept weights.",
+        "nats", "lower", "measure", role="record", undefined=_CONTROLS,
+    ),
+    Metric(
+        "validation_elbo", "validation ELBO",
+        "ELBO on the validation split, by which arms of different β are selected.",
+        "nats", "higher", "measure", role="record", undefined="point, controls",
+    ),
+    # --- latent space ---
+    Metric(
+        "active_units", "active units",
+        "Dimensions whose posterior mean has a variance above 0.01.",
+        "dimensions", None, "everywhere", type="whole",
+        undefined="KL off, point, `untrained`, `raw`",
+    ),
+    Metric(
+        "collapsed_fraction", "collapsed fraction", "Share of dimensions that are not active.",
+        _SHARE, None, "everywhere", "arcsine", undefined="KL off, point, `untrained`, `raw`",
+        follows="active_units",
+    ),
+    Metric(
+        "mutual_information", "mutual information",
+        "Mutual information between test examples and their codes.",
+        "nats", None, "everywhere", undefined="point, controls", bound=_INFORMATION,
+    ),
+    Metric(
+        "mi_ceiling", "ceiling of mutual information",
+        "ln N of N test examples, which mutual information cannot exceed.",
+        "nats", None, "everywhere", role="record", undefined="point, controls",
+    ),
+    Metric(
+        "mi_saturated", "saturated mutual information",
+        f"Whether mutual information lies within {_INFORMATION.limit:g} nat of its ceiling.",
+        "True, False", None, "everywhere", role="check", type="flag", undefined="point, controls",
+    ),
+    Metric(
+        "marginal_kl", "marginal KL", "KL(q(z) ‖ p(z)) of the aggregate posterior q(z).",
+        "nats", "lower", "everywhere", undefined="point, controls", bound=_MARGINAL, needs_kl=True,
+    ),
+    Metric(
+        "hole_rate", "hole rate",
+        "Share of the prior's draws with lower aggregate-posterior density than 99 % of held-out "
+        "codes; 0.01 where the codes fill the prior.",
+        _SHARE, "lower", "everywhere", "arcsine", undefined="point, controls",
+    ),
+    Metric(
+        "code_rms", "code RMS", "Root mean square of the posterior means.",
+        "prior σ", None, "everywhere", "log", undefined="`raw`, `optimum`", needs_kl=True,
+    ),
+    Metric(
+        "posterior_std", "posterior std", "Mean standard deviation of the posteriors.",
+        "prior σ", None, "everywhere", "log", undefined="point, controls",
+    ),
+    Metric(
+        "silhouette", "silhouette", "Silhouette of the codes by label.",
+        "−1–1", "higher", undefined="no active unit, fewer than two classes",
+    ),
+    Metric(
+        "ari", "adjusted Rand index",
+        "Adjusted Rand index between labels and k-means clusters of the codes; 0 is chance.",
+        "", "higher", undefined="no active unit, fewer than two classes",
+    ),
+    Metric(
+        "nmi", "NMI", "Normalised mutual information between labels and k-means clusters.",
+        _SHARE, "higher", undefined="no active unit, fewer than two classes",
+    ),
+    Metric(
+        "knn_accuracy", "15-NN accuracy",
+        "Share of test examples whose 15 nearest train codes name the right label.",
+        _SHARE, "higher", scale="arcsine", undefined="fewer than two classes", per_example=True,
+    ),
+    Metric(
+        "probe_accuracy", "probe accuracy",
+        "Test accuracy of logistic regression from standardised codes to labels.",
+        _SHARE, "higher", scale="arcsine", undefined="fewer than two classes", per_example=True,
+    ),
+    Metric(
+        "batch_knn_mixing", "batch mixing",
+        "Mixing of batches among the 15 nearest neighbours: 0 is the own batch only, "
+        "1 as mixed as labels allow.",
+        _SHARE, "higher", undefined=_NESTED,
+    ),
+    Metric(
+        "batch_knn_accuracy", "batch 15-NN accuracy",
+        "Share of cells whose batch their 15 nearest neighbours name.",
+        _SHARE, "lower", scale="arcsine", undefined=_NESTED,
+    ),
+    Metric(
+        "batch_knn_floor", "floor of batch 15-NN accuracy",
+        "Batch 15-NN accuracy of guessing each label's commonest batch, as mixed batches give.",
+        _SHARE, None, scale="arcsine", undefined=_NESTED,
+    ),
+    Metric(
+        "batch_silhouette", "batch silhouette",
+        "1 − |silhouette of the batch| within each label, mean over labels; 1 is mixed.",
+        _SHARE, "higher", undefined=_NESTED,
+    ),
+    Metric(
+        "scib_ilisi", "iLISI", "Batch mixing, iLISI of scib-metrics.",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+    ),
+    Metric(
+        "scib_bras", "BRAS", "Batch mixing, BRAS of scib-metrics.",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+    ),
+    Metric(
+        "scib_graph_connectivity", "graph connectivity",
+        "Connectivity of each label's graph of neighbours, of scib-metrics.",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+    ),
+    # --- known factors ---
+    Metric(
+        "mig", "MIG", "Mutual information gap between codes and known factors.",
+        _SHARE, "higher", undefined="no known factors",
+    ),
+    Metric(
+        "dci_disentanglement", "DCI disentanglement",
+        "Degree to which each code serves one known factor alone.",
+        _SHARE, "higher", undefined="no known factors",
+    ),
+    Metric(
+        "sap", "SAP", "Separated attribute predictability of the known factors.",
+        _SHARE, "higher", undefined="no known factors",
+    ),
+    # --- reconstruction and samples ---
+    Metric(
+        "mse", "MSE",
+        "Mean squared error of E[x | z] at the posterior mean, per data dimension; "
+        "squared counts where the data are counts.",
+        "intensity²", "lower", scale="log", undefined="`raw`, `untrained`", per_example=True,
+    ),
+    Metric(
+        "mse_log1p", "MSE of log counts",
+        "Mean squared error of log-normalised counts at the posterior mean, per gene.",
+        "log counts²", "lower", scale="log", undefined="images, `raw`, `untrained`",
+        per_example=True,
+    ),
+    Metric(
+        "sample_fid", "sample Fréchet distance",
+        "Fréchet distance between samples from the prior and held-out data.",
+        "", "lower", scale="log", undefined=_CONTROLS,
+    ),
+    Metric(
+        "sample_fid_floor", "floor of the Fréchet distance",
+        "Fréchet distance between held-out and train data, what perfect samples reach.",
+        "", None, scale="log", role="record", undefined=_CONTROLS,
+    ),
+    Metric(
+        "sample_fid_expost", "Fréchet distance, ex post",
+        "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes.",
+        "", "lower", scale="log", undefined=_CONTROLS,
+    ),
+    Metric(
+        "sample_precision", "sample precision", "Share of samples within the data's manifold.",
+        _SHARE, "higher", scale="arcsine", undefined=_CONTROLS,
+    ),
+    Metric(
+        "sample_recall", "sample recall", "Share of data within the samples' manifold.",
+        _SHARE, "higher", scale="arcsine", undefined=_CONTROLS,
+    ),
+    Metric(
+        "feature_accuracy", "accuracy of the feature classifier",
+        "Test accuracy of the classifier in whose features samples are compared.",
+        _SHARE, None, scale="arcsine", role="record", undefined="controls, data without labels",
+    ),
+    # --- cost ---
+    Metric(
+        "train_seconds", "training time", "Wall time of the run's pack, divided by its runs.",
+        "s", "lower", "everywhere", "log", "cost", undefined=_CONTROLS,
+    ),
+    Metric(
+        "examples_per_second", "training speed",
+        "Training examples per second of the run's pack, all its runs together.",
+        "examples/s", "higher", "everywhere", "log", "cost", undefined=_CONTROLS,
+    ),
+    Metric(
+        "device", "device", "Device that trained the run: `cpu`, `mps` or the GPU's name.",
+        "", None, "everywhere", role="cost", type="text", undefined=_CONTROLS,
+    ),
+    Metric(
+        "peak_memory_mb", "peak memory",
+        "Largest memory of the training process, or on a CUDA GPU of its tensors.",
+        "MiB", "lower", "everywhere", "log", "cost", undefined=_CONTROLS,
+    ),
+    Metric(
+        "code_version", "code version", "Digest of the training code that trained the run.",
+        "", None, "everywhere", role="cost", type="text", undefined=_CONTROLS,
+    ),
+):  # fmt: skip
+    register(_metric)

@@ -1,0 +1,717 @@
+"""From a resolved config to runs, and from runs to packs. No torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vae_ablation.common.closure import code_digest
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, replace_link, stable_hash, write_json
+from vae_ablation.common.settings import counted
+from vae_ablation.data import SOURCES
+from vae_ablation.data.base import Observed
+from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
+from vae_ablation.models.architectures import ARCHITECTURES
+from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.study.application_settings import Names, check_trajectory
+from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
+from vae_ablation.study.config import Config
+from vae_ablation.study.run import Run, expand_runs
+from vae_ablation.study.started import started
+
+TRAINING_VERSION = 2
+"""Raised by hand when training code changes what a run's result means: every run trains anew."""
+
+READING = "vae_ablation.data.prepare"
+"""The module that reads prepared data, for every job on models."""
+TRAINING_CODE = ("vae_ablation.training.pack", READING)
+EVALUATION_CODE = (
+    "vae_ablation.evaluation",
+    "vae_ablation.evaluation.features",
+    "vae_ablation.store.trained",
+    "vae_ablation.data.cells_file",
+    READING,
+)
+APPLICATION_CODE = ("vae_ablation.applications", "vae_ablation.store.trained", READING)
+FEATURE_CODE = ("vae_ablation.evaluation.features", READING)
+
+TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
+FILM_FILE = "snapshots.npz"
+EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
+CELL_FILE = "codes.h5ad"
+APPLICATION_FILES = ("applications.json", "applications.npz")
+
+
+def chunk_packs(
+    runs: Iterable[Run],
+    max_runs: Mapping[str, int],
+    salt: Mapping[str, str],
+    taken: Collection[str],
+    begun: Iterable[Collection[str]] = (),
+) -> dict[str, list[Run]]:
+    """Put runs into new packs of runs that may share one.
+
+    Args:
+        runs: runs without a result.
+        max_runs: largest pack, by pack key.
+        salt: each run's train hash, by path; part of the pack's identity.
+        taken: ids that were used before. An id is a hash of members and a generation number, so
+            that an emptied pack never comes back under its old id.
+        begun: sets of runs (paths) that share a checkpoint: they stay together, without others.
+
+    Returns:
+        pack id → its runs, in order.
+    """
+    packs: dict[str, list[Run]] = {}
+    checkpoint = {path: number for number, paths in enumerate(begun) for path in paths}
+
+    def shared(run: Run) -> tuple[str, int]:
+        return run.pack_key, checkpoint.get(run.path, -1)
+
+    ordered = sorted(runs, key=lambda run: (shared(run), run.order))
+    for (key, _), group in itertools.groupby(ordered, key=shared):
+        for members in _even_chunks(list(group), max_runs[key]):
+            packs[_free_id(key, members, salt, {*taken, *packs})] = members
+    return packs
+
+
+def _even_chunks(members: list[Run], limit: int) -> list[list[Run]]:
+    """As few chunks as the limit allows, of sizes that differ by one at most."""
+    count = -(-len(members) // limit)
+    small, larger = divmod(len(members), count)
+    sizes = [small + 1] * larger + [small] * (count - larger)
+    rest = iter(members)
+    return [list(itertools.islice(rest, size)) for size in sizes]
+
+
+def _free_id(key: str, members: list[Run], salt: Mapping[str, str], taken: Collection[str]) -> str:
+    for generation in itertools.count():
+        digest = stable_hash([[run.path, salt[run.path]] for run in members] + [generation], 8)
+        candidate = f"{key.replace('/', '-')}-{digest}"
+        if candidate not in taken:
+            return candidate
+    raise AssertionError("unreachable: generations do not end")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run's place in the plan.
+
+    Attributes:
+        run: the run.
+        pack: the pack that holds it or will train it.
+        train_hash: digest of everything that changes its result.
+        reason: why it will be trained, or None where its result is held.
+    """
+
+    run: Run
+    pack: str
+    train_hash: str
+    reason: str | None
+
+
+def plan_packs(
+    runs: Sequence[Run],
+    train_hashes: Mapping[str, str],
+    held: Mapping[str, str],
+    reasons: Mapping[str, str],
+    max_runs: Mapping[str, int],
+    taken: Collection[str],
+    begun: Iterable[Collection[str]] = (),
+) -> list[Planned]:
+    """Plan packs: a held run stays in the pack in which it was trained, the others form new packs.
+
+    Pure: it reads no disk. A run's result never depends on the outcome (ORACLES section 6).
+
+    Args:
+        runs: the wanted runs.
+        train_hashes: train hash by run path.
+        held: run path → pack that holds its result.
+        reasons: run path → why it is not held.
+        max_runs: largest pack, by pack key.
+        taken: pack ids that may not be given again.
+        begun: sets of runs (paths) that share a checkpoint.
+    """
+    missing = [run for run in runs if run.path not in held]
+    fresh = chunk_packs(missing, max_runs, train_hashes, {*taken, *held.values()}, begun)
+    place = {run.path: pack for pack, members in fresh.items() for run in members} | dict(held)
+    return [
+        Planned(run, place[run.path], train_hashes[run.path], reasons.get(run.path)) for run in runs
+    ]
+
+
+def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of the settings that a run's result depends on."""
+    training = {*config["training"]} - {"device", "kl_warmup_epochs"}
+    model = _model_keys_read(run, run.model_settings(config["model"]))
+    return {f"model.{key}" for key in model} | {f"training.{key}" for key in training}
+
+
+def _model_keys_read(run: Run, model: Mapping[str, Any]) -> set[str]:
+    """Keys of the model section that a run reads where the section is this."""
+    parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
+    fixed = {"posterior_sigma"} if run.posterior == "fixed" else set()
+    return {key for part in parts for key in part.reads(model)} | fixed
+
+
+def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
+    """Weights of a run, and floats that one example takes on its way through the networks."""
+    options = {**run.model_settings(config["model"]), "dispersion": run.dispersion}
+    outputs = LIKELIHOODS[run.likelihood].outputs(observed, options)
+    return ARCHITECTURES[run.architecture].size(observed, run.latent_dim, outputs, options)
+
+
+def pack_limit(run: Run, observed: Observed, config: Config) -> int:
+    """Largest number of runs in a pack of this shape.
+
+    `auto` divides memory_gb by what one run takes: weights, gradients and Adam's two moments, the
+    activations of one batch (forward and backward) and its share of the evaluation's blocks.
+    """
+    wanted = config["packs"]["max_runs"]
+    if wanted != "auto":
+        return int(wanted)
+    weights, floats = run_size(run, observed, config)
+    batch_size = run.training_settings(config["training"])["batch_size"]
+    activations = 3 * batch_size * run.importance_samples * floats
+    return max(1, int(config["packs"]["memory_gb"] * 2**30 / (4 * (6 * weights + activations))))
+
+
+def _unsupported_axes(run: Run, observed: Observed) -> str | None:
+    """Why values of a run's axes do not go together, or with the data; None where they do."""
+    if run.condition == "batch" and not observed.counts:
+        return "condition batch needs batches, and images have none"
+    if run.condition == "batch" and observed.batches < 2:
+        return f"condition batch needs two batches, and the data have {observed.batches}"
+    if run.architecture == "poe" and run.posterior == "fixed":
+        return "architecture poe multiplies learned posteriors; posterior fixed has none"
+    if run.objective == "mvae" and run.architecture != "poe":
+        return f"objective mvae needs architecture poe, and a grid has {run.architecture}"
+    return None
+
+
+def _ranges(labels: Sequence[int]) -> str:
+    """Labels in few words: "0 to 9", "0 to 2, 7", "none"."""
+    ends: list[list[int]] = []
+    for label in sorted(labels):
+        if ends and label == ends[-1][1] + 1:
+            ends[-1][1] = label
+        else:
+            ends.append([label, label])
+    shown = [str(a) if a == b else f"{a} to {b}" for a, b in ends[:5]]
+    return ", ".join([*shown, "…"] if len(ends) > 5 else shown) or "none"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved config, where its results go, and what is known of its data and held results.
+
+    Attributes:
+        config: the resolved config.
+        folder: results/<study>.
+        data_folder: results/.data.
+    """
+
+    config: Config
+    folder: Path
+    data_folder: Path
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every wanted run."""
+        return expand_runs(self.config["grids"], self.config, settings_read)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Datasets that some run uses."""
+        return sorted({run.dataset for run in self.runs})
+
+    @cached_property
+    def prepared(self) -> dict[str, Path]:
+        """Folder of each used dataset's prepared data."""
+        return {
+            name: self.data_folder / data_hash(self.config["datasets"][name])
+            for name in self.datasets
+        }
+
+    @cached_property
+    def observed(self) -> dict[str, Observed]:
+        """Observed variable of each used dataset that can be read."""
+        return {
+            name: found for name, found in self._described.items() if not isinstance(found, str)
+        }
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Used datasets whose files cannot be read, each with the reason in a sentence."""
+        return {name: found for name, found in self._described.items() if isinstance(found, str)}
+
+    @cached_property
+    def _described(self) -> dict[str, Observed | str]:
+        described: dict[str, Observed | str] = {}
+        for name in self.datasets:
+            try:
+                described[name] = self._observed(name)
+            except UserError as error:
+                described[name] = str(error)
+        return described
+
+    def _observed(self, name: str) -> Observed:
+        """As prepared; before that, what the source can tell without reading all data."""
+        path = self.prepared[name] / "dataset.json"
+        if path.is_file():
+            try:
+                return read_observed(read_json(path))
+            except (ValueError, KeyError, TypeError):
+                raise UserError(
+                    f"{path}: damaged; delete its folder to prepare the data again."
+                ) from None
+        return describe_observed(self.config["datasets"][name])
+
+    @cached_property
+    def checksums(self) -> dict[str, str | None]:
+        """Checksum of each dataset's prepared data; None before they are prepared."""
+        described = {name: path / "dataset.json" for name, path in self.prepared.items()}
+        return {
+            name: _read_checksum(path) if path.is_file() else None
+            for name, path in described.items()
+        }
+
+    def check_fit(self, where: str) -> None:
+        """Refuse axes, latent dimensions and pairs of labels that the data do not allow.
+
+        Raises:
+            UserError: naming the grid's values and the dataset.
+        """
+        self._check_interpolations(where)
+        for run in self.runs:
+            if run.dataset in self.unreadable:
+                continue
+            observed = self.observed[run.dataset]
+            complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
+            complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
+                observed, run.model_settings(self.config["model"])
+            )
+            complaint = complaint or _unsupported_axes(run, observed)
+            complaint = complaint or self._without_labels(run)
+            if complaint:
+                raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
+            if run.latent_dim > observed.dims:
+                raise UserError(
+                    f"{where}: latent_dim is {run.latent_dim} for dataset {run.dataset}, whose "
+                    f"examples have {observed.dims} dimensions; allowed: 1 to {observed.dims}."
+                )
+
+    def _without_labels(self, run: Run) -> str | None:
+        """Why a run cannot be conditioned on labels; None where it can, or nobody knows yet."""
+        if run.condition != "label":
+            return None
+        classes = self.observed[run.dataset].classes
+        if not classes and not (self.prepared[run.dataset] / "dataset.json").is_file():
+            known = self._known_labels[run.dataset]
+            classes = 2 if known is None else len(known)
+        if classes >= 2:
+            return None
+        there = "have none" if classes == 0 else "have one class"
+        return f"condition label needs labels of two classes at least, and the data {there}"
+
+    @cached_property
+    def _known_labels(self) -> dict[str, Sequence[int] | None]:
+        """Labels of each used dataset; None where only preparation can tell."""
+        used = {name: self.config["datasets"][name] for name in self.observed}
+        return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
+
+    def _check_interpolations(self, where: str) -> None:
+        """Some dataset has, or may have, both labels of each pair."""
+        for index, pair in enumerate(self.config["evaluation"]["interpolations"]):
+            lacking = self._lacking(pair)
+            if lacking and len(lacking) == len(self._drawn):
+                there = "; ".join(f"dataset {n}: {_ranges(known)}" for n, known in lacking.items())
+                raise UserError(
+                    f"{where}: evaluation.interpolations[{index}] is {pair}; "
+                    f"allowed: labels of the data ({there})."
+                )
+
+    @cached_property
+    def _drawn(self) -> list[str]:
+        """Datasets of pictures."""
+        return [name for name, observed in self.observed.items() if len(observed.shape) == 2]
+
+    def _lacking(self, pair: Sequence[int]) -> dict[str, Sequence[int]]:
+        """Datasets of pictures of which one label of the pair is not, with the labels they have."""
+        known = {name: self._known_labels[name] for name in self._drawn}
+        return {
+            name: labels
+            for name, labels in known.items()
+            if labels is not None and not set(pair) <= set(labels)
+        }
+
+    def notes(self) -> list[str]:
+        """Settings that have no effect on some of the data, a line each."""
+        pairs = self.config["evaluation"]["interpolations"]
+        if pairs and not self._drawn:
+            return ["Interpolations are not drawn: no dataset of this study holds pictures."]
+        return [
+            f"Interpolation {pair} is not drawn for dataset {name}, whose labels are "
+            f"{_ranges(labels)}."
+            for pair in pairs
+            for name, labels in self._lacking(pair).items()
+        ]
+
+    def check_applications(self, where: str) -> None:
+        """Refuse settings of applications that name what the data lack, before anything trains.
+
+        Raises:
+            UserError: naming the key, what was found and what is there.
+        """
+        settings = {
+            name: found["trajectory"]
+            for name, observed in self.observed.items()
+            if observed.counts and "trajectory" in (found := self.application_settings(name))
+        }
+        if settings:
+            block = self.config["applications"]["trajectory"]
+            known = {name: self._names(name) for name in settings}
+            check_trajectory(where, block, settings, known)
+
+    def _names(self, dataset: str) -> Names:
+        """Names in a dataset that settings of applications may use, as far as they are known."""
+        options, path = self.config["datasets"][dataset], self.prepared[dataset] / "dataset.json"
+        if path.is_file():
+            labels = tuple(read_json(path).get("label_names", ()))
+        else:
+            labels = SOURCES[options["source"]].label_names(options)
+        return Names(labels, tuple(options["obs"]))
+
+    def train_hash(self, run: Run, checksum: str | None) -> str:
+        """Digest of what changes this run's result: its spec, settings it reads, and its data."""
+        training = counted("training", run.training_settings(self.config["training"]))
+        training = {k: v for k, v in training.items() if k != "device"}
+        training["kl_warmup_epochs"] = run.kl_warmup_epochs
+        model = self._model_settings(run)
+        # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
+        dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
+        parts = [TRAINING_VERSION, run.path, training, model, checksum]
+        return stable_hash([*parts, "dynamic"] if dynamic else parts)
+
+    def _model_settings(self, run: Run) -> dict[str, Any]:
+        """Settings of the model that could matter to runs like this; unread, as their default."""
+        model = run.model_settings(self.config["model"])
+        parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
+        read = _model_keys_read(run, model)
+        named = {key for part in parts for key in part.options} | read
+        settings = counted("model", model, model.keys() - read)
+        return {key: value for key, value in settings.items() if key in named}
+
+    @cached_property
+    def eval_hash(self) -> str:
+        """Digest of the evaluation settings and of the code that evaluates."""
+        settings = counted("evaluation", self.config["evaluation"])
+        return stable_hash([settings, code_digest(*EVALUATION_CODE)], 8)
+
+    @cached_property
+    def applied(self) -> list[str]:
+        """Names of the applications that the config switches on."""
+        return [name for name, block in self.config["applications"].items() if block is not None]
+
+    @cached_property
+    def apply_hash(self) -> str:
+        """Digest of the applications' settings and of their code."""
+        blocks = {name: self.config["applications"][name] for name in self.applied}
+        settings = counted("applications", blocks)
+        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE)], 8)
+
+    @property
+    def _seed(self) -> int:
+        """Seed of everything that is drawn after training."""
+        return int(self.config["evaluation"]["seed"])
+
+    def application_settings(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """Settings of the applications that a dataset's models are used for, by their name.
+
+        What a block says of the dataset takes the place of what it says of all.
+        """
+        found = {}
+        for name in self.applied:
+            block = self.config["applications"][name]
+            own = block["datasets"].get(dataset, {})
+            if own is not None:
+                found[name] = {**block, **own}
+                del found[name]["datasets"]
+        return found
+
+    def applications_folder(self, pack: str) -> Path:
+        """Where lies what came of a pack's models under the present settings."""
+        return self.folder / "packs" / pack / "applications" / self.apply_hash
+
+    def features_path(self, dataset: str) -> Path:
+        """Where the features lie in which a dataset's samples are compared with it."""
+        parts = [self.prepared[dataset].name, self._seed, code_digest(*FEATURE_CODE)]
+        return self.folder / "features" / dataset / f"{stable_hash(parts)}.npz"
+
+    @cached_property
+    def code_version(self) -> str:
+        """Digest of the training code, kept in each run's record."""
+        return training_code_version()
+
+    def setting(self, name: str) -> Level:
+        """The study's own level of a setting, by its dotted key."""
+        section, _, key = name.partition(".")
+        return as_level(self.config[section][key])
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """Cells of the levels that others are compared with, where the config says so.
+
+        Of settings that the study varies it is the study's own, unless statistics.reference names
+        another.
+        """
+        varied = {name for run in self.runs for name in run if is_setting(name)}
+        own = {name: self.setting(name) for name in varied}
+        wanted = self.config["statistics"]["reference"]
+        named = {name: as_level(level) for name, level in wanted.items()}
+        return {name: level_cell(level) for name, level in (own | named).items()}
+
+    @cached_property
+    def train_sizes(self) -> dict[str, int | None]:
+        """Examples in the train split of each used dataset; None before it is prepared."""
+        described = {name: path / "dataset.json" for name, path in self.prepared.items()}
+        return {
+            name: read_json(path)["sizes"]["train"] if path.is_file() else None
+            for name, path in described.items()
+        }
+
+    def run_folder(self, run: Run) -> Path:
+        """Where people and checks reach a run."""
+        return self.folder / "runs" / run.path
+
+    def plan(self) -> Plan:
+        """Plan packs from the wanted runs and what lies on disk."""
+        held: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        hashes: dict[str, str] = {}
+        other_code = 0
+        for run in self.runs:
+            record = _read_record(self.run_folder(run) / "run.json")
+            checksum = self.checksums[run.dataset] or self._recorded_checksum(run, record)
+            hashes[run.path] = self.train_hash(run, checksum)
+            reason = self._why_train(run, record, hashes[run.path])
+            if reason is None:
+                held[run.path] = record["pack"]
+                other_code += record["code_version"] != self.code_version
+            else:
+                reasons[run.path] = reason
+        limits = {
+            run.pack_key: sys.maxsize
+            if run.dataset in self.unreadable
+            else pack_limit(run, self.observed[run.dataset], self.config)
+            for run in self.runs
+        }
+        limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}
+        packs = self.folder / "packs"
+        taken = {path.name for path in packs.iterdir()} if packs.is_dir() else set()
+        taken |= self._planned_before()
+        begun = [
+            {path for path, digest in members.items() if hashes.get(path) == digest}
+            for members, _ in started(self.checkpoints, self.code_version)
+        ]
+        planned = plan_packs(self.runs, hashes, held, reasons, limits, taken, begun)
+        return Plan(planned, other_code)
+
+    def _planned_before(self) -> set[str]:
+        """Packs of the plan that the last call froze: its jobs may still wait in a queue."""
+        try:
+            return set(Plan.from_json(read_json(self.folder / "plan.json")).packs)
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where packs in training keep how far they came."""
+        return self.folder / "checkpoints"
+
+    def note_limit(self, pack_key: str, size: int) -> None:
+        """Remember that memory did not suffice for more runs than `size` in a pack."""
+        found = min(size, self._noted_limit(pack_key))
+        write_json(self._limit_path(pack_key), {"pack_key": pack_key, "max_runs": found})
+
+    def _noted_limit(self, pack_key: str) -> int:
+        try:
+            return int(read_json(self._limit_path(pack_key))["max_runs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return sys.maxsize
+
+    def _limit_path(self, pack_key: str) -> Path:
+        return self.folder / "limits" / f"{pack_key.replace('/', '-')}.json"
+
+    def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
+        """Checksum of the data a run was trained on, if they are what would be prepared again."""
+        same = record.get("data_hash") == self.prepared[run.dataset].name
+        return record["data_checksum"] if same else None
+
+    def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
+        """Why a run has to be trained; None where its result is held, whole and up to date."""
+        folder = self.run_folder(run)
+        if not record:
+            return "files missing" if folder.is_dir() else "new"
+        if record.get("train_hash") != train_hash:
+            return self._what_changed(run, record)
+        if not all((folder / name).exists() for name in self._expected_files(record)):
+            return "files missing"
+        if record["status"] == "failed" and self.config["retry_failed"]:
+            return "failed before"
+        if record["code_version"] != self.code_version:
+            return self._code_changed(run)
+        return None
+
+    def _what_changed(self, run: Run, record: Mapping[str, Any]) -> str:
+        """What gave a run another train hash than the one in its record."""
+        checksum = record.get("data_checksum")
+        if self.train_hash(run, checksum) == record.get("train_hash"):
+            return f"data of {run.dataset} changed"
+        present = self.checksums[run.dataset] or self._recorded_checksum(run, record)
+        if checksum == present:
+            return "settings changed"
+        return f"settings and data of {run.dataset} changed"
+
+    def _expected_files(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """Links a held run has; those of its evaluation once its pack is evaluated."""
+        evaluated = self.evaluation_folder(record["pack"]).is_dir()
+        if not evaluated:
+            return TRAIN_FILES
+        return TRAIN_FILES + (EVALUATION_FILES if record["status"] == "ok" else ("metrics.json",))
+
+    def _code_changed(self, run: Run) -> str | None:
+        if self.config["on_code_change"] == "error":
+            raise UserError(
+                f"{self.run_folder(run)}: was trained by other training code than is installed; "
+                "set on_code_change to keep or retrain."
+            )
+        return "training code changed" if self.config["on_code_change"] == "retrain" else None
+
+    def evaluation_folder(self, pack: str) -> Path:
+        """Where a pack's evaluation under the present settings lies."""
+        return self.folder / "packs" / pack / "evaluation" / self.eval_hash
+
+
+def link_evaluations(study: Study, plan: Plan) -> None:
+    """Point every run's links and record at its evaluation under the present settings.
+
+    Evaluation links what it writes; a setting that returns to an earlier value finds its evaluation
+    done, and links that still point at another one.
+    """
+    for item in plan.planned:
+        folder = study.run_folder(item.run)
+        source = study.evaluation_folder(item.pack) / item.run.path
+        for name in (*EVALUATION_FILES, CELL_FILE):
+            if (source / name).is_file():
+                replace_link(folder / name, source / name)
+        path = (folder / "run.json").resolve()
+        record = _read_record(path)
+        if record and record.get("eval_hash") != study.eval_hash:
+            write_json(path, record | {"eval_hash": study.eval_hash})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where every wanted run is, or will be.
+
+    Attributes:
+        planned: each wanted run's place.
+        other_code: how many of the trained ones were trained by other code than is installed.
+    """
+
+    planned: list[Planned]
+    other_code: int = 0
+
+    @cached_property
+    def packs(self) -> dict[str, list[Planned]]:
+        """Pack id → its wanted runs."""
+        packs: dict[str, list[Planned]] = {}
+        for item in self.planned:
+            packs.setdefault(item.pack, []).append(item)
+        return packs
+
+    @property
+    def to_train(self) -> list[Planned]:
+        """Runs that will be trained."""
+        return [item for item in self.planned if item.reason]
+
+    def summary(self) -> str:
+        """One line: how many runs will train, in how many packs, and why."""
+        missing = self.to_train
+        if not missing:
+            return f"{len(self.planned)} runs wanted, all trained"
+        reasons: dict[str, int] = {}
+        for item in missing:
+            reasons[str(item.reason)] = reasons.get(str(item.reason), 0) + 1
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        packs = len({item.pack for item in missing})
+        return (
+            f"{len(self.planned)} runs wanted, {len(self.planned) - len(missing)} trained, "
+            f"{len(missing)} to train in {packs} pack{'s' if packs > 1 else ''} ({why})"
+        )
+
+    def code_line(self) -> str:
+        """What may be done about runs that other training code trained; empty without any."""
+        if not self.other_code:
+            return ""
+        return (
+            f"Training code: {self.other_code} of the trained runs were trained by other code than "
+            "is installed; on_code_change: keep accepts them, retrain trains them again."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain form, for plan.json."""
+        return {
+            "runs": [
+                {
+                    "path": item.run.path,
+                    "run": item.run.to_json(),
+                    "pack": item.pack,
+                    "train_hash": item.train_hash,
+                    "reason": item.reason,
+                }
+                for item in self.planned
+            ]
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read `to_json`'s form back."""
+        return cls(
+            [
+                Planned(Run(**item["run"]), item["pack"], item["train_hash"], item["reason"])
+                for item in value["runs"]
+            ]
+        )
+
+
+def _read_checksum(path: Path) -> str:
+    try:
+        return str(read_json(path)["checksum"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged; delete its folder to prepare the data again.") from None
+
+
+def training_code_version() -> str:
+    """Digest of the code that trains and of the code that prepares data."""
+    return code_digest(*TRAINING_CODE)
+
+
+_RECORD_KEYS = {"pack", "status", "train_hash", "code_version"}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A run's record, empty where there is none that can be read."""
+    try:
+        record = read_json(path)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return record if isinstance(record, dict) and _RECORD_KEYS.issubset(record) else {}

@@ -1,0 +1,242 @@
+"""Runs: the levels of every axis, what they mean together, and the paths they name. No torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.study.axes import (
+    AXES,
+    ArmName,
+    Level,
+    arm_kind,
+    as_level,
+    as_setting,
+    axis_of,
+    axis_order,
+    further_levels,
+    is_setting,
+    level_order,
+)
+
+_DEFAULTS = {name: axis.default for name, axis in AXES.items()}
+
+
+class Run(Mapping[str, Level]):
+    """One arm with one seed: a frozen mapping of axis → level.
+
+    It has every axis of `axes.AXES`, as an attribute too, and of the config's keys those in which
+    it differs from the study's own settings. Its canonical text (`path`) is its identity. KL off
+    is β = 0; a point posterior is KL off with the variance taken away; a fixed posterior has a
+    variance that is not learned. Axes at their default leave no trace in the path, so that a new
+    axis renames nothing.
+    """
+
+    dataset: str
+    likelihood: str
+    latent_dim: int
+    beta: float
+    kl: bool
+    posterior: str
+    seed: int
+    architecture: str
+    objective: str
+    importance_samples: int
+    condition: str
+    kl_warmup_epochs: int
+    dispersion: str
+    train_examples: int | None
+
+    def __init__(
+        self,
+        dataset: str,
+        likelihood: str,
+        latent_dim: int,
+        beta: float,
+        kl: bool,
+        posterior: str,
+        seed: int,
+        **further: Level,
+    ) -> None:
+        """A run as written; `canonical_run` makes the one that axis values name.
+
+        Args:
+            dataset: name of the dataset.
+            likelihood: name of the likelihood.
+            latent_dim: dimensions of the code.
+            beta: weight of the KL term.
+            kl: whether there is one.
+            posterior: gaussian, point or fixed.
+            seed: of training.
+            further: other axes by name, and settings by their dotted key.
+        """
+        core = (dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+        levels = _DEFAULTS | dict(zip(AXES, core, strict=False)) | further
+        settings = [name for name in levels if name not in AXES]
+        if unknown := [name for name in settings if not is_setting(name)]:
+            raise TypeError(f"{unknown[0]} is not an axis")
+        own = {name: as_level(levels.pop(name)) for name in sorted(settings, key=axis_order)}
+        self.__dict__.update(levels, _settings=own)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: a run does not change."""
+        raise AttributeError(f"a run is frozen; {name} cannot be set")
+
+    def __getitem__(self, name: str) -> Level:
+        return self.__dict__[name] if name in AXES else self.own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*AXES, *self.own])
+
+    def __len__(self) -> int:
+        return len(AXES) + len(self.own)
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(self.__dict__.get, AXES)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.__dict__ == other.__dict__
+
+    def __lt__(self, other: Run) -> bool:
+        return self.order < other.order
+
+    def __repr__(self) -> str:
+        return f"Run({self.path})"
+
+    @property
+    def own(self) -> dict[str, Level]:
+        """Settings in which the run differs from the study's."""
+        settings: dict[str, Level] = self.__dict__["_settings"]
+        return settings
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sort key of runs: by the levels of their axes."""
+        standing = tuple(0 if level is None else level for level in map(self.__dict__.get, AXES))
+        own = tuple((axis_order(name), level_order(level)) for name, level in self.own.items())
+        return (*standing, own)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain form, for records and plans; `Run(**value)` reads it back."""
+        return {name: as_setting(level) for name, level in self.items()}
+
+    def model_settings(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """The config's model section as it holds for this run."""
+        return self._section("model", model)
+
+    def training_settings(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """The config's training section as it holds for this run."""
+        return self._section("training", training)
+
+    def _section(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        own = {
+            name.partition(".")[2]: as_setting(level)
+            for name, level in self.own.items()
+            if name.startswith(f"{section}.")
+        }
+        return {**settings, **own}
+
+    @property
+    def arm(self) -> ArmName:
+        """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
+        return ArmName(self.beta, arm_kind(self.kl, self.posterior), further_levels(self))
+
+    @property
+    def path(self) -> str:
+        """Folder of the run below runs/."""
+        return f"{self._place}/{self.arm}/seed{self.seed}"
+
+    @property
+    def pack_key(self) -> str:
+        """The levels that runs must share to be one batched program: all that shapes tensors."""
+        shaping = self.arm.further.items()
+        traces = [axis_of(n).traced(level) for n, level in shaping if axis_of(n).shapes]
+        return "/".join([self._place, *traces])
+
+    @property
+    def _place(self) -> str:
+        return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
+
+
+def canonical_run(
+    dataset: str,
+    likelihood: str,
+    latent_dim: int,
+    beta: float,
+    kl: bool,
+    posterior: str,
+    seed: int,
+    **further: Any,
+) -> Run:
+    """The one run that these axis values name: see `canonical_levels`."""
+    core = (dataset, likelihood, latent_dim, beta, kl, posterior, seed)
+    return Run(**canonical_levels(dict(zip(AXES, core, strict=False)) | further))
+
+
+def canonical_levels(levels: Mapping[str, Any]) -> dict[str, Any]:
+    """The levels of the one run that these name.
+
+    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
+    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
+    likelihoods have no dispersion.
+    """
+    found = dict(levels)
+    point = found["posterior"] == "point"
+    with_kl = bool(found["kl"]) and found["beta"] > 0 and not point
+    found["kl"], found["beta"] = with_kl, float(found["beta"]) if with_kl else 0.0
+    draws = 1 if point else found.get("importance_samples", 1)
+    objective = found.get("objective", "elbo")
+    found["importance_samples"] = draws
+    found["objective"] = objective = "elbo" if objective == "iwae" and draws == 1 else objective
+    warm = with_kl and objective != "iwae"
+    found["kl_warmup_epochs"] = found.get("kl_warmup_epochs", 0) if warm else 0
+    dispersed = LIKELIHOODS[found["likelihood"]].dispersed
+    found["dispersion"] = found.get("dispersion", "gene") if dispersed else "gene"
+    return found
+
+
+Reads = Callable[[Run, Mapping[str, Any]], Collection[str]]
+"""The settings, as dotted keys, that a run reads under a config."""
+
+
+def expand_runs(
+    grids: Iterable[Mapping[str, Sequence[Any]]],
+    config: Mapping[str, Any] | None = None,
+    reads: Reads | None = None,
+) -> list[Run]:
+    """The union of the grids' products, sorted, each run once.
+
+    Args:
+        grids: the grids section of a resolved config.
+        config: the resolved config; a setting that a run shares with it is no level of the run.
+        reads: the settings that a run reads; any other is no level of it either.
+    """
+    runs = {_own_run(run, config or {}, reads) for grid in grids for run in _product(grid)}
+    return sorted(runs, key=lambda run: run.order)
+
+
+def _product(grid: Mapping[str, Sequence[Any]]) -> list[Run]:
+    """Every combination of a grid's levels, each run once."""
+    names = [name for name in grid if name in AXES or is_setting(name)]
+    products = itertools.product(*(map(as_level, grid[name]) for name in names))
+    found = (canonical_levels(dict(zip(names, levels, strict=True))) for levels in products)
+    unique = {tuple(levels.values()): levels for levels in found}
+    return [Run(**levels) for levels in unique.values()]
+
+
+def _own_run(run: Run, config: Mapping[str, Any], reads: Reads | None) -> Run:
+    """The run without settings that it shares with the config or does not read."""
+    own = run.own
+    kept = {name: level for name, level in own.items() if level != _shared(name, config)}
+    if reads is not None and kept:
+        known = reads(run, config)
+        kept = {name: level for name, level in kept.items() if name in known}
+    return run if len(kept) == len(own) else Run(**{name: run[name] for name in AXES}, **kept)
+
+
+def _shared(name: str, config: Mapping[str, Any]) -> Level:
+    """The study's own setting of a dotted key."""
+    section, _, key = name.partition(".")
+    return as_level(config.get(section, {}).get(key, ...))

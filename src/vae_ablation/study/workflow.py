@@ -1,0 +1,215 @@
+"""What the Snakefile asks: the study's files, its plan, and frozen copies for other nodes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_ablation.common.closure import code_digest
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, stable_hash, write_json, write_text
+from vae_ablation.study.config import Config, config_schema, resolve_config
+from vae_ablation.study.config_files import check_file
+from vae_ablation.study.control_plan import ControlPlan
+from vae_ablation.study.plan import READING, Plan, Study
+
+RESULTS = Path("results")
+CODE = {
+    "controls": ("vae_ablation.evaluation.controls", READING),
+    "collect": ("vae_ablation.tables.collect",),
+    "summarize": ("vae_ablation.tables.collect", "vae_ablation.report.overview"),
+    "contrasts": ("vae_ablation.tables.write",),
+    "applications": ("vae_ablation.tables.collect", "vae_ablation.report.pages"),
+    "findings": ("vae_ablation.report.findings",),
+    "explorer": ("vae_ablation.report.explorer",),
+    "embed": ("vae_ablation.report.embedding",),
+    "figures": ("vae_ablation.report.figures",),
+    "pages": ("vae_ablation.report.pages",),
+    "costs": (
+        "vae_ablation.study.costs",
+        "vae_ablation.report.pages",
+        "vae_ablation.tables.collect",
+    ),
+}
+"""Modules that do the work of each rule after evaluation: their import closure is its digest."""
+LEAST_FREE = 500_000
+"""Bytes without which no call can even keep its own records."""
+
+
+class Workflow:
+    """A study as the workflow sees it: planned by the main process, read when frozen elsewhere."""
+
+    def __init__(self, study: Study, plan: Plan, origin: str) -> None:
+        self.study = study
+        self.plan = plan
+        self.origin = origin
+
+    @classmethod
+    def planned(
+        cls, raw: Any, config_path: Path, files: Iterable[Path] = (), lenient: bool = False
+    ) -> Workflow:
+        """Resolve and check the config, then plan; nothing is written.
+
+        Args:
+            raw: the config as Snakemake merged it.
+            config_path: the config file, named in errors.
+            files: every config file that went into it, looked through for what YAML loses.
+            lenient: whether a dataset that cannot be read is left to its job, which will say so;
+                another one has to be readable.
+
+        Raises:
+            UserError: the config is wrong, a dataset cannot be read, or the study folder belongs to
+                another config.
+        """
+        for path in files:
+            check_file(path, config_schema())
+        config = resolve_config(raw, config_path)
+        study = open_study(config)
+        if study.unreadable and not (study.observed and (lenient or config["allow_missing"])):
+            raise UserError(next(iter(study.unreadable.values())))
+        study.check_fit(str(config_path))
+        study.check_applications(str(config_path))
+        _check_owner(study, config_path)
+        return cls(study, study.plan(), os.path.relpath(config_path))
+
+    @classmethod
+    def frozen(cls, name: str) -> Workflow:
+        """Read what the main process wrote when it started."""
+        study, plan = read_frozen(RESULTS / name)
+        return cls(study, plan, str(read_json(RESULTS / name / "plan.json")["config_path"]))
+
+    def check_place(self) -> None:
+        """Refuse a place where nothing can be written, before anything runs.
+
+        Raises:
+            UserError: a folder that is written to is read-only, or its disk is full.
+        """
+        for wanted in (Path(".snakemake"), self.study.folder, self.study.data_folder):
+            there = next(path for path in (wanted, *wanted.absolute().parents) if path.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise UserError(
+                    f"{there}: cannot be written (a read-only file system, or no permission); "
+                    "allowed: a working directory where results/ and .snakemake/ can be written."
+                )
+            free = shutil.disk_usage(there).free
+            if free < LEAST_FREE:
+                raise UserError(
+                    f"{there}: no space is left on the disk ({free} bytes are free); make room "
+                    "(vae-ablation prune deletes what no config wants any more)."
+                )
+
+    def freeze(self) -> None:
+        """Write plan.json and config.yaml into the study's folder."""
+        text = yaml.safe_dump(self.study.config, sort_keys=False, allow_unicode=True)
+        write_text(self.study.folder / "config.yaml", text)
+        plan = {"config_path": self.origin, **self.plan.to_json()}
+        write_json(self.study.folder / "plan.json", plan)
+
+    @property
+    def wanted_hash(self) -> str:
+        """Changes when a run enters, leaves or moves: the tables are then made again."""
+        return stable_hash([[item.run.path, item.pack] for item in self.plan.planned])
+
+    def code(self, rule: str) -> str:
+        """Digest of a rule's code."""
+        return code_digest(*CODE[rule])
+
+    @property
+    def evaluations(self) -> list[Path]:
+        """Evaluation folders of every pack that holds a wanted run."""
+        return self._wanted(map(self.study.evaluation_folder, self.plan.packs))
+
+    @property
+    def controls(self) -> list[Path]:
+        """Control rows of every dataset, under the present settings."""
+        return self._wanted(map(self.controls_path, self.study.datasets))
+
+    @property
+    def applied_packs(self) -> list[str]:
+        """Packs of cells that the config's applications are for."""
+        packs = self.plan.packs.items() if self.study.applied else ()
+        cells = {name for name, observed in self.study.observed.items() if observed.counts}
+        return [pack for pack, items in packs if items[0].run.dataset in cells]
+
+    @property
+    def applications(self) -> list[Path]:
+        """What came of every pack of cells that the config's applications are for."""
+        return self._wanted(map(self.study.applications_folder, self.applied_packs))
+
+    def _wanted(self, paths: Iterable[Path]) -> list[Path]:
+        """These files; where some may be missing, those that are there."""
+        lenient = self.study.config["allow_missing"]
+        return [path for path in paths if not lenient or path.exists()]
+
+    def dataset_of(self, data_hash: str) -> str:
+        """Name of the dataset that is prepared in results/.data/<data_hash>."""
+        return next(n for n, path in self.study.prepared.items() if path.name == data_hash)
+
+    def controls_path(self, dataset: str) -> Path:
+        """Control rows of a dataset; the name changes with everything they depend on."""
+        model = self.study.config["model"]
+        plan = ControlPlan.of([run for run in self.study.runs if run.dataset == dataset], model)
+        seed = int(self.study.config["evaluation"]["seed"])
+        parts = [plan.to_json(), plan.settings(model), seed, self.code("controls")]
+        digest = stable_hash([*parts, self.study.prepared[dataset].name])
+        return self.study.folder / "controls" / dataset / f"{digest}.json"
+
+    def likelihoods(self, dataset: str) -> list[str]:
+        """Likelihoods of a dataset's runs; where some may be missing, of those that are there."""
+        lenient = self.study.config["allow_missing"]
+        return sorted(
+            {
+                items[0].run.likelihood
+                for pack, items in self.plan.packs.items()
+                if items[0].run.dataset == dataset
+                and not (lenient and not self.study.evaluation_folder(pack).exists())
+            }
+        )
+
+    @property
+    def shown(self) -> list[str]:
+        """Datasets of which there is, or will be, something to show."""
+        return [name for name in self.study.datasets if self.likelihoods(name)]
+
+
+def open_study(config: Config) -> Study:
+    """The study of a resolved config, below the working directory."""
+    return Study(config, RESULTS / config["study"], RESULTS / ".data")
+
+
+def read_frozen(folder: Path) -> tuple[Study, Plan]:
+    """Study and plan as frozen in a study's folder.
+
+    Raises:
+        UserError: the folder holds no frozen study.
+    """
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        plan = Plan.from_json(read_json(folder / "plan.json"))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{folder}: no study can be read here ({type(error).__name__}: {error}); "
+            "run snakemake first."
+        ) from None
+    return Study(config, folder, folder.parent / ".data"), plan
+
+
+def _check_owner(study: Study, config_path: Path) -> None:
+    """A study's folder remembers its config; another config of the same name has to say adopt.
+
+    Paths are compared as seen from the working directory: config and results may move together.
+    """
+    plan = study.folder / "plan.json"
+    if study.config["adopt"] or not plan.is_file():
+        return
+    owner = os.path.relpath(read_json(plan)["config_path"])
+    if owner != os.path.relpath(config_path):
+        raise UserError(
+            f"{config_path}: study is {study.config['study']!r}, but {study.folder} was made from "
+            f"{owner}; allowed: another study name, or adopt: true to take the folder over."
+        )

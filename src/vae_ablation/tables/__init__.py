@@ -1,0 +1,1 @@
+"""Tables of a study: collected, summarised and compared. No torch."""

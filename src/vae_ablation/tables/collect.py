@@ -1,0 +1,291 @@
+"""Tables of a study: one row per run, then per arm over seeds. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student_t
+
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json, replace_link, write_text
+from vae_ablation.study.axes import (
+    AXES,
+    Level,
+    axis_columns,
+    axis_order,
+    is_setting,
+    level_cell,
+    text_axes,
+)
+from vae_ablation.study.columns import (
+    FIRST_COLUMNS,
+    arm_columns,
+)
+from vae_ablation.study.metrics import columns_of_type, cost_columns, described, metric_columns
+from vae_ablation.study.missing import Missing
+from vae_ablation.study.plan import APPLICATION_FILES, Plan, Planned, Study
+from vae_ablation.study.run import Run
+
+_TEXT = [
+    *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
+    *("architecture", "objective", "condition", "dispersion"),
+]
+_FORMULA = ("=", "+", "-", "@", "\t")
+"""How a spreadsheet knows a formula."""
+_NOT_COLUMNS = {"rate_per_dim"}
+_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
+
+
+def collect(
+    study: Study,
+    plan: Plan,
+    controls: Iterable[Path],
+    missing: Iterable[Missing] | None = None,
+) -> pd.DataFrame:
+    """metrics.csv: one row per wanted run and control.
+
+    Args:
+        study: the frozen study.
+        plan: the frozen plan; runs outside it have no row, whatever lies on disk.
+        controls: JSON files of control rows.
+        missing: results that may be missing; such a run is `failed`, with its reason, and no error.
+
+    Raises:
+        UserError: a wanted run's files are missing or unreadable.
+    """
+    reasons: dict[str, str] | None = None
+    if missing is not None:
+        lost = [one for one in missing if one.essential]
+        reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
+    varied = VariedAxes.of(study, [item.run for item in plan.planned])
+    rows = [_run_row(study, item, varied, reasons) for item in plan.planned]
+    rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
+    frame = pd.DataFrame(rows)
+    known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
+    further = [name for name in frame.columns if name not in {*known, *costs}]
+    return frame.reindex(columns=[*known, *further, *costs]).astype(
+        dict.fromkeys([*_WHOLE, *columns_of_type("whole")], "Int64")
+    )
+
+
+def _run_row(
+    study: Study, item: Planned, varied: VariedAxes, reasons: Mapping[str, str] | None
+) -> dict[str, Any]:
+    folder = study.run_folder(item.run)
+    axes = run_columns(item.run) | varied.columns(item.run)
+    try:
+        record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
+        if record["pack"] != item.pack:
+            raise ValueError("it was trained under other settings or on other data")
+    except (OSError, ValueError, KeyError) as error:
+        if reasons is not None:
+            unreadable = f"its record or metrics cannot be read ({error})"
+            return {**axes, "status": "failed", "reason": reasons.get(item.run.path, unreadable)}
+        raise UserError(
+            f"{folder}: the run's record or metrics cannot be read ({error}); run snakemake again."
+        ) from None
+    return {
+        **axes,
+        "status": record["status"],
+        "reason": record["reason"],
+        **{name: value for name, value in metrics.items() if name not in _NOT_COLUMNS},
+        **{name: record[name] for name in cost_columns()},
+    }
+
+
+APPLICATION_COLUMNS = [
+    "run",
+    "dataset",
+    "likelihood",
+    "latent_dim",
+    "arm",
+    "beta",
+    "kl",
+    "posterior",
+    "seed",
+    "application",
+    "subject",
+    "method",
+    "metric",
+    "value",
+    "reason",
+]
+
+
+def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
+    """applications.csv: what came of every wanted run that ended well, long.
+
+    An application that gave nothing has one row, with its reason and without a score.
+    Links to what an earlier setting gave are turned to the present one.
+
+    Raises:
+        UserError: scores are missing or unreadable.
+    """
+    rows: list[dict[str, Any]] = []
+    for item in plan.planned:
+        source = study.applications_folder(item.pack) / item.run.path
+        if not source.is_dir():
+            continue
+        for name in APPLICATION_FILES:
+            replace_link(study.run_folder(item.run) / name, source / name)
+        try:
+            scores = read_json(source / "applications.json")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{source}: the scores cannot be read ({error}); run snakemake again."
+            ) from None
+        axes = run_columns(item.run)
+        rows += [{**axes, **score} for score in scores]
+    return pd.DataFrame(rows, columns=APPLICATION_COLUMNS)
+
+
+def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
+    """Means and 95 % intervals over seeds of every score: arm, subject, method, metric, n, ...
+
+    A baseline does not depend on β: it has one row for each latent dimension.
+    """
+    keys = ["dataset", "application", "subject", "metric", "method", "likelihood", "latent_dim"]
+    rows: list[dict[str, Any]] = []
+    scored = applications[applications["metric"].notna()]
+    frame = scored.assign(arm=scored["arm"].where(scored["method"] == "vae", ""))
+    for key, group in frame.groupby([*keys, "arm"], sort=True):
+        n, mean, low, high = mean_interval(group.groupby("seed")["value"].mean())
+        values = dict(zip([*keys, "arm"], key, strict=True))
+        rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
+
+
+MOST_FALSE = 0.05
+"""Share of false ones among what is called an effect, at most (Benjamini and Hochberg 1995)."""
+
+
+def detected(tests: pd.Series) -> list[str]:
+    """Subjects of an application whose truth is told from noise.
+
+    Args:
+        tests: p (effect_p of applications.csv) by subject.
+    """
+    if tests.empty:
+        return []
+    adjusted = false_discovery_control(tests.to_numpy(float))
+    return [str(name) for name, p in zip(tests.index, adjusted, strict=True) if p <= MOST_FALSE]
+
+
+def run_columns(run: Run) -> dict[str, Any]:
+    """Name, arm and the axes that every study has as columns of a run."""
+    axes = {name: run[name] for name in FIRST_COLUMNS if name in AXES}
+    return {"run": run.path, "model": "vae", **axes, "arm": str(run.arm)}
+
+
+@dataclass(frozen=True)
+class VariedAxes:
+    """Axes that have a column only where a study varies them: settings and the train split's size.
+
+    Attributes:
+        names: the axes, in order.
+        shared: the study's own level of each; for train_examples the whole split of each dataset.
+    """
+
+    names: list[str]
+    shared: dict[str, Level | dict[str, int | None]]
+
+    @classmethod
+    def of(cls, study: Study, runs: Iterable[Run]) -> VariedAxes:
+        """The axes of a study's wanted runs."""
+        known = list(runs)
+        names = {name for run in known for name in run if is_setting(name)}
+        names |= {"train_examples" for run in known if run.train_examples is not None}
+        shared = {
+            name: study.setting(name) if is_setting(name) else study.train_sizes for name in names
+        }
+        return cls(sorted(names, key=axis_order), shared)
+
+    def columns(self, run: Run) -> dict[str, Any]:
+        """The levels of a run, as cells of a table."""
+        return {name: level_cell(self._level(run, name)) for name in self.names}
+
+    def _level(self, run: Run, name: str) -> Level:
+        if name == "train_examples":
+            return run.train_examples or self.shared[name][run.dataset]
+        return run.get(name, self.shared[name])
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """metrics.csv with its types: empty text stays empty, undefined numbers are missing."""
+    text = [*_TEXT, *columns_of_type("text"), *text_axes(pd.read_csv(path, nrows=0))]
+    frame = pd.read_csv(
+        path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, "object")
+    )
+    whole = _WHOLE & set(frame.columns)
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def averaged_columns(metrics: pd.DataFrame) -> list[str]:
+    """Numeric columns that are averaged over seeds."""
+    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns)}
+    return [
+        name
+        for name in metrics.columns
+        if name not in skipped
+        and described(name).is_number
+        and pd.api.types.is_numeric_dtype(metrics[name])
+    ]
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[int, float, float, float]:
+    """n, mean and the Student-t interval of the mean; the interval is NaN where n is 1.
+
+    Args:
+        values: replicates.
+        level: coverage.
+    """
+    known = np.array([value for value in values if not pd.isna(value)], dtype=np.float64)
+    n = len(known)
+    mean = float(known.mean()) if n else float("nan")
+    if n < 2:
+        return n, mean, float("nan"), float("nan")
+    half = float(student_t.ppf(0.5 + level / 2, n - 1) * known.std(ddof=1) / np.sqrt(n))
+    return n, mean, mean - half, mean + half
+
+
+def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
+    """summary.csv: every metric of every arm over its ok seeds, long.
+
+    Returns:
+        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
+    """
+    names = arm_columns(metrics.columns)
+    missing = [name for name in names if name not in metrics]
+    fine = metrics[metrics["status"] == "ok"].assign(**dict.fromkeys(missing))
+    rows: list[Mapping[str, Any]] = []
+    for key, group in fine.groupby(names, dropna=False, sort=False):
+        axes = dict(zip(names, key, strict=True))
+        for metric in averaged_columns(metrics):
+            n, mean, low, high = mean_interval(group[metric])
+            if n:
+                rows.append(
+                    axes | {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
+                )
+    columns = [*names, "metric", "n", "mean", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically: an undefined value is an empty cell, and no text is a formula."""
+    texts = frame.select_dtypes(include=["object", "string"])
+    plain = frame.assign(**{str(name): texts[name].map(_no_formula) for name in texts})
+    write_text(path, plain.to_csv(index=False))
+
+
+def _no_formula(value: Any) -> Any:
+    """Text that a spreadsheet would calculate with a quote before it, by which it stays text."""
+    if not isinstance(value, str):
+        return value
+    line = value.replace("\r", " ")  # it would end the row
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -1,0 +1,68 @@
+"""What may be compared with what: METRICS.md, "Rules before formulas"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from vae_ablation.study.axes import AXES, axis_columns
+from vae_ablation.study.columns import FURTHER_AXES
+from vae_ablation.study.metrics import described
+from vae_ablation.tables.collect import averaged_columns
+
+_FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
+
+
+def arm_axes(columns: Iterable[object]) -> list[str]:
+    """Columns that tell arms apart, in the order in which arms are sorted; `arm` is the last."""
+    further = [name for name in axis_columns(columns) if name not in {*_FIRST, "seed"}]
+    return [*_FIRST, *further, "arm"]
+
+
+def result_metrics(metrics: pd.DataFrame) -> list[str]:
+    """Numeric columns that are a result of an arm, in the order of the table."""
+    return [
+        name
+        for name in averaged_columns(metrics)
+        if described(name).role == "result" and not pd.api.types.is_bool_dtype(metrics[name])
+    ]
+
+
+def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The trained runs, in order, with only those results that may enter a comparison.
+
+    Blank (NaN) are: all results of runs that are not ok; those that are only bounds
+    (`Metric.bound`); and, where there is no KL term, those that have no optimum without it
+    (`Metric.needs_kl`). Cross-entropies stay: they are comparable among themselves, and their
+    measure keeps them from proper scores.
+
+    Args:
+        metrics: metrics.csv; it may lack metrics, and axes that do not vary.
+
+    Returns:
+        The columns of metrics.csv, sorted, with every axis that studies have.
+    """
+    runs = _with_axes(metrics[metrics["model"] == "vae"])
+    results = result_metrics(metrics)
+    runs[results] = runs[results].astype(np.float64)
+    runs.loc[runs["status"] != "ok", results] = np.nan
+    for metric in map(described, results):
+        if metric.bound:
+            runs.loc[_flag(runs, metric.bound.flag), metric.name] = np.nan
+        if metric.needs_kl:
+            runs.loc[~runs["kl"], metric.name] = np.nan
+    return runs.sort_values([*arm_axes(runs.columns), "seed"], ignore_index=True)
+
+
+def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:
+    further = {name: rows.get(name, AXES[name].default) for name in FURTHER_AXES}
+    types = dict.fromkeys(("latent_dim", "seed", "importance_samples", "kl_warmup_epochs"), int)
+    return rows.assign(**further, kl=_flag(rows, "kl")).astype(types)
+
+
+def _flag(rows: pd.DataFrame, name: str) -> pd.Series:
+    """A column of True, False and nothing, as booleans; nothing is False."""
+    known = rows.get(name, pd.Series(False, index=rows.index))
+    return known.eq(True).fillna(False).astype(bool)

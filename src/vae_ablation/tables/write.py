@@ -1,0 +1,30 @@
+"""Write the tables of this package into a study's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vae_ablation.study.missing import missing_results
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import read_metrics, write_csv
+from vae_ablation.tables.contrasts import contrasts
+from vae_ablation.tables.failures import failures
+from vae_ablation.tables.importance import importance
+from vae_ablation.tables.pareto import pareto
+
+
+def write_statistics(folder: Path) -> None:
+    """Write contrasts.csv, importance.csv, pareto.csv and failures.csv.
+
+    Args:
+        folder: results/<study>, with its frozen config and tables/metrics.csv.
+    """
+    tables = folder / "tables"
+    study, plan = read_frozen(folder)
+    metrics = read_metrics(tables / "metrics.csv")
+    primary = study.config["statistics"]["primary_metrics"]
+    write_csv(contrasts(metrics, primary, folder, study.references), tables / "contrasts.csv")
+    write_csv(importance(metrics), tables / "importance.csv")
+    write_csv(pareto(metrics), tables / "pareto.csv")
+    missing = missing_results(study, plan) if study.config["allow_missing"] else ()
+    write_csv(failures(metrics, missing), tables / "failures.csv")

@@ -1,0 +1,1 @@
+"""Packs of runs trained as one batched program."""

@@ -1,0 +1,609 @@
+"""Train many runs at once; a run's result depends on nothing but itself."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae_ablation.common.errors import UserError, out_of_memory
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.loading import Examples
+from vae_ablation.models.objectives import OBJECTIVES, Terms, objective
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE
+from vae_ablation.study.run import Run
+from vae_ablation.training.captured import Captured
+from vae_ablation.training.checkpoint import Keeper, PackState, RunState
+from vae_ablation.training.film import Film
+from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.stacked import StackedVAE, from_rows, row_of
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float], None]
+VALIDATION_BLOCK = 2048
+NOISE_BLOCK = 2**22
+"""Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
+PART_VALUES = 2**20
+"""Values of the data in one part of a pack's step, so that a CPU's cache keeps what it does."""
+
+
+@dataclass
+class TrainingResult:
+    """What training gives for one run.
+
+    Attributes:
+        run: its spec.
+        status: ok, diverged (the objective was not finite) or failed (an error).
+        reason: why it is not ok, empty otherwise.
+        weights: by the names of the single-run module; empty where it failed.
+        history: one row per epoch: distortion, rate and objective (at the full β) of the training
+            split, then of the validation split, nats per example: [epochs, 6] float64.
+        epochs_kept: epochs after which the kept weights stood.
+        film: what `Film` gives, empty where the data are no images.
+    """
+
+    run: Run
+    status: str = "ok"
+    reason: str = ""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6)))
+    epochs_kept: int = 0
+    film: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on; auto takes cuda, then mps, then cpu.
+
+    Raises:
+        UserError: the wanted device is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, present in there.items() if present))
+    if not there[wanted]:
+        present = ", ".join(name for name, ok in there.items() if ok)
+        raise UserError(
+            f"training.device is {wanted!r}, which this machine lacks; here: {present}."
+        )
+    return torch.device(wanted)
+
+
+def train_pack(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    model_options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    progress: Progress = lambda done: None,
+    keeper: Keeper | None = None,
+    shrunk: Callable[[int], object] = lambda size: None,
+) -> list[TrainingResult]:
+    """Train runs of equal shapes as one batched program.
+
+    Runs are sorted by learning rate, so that the optimiser takes a step for each rate and not for
+    each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it
+    stands alone with the run that causes it, which is then `failed`; the others' results do not
+    change. With a keeper, training goes on from the last checkpoint, to the same bytes.
+
+    Args:
+        runs: runs with one pack key; β, kl, seed and learning rate, say, differ freely.
+        dataset: the prepared dataset.
+        model_options: the config's model section.
+        settings: the config's training section.
+        progress: told the share of the pack's work that is done.
+        keeper: keeps checkpoints; none are written without it.
+        shrunk: told the largest number of runs to try where memory did not suffice for more.
+
+    Returns:
+        One result per run, in order.
+
+    Raises:
+        Stopped: a signal asked the job to stop, and a checkpoint holds what was done.
+    """
+
+    def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
+        try:
+            state = keeper.load([run.path for run in members]) if keeper else None
+            training = _PackTraining(
+                members, dataset, model_options, settings, progress, keeper, state
+            )
+            results = training.train()
+            if keeper and not whole:
+                keeper.save(training.state())
+            return results
+        except UserError:
+            raise
+        except Exception as error:
+            log.warning("pack of %d runs: %s", len(members), traceback.format_exc())
+            if len(members) == 1:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                return [TrainingResult(members[0], "failed", reason)]
+            if out_of_memory(error):
+                shrunk(len(members) // 2)
+        torch.cuda.empty_cache()
+        half = len(members) // 2
+        return train(members[:half], False) + train(members[half:], False)
+
+    order = sorted(range(len(runs)), key=lambda i: _rate_order(runs[i].training_settings(settings)))
+    results = train([runs[i] for i in order], True)
+    return [result for _, result in sorted(zip(order, results, strict=True), key=lambda x: x[0])]
+
+
+def _rate_order(settings: Mapping[str, Any]) -> tuple[float, str]:
+    return settings["learning_rate"], settings["learning_rate_schedule"]
+
+
+class _Streams:
+    """The random streams of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.shuffle = stream(seed, "shuffle")
+        self.noise = stream(seed, "noise")
+        self.binarize = stream(seed, "binarize")
+        self.drawn_from = {"shuffle": self.shuffle.get_state(), "noise": self.noise.get_state()}
+
+    def draw_order(self, count: int) -> Tensor:
+        """The order of an epoch's examples, [count]."""
+        self.drawn_from["shuffle"] = self.shuffle.get_state()
+        return torch.randperm(count, generator=self.shuffle)
+
+    def begin_block(self) -> torch.Generator:
+        """The stream from which a block of noise is drawn."""
+        self.drawn_from["noise"] = self.noise.get_state()
+        return self.noise
+
+    def state(self) -> dict[str, Tensor]:
+        """From where this epoch's order, this block's noise and the next binarisation are drawn."""
+        return {**self.drawn_from, "binarize": self.binarize.get_state()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up `state` again."""
+        for name in ("shuffle", "noise", "binarize"):
+            getattr(self, name).set_state(state[name])
+
+
+class _PackTraining:
+    """The state of one pack while it trains: stacked weights, optimiser, streams, history."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        dataset: Dataset,
+        model_options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        progress: Progress,
+        keeper: Keeper | None = None,
+        state: PackState | None = None,
+    ) -> None:
+        self.clock = Stopwatch()
+        self.each = [run.training_settings(settings) for run in runs]
+        self.settings = self.each[0]
+        self.progress = progress
+        self.keeper = keeper
+        self.dataset = dataset = dataset.with_train_examples(runs[0].train_examples)
+        self.device = choose_device(settings["device"])
+        self.results = [TrainingResult(run) for run in runs]
+        self.active = list(range(len(runs)))
+        self.draws = (runs[0].importance_samples, runs[0].latent_dim)
+        self.terms = OBJECTIVES[runs[0].objective]
+        condition = runs[0].condition
+        self.train_split = Examples.of(dataset, "train", condition, self.device, dataset.dynamic)
+        models = [VAE.of(run, dataset.observed, model_options) for run in runs]
+        models[0].encoder.center_on(self.train_split.sample())
+        self.model = StackedVAE.stack(models, self.device)
+        self.gradient = Captured(self._gradient)
+        self.optimizer = StackedAdam(
+            self.model.leaves, [float(one["learning_rate"]) for one in self.each]
+        )
+        self.streams = [_Streams(run.seed) for run in runs]
+        self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
+        self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
+        self.validation_split = Examples.of(dataset, "validation", condition, self.device)
+        self.film = Film(dataset, self.settings["epochs"], len(runs), self.validation_split)
+        fixed = [stream(run.seed, "validation") for run in runs]
+        self.validation_noise = self._noise(len(self.validation_split), fixed)
+        self.place = (0, 0, 0)
+        self.sums: list[Tensor] = []
+        self.earlier = 0.0
+        if state:
+            self._restore(state)
+        else:
+            self.film.take(0, self.model, self.active)
+
+    def train(self) -> list[TrainingResult]:
+        """All epochs; then every run that is still active is done."""
+        epochs = self.settings["epochs"]
+        for epoch in range(self.place[0], epochs if self.active else 0):
+            self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
+            terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
+            self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
+            self.place = (epoch + 1, 0, 0)
+            self.progress((epoch + 1) / epochs)
+            if not self.active:
+                break
+            self.film.take(epoch + 1, self.model, self.active)
+        self._finish(range(len(self.active)))
+        return self.results
+
+    # --- one epoch -------------------------------------------------------------------------
+
+    def _train_epoch(self, epoch: int) -> Tensor:
+        """One pass over the training split; the mean of each term: [runs, terms]."""
+        count, batch_size = len(self.train_split), self.settings["batch_size"]
+        streams = [self.streams[i] for i in self.active]
+        order = torch.stack([one.draw_order(count) for one in streams]).to(self.device)
+        weight = self._beta(epoch)
+        blocks = _blocks(count, batch_size, self.draws[0] * self.draws[1])
+        for number in range(self.place[1], len(blocks)):
+            block = blocks[number]
+            noise = self._noise(len(block), [one.begin_block() for one in streams])
+            for start in range(self.place[2], len(block), batch_size):
+                size = min(batch_size, len(block) - start)
+                inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
+                rows = order[:, block.start + inside]
+                terms = self._step(rows, noise[:, inside], weight, size)
+                self.sums.append(_summed(terms, self._wide))
+                self.place = (epoch, number, start + batch_size)
+                if self.keeper and self.keeper.due:
+                    self.keeper.save(self.state())
+            self.place = (epoch, number + 1, 0)
+        sums, self.sums = self.sums, []
+        return torch.stack(sums).sum(0) / count
+
+    def _step(self, rows: Tensor, noise: Tensor, beta: Tensor, size: int) -> list[Tensor]:
+        """One Adam step of every run on the first `size` examples of its batch.
+
+        Args:
+            rows: of the training split, [runs, batch].
+            noise: [runs, batch, draws, latent].
+            beta: weight of the rate, [runs].
+            size: how many of the batch count; the others fill it up.
+
+        Returns:
+            Their terms before the step, [runs, size] each.
+        """
+        counted = (torch.arange(rows.shape[1], device=self.device) < size).to(noise.dtype) / size
+
+        def step(part: slice) -> Sequence[Tensor]:
+            x, context = self._batch(rows[part], self.active[part])
+            leaves = [leaf[part] for leaf in self.model.leaves]
+            found = self.gradient(x, context, noise[part], beta[part], counted, *leaves)
+            gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
+            if (largest := self._clip(part)) is not None:
+                gradients = clipped_each_run(gradients, largest)
+            self.optimizer.update(gradients, part)
+            return terms
+
+        found = [step(part) for part in self._parts()]
+        self.optimizer.steps += 1
+        return [torch.cat(terms)[:, :size] for terms in zip(*found, strict=True)]
+
+    def _parts(self) -> list[slice]:
+        """The active runs in parts of about equal size that take a step one after the other."""
+        runs = len(self.active)
+        per_run = self.settings["batch_size"] * self.draws[0] * self.dataset.observed.dims
+        on_cpu = self.device.type == "cpu"
+        parts = min(runs, math.ceil(runs * per_run / PART_VALUES)) if on_cpu else 1
+        if parts == 1:
+            return [slice(None)]
+        ends = [runs * number // parts for number in range(parts + 1)]
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+    def _gradient(
+        self,
+        x: Tensor,
+        context: Tensor,
+        noise: Tensor,
+        beta: Tensor,
+        counted: Tensor,
+        *leaves: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The gradient by each of the weights of some runs, then their terms.
+
+        Args:
+            x: [runs, batch, dims].
+            context: [runs, batch, context].
+            noise: [runs, batch, draws, latent].
+            beta: weight of the rate, [runs].
+            counted: weight of each example in the mean, [batch].
+            leaves: as in StackedVAE, [runs, ...].
+        """
+        own = [leaf.detach().requires_grad_() for leaf in leaves]
+        model = StackedVAE(self.model.template, own)
+        terms: Terms = model.map(self.terms, x, context, noise)
+        loss = (objective(terms, beta[:, None]) * counted).sum()
+        gradients = torch.autograd.grad(loss, own)
+        return *gradients, *(term.detach() for term in terms)
+
+    def _batch(self, rows: Tensor, active: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
+        x, context = self.train_split.at(rows)
+        if not self.dataset.dynamic:
+            return x, context
+        uniform = torch.stack(
+            [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in active]
+        )
+        return (uniform.to(self.device) < x).to(x.dtype), context
+
+    @torch.no_grad()
+    def _validate(self) -> Tensor:
+        """The mean of each term on the validation split, same noise every epoch: [runs, terms]."""
+        count, runs = len(self.validation_split), len(self.active)
+        step = _even(max(1, VALIDATION_BLOCK // self.draws[0]))
+        sums: list[Tensor] = []
+        for start in range(0, count, step):
+            size = min(step, count - start)
+            rows = torch.arange(start, start + _even(size), device=self.device) % count
+            shared = [part.expand(runs, *part.shape) for part in self.validation_split.at(rows)]
+            terms = self.model.map(self.terms, *shared, self.validation_noise[:, rows])
+            sums.append(_summed([term[:, :size] for term in terms], self._wide))
+        return torch.stack(sums).sum(0) / count
+
+    def _noise(self, count: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """Normals of the active runs, [runs, count, draws, latent]; 0 for point posteriors."""
+        drawn = [torch.randn(count, *self.draws, generator=g) for g in generators]
+        random = [self.results[i].run.posterior != "point" for i in self.active]
+        mask = torch.tensor(random, dtype=drawn[0].dtype)[:, None, None, None]
+        return (torch.stack(drawn) * mask).to(self.device)
+
+    # --- what happens between epochs ---------------------------------------------------------
+
+    def _record(self, epoch: int, terms: NDArray[np.float64], healthy: NDArray[np.bool_]) -> None:
+        """Keep the epoch's terms [runs, split, terms]; freeze runs that diverged or stopped."""
+        frozen, stopped = [], []
+        for position, index in enumerate(self.active):
+            row = history_row(self.results[index].run, terms[position])
+            wrong = self._divergence(index, row, bool(healthy[position]))
+            if wrong:
+                self.results[index].status = "diverged"
+                self.results[index].reason = f"{wrong} in epoch {epoch + 1}"
+                frozen.append(position)
+                continue
+            self.rows[index].append(row)
+            if self._stop_early(position, epoch, row):
+                stopped.append(position)
+        if frozen or stopped:
+            self._finish([*frozen, *stopped])
+            self._drop({*frozen, *stopped})
+
+    def _divergence(self, index: int, row: NDArray[np.float64], healthy: bool) -> str:
+        """What shows that a run has diverged; empty where nothing does."""
+        counted = row[[0, 3]] if self.results[index].run.posterior == "point" else row
+        if not np.isfinite(counted).all():
+            return "the objective was not finite"
+        return "" if healthy else "the gradient was too large for its square to be finite"
+
+    def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
+        """Whether this run's validation objective has not improved for `patience` epochs."""
+        index = self.active[position]
+        patience = self.each[index]["early_stopping_patience"]
+        if patience is None or epoch < self.results[index].run.kl_warmup_epochs:
+            return False
+        value = float(row[5])
+        best, best_epoch, _ = self.best[index]
+        if value < best:
+            self.best[index] = (value, epoch + 1, self.model.run_weights(position))
+            return False
+        return epoch + 1 - best_epoch >= patience
+
+    def _finish(self, positions: Sequence[int] | range) -> None:
+        """Hand over weights and history of the runs at these positions of the active pack."""
+        for position in positions:
+            index = self.active[position]
+            result = self.results[index]
+            _, best_epoch, best_weights = self.best[index]
+            result.weights = best_weights or self.model.run_weights(position)
+            result.history = np.array(self.rows[index]).reshape(-1, 6)
+            result.film = self.film.of(index)
+            result.epochs_kept = best_epoch or len(result.history)
+
+    def _drop(self, positions: set[int]) -> None:
+        """Go on with the other runs: weights, moments and noise without these."""
+        keep = [p for p in range(len(self.active)) if p not in positions]
+        self.active = [self.active[p] for p in keep]
+        if keep:
+            self.model = self.model.select(keep)
+            self.optimizer = self.optimizer.select(self.model.leaves, keep)
+            self.validation_noise = self.validation_noise[keep]
+
+    # --- stop and go ---------------------------------------------------------------------------
+
+    def state(self) -> PackState:
+        """Everything that the rest of the training depends on, on the CPU."""
+        position = {index: place for place, index in enumerate(self.active)}
+        runs = {
+            result.run.path: self._run_state(index, position.get(index))
+            for index, result in enumerate(self.results)
+        }
+        steps = float(self.optimizer.steps)
+        return PackState(self.place, steps, self.earlier + self.clock.seconds, runs)
+
+    def _run_state(self, index: int, position: int | None) -> RunState:
+        """A run's state; its position among the active ones, None where it is done."""
+        result = self.results[index]
+        value, epoch, best = self.best[index]
+        tensors = {"rows": torch.from_numpy(np.array(self.rows[index]).reshape(-1, 6))}
+        if self.film.frames[index]:
+            tensors["frames"] = torch.from_numpy(np.stack(self.film.frames[index]))
+        if position is None:
+            tensors |= {f"weights/{name}": leaf for name, leaf in result.weights.items()}
+        else:
+            tensors |= {f"best/{name}": leaf for name, leaf in best.items()}
+            tensors |= self.streams[index].state()
+            tensors["weights"] = row_of(self.model.leaves, position)
+            tensors["means"] = row_of(self.optimizer.means, position)
+            tensors["squares"] = row_of(self.optimizer.squares, position)
+            if self.sums:
+                tensors["sums"] = torch.stack([terms[position] for terms in self.sums]).cpu()
+        facts = {
+            "active": position is not None,
+            "status": result.status,
+            "reason": result.reason,
+            "best": [value, epoch],
+            "epochs_kept": result.epochs_kept,
+        }
+        return RunState(facts, tensors)
+
+    def _restore(self, state: PackState) -> None:
+        """Take up a state again, whatever pack it was kept in."""
+        self.place, self.earlier = state.place, state.seconds
+        states = [state.runs[result.run.path] for result in self.results]
+        for index, (result, one) in enumerate(zip(self.results, states, strict=True)):
+            result.status, result.reason = one.facts["status"], one.facts["reason"]
+            value, epoch = one.facts["best"]
+            self.best[index] = (value, epoch, _below("best/", one.tensors))
+            self.rows[index] = list(one.tensors["rows"].numpy())
+            if "frames" in one.tensors:
+                self.film.frames[index] = list(one.tensors["frames"].numpy())
+            if not one.facts["active"]:
+                result.weights = _below("weights/", one.tensors)
+                result.history = one.tensors["rows"].numpy()
+                result.film = self.film.of(index)
+                result.epochs_kept = one.facts["epochs_kept"]
+        self.active = [index for index, one in enumerate(states) if one.facts["active"]]
+        if self.active:
+            self._restore_active([states[index].tensors for index in self.active], state.steps)
+
+    def _restore_active(self, tensors: Sequence[Mapping[str, Tensor]], steps: float) -> None:
+        """Weights, moments, noise and streams of the runs that still train."""
+
+        def leaves(name: str) -> list[Tensor]:
+            return from_rows([one[name] for one in tensors], self.model.leaves)
+
+        self.model = StackedVAE(self.model.template, leaves("weights"))
+        self.optimizer = self.optimizer.select(self.model.leaves, self.active)
+        self.optimizer.means, self.optimizer.squares = leaves("means"), leaves("squares")
+        self.optimizer.steps = torch.full_like(self.optimizer.steps, steps)
+        self.validation_noise = self.validation_noise[self.active]
+        if "sums" in tensors[0]:
+            self.sums = list(torch.stack([one["sums"] for one in tensors], 1).to(self.device))
+        for index, one in zip(self.active, tensors, strict=True):
+            self.streams[index].restore(one)
+
+    # --- small things --------------------------------------------------------------------------
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """float64 where the device has it."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def _clip(self, part: slice) -> Tensor | None:
+        """Largest gradient norm of some active runs, [runs]; infinite where a run has none."""
+        found = [self.each[i]["gradient_clip"] for i in self.active[part]]
+        if all(value is None for value in found):
+            return None
+        largest = [math.inf if value is None else value for value in found]
+        return torch.tensor(largest, device=self.device, dtype=torch.float32)
+
+    def _beta(self, epoch: int) -> Tensor:
+        """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
+        betas = [warmed_up(self.results[i].run, epoch) for i in self.active]
+        return torch.tensor(betas, device=self.device, dtype=torch.float32)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def warmed_up(run: Run, epoch: int) -> float:
+    """A run's weight of the rate in an epoch, counted from 0."""
+    return run.beta * (min(1.0, epoch / run.kl_warmup_epochs) if run.kl_warmup_epochs else 1.0)
+
+
+STAGES = 8
+
+
+def step_size(settings: Mapping[str, Any], epoch: int) -> float:
+    """Adam's step size in an epoch, counted from 0, under the config's schedule.
+
+    `staged` is that of Burda, Grosse and Salakhutdinov (2016): stage i of eight takes 3^i passes
+    at 10^(−i/7) times the first step size; here the stages share out whatever epochs there are.
+    """
+    share = epoch / settings["epochs"]
+    factor = 1.0
+    if settings["learning_rate_schedule"] == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * share))
+    if settings["learning_rate_schedule"] == "staged":
+        passes = share * (3**STAGES - 1) / 2
+        stage = next(i for i in range(STAGES) if passes < (3 ** (i + 1) - 1) / 2)
+        factor = 10 ** (-stage / (STAGES - 1))
+    return float(settings["learning_rate"] * factor)
+
+
+def history_row(run: Run, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distortion, rate and objective of training, then of validation: [6].
+
+    Args:
+        run: gives β and the kind of objective.
+        terms: means of the terms of both splits, [2, terms].
+    """
+    if run.objective == "iwae":
+        return terms.ravel()
+    distortion, rate = terms[:, 0::2].sum(1), terms[:, 1::2].sum(1)
+    weighted = run.beta * rate if run.beta else 0.0
+    return np.column_stack([terms[:, :2], distortion + weighted]).ravel()
+
+
+def _summed(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Terms [runs, n] summed over the examples: [runs, terms]."""
+    return torch.stack([term.sum(-1, dtype=dtype) for term in terms], dim=-1)
+
+
+def _blocks(count: int, batch_size: int, per_example: int) -> list[range]:
+    """Whole batches of examples whose noise is drawn at once."""
+    size = max(1, NOISE_BLOCK // (per_example * batch_size)) * batch_size
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _even(size: int) -> int:
+    """`size` rounded up to a multiple of 16 examples.
+
+    On a CPU, vectorised kernels round the last few elements of a tensor differently. In batches of
+    16 no element of any run is among them, so that a run's result does not depend on its pack.
+    """
+    return -(-size // 16) * 16
+
+
+def clipped_each_run(gradients: Sequence[Tensor], largest: Tensor) -> list[Tensor]:
+    """Gradients [runs, ...], those of each run scaled to a common norm of at most `largest` [runs].
+
+    A run whose largest norm is infinite keeps its gradients.
+    """
+    squares = [gradient.square().flatten(1).sum(1) for gradient in gradients]
+    # Added one by one: a reduction rounds in another order when the pack has one run.
+    norm = reduce(torch.add, squares).sqrt()
+    factor = (norm.clamp_min(1e-12).reciprocal() * largest).clamp_max(1.0)
+    factor = factor.masked_fill(largest.isinf(), 1.0)
+    return [gradient * factor.reshape(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+
+
+class Stopwatch:
+    """Wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start

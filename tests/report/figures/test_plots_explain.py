@@ -1,0 +1,412 @@
+"""The figures that explain: walks, holes, effects, shares and the film, against their files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Circle
+from PIL import Image
+from scipy import stats
+
+from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
+from vae_ablation.report.figures.aggregate import hole_field, hole_level, log_mixture
+from vae_ablation.report.figures.effects import effect_limits
+from vae_ablation.report.figures.film import affordable_frames, evenly
+
+
+def draw(
+    study: Path, name: str, likelihood: str | None = "gaussian", dim: int | None = None
+) -> Any:
+    return FIGURES[name].draw(StudyResults(study), Selection("digits", likelihood, dim))
+
+
+def arrays(study: Path, arm: str, dim: int, name: str = "pictures") -> dict[str, Any]:
+    folder = study / f"runs/digits/gaussian/z{dim}/{arm}/seed0"
+    with np.load(folder / f"{name}.npz") as stored:
+        return dict(stored)
+
+
+def texts(fig: Any) -> list[str]:
+    return [text.get_text() for text in fig.texts]
+
+
+def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    """One 8 × 8 image of a mosaic: enlarged three times, with a line of one pixel after each."""
+    return picture[25 * row : 25 * row + 24 : 3, 25 * column : 25 * column + 24 : 3]
+
+
+def test_traversals_are_the_stored_walks_with_their_kl_and_range(study):
+    fig = draw(study, "traversals", dim=4)
+    for ax, arm in zip(fig.axes, ("beta1", "kl-off"), strict=True):
+        stored = arrays(study, arm, 4)
+        picture = ax.images[0].get_array()
+        for row in range(4):
+            for step in (0, 5, 10):
+                np.testing.assert_array_equal(
+                    cell(picture, row, step), stored["traversals"][row, step]
+                )
+        assert {style.number(kl) for kl in stored["traversal_kl"]} <= set(texts(fig))
+        high = stored["traversal_range"][0, 1]
+        assert texts(fig).count(f"−{high:.3g} to {high:.3g}") == 4
+        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(arm)
+    assert [text for text in texts(fig) if text.startswith("z")] == [
+        f"z{'₁₂₃₄'[dim]}"
+        for arm in ("beta1", "kl-off")
+        for dim in arrays(study, arm, 4)["traversal_dims"]
+    ]
+
+
+def test_a_triangle_marks_where_the_example_lies_on_its_walk(study):
+    ax = draw(study, "traversals", dim=4).axes[0]
+    stored = arrays(study, "beta1", 4)
+    code = arrays(study, "beta1", 4, "codes")["mean"][stored["index"][0]]
+    place = [(row, code[dim]) for row, dim in enumerate(stored["traversal_dims"])]
+    shown = {int(y): x for x, y in ax.lines[0].get_xydata()}
+    assert shown == pytest.approx(
+        # Eleven cells from −3 to 3, the first centred at half a cell.
+        {row: 0.5 + (value + 3) / 6 * 10 for row, value in place if abs(value) <= 3}
+    )
+    assert shown
+
+
+def test_the_archetype_stands_beside_the_data_mean_with_their_difference(study):
+    fig = draw(study, "archetype")
+    upper, lower = fig.axes[2:4]
+    arms = ["kl-off", "beta0.1", "beta1", "beta4"]
+    mean = arrays(study, "beta1", 4)["data_mean"].astype(float)
+    shown = [arrays(study, arm, 4)["archetype"].astype(float) for arm in arms]
+    np.testing.assert_array_equal(
+        upper.images[0].get_array(), np.concatenate([mean, *shown], axis=1)
+    )
+    expected = np.concatenate([(image - mean) / 255 for image in shown], axis=1)
+    np.testing.assert_allclose(lower.images[0].get_array(), expected)
+    low, high = lower.images[0].get_clim()
+    assert low == -high
+    size = np.sqrt(np.mean(((shown[0] - mean) / 255) ** 2))
+    assert style.number(float(size)) in texts(fig)
+
+
+def test_collapse_map_counts_active_units_of_the_beta_arms_alone(study):
+    fig = draw(study, "collapse_map")
+    ax = fig.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "4"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["2", "4"]
+    table = pd.read_csv(study / "tables" / "metrics.csv")
+    table = table[(table["likelihood"] == "gaussian") & (table["model"] == "vae")]
+    counts = table.groupby(["latent_dim", "beta"])["active_units"].mean()
+    cells = iter(text.get_text() for text in ax.texts)
+    for dim in (2, 4):
+        for beta in (0.1, 1.0, 4.0):
+            count = counts[dim, beta]
+            assert next(cells) == f"{style.count(count)} of {dim}\n{100 * count / dim:.0f} %"
+    assert ax.collections[0].get_clim() == (0, 1)
+    share = [counts[dim, beta] / dim for dim in (2, 4) for beta in (0.1, 1.0, 4.0)]
+    np.testing.assert_allclose(np.ravel(ax.collections[0].get_array()), share)
+
+
+def test_a_lost_cell_of_the_collapse_map_is_crossed_and_a_variant_has_its_own_map(make_study):
+    runs = tuple(f"digits/gaussian/z2/beta1/seed{seed}" for seed in (0, 1))
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), diverged=runs)
+    (ax,) = draw(study, "collapse_map").axes[:1]
+    assert [(t.get_text(), t.get_position()) for t in ax.texts if t.get_text() == "×"] == [
+        ("×", (1.5, 0.5))
+    ]
+    for name in ("metrics", "summary"):
+        path = study / "tables" / f"{name}.csv"
+        table = pd.read_csv(path)
+        other = table[table["arm"] == "beta4"].assign(arm="beta4-conv")
+        pd.concat([table, other]).to_csv(path, index=False)
+    titles = [ax.get_title() for ax in draw(study, "collapse_map").axes]
+    assert [title for title in titles if title != "active"] == ["", "conv"]
+
+
+def segments(collection: Any) -> np.ndarray:
+    """Ends and height of horizontal bars, [bars, 3]."""
+    return np.array([[s[0, 0], s[1, 0], s[0, 1]] for s in collection.get_segments() if len(s)])
+
+
+def test_effects_show_the_numbers_of_the_contrasts(study):
+    fig = draw(study, "effects")
+    table = pd.read_csv(study / "tables" / "contrasts.csv")
+    table = table[(table["likelihood"] == "gaussian") & table["primary"]]
+    titles = [ax.get_title().split("\n")[0] for ax in fig.axes]
+    assert titles == ["rate", "NLL", "active units", "probe accuracy"]
+    wanted = table[(table["metric"] == "nll") & (table["contrast"] != "latent_dim")]
+    across = table[(table["metric"] == "nll") & (table["contrast"] == "latent_dim")]
+    across = across[across["arm"].isin(["beta1", "kl-off"])]
+    both = pd.concat([wanted, across])
+    ax = fig.axes[1]
+    seeds, examples = (segments(collection) for collection in ax.collections[:2])
+    points = np.concatenate([found.get_offsets() for found in ax.collections[2:]])
+    assert len(seeds) == len(examples) == len(points) == len(both) == 8
+    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(both["mean_difference"]))
+    for column, found in (("ci_low", seeds[:, 0]), ("ci_high", seeds[:, 1]),
+                          ("boot_low", examples[:, 0]), ("boot_high", examples[:, 1])):  # fmt: skip
+        np.testing.assert_allclose(np.sort(found), np.sort(both[column]))
+    row = both[(both["arm"] == "beta4") & (both["latent_dim"] == 2)]
+    name = next(text for text in fig.texts if text.get_text() == "β = 4")
+    height = fig.get_figheight()
+    down = height * (1 - name.get_position()[1]) - height * (1 - ax.get_position().y1)
+    at = seeds[np.isclose(seeds[:, 2], down)]
+    np.testing.assert_allclose(at[0, :2], row[["ci_low", "ci_high"]].to_numpy()[0])
+    assert "against β = 1" in texts(fig)
+    assert "against latent 4" in texts(fig)
+    assert "Pairs of seeds: 2." in texts(fig)
+
+
+def test_an_endless_interval_does_not_hide_the_means():
+    table = pd.DataFrame(
+        {"mean_difference": [1.0, 2.0], "ci_low": [-500.0, 1.5], "ci_high": [500.0, 2.5],
+         "boot_low": [0.9, np.nan], "boot_high": [1.1, np.nan]}
+    )  # fmt: skip
+    low, high = effect_limits(table)
+    assert -3 < low < 0
+    assert 2.5 < high < 5
+    narrow = table.assign(ci_low=table["mean_difference"], ci_high=table["mean_difference"])
+    low, high = effect_limits(narrow)
+    assert -0.2 < low < 0
+    assert 2 < high < 2.2
+
+
+def test_importance_bars_are_the_shares_and_primary_metrics_stand_first(study):
+    fig = draw(study, "importance", None)
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in fig.axes]
+    assert names == [["rate", "probe accuracy", "MSE"], ["NLL"], ["NLL"]]
+    assert texts(fig)[-3:] == ["all likelihoods", "discretized logistic", "gaussian"]
+    widths = [[bar.get_width() for bar in bars] for bars in fig.axes[0].containers]
+    np.testing.assert_allclose(
+        widths, np.repeat([[0.4], [0.1], [0.2], [0.05], [0.05], [0.05], [0.15]], 3, axis=1)
+    )
+    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[-1]]
+    np.testing.assert_allclose(ends, [1.0])
+    legend = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert set(legend) == {
+        "β", "latent dimension", "likelihood", "β × latent dimension", "β × likelihood",
+        "latent dimension × likelihood", "unexplained",
+    }  # fmt: skip
+    written = [text.get_text() for text in fig.axes[1].texts]
+    assert written == ["50 %", "25 %", "15 %", "10 %"]
+
+
+def test_the_mixture_density_is_that_of_its_components():
+    rng = np.random.default_rng(0)
+    z, mean, std = rng.normal(size=(7, 2)), rng.normal(size=(5, 2)), rng.uniform(0.1, 2, (5, 2))
+    each = stats.norm.pdf(z[:, None], mean, std).prod(2)
+    np.testing.assert_allclose(log_mixture(z, mean, std), np.log(each.mean(1)))
+    skip = np.array([0, 1, 2, 3, 4, 0, 1])
+    without = [np.delete(row, leave).mean() for row, leave in zip(each, skip, strict=True)]
+    np.testing.assert_allclose(log_mixture(z, mean, std, skip), np.log(without))
+    far = log_mixture(np.full((1, 2), 1e3), mean, std)
+    assert np.isfinite(far).all()
+
+
+def ring(radius: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    mean = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return mean, np.full((200, 2), width)
+
+
+def test_the_middle_of_a_ring_of_posteriors_is_a_hole_and_the_ring_is_not():
+    mean, std = ring(1.5, 0.2)
+    side = np.linspace(-2.4, 2.4, 49)
+    hole = hole_field(side, mean, std) > 0
+    x, y = np.meshgrid(side, side)
+    radius = np.hypot(x, y)
+    assert hole[radius < 0.6].all()
+    assert not hole[np.abs(radius - 1.5) < 0.3].any()
+    assert hole[(radius > 2.2) & (radius < 2.4)].all()
+    # r² = −2 log 0.05: outside the prior's 95 % nothing counts.
+    assert not hole[radius > 2.448].any()
+
+
+def test_the_prior_itself_has_no_hole_but_its_rim():
+    mean, std = np.zeros((50, 2)), np.ones((50, 2))
+    # 1 % of the draws lie beyond r² = −2 log 0.01, where log q = log 0.01 − log 2π.
+    assert hole_level(mean, std) == pytest.approx(np.log(0.01 / (2 * np.pi)), abs=0.5)
+    assert not (hole_field(np.linspace(-2.4, 2.4, 33), mean, std) > 0).any()
+
+
+def test_no_draw_is_scored_on_the_posterior_that_it_came_from():
+    mean = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2)
+    std = np.full_like(mean, 0.01)
+    # The nearest other posterior is 1 away, which is 100 of its standard deviations.
+    assert hole_level(mean, std) == pytest.approx(-0.5 * 100**2, rel=0.1)
+
+
+def test_the_aggregate_posterior_is_the_density_of_the_codes_beside_the_prior(study):
+    fig = draw(study, "aggregate_posterior", dim=2)
+    panels = [ax for ax in fig.axes if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["KL off", "β = 0.1", "β = 1", "β = 4"]
+    codes = arrays(study, "beta4", 2, "codes")
+    ax = panels[-1]
+    image = ax.images[0]
+    low, high, _, _ = image.get_extent()
+    side = np.linspace(low, high, image.get_array().shape[0])
+    width = np.hypot(codes["std"], (side[1] - side[0]) / 2).astype(float)
+    for row, column in ((50, 50), (40, 70), (60, 45)):
+        z = np.array([[side[column], side[row]]])
+        density = stats.norm.pdf(z[:, None], codes["mean"], width).prod(2).mean()
+        assert image.get_array()[row, column] == pytest.approx(np.log(density), abs=1e-6)
+    radii = [patch.radius for patch in ax.patches if isinstance(patch, Circle)]
+    np.testing.assert_allclose(stats.chi2.cdf(np.square(radii), 2), [0.5, 0.95])
+    assert ax.get_xlim()[1] > radii[1]
+
+
+def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(make_study):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2, 4), seeds=(0,), point=True)
+    assert draw(study, "aggregate_posterior", dim=4) is None
+    titles = [ax.get_title() for ax in draw(study, "aggregate_posterior", dim=2).axes]
+    assert "KL off" in titles
+    assert "deterministic" not in titles
+
+
+def test_the_film_shows_every_snapshot_bit_by_bit_and_pauses_at_its_end(study, tmp_path):
+    film = draw(study, "training_film", dim=2)
+    stored = arrays(study, "kl-off", 2, "snapshots")
+    png, pdf = style.save(film, tmp_path / "film")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    with Image.open(png) as moving:
+        assert moving.n_frames == len(stored["epochs"]) == 4
+        assert moving.info["loop"] == 0
+        durations = []
+        for i in range(4):
+            moving.seek(i)
+            durations.append(moving.info["duration"])
+            frame = np.asarray(moving.convert("RGB"))
+            np.testing.assert_array_equal(frame, film.frames[i][..., :3])
+            assert_shows(frame, 0, stored["originals"])
+            assert_shows(frame, 2, stored["images"][i])
+    assert durations == [400, 400, 400, 2500]
+
+
+def assert_shows(frame: np.ndarray, row: int, images: np.ndarray) -> None:
+    """A row of the film holds these 8 × 8 images: a pitch of 25 pixels, enlarged four times.
+
+    The first image begins where matplotlib's axes of the rows would: 1.15 and 0.62 inches in.
+    """
+    left, top, pitch = round(1.15 * 150), round(0.62 * 150), 25 * 4
+    for k, image in enumerate(images):
+        y, x = top + row * pitch, left + k * pitch
+        shown = frame[y + 6 : y + 96 : 12, x + 6 : x + 96 : 12]
+        np.testing.assert_array_equal(shown, np.repeat(image[..., None], 3, axis=2))
+
+
+def test_a_film_has_the_same_bytes_again(study, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        style.save(draw(study, "training_film", dim=4), tmp_path / folder / "x")
+    for suffix in ("png", "pdf"):
+        first, second = ((tmp_path / f / f"x.{suffix}").read_bytes() for f in "ab")
+        assert first == second
+
+
+def test_a_run_that_stopped_early_keeps_its_last_picture(make_study):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
+    path = study / "runs/digits/gaussian/z2/kl-off/seed0/snapshots.npz"
+    whole = arrays(study, "kl-off", 2, "snapshots")
+    np.savez(path, epochs=whole["epochs"][:2], images=whole["images"][:2],
+             originals=whole["originals"])  # fmt: skip
+    frames = draw(study, "training_film", dim=2).frames
+    assert len(frames) == 4
+    for frame in frames[1:]:
+        assert_shows(frame[..., :3], 2, whole["images"][1])
+    assert_shows(frames[3][..., :3], 1, whole["images"][3])
+
+
+def test_a_long_film_keeps_its_first_and_last_epoch():
+    epochs = np.arange(0, 500, 5)
+    shown = evenly(epochs, 24)
+    assert len(shown) == 24
+    assert shown[0] == 0
+    assert shown[-1] == 495
+    assert set(shown) <= set(epochs)
+    np.testing.assert_array_equal(evenly(epochs[:7], 24), epochs[:7])
+
+
+def test_large_pictures_make_a_shorter_film():
+    small, large = np.zeros((24, 10, 8, 8), np.uint8), np.zeros((24, 10, 64, 64), np.uint8)
+    assert affordable_frames([small, small]) == 16
+    assert affordable_frames([large, large]) == 1_000_000 // (2 * 10 * 64 * 64) == 12
+    assert affordable_frames([np.zeros((24, 10, 256, 256), np.uint8)]) == 6
+
+
+def test_what_was_not_written_yet_draws_nothing(make_study):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False,
+                       statistics=False)  # fmt: skip
+    for name in ("traversals", "archetype", "training_film", "effects"):
+        assert draw(study, name, dim=2) is None
+    assert draw(study, "importance", None) is None
+    results = StudyResults(study)
+    for table in (results.contrasts, results.importance, results.pareto, results.failures):
+        assert table.empty
+    assert results.snapshots("digits/gaussian/z2/beta1/seed0") is None
+
+
+def test_samples_of_a_class_stand_in_the_row_of_the_label_that_was_told(make_study):
+    study = make_study()
+    classes = np.arange(3 * 10 * 64, dtype=np.int64).reshape(3, 10, 8, 8) % 251
+    path = study / "runs/digits/gaussian/z2/beta1/seed0/pictures.npz"
+    np.savez(path, **dict(np.load(path)), class_samples=classes.astype(np.uint8))
+    (ax,) = draw(study, "class_samples", dim=2).axes
+    picture = ax.images[0].get_array()
+    for row in range(3):
+        np.testing.assert_array_equal(cell(picture, row, 7), classes[row, 7])
+    ticks = dict(zip(ax.get_yticks(), (t.get_text() for t in ax.get_yticklabels()), strict=True))
+    assert ticks == {0.5: "0", 1.5: "1", 2.5: "2"}
+    assert ax.get_ylim() == (3, 0)
+    assert draw(study, "class_samples", dim=4) is None
+    np.savez(path, **dict(np.load(path)), class_names=np.array(["5", "15", "a longer name"]))
+    (ax,) = draw(study, "class_samples", dim=2).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["5", "15", "a longer na…"]
+
+
+def test_interpolations_are_titled_by_the_names_of_labels(make_study):
+    study = make_study()
+    for path in study.rglob("pictures.npz"):
+        arrays = dict(np.load(path))
+        names = np.array([f"{10 * label + 5}" for label in range(10)])
+        arrays["interpolation_labels"] = names[arrays["interpolation_labels"]]
+        np.savez(path, **arrays)
+    fig = draw(study, "interpolations", dim=2)
+    texts = [text.get_text() for text in fig.texts]
+    assert any(re.fullmatch(r"from label \d*5 to label \d*5", text) for text in texts), texts
+
+
+def test_data_that_are_no_images_have_no_pictures_and_still_a_contrast(make_study):
+    study = make_study()
+    for path in study.rglob("pictures.npz"):
+        np.savez(path)
+    assert draw(study, "samples", dim=2) is None
+    assert draw(study, "kl_on_off", dim=2) is not None
+
+
+def test_classes_of_cells_are_named_in_the_legend(make_study):
+    study = make_study()
+    for path in study.rglob("codes.npz"):
+        arrays = dict(np.load(path))
+        names = [f"type {label}" for label in range(arrays["labels"].max() + 1)]
+        np.savez(path, **arrays, label_names=np.array(names))
+    fig = draw(study, "latent_space", dim=2)
+    found = {text.get_text() for legend in fig.legends for text in legend.get_texts()}
+    assert {"0 type 0", "1 type 1"} <= found
+
+
+def test_numbers_that_name_classes_stand_alone(make_study):
+    """A position beside them would be taken for a label."""
+    study = make_study()
+    for path in study.rglob("codes.npz"):
+        arrays = dict(np.load(path))
+        names = [str(1000 * label + 7) for label in range(arrays["labels"].max() + 1)]
+        np.savez(path, **arrays, label_names=np.array(names))
+    fig = draw(study, "latent_space", dim=2)
+    found = {text.get_text() for legend in fig.legends for text in legend.get_texts()}
+    assert {"label 7", "label 1007"} <= found
+    written = {text.get_text() for text in fig.axes[0].texts}
+    assert {"7", "1007"} <= written
+    assert not {"0", "1"} & written

@@ -1,0 +1,173 @@
+"""A captured step is the step itself: the same bits, by fewer calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from support import (
+    COUNT_LIKELIHOODS,
+    IMAGE_LIKELIHOODS,
+    make_run,
+    model_options,
+    result_bytes,
+    training_settings,
+)
+from vae_ablation.data.base import Dataset
+from vae_ablation.study.run import Run
+from vae_ablation.training import pack as training
+from vae_ablation.training.captured import Captured
+from vae_ablation.training.pack import train_pack
+from vae_ablation.training.shortening import is_view, name_of
+
+
+def captured_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> list[Captured]:
+    """Let training capture its step after so many calls; what it makes is in the list."""
+    made: list[Captured] = []
+
+    def make(function: Any) -> Captured:
+        made.append(Captured(function, calls))
+        return made[-1]
+
+    monkeypatch.setattr(training, "Captured", make)
+    return made
+
+
+def both_ways(
+    monkeypatch: pytest.MonkeyPatch,
+    runs: list[Run],
+    dataset: Dataset,
+    options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    """Train with every step captured and with none; nothing may differ."""
+    options, chosen = options or model_options(), training_settings(**settings)
+    made = captured_after(monkeypatch, 0)
+    fast = train_pack(runs, dataset, options, chosen)
+    assert made[0].graphs
+    assert made[0].function not in made[0].graphs.values(), "a step was not captured"
+    made = captured_after(monkeypatch, 10**9)
+    slow = train_pack(runs, dataset, options, chosen)
+    assert not made[0].graphs
+    assert {result.status for result in fast} == {"ok"}
+    assert [result_bytes(one) for one in fast] == [result_bytes(one) for one in slow]
+
+
+ARMS: list[dict[str, Any]] = [
+    *({"likelihood": likelihood} for likelihood in IMAGE_LIKELIHOODS),
+    {"likelihood": "gaussian", "architecture": "conv"},
+    {"likelihood": "gaussian", "objective": "iwae", "importance_samples": 3},
+    {"likelihood": "gaussian", "condition": "label"},
+]
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: "-".join(map(str, arm.values())))
+def test_a_captured_step_changes_no_bit(
+    arm: dict[str, Any], few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [make_run(**arm, beta=1.0), make_run(**arm, beta=1.0, seed=1)]
+    both_ways(monkeypatch, runs, few_digits, batch_size=60)
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+def test_a_captured_step_changes_no_bit_of_counts(
+    likelihood: str, cells: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_ways(monkeypatch, [make_run(likelihood), make_run(likelihood, seed=1)], cells)
+
+
+def test_a_captured_step_changes_no_bit_with_a_centre_and_runs_that_stop_early(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [make_run(seed=seed) for seed in range(4)]
+    settings = {"epochs": 12, "early_stopping_patience": 2, "learning_rate": 0.02}
+    both_ways(monkeypatch, runs, few_digits, model_options(center=True), **settings)
+
+
+@pytest.mark.parametrize("looks", ["at a number", "at a tensor of its own"])
+def test_what_cannot_be_captured_runs_as_it_is_and_says_so(
+    looks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor]:
+        if looks == "at a number":
+            return (x * 2 if float(x.sum()) > 0 else x * 3,)
+        return (x + torch.from_numpy(x.detach().numpy() * 2),)
+
+    captured = Captured(function, patience=0)
+    for x in (torch.ones(3), -torch.ones(3), torch.arange(3.0)):
+        assert torch.equal(captured(x)[0], function(x)[0])
+    assert list(captured.graphs.values()) == [function]
+    assert "runs as it is" in caplog.text
+
+
+def test_capturing_waits_until_shapes_come_again() -> None:
+    calls = []
+
+    def doubled(x: torch.Tensor) -> tuple[torch.Tensor]:
+        calls.append(x.shape)
+        return (2 * x.view(x.shape),)
+
+    captured = Captured(doubled, patience=2)
+    x = torch.arange(4.0)
+    for _ in range(5):
+        assert torch.equal(captured(x)[0], 2 * x)
+    assert len(calls) == 4, "twice as it is, twice while it is captured and compared"
+    assert torch.equal(captured(torch.ones(6))[0], torch.full((6,), 2.0))
+    assert len(calls) == 5
+    (graph,) = captured.graphs.values()
+    assert "view" not in str(graph.graph)  # type: ignore[attr-defined]
+
+
+# --- what a step costs, in counts that no busy machine changes ------------------------------------
+
+KERNELS = {
+    "gaussian": 86,
+    "bernoulli": 80,
+    "discretized_logistic": 141,
+    "continuous_bernoulli": 116,
+    "poisson": 301,
+    "negative_binomial": 424,
+    "zero_inflated_negative_binomial": 472,
+}
+"""Counted when written, and a twentieth more, since torch splits operations as it likes; the counts
+are of two modalities."""
+
+
+def step_of(
+    likelihood: str, dataset: Dataset, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], int]:
+    """Names of the kernels that a captured step calls, and the bytes that it allocates."""
+    made = captured_after(monkeypatch, 0)
+    runs = [make_run(likelihood, latent_dim=16, seed=seed) for seed in range(seeds)]
+    train_pack(runs, dataset, model_options(hidden=[32]), training_settings(epochs=1))
+    graph: Any = next(iter(made[0].graphs.values()))
+    called = [
+        node
+        for node in graph.graph.nodes
+        if "bytes" in node.meta and node.op.startswith("call") and not is_view(node)
+    ]
+    fresh = [node for node in called if not name_of(node).endswith("_")]
+    return [name_of(node) for node in called], sum(node.meta["bytes"] for node in fresh)
+
+
+@pytest.mark.parametrize("likelihood", list(KERNELS))
+def test_a_step_calls_no_more_kernels_than_it_did(
+    likelihood: str, few_digits: Dataset, cells: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = cells if likelihood in COUNT_LIKELIHOODS else few_digits
+    kernels, _ = step_of(likelihood, dataset, 1, monkeypatch)
+    assert len(kernels) <= KERNELS[likelihood], f"{len(kernels)} kernels"
+    products = [name for name in kernels if name.startswith("bmm")]
+    assert len(products) == 11, "4 layers, forth and back, none for the gradient by the data"
+    assert not any(name.startswith("clone") for name in kernels), "a gradient is transposed"
+
+
+def test_a_step_of_more_runs_calls_as_many_kernels_and_allocates_in_proportion(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, alone = step_of("gaussian", few_digits, 1, monkeypatch)
+    four, together = step_of("gaussian", few_digits, 4, monkeypatch)
+    assert one == four
+    assert together <= 4 * alone
