@@ -232,6 +232,16 @@ def is_compiling(place: Place) -> bool:
     return False
 
 
+def is_asking_for_the_name(place: Place) -> bool:
+    """run.sh has begun, and Snakemake has not."""
+    for child in psutil.process_iter(["cmdline"]):
+        if "study-name" in (child.info["cmdline"] or []):
+            with suppress(psutil.Error):
+                if child.cwd() == str(place.folder):
+                    return True
+    return False
+
+
 RUN_SH = ["workflow/run.sh", str(Path(sys.executable).parent), "study.yaml", "2", "local"]
 
 
@@ -241,7 +251,7 @@ RUN_SH = ["workflow/run.sh", str(Path(sys.executable).parent), "study.yaml", "2"
     [
         (RUN_SH, is_training, signal.SIGINT, True, 130),
         (RUN_SH, lambda place: (place.study / "plan.json").exists(), signal.SIGTERM, False, 143),
-        (RUN_SH, lambda place: True, signal.SIGINT, True, 130),
+        (RUN_SH, is_asking_for_the_name, signal.SIGINT, True, 130),
         (None, is_compiling, signal.SIGHUP, True, 130),
         (None, is_training, signal.SIGINT, False, 130),
     ],
