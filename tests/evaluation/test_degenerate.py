@@ -33,7 +33,7 @@ from vae_ablation.evaluation.codes import (
 )
 from vae_ablation.evaluation.controls import control_rows
 from vae_ablation.evaluation.disentanglement import disentanglement_columns
-from vae_ablation.study.columns import METRIC_COLUMNS
+from vae_ablation.study.metrics import metric_columns
 from vae_ablation.study.plan import Run
 from vae_ablation.training.pack import train_pack
 
@@ -72,7 +72,7 @@ def evaluated(dataset: Dataset, runs: list[Run]) -> list[Evaluated]:
 def assert_columns(row: dict[str, Any]) -> None:
     """Known columns, each a finite number or flag; JSON can hold them."""
     json.dumps(row, allow_nan=False)
-    for name in METRIC_COLUMNS:
+    for name in metric_columns():
         assert name not in row or math.isfinite(row[name]), name
 
 
