@@ -19,6 +19,7 @@ from scipy.stats import ks_2samp
 from vae_ablation.applications.base import Application, Applied
 from vae_ablation.applications.denoising import chosen_rows, gene_proportions, row_blocks
 from vae_ablation.data.base import Dataset
+from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
 from vae_ablation.store.trained import TrainedRun
 
@@ -160,7 +161,8 @@ def _draws(
     """Simulated RNA counts of the rows, [rows, genes], again and again."""
     context = dataset.context(rows, model.run.condition)
     posterior = model.encode(dataset.x[rows], context)
-    std = torch.zeros_like(posterior.std) if model.run.posterior == "point" else posterior.std
+    point = POSTERIORS[model.run.posterior].deterministic
+    std = torch.zeros_like(posterior.std) if point else posterior.std
     for _ in range(draws):
         z = posterior.mean + std * torch.randn(std.shape, generator=generator)
         drawn = model.decode(z, context).sample(generator)[:, : dataset.observed.genes]

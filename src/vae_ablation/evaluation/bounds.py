@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_ablation.data.loading import Examples
-from vae_ablation.models.vae import Posterior
+from vae_ablation.models.posteriors import Posterior
+from vae_ablation.models.priors import draws_from, log_probs
 from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
 ELBO_DRAWS = 16
@@ -190,9 +191,11 @@ def _log_weights(
     latent = posterior.mean.shape[-1]
     noise = _normals(generators, (len(x), samples, latent), x.device)
     from_q = posterior.at(noise[:, :, ::2])
-    z = torch.stack([from_q, noise[:, :, 1::2]], dim=3).flatten(2, 3)
+    priors = model.priors()
+    from_p = draws_from(priors, noise[:, :, 1::2], generators)
+    z = torch.stack([from_q, from_p], dim=3).flatten(2, 3)
     wide = z.double()
-    prior = -0.5 * wide.square().sum(-1) - 0.5 * latent * math.log(2 * math.pi)
+    prior = log_probs(priors, wide)
     q = Posterior(posterior.mean[:, :, None].double(), posterior.log_std[:, :, None].double())
     mixture = torch.logaddexp(q.log_prob(wide), prior) - math.log(2)
     return _by_runs(model, z, x, context, samples) + prior - mixture

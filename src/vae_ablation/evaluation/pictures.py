@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import picture_bytes, shown_examples, spaced
 from vae_ablation.evaluation.bounds import decode_mean
+from vae_ablation.models.posteriors import POSTERIORS
+from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
 from vae_ablation.study.run import Run
 from vae_ablation.training.stacked import StackedVAE
@@ -24,7 +25,6 @@ CLASS_SAMPLES = 10
 MANIFOLD = 15
 STEPS = 11
 TRAVERSED = 8
-PRIOR_RANGE = 3.0
 CODE_RANGE = (0.005, 0.995)
 
 
@@ -71,20 +71,24 @@ def draw_pictures(
     labels = dataset.labels_of("test")
     index = shown_examples(labels)
     originals = picture_bytes(dataset.intensities("test")[index], shape)
+    priors = model.priors()
     walks = [
-        _walk(run, means[r], None if rates is None else rates[r]) for r, run in enumerate(runs)
+        _walk(run, priors[r].span, means[r], None if rates is None else rates[r])
+        for r, run in enumerate(runs)
     ]
     told = torch.from_numpy(dataset.context(dataset.rows("test"), runs[0].condition))
     parts = {
         "reconstructions": (means[:, index], told[index]),
-        "samples": (_prior_draws(runs, means), _spread(told, SAMPLES)),
+        "samples": (_prior_draws(priors, runs, means), _spread(told, SAMPLES)),
         "archetype": (torch.zeros_like(means[:, :1]), told[index[:1]]),
         "traversals": (_traversals(means[:, index[0]], walks), told[index[:1]]),
     }
-    if runs[0].latent_dim == 2:
-        parts["manifold"] = _grid(means), told[index[:1]]
+    plane = _planes(priors, means) if runs[0].latent_dim == 2 else None
+    if plane is not None:
+        parts["manifold"] = plane, told[index[:1]]
     if runs[0].condition == "label":
-        parts["class_samples"] = _class_samples(runs, means, dataset.observed.classes)
+        draws, classes = parts["samples"][0][:, :CLASS_SAMPLES], dataset.observed.classes
+        parts["class_samples"] = _class_samples(draws, classes)
     ends = _ends(labels, pairs)
     if len(ends):
         parts["interpolations"] = _lines(means, ends), told[ends[:, 0]]
@@ -118,16 +122,16 @@ def _spread(context: Tensor, count: int) -> Tensor:
     return context[np.resize(spaced(len(context), count), count)]
 
 
-def _class_samples(runs: Sequence[Run], like: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def _class_samples(draws: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """The same draws of z for every class, [runs, classes, CLASS_SAMPLES, latent], and classes."""
-    draws = _prior_draws(runs, like)[:, None, :CLASS_SAMPLES]
-    return draws.expand(-1, classes, -1, -1), torch.eye(classes)
+    return draws[:, None].expand(-1, classes, -1, -1), torch.eye(classes)
 
 
-def _prior_draws(runs: Sequence[Run], like: Tensor) -> Tensor:
-    """Z ~ N(0, I), [runs, SAMPLES, latent]: the same draws for all arms of one seed."""
+def _prior_draws(priors: Sequence[Prior], runs: Sequence[Run], like: Tensor) -> Tensor:
+    """Draws z ~ p(z), [runs, SAMPLES, latent], from the same stream for all arms of one seed."""
     draws = [
-        torch.randn(SAMPLES, run.latent_dim, generator=stream(run.seed, "samples")) for run in runs
+        prior.sample(stream(run.seed, "samples"), SAMPLES)
+        for prior, run in zip(priors, runs, strict=True)
     ]
     return torch.stack(draws).to(like.device)
 
@@ -136,12 +140,19 @@ def _quantiles() -> NDArray[np.float64]:
     return (np.arange(MANIFOLD) + 0.5) / MANIFOLD
 
 
-def _grid(like: Tensor) -> Tensor:
-    """Prior quantiles in the plane, [runs, rows, columns, 2]: z₂ falls with rows, z₁ rises."""
-    z = torch.from_numpy(norm.ppf(_quantiles()).astype(np.float32)).to(like.device)
-    columns, rows = torch.meshgrid(z, z.flip(0), indexing="xy")
-    plane = torch.stack([columns, rows], dim=-1)
-    return plane.expand(len(like), *plane.shape)
+def _planes(priors: Sequence[Prior], like: Tensor) -> Tensor | None:
+    """Prior quantiles in the plane, [runs, rows, columns, 2]: z₂ falls with rows, z₁ rises.
+
+    None where a prior has no quantiles.
+    """
+    planes = []
+    for prior in priors:
+        quantiles = prior.quantile(_quantiles())
+        if quantiles is None:
+            return None
+        first, second = torch.from_numpy(quantiles.astype(np.float32)).unbind(1)
+        planes.append(torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), dim=-1))
+    return torch.stack(planes).to(like.device)
 
 
 def _ends(labels: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -162,21 +173,21 @@ def _lines(means: Tensor, ends: NDArray[np.int64]) -> Tensor:
     return start + share * (stop - start)
 
 
-def _walk(run: Run, means: Tensor, rates: Tensor | None) -> Pictures:
-    """Which dimensions of a run are walked, in which order, and how far.
+def _walk(run: Run, span: tuple[float, float], means: Tensor, rates: Tensor | None) -> Pictures:
+    """Dimensions of a run's traversals, their order and their range: the prior's span.
 
     The prior fixes the scale of the codes only through the KL term: without it a walk covers the
     middle 99 % of the codes themselves.
     """
     codes = means.double().cpu().numpy()
-    known = rates is not None and run.posterior != "point"
+    known = rates is not None and not POSTERIORS[run.posterior].deterministic
     weight = rates.double().cpu().numpy() if rates is not None and known else codes.var(0)
     dims = np.argsort(-weight, kind="stable")[:TRAVERSED]
     walk: Pictures = {"traversal_dims": dims}
     if known:
         walk["traversal_kl"] = weight[dims]
     if run.kl:
-        walk["traversal_range"] = np.tile([-PRIOR_RANGE, PRIOR_RANGE], (len(dims), 1))
+        walk["traversal_range"] = np.tile(span, (len(dims), 1))
     else:
         walk["traversal_range"] = np.quantile(codes[:, dims], CODE_RANGE, axis=0).T
     return walk

@@ -248,7 +248,10 @@ def sample_columns(
     count = len(real.held_out)
     device = model.device
     prior = torch.stack(
-        [torch.randn(count, r.latent_dim, generator=stream(r.seed, "fid samples")) for r in runs]
+        [
+            prior.sample(stream(run.seed, "fid samples"), count)
+            for prior, run in zip(model.priors(), runs, strict=True)
+        ]
     )
     expost = torch.stack([expost_codes(codes, count, seed) for codes in train_means])
     context = torch.from_numpy(dataset.context(real.rows, runs[0].condition)).to(device)

@@ -15,6 +15,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
+from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.store.trained import (
     TrainedRun,
     encode_all,
@@ -186,7 +187,7 @@ def _write_cells(loaded: Mapping[str, TrainedRun], dataset: Dataset, path: str, 
 
     run, record = loaded[path].run, loaded[path].record
     posterior = encode_all(loaded[path], dataset)
-    std = posterior.std * (0 if run.posterior == "point" else 1)
+    std = posterior.std * (0 if POSTERIORS[run.posterior].deterministic else 1)
     assert dataset.cells is not None
     write_codes(
         file,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -162,6 +162,23 @@ class StandardNormal(Prior):
         from scipy.stats import norm
 
         return np.repeat(norm.ppf(shares)[:, None], self.latent_dim, axis=1)
+
+
+def log_probs(priors: Sequence[Prior], z: Tensor) -> Tensor:
+    """Log p(z) of z [runs, ..., latent] under the prior of each run: [runs, ...], nats."""
+    import torch
+
+    return torch.stack([prior.log_prob(own) for prior, own in zip(priors, z, strict=True)])
+
+
+def draws_from(
+    priors: Sequence[Prior], noise: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Draws from the prior of each run, [runs, ..., latent], from standard normals."""
+    import torch
+
+    each = zip(priors, noise, generators, strict=True)
+    return torch.stack([prior.at(own, generator) for prior, own, generator in each])
 
 
 DEFAULT_PRIOR = StandardNormal.name

@@ -29,8 +29,9 @@ from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.data.labels import label_text
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.distributions import Distribution
+from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.streams import stream
-from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE, Posterior
+from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
 from vae_ablation.study.plan import (
     APPLICATION_FILES,
     CELL_FILE,
@@ -97,7 +98,7 @@ class TrainedRun:
     def sample(
         self, n: int, seed: int = 0, draw: bool = False, label: str | float | None = None
     ) -> Tensor:
-        """Samples at z ~ N(0, I): decoder means, or draws from p(x given z): [n, *shape].
+        """Samples at z ~ p(z): decoder means, or draws from p(x given z): [n, *shape].
 
         Args:
             n: number of samples.
@@ -110,7 +111,7 @@ class TrainedRun:
             UserError: the model is not conditioned on the label, or was not trained on this one.
         """
         generator = stream(seed, "user samples")
-        z = torch.randn(n, self.run.latent_dim, generator=generator)
+        z = self.model.prior.sample(generator, n)
         decoded = self.decode(z, None if label is None else self._context(label).expand(n, -1))
         x = decoded.sample(generator) if draw else decoded.mean
         return x.reshape(n, *self.model.decoder.observed.shape)
@@ -210,7 +211,7 @@ def history_text(run: Run, history: NDArray[np.float64]) -> str:
 
 
 def _cells(run: Run, distortion: float, rate: float, objective: float) -> list[float | str]:
-    if run.posterior == "point":
+    if POSTERIORS[run.posterior].deterministic:
         return [distortion, "", objective, ""]
     return [distortion, rate, objective, -(distortion + rate)]
 

@@ -20,6 +20,8 @@ from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.models.posteriors import POSTERIORS
+from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS
 from vae_ablation.study.application_settings import Names, check_trajectory
 from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
@@ -157,8 +159,9 @@ def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
 def _model_keys_read(run: Run, model: Mapping[str, Any]) -> set[str]:
     """Keys of the model section that a run reads where the section is this."""
     parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
-    fixed = {"posterior_sigma"} if run.posterior == "fixed" else set()
-    return {key for part in parts for key in part.reads(model)} | fixed
+    posterior, prior = POSTERIORS[run.posterior], PRIORS[model.get("prior", DEFAULT_PRIOR)]
+    own = {key for part in parts for key in part.reads(model)}
+    return own | {*posterior.options, *prior.options} | ({"prior"} & model.keys())
 
 
 def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
