@@ -54,7 +54,8 @@ def test_traversals_are_the_stored_walks_with_their_kl_and_range(study):
         assert {style.number(kl) for kl in stored["traversal_kl"]} <= set(texts(fig))
         high = stored["traversal_range"][0, 1]
         assert texts(fig).count(f"−{high:.3g} to {high:.3g}") == 4
-        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(arm)
+        color = style.arm_color(StudyResults(study).arms[arm])
+        assert to_hex(ax.spines["left"].get_edgecolor()) == color
     assert [text for text in texts(fig) if text.startswith("z")] == [
         f"z{'₁₂₃₄'[dim]}"
         for arm in ("beta1", "kl-off")
@@ -119,8 +120,9 @@ def test_a_lost_cell_of_the_collapse_map_is_crossed_and_a_variant_has_its_own_ma
     ]
     for name in ("metrics", "summary"):
         path = study / "tables" / f"{name}.csv"
-        table = pd.read_csv(path)
-        other = table[table["arm"] == "beta4"].assign(arm="beta4-conv")
+        table = pd.read_csv(path).assign(architecture="mlp")
+        four = table[table["arm"] == "beta4"]
+        other = four.assign(arm="beta4-conv", architecture="conv")
         pd.concat([table, other]).to_csv(path, index=False)
     titles = [ax.get_title() for ax in draw(study, "collapse_map").axes]
     assert [title for title in titles if title != "active"] == ["", "conv"]

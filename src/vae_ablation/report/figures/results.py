@@ -69,8 +69,9 @@ class StudyResults:
 
     @cached_property
     def arms(self) -> dict[str, ArmName]:
-        """Every arm of the study by name."""
-        return arm_names(self._metrics)
+        """Every arm of the study by name; none before there is a table."""
+        there = (self.study_dir / "tables" / "metrics.csv").exists()
+        return arm_names(self._metrics) if there else {}
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with arms that carry their levels."""
