@@ -32,7 +32,7 @@ TRAIN_CODES = 60_000
 T = TypeVar("T")
 
 
-class once(Generic[T]):
+class once(Generic[T]):  # in lower case, like `property`
     """A property that is computed when first asked, and never again.
 
     An error is kept as well: whoever asks next meets the same one, and no draw is made twice.
