@@ -165,5 +165,6 @@ def result_bytes(folder: Path) -> dict[str, bytes]:
         "codes.npz",
         "pictures.npz",
         "examples.npz",
+        "density.npz",
     )
     return {name: (folder / name).read_bytes() for name in names}

@@ -14,8 +14,9 @@ from matplotlib.patches import Circle
 from PIL import Image
 from scipy import stats
 
+from vae_ablation.evaluation.aggregate import PRIOR_REACH
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
-from vae_ablation.report.figures.aggregate import hole_field, hole_level, log_mixture
+from vae_ablation.report.figures.aggregate import hole_field
 from vae_ablation.report.figures.effects import effect_limits
 from vae_ablation.report.figures.film import affordable_frames, evenly
 
@@ -196,68 +197,28 @@ def test_importance_bars_are_the_shares_and_primary_metrics_stand_first(study):
     assert written == ["50 %", "25 %", "15 %", "10 %"]
 
 
-def test_the_mixture_density_is_that_of_its_components():
-    rng = np.random.default_rng(0)
-    z, mean, std = rng.normal(size=(7, 2)), rng.normal(size=(5, 2)), rng.uniform(0.1, 2, (5, 2))
-    each = stats.norm.pdf(z[:, None], mean, std).prod(2)
-    np.testing.assert_allclose(log_mixture(z, mean, std), np.log(each.mean(1)))
-    skip = np.array([0, 1, 2, 3, 4, 0, 1])
-    without = [np.delete(row, leave).mean() for row, leave in zip(each, skip, strict=True)]
-    np.testing.assert_allclose(log_mixture(z, mean, std, skip), np.log(without))
-    far = log_mixture(np.full((1, 2), 1e3), mean, std)
-    assert np.isfinite(far).all()
-
-
-def ring(radius: float, width: float) -> tuple[np.ndarray, np.ndarray]:
-    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    mean = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return mean, np.full((200, 2), width)
-
-
-def test_the_middle_of_a_ring_of_posteriors_is_a_hole_and_the_ring_is_not():
-    mean, std = ring(1.5, 0.2)
-    side = np.linspace(-2.4, 2.4, 49)
-    hole = hole_field(side, mean, std) > 0
-    x, y = np.meshgrid(side, side)
-    radius = np.hypot(x, y)
-    assert hole[radius < 0.6].all()
-    assert not hole[np.abs(radius - 1.5) < 0.3].any()
-    assert hole[(radius > 2.2) & (radius < 2.4)].all()
-    # r² = −2 log 0.05: outside the prior's 95 % nothing counts.
-    assert not hole[radius > 2.448].any()
-
-
-def test_the_prior_itself_has_no_hole_but_its_rim():
-    mean, std = np.zeros((50, 2)), np.ones((50, 2))
-    # 1 % of the draws lie beyond r² = −2 log 0.01, where log q = log 0.01 − log 2π.
-    assert hole_level(mean, std) == pytest.approx(np.log(0.01 / (2 * np.pi)), abs=0.5)
-    assert not (hole_field(np.linspace(-2.4, 2.4, 33), mean, std) > 0).any()
-
-
-def test_no_draw_is_scored_on_the_posterior_that_it_came_from():
-    mean = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2)
-    std = np.full_like(mean, 0.01)
-    # The nearest other posterior is 1 away, which is 100 of its standard deviations.
-    assert hole_level(mean, std) == pytest.approx(-0.5 * 100**2, rel=0.1)
-
-
-def test_the_aggregate_posterior_is_the_density_of_the_codes_beside_the_prior(study):
+def test_the_aggregate_posterior_is_the_stored_density_beside_the_prior(study):
     fig = draw(study, "aggregate_posterior", dim=2)
     panels = [ax for ax in fig.axes if ax.get_title()]
     assert [ax.get_title() for ax in panels] == ["KL off", "β = 0.1", "β = 1", "β = 4"]
-    codes = arrays(study, "beta4", 2, "codes")
+    stored = arrays(study, "beta4", 2, "density")
     ax = panels[-1]
     image = ax.images[0]
     low, high, _, _ = image.get_extent()
-    side = np.linspace(low, high, image.get_array().shape[0])
-    width = np.hypot(codes["std"], (side[1] - side[0]) / 2).astype(float)
-    for row, column in ((50, 50), (40, 70), (60, 45)):
-        z = np.array([[side[column], side[row]]])
-        density = stats.norm.pdf(z[:, None], codes["mean"], width).prod(2).mean()
-        assert image.get_array()[row, column] == pytest.approx(np.log(density), abs=1e-6)
+    assert (low, high) == (stored["side"][0], stored["side"][-1])
+    shown = stored["log_q"] > -14
+    np.testing.assert_array_equal(image.get_array()[shown], stored["log_q"][shown])
     radii = [patch.radius for patch in ax.patches if isinstance(patch, Circle)]
     np.testing.assert_allclose(stats.chi2.cdf(np.square(radii), 2), [0.5, 0.95])
     assert ax.get_xlim()[1] > radii[1]
+
+
+def test_hatched_is_what_lies_below_the_stored_level_within_the_prior(study):
+    stored = arrays(study, "beta1", 2, "density")
+    inside = np.hypot(*np.meshgrid(stored["hole_side"], stored["hole_side"])) < PRIOR_REACH
+    below = stored["hole_log_q"] < stored["hole_level"]
+    np.testing.assert_array_equal(hole_field(stored) > 0, below & inside)
+    assert 0 < (below & inside).sum() < inside.sum()
 
 
 def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(make_study):

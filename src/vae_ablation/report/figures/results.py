@@ -138,6 +138,10 @@ class StudyResults:
         """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are no images."""
         return self._load(self._run_dir(run) / "pictures.npz") or None
 
+    def density(self, run: str) -> Arrays | None:
+        """Arrays of density.npz (`density_in_plane`); None where the codes are no plane."""
+        return self._load(self._run_dir(run) / "density.npz") or None
+
     def snapshots(self, run: str) -> Arrays | None:
         """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""
         return self._load(self._run_dir(run) / "snapshots.npz")
