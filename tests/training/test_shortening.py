@@ -38,7 +38,6 @@ def shortened(function: Function, *shapes: tuple[int, ...]) -> list[str]:
         lambda x: ((x * 1).exp(),),
         lambda x: ((x / 1).exp(),),
         lambda x: ((x**1).exp(),),
-        lambda x: (torch.addcmul(x, x, x - x).exp(),),
         lambda x: (x.mT.mT.view(x.shape).exp(),),
         lambda x: (x.unsqueeze(0).squeeze(0).expand(3, 4).exp(),),
     ],
@@ -76,7 +75,7 @@ def test_a_copy_that_is_written_to_stays_a_copy() -> None:
 def test_a_copy_of_what_was_written_to_before_is_left_out() -> None:
     def function(x: Tensor) -> tuple[Tensor, ...]:
         product = (x * 2).add_(1)
-        return (torch.addcmul(product, x, x - x).view(5).exp(),)
+        return ((product * 1).view(5).exp(),)
 
     assert shortened(function, (5,)) == ["mul", "add_", "exp"]
 

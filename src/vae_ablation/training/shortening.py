@@ -32,8 +32,8 @@ def shorten(graph: Graph) -> list[Tensor]:
     """Shorten a graph of aten overloads in place.
 
     Every node that holds a tensor tells its `layout` (shape, strides, dtype) in `meta`. Left out
-    are views that another node gives as well, factors of 1 and products with x − x (finite numbers
-    assumed); numbers become tensors, so that no call makes them anew.
+    are views that another node gives as well and factors and powers of 1; numbers become tensors,
+    so that no call makes them anew.
 
     Returns:
         The numbers, for which the graph now has placeholders before all others.
@@ -108,20 +108,13 @@ def _same_numbers(node: Node, position: int, last_write: dict[Node, int]) -> Nod
 
 
 def _unchanged(node: Node) -> Node | None:
-    """The argument of x·1, x/1, x¹ and x + y·(z − z), whose value theirs is."""
+    """The argument of x·1, x/1 and x¹, whose value is the same whatever it is."""
     name, (first, *others) = name_of(node), node.args or (None,)
     if not isinstance(first, Node) or node.kwargs:
         return None
     if name in ("mul", "div", "pow") and others == [1]:
         return first
-    if name == "addcmul" and any(isinstance(each, Node) and _is_zero(each) for each in others):
-        return first
     return None
-
-
-def _is_zero(node: Node) -> bool:
-    made = _viewed(node)
-    return name_of(made) == "sub" and len(set(made.args)) == 1 and not made.kwargs
 
 
 def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
