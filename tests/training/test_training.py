@@ -767,17 +767,17 @@ def test_a_centred_encoder_sees_x_minus_the_mean_of_the_train_split(few_digits: 
     assert_same({run.path: result}, {run.path: pair[run.path]})
 
 
-# --- the film ------------------------------------------------------------------------------------
+# --- snapshots -----------------------------------------------------------------------------------
 
 
-def test_the_film_shows_the_decoder_after_the_filmed_epochs(few_digits: Dataset) -> None:
+def test_snapshots_show_the_decoder_after_the_chosen_epochs(few_digits: Dataset) -> None:
     run = make_run(beta=0.1)
     (result,) = train([run], few_digits, epochs=6).values()
-    assert result.film["epochs"].tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert result.film["images"].shape == (7, 10, 8, 8)
+    assert result.snapshots["epochs"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert result.snapshots["images"].shape == (7, 10, 8, 8)
     shown = few_digits.labels_of("validation")
     model = trained_model(result, few_digits, model_options())
-    originals = result.film["originals"].reshape(10, 64) / 255
+    originals = result.snapshots["originals"].reshape(10, 64) / 255
     distances = np.abs(originals[:, None] - few_digits.observe("validation")[None]).max(-1)
     rows = distances.argmin(1)
     assert (distances.min(1) < 1 / 500).all()
@@ -785,13 +785,15 @@ def test_the_film_shows_the_decoder_after_the_filmed_epochs(few_digits: Dataset)
     with torch.no_grad():
         x = torch.from_numpy(few_digits.observe("validation")[rows])
         mean = model.decoder(model.encoder(x).mean).mean.numpy().clip(0, 1)
-    np.testing.assert_allclose(result.film["images"][-1].reshape(10, 64) / 255, mean, atol=0.003)
+    np.testing.assert_allclose(
+        result.snapshots["images"][-1].reshape(10, 64) / 255, mean, atol=0.003
+    )
 
 
-def test_data_that_are_no_images_have_no_film() -> None:
+def test_data_that_are_not_images_have_no_snapshots() -> None:
     flat = make_dataset(np.random.default_rng(0).random((60, 12)))
     (result,) = train([make_run()], flat).values()
-    assert result.film == {}
+    assert result.snapshots == {}
 
 
 # --- point posteriors ----------------------------------------------------------------------------

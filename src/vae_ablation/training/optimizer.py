@@ -71,7 +71,7 @@ class StackedAdam:
             maximize=False,
         )
 
-    def healthy(self) -> Tensor:
+    def all_finite(self) -> Tensor:
         """[runs] false where a second moment is not finite: Adam then takes no step ever again."""
         finite = [square.isfinite().flatten(1).all(1) for square in self.squares]
         return torch.stack(finite).all(0)

@@ -25,9 +25,9 @@ from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.captured import Captured
-from vae_ablation.training.checkpoint import Keeper, PackState, RunState
-from vae_ablation.training.film import Film
+from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import StackedVAE, from_rows, row_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class TrainingResult:
         history: one row per epoch: distortion, rate and objective (at the full β) of the training
             split, then of the validation split, nats per example: [epochs, 6] float64.
         epochs_kept: epochs after which the kept weights stood.
-        film: what `Film` gives, empty where the data are no images.
+        snapshots: from `Snapshots`; empty where the data are not images.
     """
 
     run: Run
@@ -61,7 +61,7 @@ class TrainingResult:
     weights: dict[str, Tensor] = field(default_factory=dict)
     history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6)))
     epochs_kept: int = 0
-    film: dict[str, NDArray[Any]] = field(default_factory=dict)
+    snapshots: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -91,7 +91,7 @@ def train_pack(
     model_options: Mapping[str, Any],
     settings: Mapping[str, Any],
     progress: Progress = lambda done: None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     shrunk: Callable[[int], object] = lambda size: None,
 ) -> list[TrainingResult]:
     """Train runs of equal shapes as one batched program.
@@ -99,7 +99,7 @@ def train_pack(
     Runs are sorted by learning rate, so that the optimiser takes a step for each rate and not for
     each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it
     stands alone with the run that causes it, which is then `failed`; the others' results do not
-    change. With a keeper, training goes on from the last checkpoint, to the same bytes.
+    change. With a checkpointer, training goes on from the last checkpoint, to the same bytes.
 
     Args:
         runs: runs with one pack key; β, kl, seed and learning rate, say, differ freely.
@@ -107,7 +107,7 @@ def train_pack(
         model_options: the config's model section.
         settings: the config's training section.
         progress: told the share of the pack's work that is done.
-        keeper: keeps checkpoints; none are written without it.
+        checkpointer: writes checkpoints; none are written without it.
         shrunk: told the largest number of runs to try where memory did not suffice for more.
 
     Returns:
@@ -119,13 +119,13 @@ def train_pack(
 
     def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
         try:
-            state = keeper.load([run.path for run in members]) if keeper else None
+            state = checkpointer.load([run.path for run in members]) if checkpointer else None
             training = _PackTraining(
-                members, dataset, model_options, settings, progress, keeper, state
+                members, dataset, model_options, settings, progress, checkpointer, state
             )
             results = training.train()
-            if keeper and not whole:
-                keeper.save(training.state())
+            if checkpointer and not whole:
+                checkpointer.save(training.state())
             return results
         except UserError:
             raise
@@ -188,14 +188,14 @@ class _PackTraining:
         model_options: Mapping[str, Any],
         settings: Mapping[str, Any],
         progress: Progress,
-        keeper: Keeper | None = None,
+        checkpointer: Checkpointer | None = None,
         state: PackState | None = None,
     ) -> None:
         self.clock = Stopwatch()
         self.each = [run.training_settings(settings) for run in runs]
         self.settings = self.each[0]
         self.progress = progress
-        self.keeper = keeper
+        self.checkpointer = checkpointer
         self.dataset = dataset = dataset.with_train_examples(runs[0].train_examples)
         self.device = choose_device(settings["device"])
         self.results = [TrainingResult(run) for run in runs]
@@ -215,7 +215,9 @@ class _PackTraining:
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
         self.validation_split = Examples.of(dataset, "validation", condition, self.device)
-        self.film = Film(dataset, self.settings["epochs"], len(runs), self.validation_split)
+        self.snapshots = Snapshots(
+            dataset, self.settings["epochs"], len(runs), self.validation_split
+        )
         fixed = [stream(run.seed, "validation") for run in runs]
         self.validation_noise = self._noise(len(self.validation_split), fixed)
         self.place = (0, 0, 0)
@@ -224,7 +226,7 @@ class _PackTraining:
         if state:
             self._restore(state)
         else:
-            self.film.take(0, self.model, self.active)
+            self.snapshots.take(0, self.model, self.active)
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
@@ -232,12 +234,12 @@ class _PackTraining:
         for epoch in range(self.place[0], epochs if self.active else 0):
             self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
-            self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
+            self._record(epoch, terms.cpu().numpy(), self.optimizer.all_finite().cpu().numpy())
             self.place = (epoch + 1, 0, 0)
             self.progress((epoch + 1) / epochs)
             if not self.active:
                 break
-            self.film.take(epoch + 1, self.model, self.active)
+            self.snapshots.take(epoch + 1, self.model, self.active)
         self._finish(range(len(self.active)))
         return self.results
 
@@ -260,8 +262,8 @@ class _PackTraining:
                 terms = self._step(rows, noise[:, inside], weight, size)
                 self.sums.append(_summed(terms, self._wide))
                 self.place = (epoch, number, start + batch_size)
-                if self.keeper and self.keeper.due:
-                    self.keeper.save(self.state())
+                if self.checkpointer and self.checkpointer.due:
+                    self.checkpointer.save(self.state())
             self.place = (epoch, number + 1, 0)
         sums, self.sums = self.sums, []
         return torch.stack(sums).sum(0) / count
@@ -364,12 +366,12 @@ class _PackTraining:
 
     # --- what happens between epochs ---------------------------------------------------------
 
-    def _record(self, epoch: int, terms: NDArray[np.float64], healthy: NDArray[np.bool_]) -> None:
+    def _record(self, epoch: int, terms: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
         """Keep the epoch's terms [runs, split, terms]; freeze runs that diverged or stopped."""
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
             row = history_row(self.results[index].run, terms[position])
-            wrong = self._divergence(index, row, bool(healthy[position]))
+            wrong = self._divergence(index, row, bool(finite[position]))
             if wrong:
                 self.results[index].status = "diverged"
                 self.results[index].reason = f"{wrong} in epoch {epoch + 1}"
@@ -382,12 +384,12 @@ class _PackTraining:
             self._finish([*frozen, *stopped])
             self._drop({*frozen, *stopped})
 
-    def _divergence(self, index: int, row: NDArray[np.float64], healthy: bool) -> str:
+    def _divergence(self, index: int, row: NDArray[np.float64], finite: bool) -> str:
         """What shows that a run has diverged; empty where nothing does."""
         counted = row[[0, 3]] if self.results[index].run.posterior == "point" else row
         if not np.isfinite(counted).all():
             return "the objective was not finite"
-        return "" if healthy else "the gradient was too large for its square to be finite"
+        return "" if finite else "the gradient was too large for its square to be finite"
 
     def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""
@@ -410,7 +412,7 @@ class _PackTraining:
             _, best_epoch, best_weights = self.best[index]
             result.weights = best_weights or self.model.run_weights(position)
             result.history = np.array(self.rows[index]).reshape(-1, 6)
-            result.film = self.film.of(index)
+            result.snapshots = self.snapshots.of(index)
             result.epochs_kept = best_epoch or len(result.history)
 
     def _drop(self, positions: set[int]) -> None:
@@ -439,8 +441,8 @@ class _PackTraining:
         result = self.results[index]
         value, epoch, best = self.best[index]
         tensors = {"rows": torch.from_numpy(np.array(self.rows[index]).reshape(-1, 6))}
-        if self.film.frames[index]:
-            tensors["frames"] = torch.from_numpy(np.stack(self.film.frames[index]))
+        if self.snapshots.frames[index]:
+            tensors["frames"] = torch.from_numpy(np.stack(self.snapshots.frames[index]))
         if position is None:
             tensors |= {f"weights/{name}": leaf for name, leaf in result.weights.items()}
         else:
@@ -451,32 +453,32 @@ class _PackTraining:
             tensors["squares"] = row_of(self.optimizer.squares, position)
             if self.sums:
                 tensors["sums"] = torch.stack([terms[position] for terms in self.sums]).cpu()
-        facts = {
+        metadata = {
             "active": position is not None,
             "status": result.status,
             "reason": result.reason,
             "best": [value, epoch],
             "epochs_kept": result.epochs_kept,
         }
-        return RunState(facts, tensors)
+        return RunState(metadata, tensors)
 
     def _restore(self, state: PackState) -> None:
         """Take up a state again, whatever pack it was kept in."""
         self.place, self.earlier = state.place, state.seconds
         states = [state.runs[result.run.path] for result in self.results]
         for index, (result, one) in enumerate(zip(self.results, states, strict=True)):
-            result.status, result.reason = one.facts["status"], one.facts["reason"]
-            value, epoch = one.facts["best"]
+            result.status, result.reason = one.metadata["status"], one.metadata["reason"]
+            value, epoch = one.metadata["best"]
             self.best[index] = (value, epoch, _below("best/", one.tensors))
             self.rows[index] = list(one.tensors["rows"].numpy())
             if "frames" in one.tensors:
-                self.film.frames[index] = list(one.tensors["frames"].numpy())
-            if not one.facts["active"]:
+                self.snapshots.frames[index] = list(one.tensors["frames"].numpy())
+            if not one.metadata["active"]:
                 result.weights = _below("weights/", one.tensors)
                 result.history = one.tensors["rows"].numpy()
-                result.film = self.film.of(index)
-                result.epochs_kept = one.facts["epochs_kept"]
-        self.active = [index for index, one in enumerate(states) if one.facts["active"]]
+                result.snapshots = self.snapshots.of(index)
+                result.epochs_kept = one.metadata["epochs_kept"]
+        self.active = [index for index, one in enumerate(states) if one.metadata["active"]]
         if self.active:
             self._restore_active([states[index].tensors for index in self.active], state.steps)
 
