@@ -17,7 +17,7 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.study.run import Run
 from vae_ablation.training import pack as training
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState, Stopped
-from vae_ablation.training.pack import TrainingResult, train_pack
+from vae_ablation.training.pack import Hooks, TrainingResult, train_pack
 
 VERSION = "code"
 
@@ -47,22 +47,19 @@ class Steps:
     class Killed(BaseException):
         pass
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.left = 10**9
-        step = training._PackTraining._step
+        self.hooks = Hooks(before_step=self.count)
 
-        def counted(self_: Any, *arguments: Any) -> Any:
-            if self.left == 0:
-                raise Steps.Killed
-            self.left -= 1
-            return step(self_, *arguments)
-
-        monkeypatch.setattr(training._PackTraining, "_step", counted)
+    def count(self) -> None:
+        if self.left == 0:
+            raise Steps.Killed
+        self.left -= 1
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    return Steps(monkeypatch)
+def steps() -> Steps:
+    return Steps()
 
 
 def interrupted(
@@ -79,6 +76,7 @@ def interrupted(
                 model_options(),
                 training_settings(**settings),
                 checkpointer=checkpointer,
+                hooks=steps.hooks,
             )
         except Steps.Killed:
             continue
@@ -145,12 +143,18 @@ def test_some_of_the_runs_go_on_in_a_pack_of_their_own(
             model_options(),
             training_settings(),
             checkpointer=keep(tmp_path, runs, 0.0),
+            hooks=steps.hooks,
         )
     steps.left = 10**9
     part = [runs[3], runs[1]]
     checkpointer = keep(tmp_path, part)
     found = train_pack(
-        part, few_digits, model_options(), training_settings(), checkpointer=checkpointer
+        part,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
     )
     assert checkpointer.resumed == 1
     assert checkpointer.spent > 0
@@ -168,6 +172,7 @@ def saved(folder: Path, runs: list[Run], dataset: Dataset, steps: Steps) -> list
             model_options(),
             training_settings(),
             checkpointer=keep(folder, runs, 0.0),
+            hooks=steps.hooks,
         )
     steps.left = 10**9
     return sorted(folder.glob("*/*.checkpoint"))
@@ -205,7 +210,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert state is not None
     assert (str(last) in caplog.text) == (damage != "gone")
     found = train_pack(
-        runs, few_digits, model_options(), training_settings(), checkpointer=checkpointer
+        runs,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
     )
     assert_equal(found, plainly(runs, few_digits))
 
@@ -218,7 +228,12 @@ def test_where_every_checkpoint_is_damaged_training_starts_anew(
         path.write_bytes(path.read_bytes()[:-1])
     checkpointer = keep(tmp_path, runs)
     found = train_pack(
-        runs, few_digits, model_options(), training_settings(), checkpointer=checkpointer
+        runs,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
     )
     assert checkpointer.resumed == 0
     assert_equal(found, plainly(runs, few_digits))
@@ -376,10 +391,22 @@ def test_halves_that_are_trained_are_not_trained_again(
     batches = -(-len(few_digits.rows("train")) // settings["batch_size"])
     steps.left = batches * settings["epochs"] + 1
     with pytest.raises(Steps.Killed):
-        train_pack(runs, few_digits, model_options(), settings, checkpointer=keep(tmp_path, runs))
+        train_pack(
+            runs,
+            few_digits,
+            model_options(),
+            settings,
+            checkpointer=keep(tmp_path, runs),
+            hooks=steps.hooks,
+        )
     steps.left = batches * settings["epochs"]
     found = train_pack(
-        runs, few_digits, model_options(), settings, checkpointer=keep(tmp_path, runs)
+        runs,
+        few_digits,
+        model_options(),
+        settings,
+        checkpointer=keep(tmp_path, runs),
+        hooks=steps.hooks,
     )
     assert steps.left == 0
     assert_equal(found, whole)

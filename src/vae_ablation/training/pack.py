@@ -24,11 +24,11 @@ from vae_ablation.models.objectives import OBJECTIVES, Terms, objective
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
-from vae_ablation.training.captured import Captured
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.optimizer import StackedAdam
 from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import StackedVAE, from_rows, row_of
+from vae_ablation.training.traced import Function, Traced
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,26 @@ NOISE_BLOCK = 2**22
 """Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
 PART_VALUES = 2**20
 """Values of the data in one part of a pack's step, so that a CPU's cache keeps what it does."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Calls into the training of a pack, for those who watch it; they change no result.
+
+    Attributes:
+        trace: makes the traced step.
+        before_epoch: called with the active runs and the epoch, counted from 0.
+        before_step: called before each step.
+        batch: called with the split, the rows of each run, and their examples and context.
+    """
+
+    trace: Callable[[Function], Traced] = Traced
+    before_epoch: Callable[[Sequence[Run], int], object] = lambda runs, epoch: None
+    before_step: Callable[[], object] = lambda: None
+    batch: Callable[[str, Tensor, Tensor, Tensor], object] = lambda split, rows, x, context: None
+
+
+UNWATCHED = Hooks()
 
 
 @dataclass
@@ -93,6 +113,7 @@ def train_pack(
     progress: Progress = lambda done: None,
     checkpointer: Checkpointer | None = None,
     shrunk: Callable[[int], object] = lambda size: None,
+    hooks: Hooks = UNWATCHED,
 ) -> list[TrainingResult]:
     """Train runs of equal shapes as one batched program.
 
@@ -108,7 +129,8 @@ def train_pack(
         settings: the config's training section.
         progress: told the share of the pack's work that is done.
         checkpointer: writes checkpoints; none are written without it.
-        shrunk: told the largest number of runs to try where memory did not suffice for more.
+        shrunk: called with the number of runs to try where memory did not suffice for more.
+        hooks: watch the training.
 
     Returns:
         One result per run, in order.
@@ -121,7 +143,7 @@ def train_pack(
         try:
             state = checkpointer.load([run.path for run in members]) if checkpointer else None
             training = _PackTraining(
-                members, dataset, model_options, settings, progress, checkpointer, state
+                members, dataset, model_options, settings, progress, checkpointer, state, hooks
             )
             results = training.train()
             if checkpointer and not whole:
@@ -190,7 +212,9 @@ class _PackTraining:
         progress: Progress,
         checkpointer: Checkpointer | None = None,
         state: PackState | None = None,
+        hooks: Hooks = UNWATCHED,
     ) -> None:
+        self.hooks = hooks
         self.clock = Stopwatch()
         self.each = [run.training_settings(settings) for run in runs]
         self.settings = self.each[0]
@@ -207,7 +231,7 @@ class _PackTraining:
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
-        self.gradient = Captured(self._gradient)
+        self.gradient = self.hooks.trace(self._gradient)
         self.optimizer = StackedAdam(
             self.model.leaves, [float(one["learning_rate"]) for one in self.each]
         )
@@ -232,6 +256,7 @@ class _PackTraining:
         """All epochs; then every run that is still active is done."""
         epochs = self.settings["epochs"]
         for epoch in range(self.place[0], epochs if self.active else 0):
+            self.hooks.before_epoch([self.results[i].run for i in self.active], epoch)
             self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
             terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.all_finite().cpu().numpy())
@@ -280,10 +305,12 @@ class _PackTraining:
         Returns:
             Their terms before the step, [runs, size] each.
         """
+        self.hooks.before_step()
         counted = (torch.arange(rows.shape[1], device=self.device) < size).to(noise.dtype) / size
 
         def step(part: slice) -> Sequence[Tensor]:
             x, context = self._batch(rows[part], self.active[part])
+            self.hooks.batch("train", rows[part], x, context)
             leaves = [leaf[part] for leaf in self.model.leaves]
             found = self.gradient(x, context, noise[part], beta[part], counted, *leaves)
             gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
@@ -352,7 +379,9 @@ class _PackTraining:
         for start in range(0, count, step):
             size = min(step, count - start)
             rows = torch.arange(start, start + _even(size), device=self.device) % count
-            shared = [part.expand(runs, *part.shape) for part in self.validation_split.at(rows)]
+            x, context = self.validation_split.at(rows)
+            self.hooks.batch("validation", rows, x, context)
+            shared = [part.expand(runs, *part.shape) for part in (x, context)]
             terms = self.model.map(self.terms, *shared, self.validation_noise[:, rows])
             sums.append(_summed([term[:, :size] for term in terms], self._wide))
         return torch.stack(sums).sum(0) / count

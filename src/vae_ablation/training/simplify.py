@@ -1,4 +1,4 @@
-"""Shorten a recorded list of tensor operations; what is left gives the same bits by fewer calls."""
+"""A simplifier of recorded tensor operations: fewer calls that give the same bits."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _METHODS = frozenset(
 """Operations that torch's own functions and methods do, whose calls cost half of an overload's."""
 
 
-def shorten(graph: Graph) -> list[Tensor]:
-    """Shorten a graph of aten overloads in place.
+def simplify_(graph: Graph) -> list[Tensor]:
+    """Simplify a graph of aten overloads in place.
 
     Every node that holds a tensor tells its `layout` (shape, strides, dtype) in `meta`. Left out
     are views that another node gives as well and factors and powers of 1; numbers become tensors,
@@ -41,15 +41,15 @@ def shorten(graph: Graph) -> list[Tensor]:
     views: dict[tuple[Node, Any], Node] = {}
     last_write = _last_writes(graph)
     for position, node in enumerate(graph.nodes):
-        same = _same_view(node, views) or _same_numbers(node, position, last_write)
+        same = _same_view_(node, views) or _same_numbers(node, position, last_write)
         if same is not None:
             node.replace_all_uses_with(same)
     for node in reversed(graph.nodes):
         if node.op == "call_function" and not node.users and not _writes(node):
             graph.erase_node(node)
-    numbers = _numbers_as_tensors(graph)
+    numbers = _numbers_to_tensors_(graph)
     for node in graph.nodes:
-        _call_directly(node)
+        _call_directly_(node)
     return numbers
 
 
@@ -90,7 +90,7 @@ def _last_writes(graph: Graph) -> dict[Node, int]:
     return {_memory(node): position for position, node in enumerate(graph.nodes) if _writes(node)}
 
 
-def _same_view(node: Node, views: dict[tuple[Node, Any], Node]) -> Node | None:
+def _same_view_(node: Node, views: dict[tuple[Node, Any], Node]) -> Node | None:
     """An earlier node that looks at the same tensor in the same way; those seen are in `views`."""
     if "layout" not in node.meta:
         return None
@@ -117,7 +117,7 @@ def _unchanged(node: Node) -> Node | None:
     return None
 
 
-def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
+def _numbers_to_tensors_(graph: Graph) -> list[Tensor]:
     """Give arithmetic with numbers tensors without axes instead, on the CPU for every device."""
     numbers: dict[tuple[float, torch.dtype], Node] = {}
     tensors: list[Tensor] = []
@@ -141,7 +141,7 @@ def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
     return tensors
 
 
-def _call_directly(node: Node) -> None:
+def _call_directly_(node: Node) -> None:
     """Call torch's own function or method where there is one that takes the same arguments."""
     name = name_of(node)
     if name in _METHODS and not node.kwargs:
