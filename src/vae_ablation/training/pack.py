@@ -281,6 +281,7 @@ class _PackTraining:
             block = blocks[number]
             noise = self._noise(len(block), [one.begin_block() for one in streams])
             for start in range(self.place[2], len(block), batch_size):
+                self.hooks.before_step()
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
                 rows = order[:, block.start + inside]
@@ -305,7 +306,6 @@ class _PackTraining:
         Returns:
             Their terms before the step, [runs, size] each.
         """
-        self.hooks.before_step()
         counted = (torch.arange(rows.shape[1], device=self.device) < size).to(noise.dtype) / size
 
         def step(part: slice) -> Sequence[Tensor]:
