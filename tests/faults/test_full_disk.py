@@ -53,7 +53,7 @@ def train(folder: Path) -> Path:
 
 def film(folder: Path) -> Path:
     target = folder / "packs" / "p" / "train"
-    result = TrainingResult(RUN, film={"frames": NOISE.random(BIG)}, history=np.zeros((1, 6)))
+    result = TrainingResult(RUN, snapshots={"frames": NOISE.random(BIG)}, history=np.zeros((1, 6)))
     save_pack([result], [{"pack": "p"}], folder / "runs", target)
     return target
 

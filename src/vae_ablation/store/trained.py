@@ -35,7 +35,7 @@ from vae_ablation.study.plan import (
     APPLICATION_FILES,
     CELL_FILE,
     EVALUATION_FILES,
-    FILM_FILE,
+    SNAPSHOTS_FILE,
     TRAIN_FILES,
 )
 from vae_ablation.study.run import Run
@@ -265,9 +265,9 @@ def save_pack(
             (folder / "model.safetensors").write_bytes(weights)
             write_text(folder / "history.csv", history_text(result.run, result.history))
             names = list(TRAIN_FILES)
-            if result.film:
-                np.savez_compressed(folder / FILM_FILE, allow_pickle=False, **result.film)
-                names.append(FILM_FILE)
+            if result.snapshots:
+                np.savez_compressed(folder / SNAPSHOTS_FILE, allow_pickle=False, **result.snapshots)
+                names.append(SNAPSHOTS_FILE)
             digest = hashlib.sha256(weights).hexdigest()
             write_json(folder / "run.json", {**record, "weights_sha256": digest})
             _clear_links(runs_folder / result.run.path)
@@ -364,7 +364,7 @@ def _link(folder: Path, target: Path, names: Sequence[str]) -> None:
 
 def _clear_links(folder: Path) -> None:
     """A run trained anew loses the links to what its former self was evaluated to."""
-    for name in (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES):
+    for name in (*TRAIN_FILES, SNAPSHOTS_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES):
         (folder / name).unlink(missing_ok=True)
 
 
