@@ -85,9 +85,8 @@ def faults_of_guide(text: str) -> list[str]:
     """Sentences on what the guide's tables and the metrics do not agree on."""
     rows = guide_rows(text)
     defined, bounds = named(rows, "better"), named(rows, "only a bound where")
-    within = {
-        one["comparable within"]: one["columns"] for one in rows if "comparable within" in one
-    }
+    compared = [one for one in rows if "comparable within" in one]
+    within = {one["comparable within"]: one["columns"] for one in compared}
     faults = [f"{name} is not a metric" for name in [*defined, *bounds] if name not in METRICS]
     for metric in METRICS.values():
         heading = WITHIN[metric.comparable]
