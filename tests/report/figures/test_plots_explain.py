@@ -1,4 +1,4 @@
-"""The figures that explain: walks, holes, effects, shares and the film, against their files."""
+"""The figures that explain: walks, holes, effects, shares and snapshots, against their files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle
-from PIL import Image
 from scipy import stats
 
 from vae_ablation.evaluation.aggregate import PRIOR_REACH
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
 from vae_ablation.report.figures.aggregate import hole_field
 from vae_ablation.report.figures.effects import effect_limits
-from vae_ablation.report.figures.film import affordable_frames, evenly
+from vae_ablation.report.figures.layout import evenly
+from vae_ablation.study.axes import ArmName
 
 
 def draw(
@@ -229,80 +229,50 @@ def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(mak
     assert "deterministic" not in titles
 
 
-def test_the_film_shows_every_snapshot_bit_by_bit_and_pauses_at_its_end(study, tmp_path):
-    film = draw(study, "training_film", dim=2)
-    stored = arrays(study, "kl-off", 2, "snapshots")
-    png, pdf = style.save(film, tmp_path / "film")
-    assert pdf.read_bytes().startswith(b"%PDF")
-    with Image.open(png) as moving:
-        assert moving.n_frames == len(stored["epochs"]) == 4
-        assert moving.info["loop"] == 0
-        durations = []
-        for i in range(4):
-            moving.seek(i)
-            durations.append(moving.info["duration"])
-            frame = np.asarray(moving.convert("RGB"))
-            np.testing.assert_array_equal(frame, film.frames[i][..., :3])
-            assert_shows(frame, 0, stored["originals"])
-            assert_shows(frame, 2, stored["images"][i])
-    assert durations == [400, 400, 400, 2500]
+def test_snapshots_are_the_stored_images_with_their_epoch_and_distortion(study):
+    fig = draw(study, "training_snapshots", dim=2)
+    history = StudyResults(study).history("digits/gaussian/z2/kl-off/seed0")
+    assert history is not None
+    validation = history[history["split"] == "validation"].set_index("epoch")["distortion"]
+    for ax, arm in zip(fig.axes, ("beta1", "kl-off"), strict=True):
+        stored = arrays(study, arm, 2, "snapshots")
+        picture = ax.images[0].get_array()
+        for row, images in enumerate([*stored["images"], stored["originals"]]):
+            for k, image in enumerate(images):
+                np.testing.assert_array_equal(cell(picture, row, k), image)
+        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(
+            ArmName(1.0, "beta", {}) if arm == "beta1" else ArmName(0.0, "kl-off", {})
+        )
+    assert [text for text in texts(fig) if text.startswith("epoch")] == 2 * [
+        f"epoch {epoch}" for epoch in stored["epochs"]
+    ]
+    assert style.number(validation[stored["epochs"][-1]]) in texts(fig)
 
 
-def assert_shows(frame: np.ndarray, row: int, images: np.ndarray) -> None:
-    """A row of the film holds these 8 × 8 images: a pitch of 25 pixels, enlarged four times.
-
-    The first image begins where matplotlib's axes of the rows would: 1.15 and 0.62 inches in.
-    """
-    left, top, pitch = round(1.15 * 150), round(0.62 * 150), 25 * 4
-    for k, image in enumerate(images):
-        y, x = top + row * pitch, left + k * pitch
-        shown = frame[y + 6 : y + 96 : 12, x + 6 : x + 96 : 12]
-        np.testing.assert_array_equal(shown, np.repeat(image[..., None], 3, axis=2))
-
-
-def test_a_film_has_the_same_bytes_again(study, tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        style.save(draw(study, "training_film", dim=4), tmp_path / folder / "x")
-    for suffix in ("png", "pdf"):
-        first, second = ((tmp_path / f / f"x.{suffix}").read_bytes() for f in "ab")
-        assert first == second
-
-
-def test_a_run_that_stopped_early_keeps_its_last_picture(make_study):
+def test_a_run_that_stopped_early_keeps_its_last_snapshot(make_study):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
     path = study / "runs/digits/gaussian/z2/kl-off/seed0/snapshots.npz"
     whole = arrays(study, "kl-off", 2, "snapshots")
     np.savez(path, epochs=whole["epochs"][:2], images=whole["images"][:2],
              originals=whole["originals"])  # fmt: skip
-    frames = draw(study, "training_film", dim=2).frames
-    assert len(frames) == 4
-    for frame in frames[1:]:
-        assert_shows(frame[..., :3], 2, whole["images"][1])
-    assert_shows(frames[3][..., :3], 1, whole["images"][3])
+    on, off = (ax.images[0].get_array() for ax in draw(study, "training_snapshots", dim=2).axes)
+    for row in (1, 2, 3):
+        np.testing.assert_array_equal(cell(off, row, 0), whole["images"][1][0])
+    np.testing.assert_array_equal(cell(on, 3, 0), whole["images"][3][0])
 
 
-def test_a_long_film_keeps_its_first_and_last_epoch():
-    epochs = np.arange(0, 500, 5)
-    shown = evenly(epochs, 24)
-    assert len(shown) == 24
-    assert shown[0] == 0
-    assert shown[-1] == 495
-    assert set(shown) <= set(epochs)
-    np.testing.assert_array_equal(evenly(epochs[:7], 24), epochs[:7])
-
-
-def test_large_pictures_make_a_shorter_film():
-    small, large = np.zeros((24, 10, 8, 8), np.uint8), np.zeros((24, 10, 64, 64), np.uint8)
-    assert affordable_frames([small, small]) == 16
-    assert affordable_frames([large, large]) == 1_000_000 // (2 * 10 * 64 * 64) == 12
-    assert affordable_frames([np.zeros((24, 10, 256, 256), np.uint8)]) == 6
+def test_evenly_spaced_positions_include_both_ends():
+    shown = evenly(100, 24)
+    assert len(set(shown)) == 24
+    assert (shown[0], shown[-1]) == (0, 99)
+    np.testing.assert_array_equal(evenly(7, 24), np.arange(7))
+    assert len(evenly(0, 24)) == 0
 
 
 def test_what_was_not_written_yet_draws_nothing(make_study):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False,
                        statistics=False)  # fmt: skip
-    for name in ("traversals", "archetype", "training_film", "effects"):
+    for name in ("traversals", "archetype", "training_snapshots", "effects"):
         assert draw(study, name, dim=2) is None
     assert draw(study, "importance", None) is None
     results = StudyResults(study)
