@@ -140,8 +140,8 @@ def result_bytes(result: TrainingResult) -> dict[str, bytes]:
     """Everything of a training result that must be the same to the last bit."""
     weights = {name: value.numpy().tobytes() for name, value in result.weights.items()}
     rest = f"{result.run} {result.status} {result.reason} {result.epochs_kept}".encode()
-    film = {f"film {name}": value.tobytes() for name, value in result.film.items()}
-    return weights | film | {"history": result.history.tobytes(), "rest": rest}
+    shots = {f"snapshot {name}": value.tobytes() for name, value in result.snapshots.items()}
+    return weights | shots | {"history": result.history.tobytes(), "rest": rest}
 
 
 def assert_one_sentence(error: UserError, *parts: str) -> None:

@@ -53,14 +53,14 @@ def train(folder: Path) -> Path:
 
 def film(folder: Path) -> Path:
     target = folder / "packs" / "p" / "train"
-    result = TrainingResult(RUN, film={"frames": NOISE.random(BIG)}, history=np.zeros((1, 6)))
+    result = TrainingResult(RUN, snapshots={"frames": NOISE.random(BIG)}, history=np.zeros((1, 6)))
     save_pack([result], [{"pack": "p"}], folder / "runs", target)
     return target
 
 
 def evaluate(folder: Path) -> Path:
     target = folder / "packs" / "p" / "evaluation" / "0a1b2c3d"
-    item = Evaluated(RUN, {"mse": 1.0}, {"mean": NOISE.random(BIG)}, {}, {})
+    item = Evaluated(RUN, {"mse": 1.0}, {"mean": NOISE.random(BIG)}, {}, {}, {})
     save_evaluation({RUN.path: item}, None, folder / "runs", target)
     return target
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
+from torch import Tensor
 
 from vae_ablation.models.distributions import (
     Bernoulli,
@@ -18,6 +19,7 @@ from vae_ablation.models.distributions import (
     Distribution,
     Gaussian,
     softplus,
+    with_slopes,
 )
 
 LOGITS = np.array([-30.0, -7.5, -2.0, -0.3, -1e-3, 0.0, 1e-6, 0.05, 0.3, 1.5, 9.0, 40.0])
@@ -368,3 +370,46 @@ def test_softplus_is_within_a_rounding_of_one() -> None:
 def test_a_bernoulli_grows_with_the_logit_where_x_is_one() -> None:
     logs = [float(Bernoulli(wide([eta])).log_prob(wide([1.0]))) for eta in (-3, 0, 3)]
     assert all(low < high for low, high in pairwise(logs))
+
+
+# --- gradients in closed form --------------------------------------------------------------------
+
+
+def slopes_by_hand(value: Tensor, *slopes: tuple[Tensor, Tensor]) -> Tensor:
+    """`with_slopes` in plain arithmetic, right where slopes are finite."""
+    for parameter, slope in slopes:
+        value = value + slope * (parameter - parameter.detach())
+    return value
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0, 0), (1, 1, None), (0, None, 0), (None, 0, 1)])
+def test_given_slopes_under_vmap_are_those_of_plain_arithmetic(
+    in_dims: tuple[int | None, ...],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(dim: int | None, *shape: int) -> Tensor:
+        whole = list(shape) if dim is None else [*shape[:dim], 2, *shape[dim:]]
+        return torch.randn(whole, generator=generator).requires_grad_()
+
+    value, wide, narrow = draw(in_dims[0], 4, 3), draw(in_dims[1], 4, 3), draw(in_dims[2], 3)
+
+    def gradients(function: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        def once(value: Tensor, wide: Tensor, narrow: Tensor) -> Tensor:
+            fixed = wide.detach()
+            return function(value, (wide, fixed.exp()), (narrow, narrow.detach() * fixed)).sin()
+
+        result = torch.func.vmap(once, in_dims)(value, wide, narrow)
+        return result, *torch.autograd.grad(result.square().sum(), (value, wide, narrow))
+
+    for ours, theirs in zip(gradients(with_slopes), gradients(slopes_by_hand), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_slope_that_is_not_finite_leaves_the_value_alone() -> None:
+    parameter = torch.zeros(3, requires_grad=True)
+    slope = torch.tensor([1.0, math.inf, math.nan])
+    value = with_slopes(torch.arange(3.0), (parameter, slope))
+    assert value.tolist() == [0, 1, 2]
+    (gradient,) = torch.autograd.grad(value.sum(), parameter)
+    torch.testing.assert_close(gradient, slope, equal_nan=True)

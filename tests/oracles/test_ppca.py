@@ -38,7 +38,8 @@ class Settling(training._PackTraining):
 
     def _train_epoch(self, epoch: int) -> torch.Tensor:
         share = epoch / self.settings["epochs"]
-        self.optimizer.learning_rate = self.settings["learning_rate"] * 10 ** (-2 * share)
+        rate = self.settings["learning_rate"] * 10 ** (-2 * share)
+        self.optimizer.rates = [rate] * len(self.active)
         return super()._train_epoch(epoch)
 
 

@@ -16,15 +16,17 @@ from support import make_dataset, make_run, model_options, result_bytes, trainin
 from vae_ablation.data.base import Dataset
 from vae_ablation.study.run import Run
 from vae_ablation.training import pack as training
-from vae_ablation.training.checkpoint import Keeper, PackState, RunState, Stopped
-from vae_ablation.training.pack import TrainingResult, train_pack
+from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState, Stopped
+from vae_ablation.training.pack import Hooks, TrainingResult, train_pack
 
 VERSION = "code"
 
 
-def keep(folder: Path, runs: list[Run], seconds: float | None = None, **changes: Any) -> Keeper:
+def keep(
+    folder: Path, runs: list[Run], seconds: float | None = None, **changes: Any
+) -> Checkpointer:
     hashes = {run.path: f"hash of {run.path}" for run in runs} | changes.pop("hashes", {})
-    return Keeper(folder, hashes, changes.pop("code_version", VERSION), seconds)
+    return Checkpointer(folder, hashes, changes.pop("code_version", VERSION), seconds)
 
 
 def some_runs(count: int = 5, likelihood: str = "gaussian") -> list[Run]:
@@ -45,22 +47,19 @@ class Steps:
     class Killed(BaseException):
         pass
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.left = 10**9
-        step = training._PackTraining._step
+        self.hooks = Hooks(before_step=self.count)
 
-        def counted(self_: Any, *arguments: Any) -> Any:
-            if self.left == 0:
-                raise Steps.Killed
-            self.left -= 1
-            return step(self_, *arguments)
-
-        monkeypatch.setattr(training._PackTraining, "_step", counted)
+    def count(self) -> None:
+        if self.left == 0:
+            raise Steps.Killed
+        self.left -= 1
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    return Steps(monkeypatch)
+def steps() -> Steps:
+    return Steps()
 
 
 def interrupted(
@@ -69,14 +68,19 @@ def interrupted(
     """Train to the end in pieces of `every` steps, each killed after a checkpoint at every step."""
     for pieces in range(1, 200):
         steps.left = every
-        keeper = keep(folder, runs, 0.0)
+        checkpointer = keep(folder, runs, 0.0)
         try:
             found = train_pack(
-                runs, dataset, model_options(), training_settings(**settings), keeper=keeper
+                runs,
+                dataset,
+                model_options(),
+                training_settings(**settings),
+                checkpointer=checkpointer,
+                hooks=steps.hooks,
             )
         except Steps.Killed:
             continue
-        keeper.discard()
+        checkpointer.discard()
         return found, pieces
     raise AssertionError("training does not come to an end")
 
@@ -134,14 +138,26 @@ def test_some_of_the_runs_go_on_in_a_pack_of_their_own(
     steps.left = 9
     with pytest.raises(Steps.Killed):
         train_pack(
-            runs, few_digits, model_options(), training_settings(), keeper=keep(tmp_path, runs, 0.0)
+            runs,
+            few_digits,
+            model_options(),
+            training_settings(),
+            checkpointer=keep(tmp_path, runs, 0.0),
+            hooks=steps.hooks,
         )
     steps.left = 10**9
     part = [runs[3], runs[1]]
-    keeper = keep(tmp_path, part)
-    found = train_pack(part, few_digits, model_options(), training_settings(), keeper=keeper)
-    assert keeper.resumed == 1
-    assert keeper.spent > 0
+    checkpointer = keep(tmp_path, part)
+    found = train_pack(
+        part,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
+    )
+    assert checkpointer.resumed == 1
+    assert checkpointer.spent > 0
     whole = {one.run.path: one for one in plainly(runs, few_digits)}
     assert_equal(found, [whole[run.path] for run in part])
 
@@ -151,7 +167,12 @@ def saved(folder: Path, runs: list[Run], dataset: Dataset, steps: Steps) -> list
     steps.left = 12
     with pytest.raises(Steps.Killed):
         train_pack(
-            runs, dataset, model_options(), training_settings(), keeper=keep(folder, runs, 0.0)
+            runs,
+            dataset,
+            model_options(),
+            training_settings(),
+            checkpointer=keep(folder, runs, 0.0),
+            hooks=steps.hooks,
         )
     steps.left = 10**9
     return sorted(folder.glob("*/*.checkpoint"))
@@ -184,11 +205,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
         last.unlink()
     else:
         last.write_bytes(damaged[damage])
-    keeper = keep(tmp_path, runs)
-    state = keeper.load([run.path for run in runs])
+    checkpointer = keep(tmp_path, runs)
+    state = checkpointer.load([run.path for run in runs])
     assert state is not None
     assert (str(last) in caplog.text) == (damage != "gone")
-    found = train_pack(runs, few_digits, model_options(), training_settings(), keeper=keeper)
+    found = train_pack(
+        runs,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
+    )
     assert_equal(found, plainly(runs, few_digits))
 
 
@@ -198,9 +226,16 @@ def test_where_every_checkpoint_is_damaged_training_starts_anew(
     runs = some_runs(2)
     for path in saved(tmp_path, runs, few_digits, steps):
         path.write_bytes(path.read_bytes()[:-1])
-    keeper = keep(tmp_path, runs)
-    found = train_pack(runs, few_digits, model_options(), training_settings(), keeper=keeper)
-    assert keeper.resumed == 0
+    checkpointer = keep(tmp_path, runs)
+    found = train_pack(
+        runs,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        hooks=steps.hooks,
+    )
+    assert checkpointer.resumed == 0
     assert_equal(found, plainly(runs, few_digits))
 
 
@@ -230,7 +265,7 @@ def test_a_state_survives_its_bytes() -> None:
     )
     again = PackState.from_bytes(state.to_bytes())
     assert (again.place, again.steps, again.seconds) == ((2, 1, 64), 17.0, 3.25)
-    assert again.runs["d/g"].facts == {"best": [float("inf"), 0]}
+    assert again.runs["d/g"].metadata == {"best": [float("inf"), 0]}
     for name, tensor in tensors.items():
         torch.testing.assert_close(again.runs["d/g"].tensors[name], tensor, equal_nan=True)
 
@@ -240,21 +275,28 @@ def test_a_signal_to_stop_writes_a_checkpoint_and_ends_with_its_status(
     number: int, tmp_path: Path, few_digits: Dataset
 ) -> None:
     runs = some_runs(3)
-    keeper = keep(tmp_path, runs)
+    checkpointer = keep(tmp_path, runs)
 
     def stop_midway(share: float) -> None:
         if share == 0.5:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    with keeper.listening(), pytest.raises(Stopped) as stopped:
+    with checkpointer.listening(), pytest.raises(Stopped) as stopped:
         train_pack(
-            runs, few_digits, model_options(), training_settings(epochs=4), stop_midway, keeper
+            runs,
+            few_digits,
+            model_options(),
+            training_settings(epochs=4),
+            stop_midway,
+            checkpointer,
         )
     assert stopped.value.code == 128 + number
     assert signal.getsignal(number) is before
     again = keep(tmp_path, runs)
-    found = train_pack(runs, few_digits, model_options(), training_settings(epochs=4), keeper=again)
+    found = train_pack(
+        runs, few_digits, model_options(), training_settings(epochs=4), checkpointer=again
+    )
     assert again.resumed == 1
     assert_equal(found, plainly(runs, few_digits, epochs=4))
 
@@ -263,15 +305,15 @@ def test_a_warning_of_the_time_limit_writes_a_checkpoint_and_goes_on(
     tmp_path: Path, few_digits: Dataset
 ) -> None:
     runs = some_runs(2)
-    keeper = keep(tmp_path, runs)
+    checkpointer = keep(tmp_path, runs)
 
     def warn(share: float) -> None:
         if share == 0.5:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    with keeper.listening():
+    with checkpointer.listening():
         found = train_pack(
-            runs, few_digits, model_options(), training_settings(epochs=4), warn, keeper
+            runs, few_digits, model_options(), training_settings(epochs=4), warn, checkpointer
         )
     assert len(list(tmp_path.glob("*/*.checkpoint"))) == 1
     assert_equal(found, plainly(runs, few_digits, epochs=4))
@@ -281,9 +323,9 @@ def test_checkpoints_are_due_by_the_clock(tmp_path: Path) -> None:
     runs = some_runs(1)
     assert not keep(tmp_path, runs, None).due
     assert not keep(tmp_path, runs, 60.0).due
-    keeper = keep(tmp_path, runs, 0.01)
+    checkpointer = keep(tmp_path, runs, 0.01)
     time.sleep(0.02)
-    assert keeper.due
+    assert checkpointer.due
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
@@ -297,7 +339,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
         few_digits,
         model_options(),
         training_settings(epochs=1),
-        keeper=keep(blocked, runs, 0.0),
+        checkpointer=keep(blocked, runs, 0.0),
     )
     assert "no checkpoint was written" in caplog.text
     assert_equal(found, plainly(runs, few_digits, epochs=1))
@@ -317,13 +359,18 @@ def test_a_pack_too_large_for_memory_is_halved_and_its_size_told(
 
     monkeypatch.setattr(training.StackedVAE, "stack", small)
     told: list[int] = []
-    keeper = keep(tmp_path, runs)
+    checkpointer = keep(tmp_path, runs)
     found = train_pack(
-        runs, few_digits, model_options(), training_settings(), keeper=keeper, shrunk=told.append
+        runs,
+        few_digits,
+        model_options(),
+        training_settings(),
+        checkpointer=checkpointer,
+        shrunk=told.append,
     )
     assert told == [3, 2]
     assert_equal(found, whole)
-    keeper.discard()
+    checkpointer.discard()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,8 +391,22 @@ def test_halves_that_are_trained_are_not_trained_again(
     batches = -(-len(few_digits.rows("train")) // settings["batch_size"])
     steps.left = batches * settings["epochs"] + 1
     with pytest.raises(Steps.Killed):
-        train_pack(runs, few_digits, model_options(), settings, keeper=keep(tmp_path, runs))
+        train_pack(
+            runs,
+            few_digits,
+            model_options(),
+            settings,
+            checkpointer=keep(tmp_path, runs),
+            hooks=steps.hooks,
+        )
     steps.left = batches * settings["epochs"]
-    found = train_pack(runs, few_digits, model_options(), settings, keeper=keep(tmp_path, runs))
+    found = train_pack(
+        runs,
+        few_digits,
+        model_options(),
+        settings,
+        checkpointer=keep(tmp_path, runs),
+        hooks=steps.hooks,
+    )
     assert steps.left == 0
     assert_equal(found, whole)

@@ -32,7 +32,7 @@ from vae_ablation.study.plan import Study
 from vae_ablation.study.progress import PackProgress
 from vae_ablation.study.run import Run
 from vae_ablation.study.workflow import read_frozen
-from vae_ablation.training.checkpoint import Keeper
+from vae_ablation.training.checkpoint import Checkpointer
 from vae_ablation.training.devices import device_lease
 from vae_ablation.training.pack import Stopwatch, TrainingResult, choose_device, train_pack
 
@@ -84,25 +84,25 @@ def train_job(folder: Path, pack: str) -> None:
     torch.set_num_threads(study.config["packs"]["threads"])
     hashes = {run.path: study.train_hash(run, dataset.checksum) for run in runs}
     minutes = study.config["packs"]["checkpoint_minutes"]
-    keeper = Keeper(
+    checkpointer = Checkpointer(
         study.checkpoints, hashes, study.code_version, None if minutes is None else 60 * minutes
     )
     clock = Stopwatch()
     progress = PackProgress(folder / ".progress", pack, len(runs))
-    with device_lease(study.config["training"]["device"]), keeper.listening():
+    with device_lease(study.config["training"]["device"]), checkpointer.listening():
         results = train_pack(
             runs,
             dataset,
             study.config["model"],
             study.config["training"],
             progress,
-            keeper,
+            checkpointer,
             partial(study.note_limit, runs[0].pack_key),
         )
-    seconds = clock.seconds + keeper.spent
+    seconds = clock.seconds + checkpointer.spent
     common = {
         **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
-        "resumed": keeper.resumed,
+        "resumed": checkpointer.resumed,
         "pack": pack,
         "data_hash": study.prepared[name].name,
         "data_checksum": dataset.checksum,
@@ -122,7 +122,7 @@ def train_job(folder: Path, pack: str) -> None:
         for result in results
     ]
     save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
-    keeper.discard()
+    checkpointer.discard()
 
 
 def _cost(

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_ablation.models.distributions import Distribution, softplus, unit_step, with_slopes
+from vae_ablation.common.torch_private import standard_gamma
+from vae_ablation.models.distributions import Distribution, softplus, unit_step_, with_slopes
 
 _LOG_2PI = math.log(2 * math.pi)
 # beyond e^±40 float32 cannot tell the dispersion from its limits, and e^40 is no count
@@ -54,7 +55,7 @@ def _log1p_gap(u: Tensor, log1p_u: Tensor) -> Tensor:
     square = v * v
     series = _polynomial(square, (2 / 3, 2 / 5, 2 / 7, 2 / 9))
     near = torch.addcmul(u, series, square, value=-1).mul_(v)
-    return torch.lerp(near, u - log1p_u, unit_step(square - _FAR))
+    return torch.lerp(near, u - log1p_u, unit_step_(square - _FAR))
 
 
 # log Γ(t + 1) = (t + ½)·log t − t + ½·log 2π + J(t), with J(t) = s/12 + s³·Q(s), s = 1/t, for
@@ -77,7 +78,7 @@ def _stirling_slope(s: Tensor) -> Tensor:
 
 def _stirling_down_to_zero(t: Tensor) -> tuple[Tensor, Tensor]:
     """J(t) and −t·J'(t) for any t > 0, below 1 from J(t) = J(t + 1) + (t + ½)·log(1 + 1/t) − 1."""
-    small = unit_step(1 - t)
+    small = unit_step_(1 - t)
     s = 1 / (t + small)
     log_step = torch.log((t + 1) / t)
     remainder = _stirling(s) + small * ((t + 0.5) * log_step - 1)
@@ -165,7 +166,7 @@ def _drawn_negative_binomial(
         log_mean.detach().cpu().double(), log_dispersion.detach().cpu().double()
     )
     dispersion = _within_limits(dispersion)
-    gamma = torch._standard_gamma(dispersion.exp(), generator=generator)
+    gamma = standard_gamma(dispersion.exp(), generator)
     return _drawn_poisson(gamma * (mean - dispersion).exp(), generator, log_mean)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,15 +37,56 @@ def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
 def with_slopes(value: Tensor, *slopes: tuple[Tensor, Tensor]) -> Tensor:
     """`value` with the gradients given in closed form as (parameter, slope) pairs.
 
-    The way back is then one product per parameter and keeps one tensor each, not all that the value
-    went through. Only first derivatives hold: second ones would be 0.
+    Backward is then one product per parameter and keeps one tensor each, not all that the value
+    went through. Only first derivatives hold. Parameters and slopes broadcast against `value`.
     """
-    for parameter, slope in slopes:
-        value = torch.addcmul(value, slope, parameter - parameter.detach())
-    return value
+    pairs = [tensor for pair in slopes for tensor in pair]
+    return _WithSlopes.apply(value, *pairs)
 
 
-def unit_step(x: Tensor) -> Tensor:
+class _WithSlopes(torch.autograd.Function):
+    """The first argument; those that follow are parameters, each followed by its slope."""
+
+    @staticmethod
+    def forward(value: Tensor, *pairs: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.shapes = [parameter.shape for parameter in inputs[1::2]]
+        ctx.save_for_backward(*inputs[2::2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_value, *needed = ctx.needs_input_grad
+        gradients: list[Tensor | None] = [gradient if by_value else None]
+        for shape, slope, by_it in zip(ctx.shapes, ctx.saved_tensors, needed[::2], strict=True):
+            gradients += [(gradient * slope).sum_to_size(shape) if by_it else None, None]
+        return tuple(gradients)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor
+    ) -> tuple[Tensor, int | None]:
+        """Batched tensors get the batch in front and as many axes as `value` behind it."""
+        value, *pairs = tensors
+        if in_dims[0] is None:
+            value = value.expand(info.batch_size, *value.shape)
+        else:
+            value = value.movedim(in_dims[0], 0)
+        rest = zip(pairs, in_dims[1:], strict=True)
+        return _WithSlopes.apply(value, *(_aligned(*one, value.ndim) for one in rest)), 0
+
+
+def _aligned(tensor: Tensor, batch_dim: int | None, axes: int) -> Tensor:
+    """A tensor with its batch in front and `axes` axes; as it is where it has no batch."""
+    if batch_dim is None:
+        return tensor
+    batched = tensor.movedim(batch_dim, 0)
+    return batched[(slice(None), *[None] * (axes - batched.ndim))]
+
+
+def unit_step_(x: Tensor) -> Tensor:
     """1 where x > 0, else 0, written over x; on a CPU a comparison takes several times as long."""
     return x.relu_().sign_()
 
@@ -128,7 +169,7 @@ class ContinuousBernoulli:
         eta = self.logits.detach()
         size = eta.abs()
         held = size.clamp(min=_NEAR)
-        return eta, size, eta * eta, unit_step(size - _NEAR), held, (-held).exp_().neg_().add_(1)
+        return eta, size, eta * eta, unit_step_(size - _NEAR), held, (-held).exp_().neg_().add_(1)
 
     @staticmethod
     def _normalizer(terms: tuple[Tensor, ...]) -> Tensor:
@@ -212,8 +253,8 @@ class DiscretizedLogistic:
     def _elementwise(self, x: Tensor) -> Tensor:
         width = 2 * self._half_bin / self.scale
         upper = (x + self._half_bin - self.loc) / self.scale
-        not_first = unit_step(x - self._half_bin)
-        not_last = unit_step((1 - self._half_bin) - x)
+        not_first = unit_step_(x - self._half_bin)
+        not_last = unit_step_((1 - self._half_bin) - x)
         inside = not_first * not_last * torch.log(-torch.expm1(-width))
         a, b = (upper - width).detach(), upper.detach()
         value = inside.sub(not_last * log1p_exp(-b)).sub_(not_first * log1p_exp(a))

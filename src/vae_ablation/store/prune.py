@@ -19,7 +19,7 @@ from vae_ablation.study.plan import (
     APPLICATION_FILES,
     CELL_FILE,
     EVALUATION_FILES,
-    FILM_FILE,
+    SNAPSHOTS_FILE,
     TRAIN_FILES,
     Plan,
     Planned,
@@ -29,7 +29,7 @@ from vae_ablation.study.plan import (
 from vae_ablation.study.started import started
 from vae_ablation.study.workflow import Workflow, read_frozen
 
-RUN_FILES = (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES)
+RUN_FILES = (*TRAIN_FILES, SNAPSHOTS_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES)
 """Everything that a run's folder can hold."""
 
 _TEMPORARY = re.compile(

@@ -36,7 +36,7 @@ from vae_ablation.study.plan import (
     APPLICATION_FILES,
     CELL_FILE,
     EVALUATION_FILES,
-    FILM_FILE,
+    SNAPSHOTS_FILE,
     TRAIN_FILES,
 )
 from vae_ablation.study.run import Run
@@ -266,9 +266,9 @@ def save_pack(
             (folder / "model.safetensors").write_bytes(weights)
             write_text(folder / "history.csv", history_text(result.run, result.history))
             names = list(TRAIN_FILES)
-            if result.film:
-                np.savez_compressed(folder / FILM_FILE, allow_pickle=False, **result.film)
-                names.append(FILM_FILE)
+            if result.snapshots:
+                np.savez_compressed(folder / SNAPSHOTS_FILE, allow_pickle=False, **result.snapshots)
+                names.append(SNAPSHOTS_FILE)
             digest = hashlib.sha256(weights).hexdigest()
             write_json(folder / "run.json", {**record, "weights_sha256": digest})
             _clear_links(runs_folder / result.run.path)
@@ -281,7 +281,7 @@ def save_evaluation(
     runs_folder: Path,
     target: Path,
 ) -> None:
-    """Write metrics, codes and pictures below `target`, whole or not at all, and link them.
+    """Write and link what evaluations gave below `target`, whole or not at all.
 
     Args:
         evaluated: run path → its evaluation, or bare metrics where the run is not ok.
@@ -301,6 +301,7 @@ def save_evaluation(
                 np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
                 np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
                 np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
+                np.savez_compressed(folder / "density.npz", allow_pickle=False, **item.density)
                 names = EVALUATION_FILES
                 if write_cells is not None:
                     write_cells(path, folder / CELL_FILE)
@@ -364,7 +365,7 @@ def _link(folder: Path, target: Path, names: Sequence[str]) -> None:
 
 def _clear_links(folder: Path) -> None:
     """A run trained anew loses the links to what its former self was evaluated to."""
-    for name in (*TRAIN_FILES, FILM_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES):
+    for name in (*TRAIN_FILES, SNAPSHOTS_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES):
         (folder / name).unlink(missing_ok=True)
 
 

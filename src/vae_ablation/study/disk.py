@@ -13,7 +13,7 @@ FIGURE_BYTES = 20_000_000
 AT_ONCE = 4
 """Packs that train at once, each with two checkpoints of weights and both moments."""
 RUN_BYTES = 80_000
-"""Pictures, film, history and records of a run: 30 to 150 kB were seen."""
+"""Pictures, snapshots, history and records of a run: 30 to 150 kB were seen."""
 
 
 def disk_bytes(study: Study, plan: Plan) -> int:

@@ -45,8 +45,8 @@ APPLICATION_CODE = ("vae_ablation.applications", "vae_ablation.store.trained", R
 FEATURE_CODE = ("vae_ablation.evaluation.features", READING)
 
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
-FILM_FILE = "snapshots.npz"
-EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
+SNAPSHOTS_FILE = "snapshots.npz"
+EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz", "density.npz")
 CELL_FILE = "codes.h5ad"
 APPLICATION_FILES = ("applications.json", "applications.npz")
 

@@ -36,11 +36,11 @@ class RunState:
     """One run of a pack, between two steps.
 
     Attributes:
-        facts: status, reason, what early stopping knows, whether it still trains.
+        metadata: status, reason, what early stopping knows, whether it still trains.
         tensors: weights, moments, states of random streams, history, pictures; by name.
     """
 
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     tensors: dict[str, Tensor]
 
 
@@ -67,14 +67,14 @@ class PackState:
             for number, state in enumerate(self.runs.values())
             for name, tensor in state.tensors.items()
         }
-        facts = {
+        metadata = {
             "format": FORMAT,
             "place": self.place,
             "steps": self.steps,
             "seconds": self.seconds,
-            "runs": [[path, state.facts] for path, state in self.runs.items()],
+            "runs": [[path, state.metadata] for path, state in self.runs.items()],
         }
-        body = save(tensors, {"facts": json.dumps(facts)})
+        body = save(tensors, {"facts": json.dumps(metadata)})
         return hashlib.sha256(body).digest() + body
 
     @classmethod
@@ -92,16 +92,16 @@ class PackState:
         except SafetensorError as error:
             raise ValueError(str(error)) from None
         length = int.from_bytes(body[:8], "little")
-        facts = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["facts"])
-        if facts["format"] != FORMAT:
-            raise ValueError(f"its format is {facts['format']}, and this is {FORMAT}")
-        runs = {path: RunState(own, {}) for path, own in facts["runs"]}
+        metadata = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["facts"])
+        if metadata["format"] != FORMAT:
+            raise ValueError(f"its format is {metadata['format']}, and this is {FORMAT}")
+        runs = {path: RunState(own, {}) for path, own in metadata["runs"]}
         states = list(runs.values())
         for name, tensor in tensors.items():
             number, _, rest = name.partition("/")
             states[int(number)].tensors[rest] = tensor
-        epoch, block, batch = facts["place"]
-        return cls((epoch, block, batch), facts["steps"], facts["seconds"], runs)
+        epoch, block, batch = metadata["place"]
+        return cls((epoch, block, batch), metadata["steps"], metadata["seconds"], runs)
 
 
 class Stopped(SystemExit):
@@ -109,8 +109,8 @@ class Stopped(SystemExit):
 
 
 @dataclass
-class Keeper:
-    """Keeps the checkpoints of one job's runs, below results/<study>/checkpoints.
+class Checkpointer:
+    """Writes and reads the checkpoints of one job's runs, below results/<study>/checkpoints.
 
     A checkpoint belongs to its runs and not to their pack: a later plan may put them elsewhere.
 

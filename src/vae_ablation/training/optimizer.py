@@ -1,4 +1,4 @@
-"""Adam over stacked weights: torch's fused kernel, and moments that follow a shrinking pack."""
+"""Adam over stacked weights, whose moments follow a shrinking pack."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vae_ablation.common.torch_private import adam_
+
 
 class StackedAdam:
     """Adam (Kingma and Ba 2015) on stacked weights, [runs, ...] each.
 
-    Adam is elementwise, so runs do not touch one another. This calls the kernel of
-    `torch.optim.Adam(fused=True)` itself: that class imports torch's compiler on its first step,
-    three seconds in every job, and sorts its tensors anew in each.
+    Adam is elementwise, so runs do not touch one another.
 
     Attributes:
         rates: step size of each run, [runs]; one that all share may stand alone.
@@ -38,8 +38,7 @@ class StackedAdam:
 
         Neighbours of one rate take it in one call of the kernel, so sort runs by their rate.
 
-        Gradients are made contiguous, since the fused kernel reads memory in the weights' own
-        layout.
+        Gradients are made contiguous, since the kernel reads memory in the weights' own layout.
         """
         groups = [(rate, len(list(of))) for rate, of in itertools.groupby(self.rates[runs])]
         if len(groups) == 1:
@@ -54,24 +53,16 @@ class StackedAdam:
 
     def _update(self, gradients: Sequence[Tensor], runs: slice, rate: float) -> None:
         """The next step of runs with one step size: one call of the kernel."""
-        steps = self.steps + 1
-        torch._fused_adam_(
+        adam_(
             _rows(self.leaves, runs),
             [gradient.contiguous() for gradient in gradients],
             _rows(self.means, runs),
             _rows(self.squares, runs),
-            [],
-            [steps] * len(self.leaves),
-            lr=rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
+            self.steps + 1,
+            rate,
         )
 
-    def healthy(self) -> Tensor:
+    def all_finite(self) -> Tensor:
         """[runs] false where a second moment is not finite: Adam then takes no step ever again."""
         finite = [square.isfinite().flatten(1).all(1) for square in self.squares]
         return torch.stack(finite).all(0)

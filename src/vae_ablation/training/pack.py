@@ -25,11 +25,11 @@ from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
-from vae_ablation.training.captured import Captured
-from vae_ablation.training.checkpoint import Keeper, PackState, RunState
-from vae_ablation.training.film import Film
+from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import BoundVAE, StackedVAE, from_rows, row_of
+from vae_ablation.training.traced import Function, Traced
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,26 @@ NOISE_BLOCK = 2**22
 """Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
 PART_VALUES = 2**20
 """Values of the data in one part of a pack's step, so that a CPU's cache keeps what it does."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Calls into the training of a pack, for those who watch it; they change no result.
+
+    Attributes:
+        trace: makes the traced step.
+        before_epoch: called with the active runs and the epoch, counted from 0.
+        before_step: called before each step.
+        batch: called with the split, the rows of each run, and their examples and context.
+    """
+
+    trace: Callable[[Function], Traced] = Traced
+    before_epoch: Callable[[Sequence[Run], int], object] = lambda runs, epoch: None
+    before_step: Callable[[], object] = lambda: None
+    batch: Callable[[str, Tensor, Tensor, Tensor], object] = lambda split, rows, x, context: None
+
+
+UNWATCHED = Hooks()
 
 
 @dataclass
@@ -53,7 +73,7 @@ class TrainingResult:
         history: one row per epoch: distortion, rate and objective (at the full β) of the training
             split, then of the validation split, nats per example: [epochs, 6] float64.
         epochs_kept: epochs after which the kept weights stood.
-        film: what `Film` gives, empty where the data are no images.
+        snapshots: from `Snapshots`; empty where the data are not images.
     """
 
     run: Run
@@ -62,7 +82,7 @@ class TrainingResult:
     weights: dict[str, Tensor] = field(default_factory=dict)
     history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6)))
     epochs_kept: int = 0
-    film: dict[str, NDArray[Any]] = field(default_factory=dict)
+    snapshots: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -92,15 +112,16 @@ def train_pack(
     model_options: Mapping[str, Any],
     settings: Mapping[str, Any],
     progress: Progress = lambda done: None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     shrunk: Callable[[int], object] = lambda size: None,
+    hooks: Hooks = UNWATCHED,
 ) -> list[TrainingResult]:
     """Train runs of equal shapes as one batched program.
 
     Runs are sorted by learning rate, so that the optimiser takes a step for each rate and not for
     each run. A run that diverges is frozen. An error (out of memory, say) halves the pack until it
     stands alone with the run that causes it, which is then `failed`; the others' results do not
-    change. With a keeper, training goes on from the last checkpoint, to the same bytes.
+    change. With a checkpointer, training goes on from the last checkpoint, to the same bytes.
 
     Args:
         runs: runs with one pack key; β, kl, seed and learning rate, say, differ freely.
@@ -108,8 +129,9 @@ def train_pack(
         model_options: the config's model section.
         settings: the config's training section.
         progress: told the share of the pack's work that is done.
-        keeper: keeps checkpoints; none are written without it.
-        shrunk: told the largest number of runs to try where memory did not suffice for more.
+        checkpointer: writes checkpoints; none are written without it.
+        shrunk: called with the number of runs to try where memory did not suffice for more.
+        hooks: watch the training.
 
     Returns:
         One result per run, in order.
@@ -120,13 +142,13 @@ def train_pack(
 
     def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
         try:
-            state = keeper.load([run.path for run in members]) if keeper else None
+            state = checkpointer.load([run.path for run in members]) if checkpointer else None
             training = _PackTraining(
-                members, dataset, model_options, settings, progress, keeper, state
+                members, dataset, model_options, settings, progress, checkpointer, state, hooks
             )
             results = training.train()
-            if keeper and not whole:
-                keeper.save(training.state())
+            if checkpointer and not whole:
+                checkpointer.save(training.state())
             return results
         except UserError:
             raise
@@ -189,14 +211,16 @@ class _PackTraining:
         model_options: Mapping[str, Any],
         settings: Mapping[str, Any],
         progress: Progress,
-        keeper: Keeper | None = None,
+        checkpointer: Checkpointer | None = None,
         state: PackState | None = None,
+        hooks: Hooks = UNWATCHED,
     ) -> None:
+        self.hooks = hooks
         self.clock = Stopwatch()
         self.each = [run.training_settings(settings) for run in runs]
         self.settings = self.each[0]
         self.progress = progress
-        self.keeper = keeper
+        self.checkpointer = checkpointer
         self.dataset = dataset = dataset.with_train_examples(runs[0].train_examples)
         self.device = choose_device(settings["device"])
         self.results = [TrainingResult(run) for run in runs]
@@ -209,7 +233,7 @@ class _PackTraining:
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
-        self.gradient = Captured(self._gradient)
+        self.gradient = self.hooks.trace(self._gradient)
         self.optimizer = StackedAdam(
             self.model.leaves, [float(one["learning_rate"]) for one in self.each]
         )
@@ -217,7 +241,9 @@ class _PackTraining:
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
         self.validation_split = Examples.of(dataset, "validation", condition, self.device)
-        self.film = Film(dataset, self.settings["epochs"], len(runs), self.validation_split)
+        self.snapshots = Snapshots(
+            dataset, self.settings["epochs"], len(runs), self.validation_split
+        )
         fixed = [stream(run.seed, "validation") for run in runs]
         self.validation_noise = self._noise(len(self.validation_split), fixed)
         self.place = (0, 0, 0)
@@ -226,20 +252,21 @@ class _PackTraining:
         if state:
             self._restore(state)
         else:
-            self.film.take(0, self.model, self.active)
+            self.snapshots.take(0, self.model, self.active)
 
     def train(self) -> list[TrainingResult]:
         """All epochs; then every run that is still active is done."""
         epochs = self.settings["epochs"]
         for epoch in range(self.place[0], epochs if self.active else 0):
+            self.hooks.before_epoch([self.results[i].run for i in self.active], epoch)
             self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
             terms = torch.stack([self._train_epoch(epoch), self._validate(epoch)], dim=1)
-            self._record(epoch, terms.cpu().numpy(), self.optimizer.healthy().cpu().numpy())
+            self._record(epoch, terms.cpu().numpy(), self.optimizer.all_finite().cpu().numpy())
             self.place = (epoch + 1, 0, 0)
             self.progress((epoch + 1) / epochs)
             if not self.active:
                 break
-            self.film.take(epoch + 1, self.model, self.active)
+            self.snapshots.take(epoch + 1, self.model, self.active)
         self._finish(range(len(self.active)))
         return self.results
 
@@ -256,14 +283,15 @@ class _PackTraining:
             block = blocks[number]
             noise = self._noise(len(block), [one.begin_block() for one in streams])
             for start in range(self.place[2], len(block), batch_size):
+                self.hooks.before_step()
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
                 rows = order[:, block.start + inside]
                 terms = self._step(rows, noise[:, inside], numbers, size)
                 self.sums.append(_summed(terms, self._wide))
                 self.place = (epoch, number, start + batch_size)
-                if self.keeper and self.keeper.due:
-                    self.keeper.save(self.state())
+                if self.checkpointer and self.checkpointer.due:
+                    self.checkpointer.save(self.state())
             self.place = (epoch, number + 1, 0)
         sums, self.sums = self.sums, []
         return torch.stack(sums).sum(0) / count
@@ -286,6 +314,7 @@ class _PackTraining:
 
         def step(part: slice) -> Sequence[Tensor]:
             x, context = self._batch(rows[part], self.active[part])
+            self.hooks.batch("train", rows[part], x, context)
             leaves = [leaf[part] for leaf in self.model.leaves]
             own = [number[part] if number.ndim else number for number in numbers]
             found = self.gradient(x, context, noise[part], weight, *own, *leaves)
@@ -365,7 +394,9 @@ class _PackTraining:
         for start in range(0, count, step):
             size = min(step, count - start)
             rows = torch.arange(start, start + _even(size), device=self.device) % count
-            shared = [part.expand(runs, *part.shape) for part in self.validation_split.at(rows)]
+            x, context = self.validation_split.at(rows)
+            self.hooks.batch("validation", rows, x, context)
+            shared = [part.expand(runs, *part.shape) for part in (x, context)]
             noise = self.validation_noise[:, rows]
             weight = _weights(len(rows), size, noise)
             terms = mapped_terms(
@@ -383,14 +414,14 @@ class _PackTraining:
 
     # --- what happens between epochs ---------------------------------------------------------
 
-    def _record(self, epoch: int, terms: NDArray[np.float64], healthy: NDArray[np.bool_]) -> None:
+    def _record(self, epoch: int, terms: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
         """Keep the epoch's terms [runs, split, terms]; freeze runs that diverged or stopped."""
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
             run = self.results[index].run
             numbers = self.objective.run_numbers(run, self.each[index])
             row = history_row(self.objective, terms[position], numbers)
-            wrong = self._divergence(index, row, bool(healthy[position]))
+            wrong = self._divergence(index, row, bool(finite[position]))
             if wrong:
                 self.results[index].status = "diverged"
                 self.results[index].reason = f"{wrong} in epoch {epoch + 1}"
@@ -403,12 +434,12 @@ class _PackTraining:
             self._finish([*frozen, *stopped])
             self._drop({*frozen, *stopped})
 
-    def _divergence(self, index: int, row: NDArray[np.float64], healthy: bool) -> str:
+    def _divergence(self, index: int, row: NDArray[np.float64], finite: bool) -> str:
         """What shows that a run has diverged; empty where nothing does."""
         counted = row[[0, 3]] if self.kinds[index].deterministic else row
         if not np.isfinite(counted).all():
             return "the objective was not finite"
-        return "" if healthy else "the gradient was too large for its square to be finite"
+        return "" if finite else "the gradient was too large for its square to be finite"
 
     def _stop_early(self, position: int, epoch: int, row: NDArray[np.float64]) -> bool:
         """Whether this run's validation objective has not improved for `patience` epochs."""
@@ -431,7 +462,7 @@ class _PackTraining:
             _, best_epoch, best_weights = self.best[index]
             result.weights = best_weights or self.model.run_weights(position)
             result.history = np.array(self.rows[index]).reshape(-1, 6)
-            result.film = self.film.of(index)
+            result.snapshots = self.snapshots.of(index)
             result.epochs_kept = best_epoch or len(result.history)
 
     def _drop(self, positions: set[int]) -> None:
@@ -460,8 +491,8 @@ class _PackTraining:
         result = self.results[index]
         value, epoch, best = self.best[index]
         tensors = {"rows": torch.from_numpy(np.array(self.rows[index]).reshape(-1, 6))}
-        if self.film.frames[index]:
-            tensors["frames"] = torch.from_numpy(np.stack(self.film.frames[index]))
+        if self.snapshots.frames[index]:
+            tensors["frames"] = torch.from_numpy(np.stack(self.snapshots.frames[index]))
         if position is None:
             tensors |= {f"weights/{name}": leaf for name, leaf in result.weights.items()}
         else:
@@ -472,32 +503,32 @@ class _PackTraining:
             tensors["squares"] = row_of(self.optimizer.squares, position)
             if self.sums:
                 tensors["sums"] = torch.stack([terms[position] for terms in self.sums]).cpu()
-        facts = {
+        metadata = {
             "active": position is not None,
             "status": result.status,
             "reason": result.reason,
             "best": [value, epoch],
             "epochs_kept": result.epochs_kept,
         }
-        return RunState(facts, tensors)
+        return RunState(metadata, tensors)
 
     def _restore(self, state: PackState) -> None:
         """Take up a state again, whatever pack it was kept in."""
         self.place, self.earlier = state.place, state.seconds
         states = [state.runs[result.run.path] for result in self.results]
         for index, (result, one) in enumerate(zip(self.results, states, strict=True)):
-            result.status, result.reason = one.facts["status"], one.facts["reason"]
-            value, epoch = one.facts["best"]
+            result.status, result.reason = one.metadata["status"], one.metadata["reason"]
+            value, epoch = one.metadata["best"]
             self.best[index] = (value, epoch, _below("best/", one.tensors))
             self.rows[index] = list(one.tensors["rows"].numpy())
             if "frames" in one.tensors:
-                self.film.frames[index] = list(one.tensors["frames"].numpy())
-            if not one.facts["active"]:
+                self.snapshots.frames[index] = list(one.tensors["frames"].numpy())
+            if not one.metadata["active"]:
                 result.weights = _below("weights/", one.tensors)
                 result.history = one.tensors["rows"].numpy()
-                result.film = self.film.of(index)
-                result.epochs_kept = one.facts["epochs_kept"]
-        self.active = [index for index, one in enumerate(states) if one.facts["active"]]
+                result.snapshots = self.snapshots.of(index)
+                result.epochs_kept = one.metadata["epochs_kept"]
+        self.active = [index for index, one in enumerate(states) if one.metadata["active"]]
         if self.active:
             self._restore_active([states[index].tensors for index in self.active], state.steps)
 

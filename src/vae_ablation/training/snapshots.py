@@ -1,4 +1,4 @@
-"""What training films: the same few validation examples, reconstructed after chosen epochs."""
+"""Snapshots of training: reconstructions of a few validation examples after chosen epochs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ROWS = 16
 """Rows decoded at once; a multiple of 16, so that a pack changes no bit."""
 
 
-def filmed_epochs(epochs: int) -> list[int]:
-    """Numbers of epochs after which a picture is taken: 0, then evenly on the log axis."""
+def snapshot_epochs(epochs: int) -> list[int]:
+    """Numbers of epochs after which a snapshot is taken: 0, then evenly on the log axis."""
     steps = np.geomspace(1, epochs, FRAMES - 1).round().astype(int)
     return [0, *sorted(set(steps.tolist()))]
 
 
-class Film:
-    """Takes pictures of a pack while it trains; does nothing where the data are no images.
+class Snapshots:
+    """Reconstructions of a pack while it trains; none where the data are not images.
 
     Args:
         dataset: the prepared dataset.
@@ -38,17 +38,17 @@ class Film:
     def __init__(self, dataset: Dataset, epochs: int, runs: int, validation: Examples) -> None:
         self.shape = dataset.observed.shape
         self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(runs)]
-        self.epochs = filmed_epochs(epochs) if len(self.shape) == 2 else []
+        self.epochs = snapshot_epochs(epochs) if len(self.shape) == 2 else []
         if not self.epochs:
             return
         self.rows = shown_examples(dataset.labels_of("validation"))
-        filmed = torch.from_numpy(np.resize(self.rows, _ROWS)).to(validation.context.device)
-        self.examples = validation.at(filmed)
+        rows = torch.from_numpy(np.resize(self.rows, _ROWS)).to(validation.context.device)
+        self.examples = validation.at(rows)
         self.originals = picture_bytes(dataset.intensities("validation")[self.rows], self.shape)
 
     @torch.no_grad()
     def take(self, epoch: int, model: StackedVAE, active: list[int]) -> None:
-        """Keep a picture of the active runs where `epoch` epochs are to be filmed."""
+        """Keep reconstructions of the active runs if `epoch` is one of the chosen epochs."""
         if epoch not in self.epochs:
             return
         shared = [part.expand(len(model), *part.shape) for part in self.examples]

@@ -1,4 +1,4 @@
-"""Shorten a recorded list of tensor operations; what is left gives the same bits by fewer calls."""
+"""A simplifier of recorded tensor operations: fewer calls that give the same bits."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _METHODS = frozenset(
 """Operations that torch's own functions and methods do, whose calls cost half of an overload's."""
 
 
-def shorten(graph: Graph) -> list[Tensor]:
-    """Shorten a graph of aten overloads in place.
+def simplify_(graph: Graph) -> list[Tensor]:
+    """Simplify a graph of aten overloads in place.
 
     Every node that holds a tensor tells its `layout` (shape, strides, dtype) in `meta`. Left out
-    are views that another node gives as well, factors of 1 and products with x − x (finite numbers
-    assumed); numbers become tensors, so that no call makes them anew.
+    are views that another node gives as well and factors and powers of 1; numbers become tensors,
+    so that no call makes them anew.
 
     Returns:
         The numbers, for which the graph now has placeholders before all others.
@@ -41,15 +41,15 @@ def shorten(graph: Graph) -> list[Tensor]:
     views: dict[tuple[Node, Any], Node] = {}
     last_write = _last_writes(graph)
     for position, node in enumerate(graph.nodes):
-        same = _same_view(node, views) or _same_numbers(node, position, last_write)
+        same = _same_view_(node, views) or _same_numbers(node, position, last_write)
         if same is not None:
             node.replace_all_uses_with(same)
     for node in reversed(graph.nodes):
         if node.op == "call_function" and not node.users and not _writes(node):
             graph.erase_node(node)
-    numbers = _numbers_as_tensors(graph)
+    numbers = _numbers_to_tensors_(graph)
     for node in graph.nodes:
-        _call_directly(node)
+        _call_directly_(node)
     return numbers
 
 
@@ -90,7 +90,7 @@ def _last_writes(graph: Graph) -> dict[Node, int]:
     return {_memory(node): position for position, node in enumerate(graph.nodes) if _writes(node)}
 
 
-def _same_view(node: Node, views: dict[tuple[Node, Any], Node]) -> Node | None:
+def _same_view_(node: Node, views: dict[tuple[Node, Any], Node]) -> Node | None:
     """An earlier node that looks at the same tensor in the same way; those seen are in `views`."""
     if "layout" not in node.meta:
         return None
@@ -108,23 +108,16 @@ def _same_numbers(node: Node, position: int, last_write: dict[Node, int]) -> Nod
 
 
 def _unchanged(node: Node) -> Node | None:
-    """The argument of x·1, x/1, x¹ and x + y·(z − z), whose value theirs is."""
+    """The argument of x·1, x/1 and x¹, whose value is the same whatever it is."""
     name, (first, *others) = name_of(node), node.args or (None,)
     if not isinstance(first, Node) or node.kwargs:
         return None
     if name in ("mul", "div", "pow") and others == [1]:
         return first
-    if name == "addcmul" and any(isinstance(each, Node) and _is_zero(each) for each in others):
-        return first
     return None
 
 
-def _is_zero(node: Node) -> bool:
-    made = _viewed(node)
-    return name_of(made) == "sub" and len(set(made.args)) == 1 and not made.kwargs
-
-
-def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
+def _numbers_to_tensors_(graph: Graph) -> list[Tensor]:
     """Give arithmetic with numbers tensors without axes instead, on the CPU for every device."""
     numbers: dict[tuple[float, torch.dtype], Node] = {}
     tensors: list[Tensor] = []
@@ -148,7 +141,7 @@ def _numbers_as_tensors(graph: Graph) -> list[Tensor]:
     return tensors
 
 
-def _call_directly(node: Node) -> None:
+def _call_directly_(node: Node) -> None:
     """Call torch's own function or method where there is one that takes the same arguments."""
     name = name_of(node)
     if name in _METHODS and not node.kwargs:
