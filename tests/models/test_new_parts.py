@@ -202,7 +202,7 @@ def test_a_scale_of_one_that_is_not_learned_gives_the_bytes_of_the_standard_norm
 
 
 @pytest.mark.parametrize("name", ["scaled", "learned"])
-def test_a_run_with_another_prior_has_bounds_and_samples(name: str, few_digits: Dataset) -> None:
+def test_a_run_is_evaluated_under_its_own_prior(name: str, few_digits: Dataset) -> None:
     result = train(few_digits, make_run(), name)
     model = trained_model(result, few_digits, options(name))
     (found,) = evaluate_pack(
@@ -210,7 +210,13 @@ def test_a_run_with_another_prior_has_bounds_and_samples(name: str, few_digits: 
         evaluation_settings(), CPU,
     )  # fmt: skip
     assert "reason" not in found.metrics
-    assert {"nll", "nll_ess", "sample_fid"} <= found.metrics.keys()
+    assert {"nll", "elbo", "hole_rate", "sample_fid"} <= found.metrics.keys()
+    scale = SCALE if name == "scaled" else model.prior.scale.detach().numpy()
+    mean, std = found.codes["mean"] / scale, found.codes["std"] / scale
+    rate = (0.5 * (mean**2 + std**2 - 1) - np.log(std)).sum(1).mean()
+    assert found.metrics["rate"] == pytest.approx(rate, abs=0.05)
+    parts = found.metrics["mutual_information"] + found.metrics["marginal_kl"]
+    assert parts == pytest.approx(rate, abs=0.2)
 
 
 # --- objectives ----------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.bounds import example_blocks, run_blocks
-from vae_ablation.models.vae import Posterior
+from vae_ablation.models.posteriors import Posterior
+from vae_ablation.models.priors import Prior, StandardNormal, draws_from
 
 MIXTURE_DRAWS = 2048
 """Least number of z drawn from the mixture of held-out posteriors, equally many of each example.
@@ -68,7 +69,10 @@ class Aggregate:
 
 @torch.no_grad()
 def aggregates(
-    posterior: Posterior, train: Posterior, generators: Sequence[torch.Generator]
+    posterior: Posterior,
+    train: Posterior,
+    generators: Sequence[torch.Generator],
+    priors: Sequence[Prior] | None = None,
 ) -> list[Aggregate]:
     """Aggregate posterior of every run with a Gaussian posterior.
 
@@ -80,10 +84,13 @@ def aggregates(
         posterior: `encode(model, x)` of the held-out split, [runs, n, latent].
         train: `encode(model, x)` of the train split, [runs, m, latent].
         generators: one stream per run; what a run draws depends on nothing else.
+        priors: of each run; standard normals unless they are given.
     """
+    if priors is None:
+        priors = [StandardNormal.of(posterior.mean.shape[-1]) for _ in generators]
     z, log_q = _draw(posterior, generators)
     log_mixture = mixture_log_prob(posterior, z)
-    log_prior = -0.5 * (z.square() + _LOG_2PI).sum(-1)
+    log_prior = torch.stack([_log_prior(*each) for each in zip(priors, z, strict=True)])
     information = (log_q - log_mixture).mean(-1).tolist()
     marginal = (log_mixture - log_prior).mean(-1).tolist()
     ceiling = math.log(posterior.mean.shape[1])
@@ -99,7 +106,7 @@ def aggregates(
             level,
         )
         for run_information, run_marginal, (rate, level) in zip(
-            information, marginal, _holes(train, z, generators), strict=True
+            information, marginal, _holes(train, z, generators, priors), strict=True
         )
     ]
 
@@ -125,14 +132,24 @@ def _normals(
     return torch.stack(draws).to(device)
 
 
+def _log_prior(prior: Prior, z: Tensor) -> Tensor:
+    """Log p(z) of z [n, latent]: [n], summed over dimensions where these are independent."""
+    per_dim = prior.log_prob_per_dim(z)
+    return prior.log_prob(z) if per_dim is None else per_dim.sum(-1)
+
+
 def _holes(
-    train: Posterior, codes: Tensor, generators: Sequence[torch.Generator]
+    train: Posterior,
+    codes: Tensor,
+    generators: Sequence[torch.Generator],
+    priors: Sequence[Prior],
 ) -> list[tuple[float, float]]:
     """Share of z ~ p(z) that the train posteriors cover less than 99 % of held-out codes.
 
     Beside it, per run, the log density under train posteriors that those 99 % exceed.
     """
-    prior = _normals(generators, (HOLE_DRAWS, codes.shape[-1]), codes.device)
+    noise = _normals(generators, (HOLE_DRAWS, codes.shape[-1]), codes.device)
+    prior = draws_from(priors, noise, generators)
     kept = codes[:, spaced(codes.shape[1], HOLE_DRAWS)]
     logs = mixture_log_prob(train, torch.cat([prior, kept], dim=1))
     at_prior, at_codes = logs.split([HOLE_DRAWS, kept.shape[1]], dim=1)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vae_ablation.common.isolation import unforeseen
 from vae_ablation.data.base import Dataset
@@ -19,8 +20,10 @@ from vae_ablation.evaluation.codes import active_units
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.reconstruction import log_errors, squared_errors
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
+from vae_ablation.models.posteriors import POSTERIORS, Posterior
+from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
-from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.stacked import StackedVAE
 
@@ -28,6 +31,9 @@ Array = NDArray[np.float64]
 
 TRAIN_CODES = 60_000
 """Most train examples whose codes are compared with held-out ones, evenly spaced: all of MNIST."""
+
+RATE_DRAWS = 32
+"""Draws of z per example behind a rate that has no closed form."""
 
 T = TypeVar("T")
 
@@ -190,7 +196,7 @@ class EvaluationContext:
     @once
     def distortions(self) -> Array:
         """Distortion of every test example, [runs, n], nats."""
-        points = [run.posterior == "point" for run in self.runs]
+        points = [POSTERIORS[run.posterior].deterministic for run in self.runs]
         return distortions(self.model, self.posterior, self.held_out, self.noise, points)
 
     @once
@@ -208,7 +214,8 @@ class EvaluationContext:
         except Exception as error:
             if not unforeseen(error):
                 raise
-        return aggregates(self.posterior, self.train_posterior, self.noise)
+        priors = self.model.priors()
+        return aggregates(self.posterior, self.train_posterior, self.noise, priors)
 
     @once
     def squared_errors(self) -> Array:
@@ -239,8 +246,9 @@ class EvaluationContext:
             if named
             else default_pairs(self.dataset.labels_of("test"))
         )
-        posterior = Posterior(self.posterior.mean.double(), self.posterior.log_std.double())
-        rates = posterior.rate_per_dim().mean(1)
+        each = [self.of(place).rate_per_dim for place in range(len(self.runs))]
+        known = [rates.mean(0) for rates in each if rates is not None]
+        rates = torch.stack(known) if len(known) == len(each) else None
         return draw_pictures(self.model, self.runs, self.dataset, self.posterior.mean, pairs, rates)
 
     def of(self, place: int) -> RunContext:
@@ -274,7 +282,7 @@ class RunContext(CodeContext):
     @property
     def point(self) -> bool:
         """Whether its posteriors are points, which have neither a KL nor a density."""
-        return bool(self.run.posterior == "point")
+        return POSTERIORS[self.run.posterior].deterministic
 
     @property
     def collapsed(self) -> bool:
@@ -286,6 +294,27 @@ class RunContext(CodeContext):
         """Posteriors of the test split in float64, [n, latent]."""
         shared = self.shared.posterior
         return Posterior(shared.mean[self.place].double(), shared.log_std[self.place].double())
+
+    @once
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.shared.model.one(self.place).prior
+
+    @once
+    def rate_per_dim(self) -> Tensor | None:
+        """KL per dimension of the test split, [n, latent], nats; None without a closed form."""
+        return self.prior.kl_per_dim(self.posterior)
+
+    @once
+    def rate(self) -> Tensor:
+        """KL of the test split, [n], nats; from draws without a closed form."""
+        if self.rate_per_dim is not None:
+            return self.rate_per_dim.sum(-1)
+        mean, generator = self.posterior.mean, stream(self.run.seed, "rate")
+        noise = torch.randn(
+            len(mean), RATE_DRAWS, mean.shape[-1], generator=generator, dtype=mean.dtype
+        )
+        return self.prior.rate(self.posterior, noise.to(mean.device))
 
     @property
     def distortion(self) -> Array:

@@ -21,14 +21,15 @@ def terms(context: RunContext) -> Columns:
             "distortion": distortion,
             "test_objective": distortion.mean() if minimised else None,
         }
-    each = context.posterior.rate_per_dim()
-    rate, rates = each.sum(-1).cpu().numpy(), each.mean(0).cpu().numpy()
-    weighted = context.run.beta * float(rates.sum()) if context.run.beta else 0.0
+    each, rate = context.rate_per_dim, context.rate.cpu().numpy()
+    rates = None if each is None else each.mean(0).cpu().numpy()
+    mean = float(rate.mean() if rates is None else rates.sum())
+    weighted = context.run.beta * mean if context.run.beta else 0.0
     return {
         "distortion": distortion,
         "rate": rate,
         "elbo": -(distortion + rate),
         "test_objective": distortion.mean() + weighted if minimised else None,
-        "rate_per_dim": rates.tolist(),
+        "rate_per_dim": None if rates is None else rates.tolist(),
         "posterior_std": float(context.posterior.std.mean()),
     }
