@@ -38,8 +38,10 @@ from vae_ablation.data import SOURCES
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.data.torchvision_sets import DOWNLOADS
 from vae_ablation.models.distributions import Bernoulli
-from vae_ablation.models.objectives import elbo_terms
-from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.models.objectives import distortion_of_draws
+from vae_ablation.models.posteriors import Posterior
+from vae_ablation.models.priors import StandardNormal
+from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.pack import train_pack
 
@@ -300,8 +302,10 @@ class Contest:
         """Cross-entropy plus KL on the test split, nats per example; the same noise for all."""
         x = torch.from_numpy(self.dataset.observe("validation"))
         noise = torch.randn(len(x), 1, LATENT, generator=torch.Generator().manual_seed(0))
-        terms = elbo_terms(model, x, x.new_empty(len(x), 0), noise)
-        return float((terms.distortion + terms.rate).double().mean())
+        posterior, likelihood = model(x, x.new_empty(len(x), 0), noise)
+        distortion = distortion_of_draws(likelihood, x).mean(-1)
+        rate = StandardNormal.of(LATENT).rate(posterior, noise)
+        return float((distortion + rate).double().mean())
 
 
 def our_dataset(root: Path, examples: int | None) -> Dataset:

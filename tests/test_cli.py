@@ -34,7 +34,7 @@ def study(tmp_path, monkeypatch):
     plan = []
     rows = []
     for run in expand_runs(config["grids"]):
-        spec = vars(run)
+        spec = run.to_json()
         plan.append({"run": spec, "pack": "p", "train_hash": "h", "reason": None})
         status = STATES.get(f"{run.arm}/seed{run.seed}", "missing")
         if status == "missing":

@@ -44,7 +44,7 @@ fi
 rm -f "$results/.failed" # the workflow makes it when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
-export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see goes_on() in workflow/rules/common.smk
+export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see Call.goes_on in jobs/call.py
 run() {
     watch "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
 }
@@ -53,7 +53,7 @@ status=$?
 case " $* " in *" -n "* | *" --dry-run "* | *" --unlock "*) exit $status ;; esac
 [ $status -ne 130 ] || exit 130 # Snakemake alone was interrupted
 if [ $status -eq 0 ] && [ ! -f "$results/tables/summary.csv" ]; then
-    run "$@" # the data were prepared again first; see finished() in workflow/rules/common.smk
+    run "$@" # the data were prepared again first; see Call.succeed in jobs/call.py
     status=$?
 fi
 if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then

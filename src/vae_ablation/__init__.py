@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 # MKL otherwise chooses its kernels by how a run's weights lie in memory, and a run's bits would
 # depend on its place in a pack. It reads this before its first matrix product.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# On AVX-512, oneDNN chooses the kernel of a convolution by the number of runs beside it.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 __version__ = "0.1.0"
 

@@ -177,25 +177,26 @@ def test_files_beside_a_packages_code_count(package: Path) -> None:
 def test_a_digest_does_not_depend_on_where_the_package_lies(package: Path, tmp_path: Path) -> None:
     copied = tmp_path / "elsewhere" / "vae_ablation"
     shutil.copytree(package, copied)
-    roots = ("vae_ablation.stage", "vae_ablation.report.pages")
+    roots = ("vae_ablation.stage", "vae_ablation.parts")
     assert code_digest(*roots, package=copied) == code_digest(*reversed(roots), package=package)
 
 
 # --- the stages of this package ------------------------------------------------------------------
 
 ROOMS = {
-    "figures": ("plots.images", "plots.style"),
-    "findings": ("findings.words",),
-    "explorer": ("explorer.page",),
-    "contrasts": ("statistics.paired",),
+    "figures": ("report.figures.images", "report.figures.style"),
+    "findings": ("report.findings.words",),
+    "explorer": ("report.explorer.page",),
+    "contrasts": ("tables.paired",),
 }
 
 
 def test_models_do_not_depend_on_tables_figures_or_words() -> None:
     for roots in (TRAINING_CODE, EVALUATION_CODE, APPLICATION_CODE):
         rooms = {name.split(".")[1] for name in import_closure(*roots)}
-        assert not rooms & {"plots", "findings", "explorer", "statistics", "tables", "config"}
-        assert {"distributions", "count_distributions", "model", "networks"} <= rooms
+        assert not rooms & {"report", "tables", "jobs"}
+        names = {f"vae_ablation.models.{name}" for name in ("distributions", "vae", "networks")}
+        assert names <= import_closure(*roots)
     training = import_closure(*TRAINING_CODE)
     assert not {name for name in training if "evaluation" in name or "applications" in name}
     assert "vae_ablation.training.pack" not in import_closure(*EVALUATION_CODE)

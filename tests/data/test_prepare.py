@@ -365,7 +365,7 @@ def test_options_count_by_value_and_only_where_the_source_reads_them() -> None:
     share = {"corrupt": {"kind": "zero", "share": 0.1}}
     same = [
         (dataset_options(), dataset_options(max_examples=None)),
-        (dataset_options(source="mnist"), dataset_options(source="mnist", test=0.4)),
+        (dataset_options(source="mnist"), dataset_options(source="mnist") | {"test": 0.4}),
         (cell_options(**share), cell_options(corrupt={})),
         (cell_options(dropout=0), cell_options(dropout=0.0)),
         (dataset_options() | {"max_examples": 50.0}, dataset_options(max_examples=50)),

@@ -11,7 +11,13 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from vae_ablation.evaluation import bounds
-from vae_ablation.evaluation.aggregate import aggregate_columns, mixture_log_prob
+from vae_ablation.evaluation.aggregate import (
+    PRIOR_REACH,
+    aggregates,
+    density_in_plane,
+    log_density,
+    mixture_log_prob,
+)
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 
@@ -24,8 +30,8 @@ def posterior_of(means: np.ndarray, stds: np.ndarray | float) -> Posterior:
 
 def columns(posterior: Posterior, train: Posterior | None = None, seed: int = 0) -> dict:
     train = posterior if train is None else train
-    (found,) = aggregate_columns(posterior, train, [stream(seed, "aggregate")])
-    return found
+    (found,) = aggregates(posterior, train, [stream(seed, "aggregate")])
+    return found.columns
 
 
 def matched(n: int, std: float, latent: int, seed: int = 0) -> Posterior:
@@ -197,13 +203,67 @@ def test_a_run_alone_is_the_run_in_a_pack() -> None:
     means = torch.tensor(rng.normal(size=(3, 120, 4)) * scales, dtype=torch.float32)
     log_std = torch.tensor(rng.uniform(-9, 0, (3, 120, 4)), dtype=torch.float32)
     pack, train = Posterior(means[:, :50], log_std[:, :50]), Posterior(means, log_std)
-    together = aggregate_columns(pack, train, [stream(s, "test") for s in range(3)])
+    together = aggregates(pack, train, [stream(s, "test") for s in range(3)])
     for run, found in enumerate(together):
         one, its_train = (Posterior(p.mean[run : run + 1], p.log_std[run : run + 1])
                           for p in (pack, train))  # fmt: skip
-        (alone,) = aggregate_columns(one, its_train, [stream(run, "test")])
-        assert found == pytest.approx(alone, rel=1e-10)
-        (again,) = aggregate_columns(one, its_train, [stream(run, "test")])
+        (alone,) = aggregates(one, its_train, [stream(run, "test")])
+        assert found.columns == pytest.approx(alone.columns, rel=1e-10)
+        assert found.hole_level == pytest.approx(alone.hole_level, rel=1e-10)
+        (again,) = aggregates(one, its_train, [stream(run, "test")])
         assert again == alone
-    (other,) = aggregate_columns(one, its_train, [stream(9, "test")])
-    assert other["mutual_information"] != alone["mutual_information"]
+    (other,) = aggregates(one, its_train, [stream(9, "test")])
+    assert other.columns["mutual_information"] != alone.columns["mutual_information"]
+
+
+# --- the density that figures show ---------------------------------------------------------------
+
+
+def plane(held_out: Posterior, train: Posterior) -> tuple[dict, float]:
+    """Arrays of density.npz and the hole rate of one run in the plane."""
+    (found,) = aggregates(held_out, train, [stream(0, "aggregate")])
+    one, other = (Posterior(each.mean[0], each.log_std[0]) for each in (train, held_out))
+    return density_in_plane(one, other, found.hole_level), found.columns["hole_rate"]
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.5, 3.0])
+def test_the_shown_holes_hold_the_share_of_the_prior_that_is_the_hole_rate(radius: float) -> None:
+    found, rate = plane(posterior_of(ring(200, radius), 0.2), posterior_of(ring(350, radius), 0.2))
+    side = found["hole_side"]
+    x, y = np.meshgrid(side, side)
+    weight = np.exp(-0.5 * (x**2 + y**2))
+    share = weight[found["hole_log_q"] < found["hole_level"]].sum() / weight.sum()
+    assert share == pytest.approx(rate, abs=0.03)
+    assert side[-1] == PRIOR_REACH
+    assert stats.chi2.sf(PRIOR_REACH**2, 2) == pytest.approx(0.001)
+
+
+def test_posteriors_that_fill_the_prior_have_holes_at_its_rim_alone() -> None:
+    found, rate = plane(matched(500, 0.5, 2), matched(3000, 0.5, 2, seed=1))
+    side = found["hole_side"]
+    radius = np.hypot(*np.meshgrid(side, side))
+    holes = found["hole_log_q"] < found["hole_level"]
+    assert not holes[radius < 2.2].any()
+    assert holes[radius > 3.6].all()
+    assert rate < 0.03
+
+
+def test_the_shown_density_is_that_of_the_train_posteriors() -> None:
+    train = posterior_of(np.random.default_rng(0).normal(size=(40, 2)), 0.3)
+    found, _ = plane(matched(30, 0.5, 2), train)
+    one = Posterior(train.mean[0], train.log_std[0])
+    for row, column in ((10, 20), (32, 31)):
+        z = torch.tensor([[found["hole_side"][column], found["hole_side"][row]]])
+        assert found["hole_log_q"][row, column] == pytest.approx(log_density(one, z)[0], rel=1e-6)
+    cell = found["side"][1] - found["side"][0]
+    width = np.hypot(0.3, cell / 2)
+    z = np.array([found["side"][60], found["side"][45]])
+    wide = stats.norm.pdf(z, train.mean[0].numpy(), width).prod(1).mean()
+    assert found["log_q"][45, 60] == pytest.approx(np.log(wide), rel=1e-5)
+
+
+def test_a_posterior_narrower_than_a_cell_is_seen_between_the_points() -> None:
+    codes = posterior_of(np.array([[20.0, -7.3], [-20.0, 3.1]]), 1e-4)
+    found, _ = plane(codes, codes)
+    assert found["side"][-1] == pytest.approx(1.06 * 20)
+    assert (found["log_q"].max(1) > -5).sum() >= 2

@@ -16,10 +16,16 @@ from sklearn.preprocessing import StandardScaler
 from vae_ablation.evaluation.codes import (
     active_units,
     cluster_scores,
-    label_accuracies,
+    label_hits,
     root_mean_square,
     slope,
 )
+from vae_ablation.evaluation.family import means
+
+
+def label_accuracies(*arguments: np.ndarray) -> dict[str, float]:
+    """Means over the labelled examples."""
+    return means(label_hits(*arguments))
 
 
 def blobs(distance: float, n: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -24,15 +25,17 @@ from support import (
 )
 from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Dataset
-from vae_ablation.evaluation import Evaluated, controls, evaluate_pack, pack
+from vae_ablation.evaluation import Evaluated, context, controls, evaluate_pack, pack
 from vae_ablation.evaluation.codes import (
     SILHOUETTE_EXAMPLES,
     cluster_scores,
     label_hits,
     silhouette_rows,
 )
+from vae_ablation.evaluation.context import RunContext
 from vae_ablation.evaluation.controls import control_rows
 from vae_ablation.evaluation.disentanglement import disentanglement_columns
+from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.study.metrics import metric_columns
 from vae_ablation.study.plan import Run
 from vae_ablation.training.pack import train_pack
@@ -172,16 +175,19 @@ def few() -> Dataset:
 
 
 LOST = {
-    "importance_nll": {"nll", "nll_gap", "nll_ess", "nll_loose"},
-    "_reconstruction_errors": {"mse"},
-    "aggregate_columns": {"mutual_information", "hole_rate", "marginal_kl"},
-    "sample_columns": {"sample_fid", "sample_precision", "feature_accuracy"},
-    "cluster_scores": {"silhouette", "ari", "nmi"},
-    "label_hits": {"knn_accuracy", "probe_accuracy"},
-    "slope": {"epochs", "validation_objective"},
-    "root_mean_square": {"code_rms"},
-    "draw_pictures": set(),
+    "nll": {"nll", "nll_gap", "nll_ess", "nll_loose"},
+    "mse": {"mse"},
+    "aggregate posterior": {"mutual_information", "hole_rate", "marginal_kl"},
+    "samples": {"sample_fid", "sample_precision", "feature_accuracy"},
+    "clusters": {"silhouette", "ari", "nmi"},
+    "label accuracies": {"knn_accuracy", "probe_accuracy"},
+    "history": {"epochs", "validation_objective"},
+    "codes": {"code_rms"},
 }
+
+
+def broken_family(name: str, patch: pytest.MonkeyPatch, compute: Any = broken) -> None:
+    patch.setitem(FAMILIES, name, dataclasses.replace(FAMILIES[name], compute=compute))
 
 
 @pytest.mark.parametrize("name", LOST)
@@ -190,15 +196,30 @@ def test_an_error_of_one_family_leaves_the_other_columns(
 ) -> None:
     run = [make_run(kl=False, dataset="made")]
     (whole,) = evaluated(few(), run)
-    monkeypatch.setattr(pack, name, broken)
+    broken_family(name, monkeypatch)
     (found,) = evaluated(few(), run)
-    assert "KeyError: 'the bug'" in found.metrics["reason"]
+    assert found.metrics["reason"] == f"could not be computed: {name} (KeyError: 'the bug')"
     assert "Traceback" in caplog.text
     kept = {key for key in found.metrics if key != "reason"}
     assert LOST[name] <= whole.metrics.keys() - kept
-    after = {"importance_nll": {"mutual_information", "marginal_kl", "hole_rate", "mi_saturated"}}
-    for key in kept - after.get(name, set()):  # draws that follow in the same stream
+    for key in kept:
         assert found.metrics[key] == whole.metrics[key]
+    assert found.examples.keys() == whole.examples.keys() - LOST[name]
+
+
+@pytest.mark.parametrize("name", ["importance_nll", "squared_errors", "draw_pictures"])
+def test_an_error_of_what_families_share_costs_those_that_ask_for_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = [make_run(kl=False, dataset="made")]
+    (whole,) = evaluated(few(), run)
+    monkeypatch.setattr(context, name, broken)
+    (found,) = evaluated(few(), run)
+    asking = {"importance_nll": "nll", "squared_errors": "mse", "draw_pictures": "pictures"}[name]
+    assert found.metrics["reason"] == f"could not be computed: {asking} (KeyError: 'the bug')"
+    lost = LOST.get(asking, set())
+    assert whole.metrics.keys() - found.metrics.keys() <= lost
+    assert found.density.keys() == whole.density.keys() != set()
 
 
 def test_features_that_fail_cost_the_columns_of_samples_alone(
@@ -213,13 +234,13 @@ def test_features_that_fail_cost_the_columns_of_samples_alone(
 
 
 def test_an_error_of_one_run_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pack._term_examples
+    whole = FAMILIES["terms"].compute
     bad = make_run(beta=4.0, dataset="made")
 
-    def second_breaks(run: Run, *arguments: Any) -> Any:
-        return broken() if run == bad else whole(run, *arguments)
+    def second_breaks(context: RunContext) -> Any:
+        return broken() if context.run == bad else whole(context)
 
-    monkeypatch.setattr(pack, "_term_examples", second_breaks)
+    broken_family("terms", monkeypatch, second_breaks)
     first, second = evaluated(few(), [make_run(dataset="made"), bad])
     assert "reason" not in first.metrics
     assert second.metrics["status"] == "failed"
@@ -235,12 +256,12 @@ def test_a_pack_that_is_evaluated_at_once_falls_apart_into_its_runs(
     options = model_options(hidden=[4])
     results = train_pack(runs, data, options, training_settings(epochs=2, batch_size=10))
     models = [trained_model(result, data, options) for result in results]
-    whole = pack._code_columns
+    whole = FAMILIES["codes"].compute
 
-    def second_breaks(run: Run, *arguments: Any) -> Any:
-        return broken() if run == runs[1] else whole(run, *arguments)
+    def second_breaks(context: RunContext) -> Any:
+        return broken() if getattr(context, "run", None) == runs[1] else whole(context)
 
-    monkeypatch.setattr(pack, "_code_columns", second_breaks)
+    broken_family("codes", monkeypatch, second_breaks)
     first, second = pack._evaluate_group(
         runs,
         models,
@@ -261,7 +282,7 @@ def test_what_another_attempt_may_mend_is_raised(
     def raising(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(pack, "cluster_scores", raising)
+    broken_family("clusters", monkeypatch, raising)
     with pytest.raises(type(error)):
         evaluated(few(), [make_run(dataset="made", kl=False)])
 

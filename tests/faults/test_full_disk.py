@@ -60,7 +60,7 @@ def film(folder: Path) -> Path:
 
 def evaluate(folder: Path) -> Path:
     target = folder / "packs" / "p" / "evaluation" / "0a1b2c3d"
-    item = Evaluated(RUN, {"mse": 1.0}, {"mean": NOISE.random(BIG)}, {}, {})
+    item = Evaluated(RUN, {"mse": 1.0}, {"mean": NOISE.random(BIG)}, {}, {}, {})
     save_evaluation({RUN.path: item}, None, folder / "runs", target)
     return target
 

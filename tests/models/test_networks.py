@@ -14,9 +14,9 @@ from vae_ablation.models.vae import VAE
 from vae_ablation.training.stacked import StackedVAE
 
 
-def conv(side: tuple[int, int], channels: list[int], seed: int = 0, fixed: bool = False) -> VAE:
+def conv(side: tuple[int, int], channels: list[int], seed: int = 0) -> VAE:
     options = model_options(hidden=[6], channels=channels)
-    return VAE(Observed(side, 17), "gaussian", 3, options, seed, "conv", fixed)
+    return VAE(Observed(side, 17), "gaussian", 3, options, seed, "conv")
 
 
 @pytest.mark.parametrize("side", [(8, 8), (28, 28), (9, 14), (15, 7)])
@@ -177,7 +177,7 @@ def test_both_networks_are_told_the_condition(architecture: str) -> None:
 
 def test_a_fixed_posterior_has_the_same_width_everywhere_and_learns_none() -> None:
     options = resolved(model={"hidden": [8], "posterior_sigma": 0.25})["model"]
-    model = VAE(Observed((8, 8), 17), "gaussian", 3, options, 0, fixed=True)
+    model = VAE(Observed((8, 8), 17), "gaussian", 3, options, 0, posterior="fixed")
     posterior = model.encoder(torch.rand(6, 64))
     np.testing.assert_allclose(posterior.std, 0.25, rtol=1e-6)
     assert posterior.mean.std() > 0

@@ -576,7 +576,7 @@ def test_resolving_leaves_the_users_mapping_as_it_was() -> None:
 
 
 def test_the_studies_that_come_with_the_project_resolve(tmp_path: Path) -> None:
-    root = SCHEMA_PATH.parents[2]
+    root = Path(__file__).parents[2]
     paths = [root / "config.yaml", *(root / "workflow" / "studies").glob("*.yaml")]
     for name in ("mixology_5cl.h5ad", "rnamix_celseq2.h5ad"):
         (tmp_path / name).touch()  # their user puts them beside the study's file

@@ -132,7 +132,7 @@ def test_every_row_of_a_lost_dataset_has_the_sentence_of_its_preparation(state: 
     fail(lose(state, "preparation"))
     lost = [item for item in state.plan.planned if item.run.dataset == "cells"]
     plan = type(state.plan)(lost)
-    rows = collect(state.study.folder, plan, [], found(state))
+    rows = collect(state.study, plan, [], found(state))
     assert rows["status"].tolist() == ["failed", "failed"]
     assert all(reason.endswith(SENTENCE) for reason in rows["reason"])
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from support import assert_one_sentence, make_run, resolved
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import write_json
+from vae_ablation.common.settings import schema
+from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
 from vae_ablation.data.prepare import data_hash
-from vae_ablation.study.config import config_schema as schema
+from vae_ablation.study.config import config_schema
 from vae_ablation.study.plan import Plan, Planned, Study, chunk_packs, pack_limit, plan_packs
 from vae_ablation.study.run import Run, canonical_run, expand_runs
 from vae_ablation.study.workflow import Workflow, open_study
@@ -229,11 +231,16 @@ def test_a_new_key_counts_only_where_it_differs_from_its_default(
         return [study.train_hash(make_run(), "data"), study.eval_hash, study.apply_hash, data]
 
     before = hashes()
-    properties = schema()["properties"]
+    digits = type(SOURCES["sklearn-digits"])
+    monkeypatch.setattr(digits, "shared_options", digits.shared_options | {"new_key"})
     rules = [
-        *(properties[name]["properties"] for name in SECTIONS),
-        properties["applications"]["properties"]["denoising"]["properties"],
-        properties["datasets"]["additionalProperties"]["properties"],
+        rule
+        for properties in (config_schema()["properties"], schema()["properties"])
+        for rule in (
+            *(properties[name]["properties"] for name in SECTIONS),
+            properties["applications"]["properties"]["denoising"]["properties"],
+            properties["datasets"]["additionalProperties"]["properties"],
+        )
     ]
     for rule in rules:
         monkeypatch.setitem(rule, "new_key", {"type": "number", "default": 3})

@@ -8,12 +8,14 @@ import torch
 
 from support import CPU, model_options, told_nothing
 from vae_ablation.data.base import Observed
-from vae_ablation.models.objectives import elbo_terms, objective
+from vae_ablation.models.objectives import OBJECTIVES, Batch
 from vae_ablation.models.vae import VAE
 from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.pack import mapped_terms
 from vae_ablation.training.stacked import StackedVAE
 
 OBSERVED = Observed((5, 3), 17)
+elbo = OBJECTIVES["elbo"]
 
 
 def models(likelihood: str, hidden: list[int], count: int = 3) -> list[VAE]:
@@ -42,12 +44,15 @@ def test_the_stacked_vae_follows_torchs_adam(likelihood: str, hidden: list[int])
     theirs = models(likelihood, hidden)
     optimizers = [torch.optim.Adam(model.parameters(), lr=0.01) for model in theirs]
     for x, noise in batches(3):
-        loss = objective(ours.map(elbo_terms, x, told_nothing(x), noise), 0.7).mean(-1).sum()
+        weight = torch.full((20,), 1 / 20)
+        packed = mapped_terms(elbo, ours, (x, told_nothing(x), noise[:, :, None]), weight, 20)
+        loss = elbo.loss(packed, {"beta": 0.7}).mean(-1).sum()
         adam.step(torch.autograd.grad(loss, ours.leaves))
         for run, (model, optimizer) in enumerate(zip(theirs, optimizers, strict=True)):
             optimizer.zero_grad()
-            terms = elbo_terms(model, x[run], told_nothing(x[run]), noise[run])
-            (terms.distortion + 0.7 * terms.rate).mean().backward()
+            batch = Batch.whole(x[run], told_nothing(x[run]), noise[run][:, None])
+            terms = elbo.terms(model, batch)
+            (terms["distortion"] + 0.7 * terms["rate"]).mean().backward()
             optimizer.step()
     for run, model in enumerate(theirs):
         weights = ours.run_weights(run)

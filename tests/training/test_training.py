@@ -30,6 +30,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import CountMatrix
 from vae_ablation.evaluation.bounds import encode
+from vae_ablation.models.objectives import OBJECTIVES
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
@@ -633,7 +634,8 @@ def test_runs_with_different_warm_ups_share_a_pack_and_change_no_bit(
 @pytest.mark.parametrize("warmup", [0, 1, 3, 10])
 def test_a_warm_up_is_linear_in_epochs_from_0_to_beta(beta: float, warmup: int) -> None:
     run = make_run(beta=beta, kl_warmup_epochs=warmup)
-    found = [warmed_up(run, epoch) for epoch in range(12)]
+    elbo = OBJECTIVES["elbo"]
+    found = [warmed_up(elbo, run, {}, epoch)["beta"] for epoch in range(12)]
     truth = np.interp(range(12), [0, warmup], [0, beta]) if warmup else np.full(12, beta)
     np.testing.assert_allclose(found, truth)
 

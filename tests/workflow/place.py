@@ -40,7 +40,9 @@ def copy_checkout(folder: Path) -> Path:
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            # links stay: the package's workflow is the folder beside it
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, folder / part, symlinks=True, ignore=ignored)
         else:
             shutil.copy2(source, folder / part)
     return folder
@@ -165,5 +167,6 @@ def result_bytes(folder: Path) -> dict[str, bytes]:
         "codes.npz",
         "pictures.npz",
         "examples.npz",
+        "density.npz",
     )
     return {name: (folder / name).read_bytes() for name in names}

@@ -1,14 +1,7 @@
 # What trained models are used for: only where the config's applications section asks for it.
-APPLICATIONS = (
-    [STUDY / "tables" / "applications.csv", STUDY / "tables" / "applications.html"]
-    if STATE.applied_packs
-    else []
-)
-
-
 rule apply:
     input:
-        pack_dataset,
+        ancient(FILES.prepared),
         trained=STUDY / "packs" / "{pack}" / "train",
     output:
         directory(STUDY / "packs" / "{pack}" / "applications" / "{hash}"),
@@ -16,12 +9,12 @@ rule apply:
         STUDY / "logs" / "apply" / "{pack}-{hash}.log",
     conda:
         "../envs/environment.yaml"
-    threads: STATE.study.config["packs"]["threads"]
+    threads: THREADS
     resources:
-        mem_mb=pack_memory,
-        runtime=pack_minutes,
+        mem_mb=FILES.pack_memory,
+        runtime=FILES.pack_minutes,
     params:
-        script=script("apply"),
+        script=CALL.script("apply"),
     shell:
         "{params.script} {wildcards.pack} {output:q} {log:q}"
 
@@ -42,7 +35,7 @@ rule applications:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("applications"),
+        script=CALL.script("applications"),
         wanted=STATE.wanted_hash,
         source=STATE.code("applications"),
     shell:

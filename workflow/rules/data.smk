@@ -9,7 +9,7 @@ rule prepare:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("prepare", forked=False),
+        script=CALL.script("prepare", forked=False),
         dataset=lambda wildcards, output: STATE.dataset_of(wildcards.hash),
     shell:
         "{params.script} {params.dataset} {log:q}"

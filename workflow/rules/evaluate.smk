@@ -1,23 +1,23 @@
 rule features:
     input:
-        lambda wildcards: prepared(wildcards.dataset),
+        ancient(FILES.prepared),
     output:
         STUDY / "features" / "{dataset}" / "{hash}.npz",
     log:
         STUDY / "logs" / "features" / "{dataset}-{hash}.log",
     conda:
         "../envs/environment.yaml"
-    threads: STATE.study.config["packs"]["threads"]
+    threads: THREADS
     params:
-        script=script("features"),
+        script=CALL.script("features"),
     shell:
         "{params.script} {wildcards.dataset} {log:q}"
 
 
 rule evaluate:
     input:
-        pack_dataset,
-        features=pack_features,
+        ancient(FILES.prepared),
+        features=FILES.pack_features,
         trained=STUDY / "packs" / "{pack}" / "train",
     output:
         directory(STUDY / "packs" / "{pack}" / "evaluation" / "{hash}"),
@@ -25,27 +25,27 @@ rule evaluate:
         STUDY / "logs" / "evaluate" / "{pack}-{hash}.log",
     conda:
         "../envs/environment.yaml"
-    threads: STATE.study.config["packs"]["threads"]
+    threads: THREADS
     resources:
-        mem_mb=pack_memory,
-        runtime=pack_minutes,
+        mem_mb=FILES.pack_memory,
+        runtime=FILES.pack_minutes,
     params:
-        script=script("evaluate"),
+        script=CALL.script("evaluate"),
     shell:
         "{params.script} {wildcards.pack} {output:q} {log:q}"
 
 
 rule controls:
     input:
-        lambda wildcards: prepared(wildcards.dataset),
+        ancient(FILES.prepared),
     output:
         STUDY / "controls" / "{dataset}" / "{hash}.json",
     log:
         STUDY / "logs" / "controls" / "{dataset}-{hash}.log",
     conda:
         "../envs/environment.yaml"
-    threads: STATE.study.config["packs"]["threads"]
+    threads: THREADS
     params:
-        script=script("controls"),
+        script=CALL.script("controls"),
     shell:
         "{params.script} {wildcards.dataset} {output:q} {log:q}"

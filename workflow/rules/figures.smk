@@ -1,8 +1,4 @@
-FIGURES = [
-    STUDY / "figures" / dataset / likelihood
-    for dataset in STATE.shown
-    for likelihood in [*STATE.likelihoods(dataset), "all"]
-]
+from vae_ablation.report.headings import figure_category, figure_labels
 
 
 rule embed:
@@ -16,7 +12,7 @@ rule embed:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("embed"),
+        script=CALL.script("embed"),
         source=STATE.code("embed"),
     shell:
         "{params.script} {output:q} {log:q}"
@@ -24,9 +20,9 @@ rule embed:
 
 rule figures:
     input:
-        TABLES,
-        APPLICATIONS,
-        embedded,
+        FILES.tables,
+        FILES.applications,
+        FILES.embedding,
     output:
         report(
             directory(STUDY / "figures" / "{dataset}" / "{likelihood}"),
@@ -40,7 +36,7 @@ rule figures:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("figures"),
+        script=CALL.script("figures"),
         source=STATE.code("figures"),
     shell:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
@@ -49,11 +45,11 @@ rule figures:
 # The last job of all, so that it sees what the others took.
 rule costs:
     input:
-        TABLES,
-        FINDINGS,
-        PAGES,
-        EXPLORERS,
-        FIGURES,
+        FILES.tables,
+        FILES.findings,
+        FILES.pages,
+        FILES.explorers,
+        FILES.figures,
     output:
         STUDY / "tables" / "costs.csv",
         report(
@@ -67,7 +63,7 @@ rule costs:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("costs"),
+        script=CALL.script("costs"),
         source=STATE.code("costs"),
     shell:
         "{params.script} {log:q}"

@@ -1,21 +1,3 @@
-TABLES = [
-    STUDY / "tables" / f"{name}.csv"
-    for name in ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
-]
-FINDINGS = [
-    STUDY / "tables" / name for name in ("findings.html", "findings.json", "front_page.json")
-]
-PAGES = [
-    STUDY / "tables" / f"{name}.html"
-    for name in ("arms", "runs", "contrasts", "importance", "pareto", "columns")
-]
-EXPLORERS = [
-    STUDY / "explorer" / page
-    for dataset in STATE.shown
-    for page in (f"report/{dataset}.html", f"{dataset}.html")
-]
-
-
 rule collect:
     input:
         STATE.evaluations,
@@ -27,8 +9,8 @@ rule collect:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("collect"),
-        wanted=wanted_hash(),
+        script=CALL.script("collect"),
+        wanted=FILES.wanted_hash,
         source=STATE.code("collect"),
     shell:
         "{params.script} {output:q} {log:q} {input.controls:q}"
@@ -44,7 +26,7 @@ rule summarize:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("summarize"),
+        script=CALL.script("summarize"),
         source=STATE.code("summarize"),
     shell:
         "{params.script} {input:q} {output:q} {log:q}"
@@ -54,14 +36,14 @@ rule contrasts:
     input:
         STUDY / "tables" / "metrics.csv",
     output:
-        TABLES[2:],
+        FILES.tables[2:],
     log:
         STUDY / "logs" / "contrasts.log",
     priority: 5
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("contrasts"),
+        script=CALL.script("contrasts"),
         primary=STATE.study.config["statistics"]["primary_metrics"],
         source=STATE.code("contrasts"),
     shell:
@@ -70,22 +52,22 @@ rule contrasts:
 
 rule findings:
     input:
-        TABLES,
-        APPLICATIONS,
+        FILES.tables,
+        FILES.applications,
     output:
         report(
-            FINDINGS[0],
+            FILES.findings[0],
             caption="../report/findings.rst",
             category="1. Findings",
             labels={"page": "Findings, with their evidence"},
         ),
-        FINDINGS[1:],
+        FILES.findings[1:],
     log:
         STUDY / "logs" / "findings.log",
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("findings"),
+        script=CALL.script("findings"),
         source=STATE.code("findings"),
     shell:
         "{params.script} {log:q}"
@@ -94,7 +76,7 @@ rule findings:
 rule explorer:
     input:
         STUDY / "tables" / "metrics.csv",
-        lambda wildcards: prepared(wildcards.dataset),
+        ancient(FILES.prepared),
     output:
         page=report(
             STUDY / "explorer" / "report" / "{dataset}.html",
@@ -108,7 +90,7 @@ rule explorer:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("explorer"),
+        script=CALL.script("explorer"),
         source=STATE.code("explorer"),
     shell:
         "{params.script} {wildcards.dataset} {output.page:q} {log:q}"
@@ -116,8 +98,7 @@ rule explorer:
 
 rule pages:
     input:
-        TABLES,
-        guide=BASE / "docs" / "metrics.md",
+        FILES.tables,
     output:
         report(
             STUDY / "tables" / "arms.html",
@@ -160,7 +141,8 @@ rule pages:
     conda:
         "../envs/environment.yaml"
     params:
-        script=script("pages"),
+        script=CALL.script("pages"),
+        guide=FILES.guide_hash,
         source=STATE.code("pages"),
     shell:
-        "{params.script} {input.guide:q} {log:q}"
+        "{params.script} {log:q}"

@@ -3,21 +3,21 @@
 # thinks of its inputs, of this rule or of a job that was killed as it ended.
 rule train:
     input:
-        pack_dataset,
+        ancient(FILES.prepared),  # a checksum and not a date says whether they changed
     output:
         directory(STUDY / "packs" / "{pack}" / "train"),
     log:
         STUDY / "logs" / "train" / "{pack}.log",
     wildcard_constraints:
-        pack=trainable(),
+        pack=FILES.trainable,
     priority: 5  # before evaluation, which is shorter: the last jobs then end at about the same time
     conda:
         "../envs/environment.yaml"
-    threads: STATE.study.config["packs"]["threads"]
+    threads: THREADS
     resources:
-        mem_mb=pack_memory,
-        runtime=pack_minutes,
+        mem_mb=FILES.pack_memory,
+        runtime=FILES.pack_minutes,
     params:
-        script=script("train"),
+        script=CALL.script("train"),
     shell:
         "{params.script} {wildcards.pack} {log:q}"

@@ -27,7 +27,7 @@ from vae_ablation.applications.paths import (
 )
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
-from vae_ablation.evaluation.aggregate import HOLE_SHARE, mixture_log_prob
+from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 from vae_ablation.store.trained import TrainedRun
@@ -172,15 +172,9 @@ def draw_prior(
     shape = (len(held_out.mean), each, latent)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     codes = Posterior(held_out.mean.double(), held_out.log_std.double()).at(noise)
-    at_prior = aggregate_log_prob(train, z)
-    at_codes = aggregate_log_prob(train, codes.flatten(0, 1))
+    at_prior = log_density(train, z)
+    at_codes = log_density(train, codes.flatten(0, 1))
     return PriorDraws(z.numpy(), at_prior, float(np.quantile(at_codes, HOLE_SHARE)))
-
-
-def aggregate_log_prob(posterior: Posterior, z: torch.Tensor) -> Array:
-    """Log density of the mixture of posteriors [n, latent] at z [m, latent]: [m], nats."""
-    components = Posterior(posterior.mean[None], posterior.log_std[None])
-    return mixture_log_prob(components, z[None])[0].numpy()
 
 
 def _distances(distance: Array, hole: Mask, held_out: Array) -> dict[str, NDArray[Any]]:
@@ -275,10 +269,8 @@ def forbidden_pairs(profiles: Array, real: NDArray[np.float32]) -> tuple[NDArray
 def _map(train: Posterior, threshold: float) -> dict[str, NDArray[Any]]:
     """Log density of the aggregate on a grid of the plane, [y, x], and where holes begin."""
     side = torch.linspace(-MAP_LIMIT, MAP_LIMIT, MAP_SIDE, dtype=torch.float64)
-    y, x = torch.meshgrid(side, side, indexing="ij")
-    log_q = aggregate_log_prob(train, torch.stack([x.flatten(), y.flatten()], dim=1))
     return {
-        "map": log_q.reshape(MAP_SIDE, MAP_SIDE).astype(np.float32),
+        "map": log_density_on(side, train).astype(np.float32),
         "map_side": side.numpy(),
         "threshold": np.array(threshold),
     }

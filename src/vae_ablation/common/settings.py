@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-SCHEMA_PATH = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.yaml"
+from vae_ablation.common.workflow_files import SCHEMA as SCHEMA_PATH
 
 _FIRST = {
     "training": "epochs batch_size learning_rate learning_rate_schedule kl_warmup_epochs "

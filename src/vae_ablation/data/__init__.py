@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from vae_ablation.data.base import Source
 
-_NOT_SOURCES = {"base", "prepare"}
+_NOT_SOURCES = {"base", "cells_file", "counts", "examples", "kinds", "labels", "loading", "prepare"}
+"""Modules of this package that hold no source; some import torch, which planning has no need of."""
 
 
 def _subclasses(cls: type[Source]) -> Iterator[type[Source]]:

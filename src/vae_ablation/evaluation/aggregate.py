@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_ablation.data.examples import spaced
@@ -31,17 +34,43 @@ HOLE_SHARE = 0.01
 SATURATION = 1.0
 """Mutual information within this many nats of ln N says little but that N is too small."""
 
+PLANE_SIDE = 100
+"""Points of the shown density on each side of the plane."""
+
+HOLE_SIDE = 64
+"""Points of the grid on each side of the plane that shows holes."""
+
+PRIOR_REACH = math.sqrt(-2 * math.log(0.001))
+"""Radius of the disc that holds 99.9 % of N(0, I) in the plane: r² = −2 log(1 − share)."""
+
 _LOG_2PI = math.log(2 * math.pi)
 _EXPANSION_ERROR = 1e-8
 _BLOCK_COST = 4
 """What a pair of z and component counts for in a block's size: its few copies stay in a cache."""
 
 
+@dataclass(frozen=True)
+class Aggregate:
+    """Aggregate posterior of one run.
+
+    Attributes:
+        columns: in nats where nothing else is said: mutual_information, E[log q(z given x) −
+            log q_N(z)], of x as an index of the N examples and z; mi_ceiling, ln N, which it
+            cannot exceed; mi_saturated (bool), whether it is within a nat of that; marginal_kl,
+            E[log q_N(z) − log p(z)]; hole_rate, the share of z ~ p(z) in holes.
+        hole_level: 1st percentile of the log density of all train posteriors at held-out
+            z ~ q(z given x), nats: where that density is lower, there is a hole.
+    """
+
+    columns: dict[str, float]
+    hole_level: float
+
+
 @torch.no_grad()
-def aggregate_columns(
+def aggregates(
     posterior: Posterior, train: Posterior, generators: Sequence[torch.Generator]
-) -> list[dict[str, float]]:
-    """Columns of the aggregate posterior of every run with a Gaussian posterior.
+) -> list[Aggregate]:
+    """Aggregate posterior of every run with a Gaussian posterior.
 
     With q_N the mixture of the N held-out posteriors, and on the same draws of z from it, the
     rate falls into two parts (Hoffman and Johnson 2016): mutual_information + marginal_kl is a
@@ -51,13 +80,6 @@ def aggregate_columns(
         posterior: `encode(model, x)` of the held-out split, [runs, n, latent].
         train: `encode(model, x)` of the train split, [runs, m, latent].
         generators: one stream per run; what a run draws depends on nothing else.
-
-    Returns:
-        Per run, in nats where nothing else is said: mutual_information, E[log q(z given x) −
-        log q_N(z)], of x as an index of the N examples and z; mi_ceiling, ln N, which it cannot
-        exceed; mi_saturated (bool), whether it is within a nat of that; marginal_kl, E[log q_N(z)
-        − log p(z)]; hole_rate, the share of z ~ p(z) whose log density under the mixture of train
-        posteriors is below the 1st percentile of that at held-out z ~ q(z given x).
     """
     z, log_q = _draw(posterior, generators)
     log_mixture = mixture_log_prob(posterior, z)
@@ -66,15 +88,18 @@ def aggregate_columns(
     marginal = (log_mixture - log_prior).mean(-1).tolist()
     ceiling = math.log(posterior.mean.shape[1])
     return [
-        {
-            "mutual_information": run_information,
-            "mi_ceiling": ceiling,
-            "mi_saturated": run_information > ceiling - SATURATION,
-            "marginal_kl": run_marginal,
-            "hole_rate": rate,
-        }
-        for run_information, run_marginal, rate in zip(
-            information, marginal, _hole_rates(train, z, generators), strict=True
+        Aggregate(
+            {
+                "mutual_information": run_information,
+                "mi_ceiling": ceiling,
+                "mi_saturated": run_information > ceiling - SATURATION,
+                "marginal_kl": run_marginal,
+                "hole_rate": rate,
+            },
+            level,
+        )
+        for run_information, run_marginal, (rate, level) in zip(
+            information, marginal, _holes(train, z, generators), strict=True
         )
     ]
 
@@ -100,16 +125,71 @@ def _normals(
     return torch.stack(draws).to(device)
 
 
-def _hole_rates(
+def _holes(
     train: Posterior, codes: Tensor, generators: Sequence[torch.Generator]
-) -> list[float]:
-    """Share of z ~ p(z) that the train posteriors cover less than 99 % of held-out codes."""
+) -> list[tuple[float, float]]:
+    """Share of z ~ p(z) that the train posteriors cover less than 99 % of held-out codes.
+
+    Beside it, per run, the log density under train posteriors that those 99 % exceed.
+    """
     prior = _normals(generators, (HOLE_DRAWS, codes.shape[-1]), codes.device)
     kept = codes[:, spaced(codes.shape[1], HOLE_DRAWS)]
     logs = mixture_log_prob(train, torch.cat([prior, kept], dim=1))
     at_prior, at_codes = logs.split([HOLE_DRAWS, kept.shape[1]], dim=1)
-    threshold = at_codes.quantile(HOLE_SHARE, dim=1, keepdim=True)
-    return (at_prior < threshold).double().mean(-1).tolist()
+    level = at_codes.quantile(HOLE_SHARE, dim=1, keepdim=True)
+    rates = (at_prior < level).double().mean(-1).tolist()
+    return list(zip(rates, level[:, 0].tolist(), strict=True))
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+def density_in_plane(
+    train: Posterior, held_out: Posterior, hole_level: float
+) -> dict[str, NDArray[np.generic]]:
+    """Density of all train posteriors in the plane, as density.npz holds it for figures.
+
+    Args:
+        train: posteriors of a run's train split, [m, 2].
+        held_out: posteriors of its held-out split, [n, 2].
+        hole_level: see `Aggregate`.
+
+    Returns:
+        side [PLANE_SIDE], coordinates on both axes, which reach the held-out means and 99.9 % of
+        the prior; log_q [y, x], log density there, of posteriors that are at least half a cell
+        wide, since narrower ones would fall between the points; hole_side [HOLE_SIDE], within the
+        prior's 99.9 %; hole_log_q [y, x], the log density itself; hole_level. Nats.
+    """
+    means = held_out.mean[held_out.mean.isfinite()].abs()
+    limit = max(PRIOR_REACH, float(means.max())) * 1.06 if len(means) else PRIOR_REACH * 1.06
+    side = torch.linspace(-limit, limit, PLANE_SIDE, dtype=torch.float64)
+    holes = torch.linspace(-PRIOR_REACH, PRIOR_REACH, HOLE_SIDE, dtype=torch.float64)
+    cell = float(side[1] - side[0])
+    width = torch.hypot(train.std.double(), torch.tensor(cell / 2, dtype=torch.float64))
+    return {
+        "side": side.numpy(),
+        "log_q": log_density_on(side, Posterior(train.mean, width.log())).astype(np.float32),
+        "hole_side": holes.numpy(),
+        "hole_log_q": log_density_on(holes, train).astype(np.float32),
+        "hole_level": np.array(hole_level),
+    }
+
+
+def log_density_on(side: Tensor, posterior: Posterior) -> NDArray[np.float64]:
+    """Log density of the mixture of posteriors [n, 2] on a square grid of the plane: [y, x]."""
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    found = log_density(posterior, torch.stack([x.flatten(), y.flatten()], dim=1))
+    return found.reshape(len(side), len(side))
+
+
+def log_density(posterior: Posterior, z: Tensor) -> NDArray[np.float64]:
+    """Log density of the mixture of posteriors [n, latent] at z [m, latent]: [m], nats."""
+    components = Posterior(posterior.mean[None], posterior.log_std[None])
+    logs = mixture_log_prob(components, z.to(posterior.mean.device)[None])
+    return np.asarray(logs[0].cpu().numpy())
+
+
+# --- the mixture ---------------------------------------------------------------------------------
 
 
 @torch.no_grad()

@@ -93,14 +93,6 @@ def silhouette_rows(labels: Labels, seed: int) -> NDArray[np.int64] | None:
     return rows if len(np.unique(labels[rows])) < len(rows) else None
 
 
-def label_accuracies(
-    train: Codes, train_labels: Labels, test: Codes, test_labels: Labels
-) -> dict[str, float]:
-    """Means of `label_hits` over the labelled examples; empty where those are."""
-    hits = label_hits(train, train_labels, test, test_labels)
-    return {name: float(np.nanmean(values)) for name, values in hits.items()}
-
-
 def label_hits(
     train: Codes, train_labels: Labels, test: Codes, test_labels: Labels
 ) -> dict[str, NDArray[np.float32]]:

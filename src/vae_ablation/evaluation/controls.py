@@ -15,14 +15,11 @@ from vae_ablation.common.isolation import Isolated
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.data.loading import Examples
-from vae_ablation.evaluation.batches import batch_columns
 from vae_ablation.evaluation.bounds import example_blocks
-from vae_ablation.evaluation.codes import (
-    active_units,
-    cluster_scores,
-    label_accuracies,
-    root_mean_square,
-)
+from vae_ablation.evaluation.codes import active_units
+from vae_ablation.evaluation.context import CodeContext
+from vae_ablation.evaluation.families import FAMILIES
+from vae_ablation.evaluation.family import means
 from vae_ablation.evaluation.features import FITTED_VALUES, seen
 from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.models.streams import seeded
@@ -251,7 +248,7 @@ def _optimum_row(
         "collapsed_fraction": 1 - active / latent_dim,
         "mse": float(np.square(best.decode(codes) - dataset.intensities("test")).mean()),
         **measure_columns("gaussian", dataset.observed, model),
-        **_label_columns(dataset, best.codes(train), codes, seed),
+        **_code_columns(_context(dataset, best.codes(train), codes, seed), "codes"),
     }
 
 
@@ -278,13 +275,29 @@ def _fitted_rows(dataset: Dataset) -> NDArray[np.int64]:
     return rows[spaced(len(rows), _most(dataset))]
 
 
-def _label_columns(
-    dataset: Dataset, train: NDArray[np.floating], test: NDArray[np.floating], seed: int
-) -> dict[str, Any]:
-    if not test.shape[1]:
+def _context(
+    dataset: Dataset,
+    train: NDArray[np.floating],
+    test: NDArray[np.floating],
+    seed: int,
+    **known: Any,
+) -> CodeContext:
+    """Context of codes of the examples that controls are fitted to, and of the test split."""
+    return CodeContext(dataset, seed, test, train, _fitted_rows(dataset), **known)
+
+
+def _code_columns(context: CodeContext, *left_out: str) -> dict[str, Any]:
+    """Columns of every family that asks for codes alone, but for some; none where there is no code.
+
+    Args:
+        context: the control's codes.
+        left_out: names of families that say nothing of this control.
+    """
+    if not context.codes.shape[1]:
         return {}
-    train_labels, labels = dataset.labels[_fitted_rows(dataset)], dataset.labels_of("test")
-    return cluster_scores(test, labels, seed) | label_accuracies(train, train_labels, test, labels)
+    chosen = [one for one in FAMILIES.values() if one.codes and one.name not in left_out]
+    columns = means({name: value for each in chosen for name, value in each(context).items()})
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
@@ -293,17 +306,8 @@ def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
         "run": f"{dataset.name}/raw",
         "model": "raw",
         "dataset": dataset.name,
-        **_label_columns(dataset, train, test, seed),
-        **_batch_columns(dataset, test, seed),
+        **_code_columns(_context(dataset, train, test, seed), "codes"),
     }
-
-
-def _batch_columns(dataset: Dataset, codes: NDArray[np.floating], seed: int) -> dict[str, float]:
-    """How well batches are mixed in codes of the test split, where there are batches."""
-    if dataset.cells is None or dataset.cells.batch is None:
-        return {}
-    batch = dataset.cells.batch[dataset.rows("test")]
-    return batch_columns(codes, dataset.labels_of("test"), batch, seed)
 
 
 def _pca_row(
@@ -328,12 +332,10 @@ def _pca_row(
         "model": "pca",
         "dataset": dataset.name,
         "latent_dim": latent_dim,
-        "active_units": active_units(codes),
-        "collapsed_fraction": 1 - active_units(codes) / latent_dim,
-        "code_rms": root_mean_square(codes),
         "mse_log1p" if counts else "mse": float(np.square(error).mean()),
-        **_label_columns(dataset, pca.codes(train), codes, seed),
-        **_batch_columns(dataset, codes, seed),
+        **_code_columns(
+            _context(dataset, pca.codes(train), codes, seed, scaled=True, latent_dim=latent_dim)
+        ),
     }
     if gaussian and scale != "learned_per_dimension":
         row |= {"likelihood": "gaussian", "nll": pca.nll(test)}
@@ -371,9 +373,7 @@ def _untrained_row(
         "architecture": architecture,
         "condition": condition,
         "seed": run_seed,
-        "code_rms": root_mean_square(test),
-        **_label_columns(dataset, train, test, seed),
-        **_batch_columns(dataset, test, seed),
+        **_code_columns(_context(dataset, train, test, seed)),
     }
 
 

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vae_ablation.models.architectures import KERNEL
+from vae_ablation.models.posteriors import LOG_STD_BOUND
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 """All map 0 to 0, so that padded units stay 0."""
-
-LOG_STD_BOUND = 10.0
-"""Log σ of a posterior is held within ±10, so that an exploding run overflows no float."""
 
 
 class Dense(nn.Sequential):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +12,8 @@ from vae_ablation.data.base import Observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
-from vae_ablation.models.networks import LOG_STD_BOUND
+from vae_ablation.models.posteriors import POSTERIORS, Posterior
+from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS, Prior
 from vae_ablation.models.streams import seeded
 
 if TYPE_CHECKING:
@@ -22,36 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LIBRARY = 10_000.0
 """Library size of a cell of which none is told."""
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """q(z given x) = N(mean, diag(std²)); shapes [..., latent]."""
-
-    mean: Tensor
-    log_std: Tensor
-
-    @property
-    def std(self) -> Tensor:
-        """σ(x)."""
-        return self.log_std.exp()
-
-    def at(self, noise: Tensor) -> Tensor:
-        """μ + σ·noise for noise [..., draws, latent]."""
-        return self.mean.unsqueeze(-2) + self.std.unsqueeze(-2) * noise
-
-    def rate_per_dim(self) -> Tensor:
-        """Analytic KL(q ‖ N(0, I)) per latent dimension, [..., latent], nats.
-
-        ½(μ² + σ² − 1) − log σ (Kingma and Welling 2014, appendix B).
-        """
-        return 0.5 * (self.mean.square() + (2 * self.log_std).exp() - 1) - self.log_std
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log q(z given x), summed over the last axis, nats."""
-        standard = (z - self.mean) * (-self.log_std).exp()
-        per_dim = -0.5 * standard.square() - self.log_std - 0.5 * math.log(2 * math.pi)
-        return per_dim.sum(-1)
 
 
 def split_context(
@@ -87,17 +56,20 @@ class Encoder(nn.Module):
         latent_dim: int,
         options: Mapping[str, Any],
         architecture: str = "mlp",
-        fixed: bool = False,
+        posterior: str = "gaussian",
         condition: str = "none",
     ) -> None:
         super().__init__()
         self.observed = observed
         self.latent_dim = latent_dim
         self.register_buffer("centre", torch.zeros(observed.dims) if options["center"] else None)
-        self.fixed_std = float(options["posterior_sigma"]) if fixed else None
-        outputs = latent_dim if fixed else 2 * latent_dim
+        self.options = options
+        self.kind = POSTERIORS[posterior]
         self.network = ARCHITECTURES[architecture].encoder(
-            observed, observed.condition_size(condition), outputs, options
+            observed,
+            observed.condition_size(condition),
+            self.kind.outputs(latent_dim),
+            options,
         )
 
     def center_on(self, x: Tensor) -> None:
@@ -114,7 +86,7 @@ class Encoder(nn.Module):
         context: Tensor | None = None,
         present: Sequence[bool] | None = None,
     ) -> Posterior:
-        """The posterior; log σ is held within ±10 so that an exploding run overflows no float.
+        """The posterior of each example.
 
         Args:
             x: [..., dims].
@@ -125,11 +97,7 @@ class Encoder(nn.Module):
         seen = self._seen(x)
         seen = seen if self.centre is None else seen - self.centre
         apart = {} if present is None else {"present": present}
-        output = self.network(seen, condition, **apart)
-        if self.fixed_std is not None:
-            return Posterior(output, torch.full_like(output, math.log(self.fixed_std)))
-        mean, log_std = output.chunk(2, dim=-1)
-        return Posterior(mean, log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND))
+        return self.kind.posterior(self.network(seen, condition, **apart), self.options)
 
 
 class Decoder(nn.Module):
@@ -179,28 +147,53 @@ class VAE(nn.Module):
         options: Mapping[str, Any],
         seed: int,
         architecture: str = "mlp",
-        fixed: bool = False,
+        posterior: str = "gaussian",
         condition: str = "none",
     ) -> None:
-        """Networks at their initial weights, which depend on the seed and the shapes alone.
+        """Networks and prior at initial weights, which depend on the seed and the shapes alone.
 
         Args:
             observed: the observed variable.
             likelihood: name of the likelihood.
             latent_dim: dimensions of z.
-            options: the config's model section, and the run's dispersion.
+            options: the config's model section, and the run's dispersion; `prior` names the prior.
             seed: of the initial weights.
             architecture: name of the networks' architecture.
-            fixed: σ(x) is posterior_sigma for every x, and is not learned.
+            posterior: name of the kind of posterior.
             condition: what both networks are told: none, label or batch.
         """
         super().__init__()
         with seeded(seed, "encoder weights"):
-            self.encoder = Encoder(observed, latent_dim, options, architecture, fixed, condition)
+            self.encoder = Encoder(
+                observed, latent_dim, options, architecture, posterior, condition
+            )
         with seeded(seed, "decoder weights"):
             self.decoder = Decoder(
                 observed, likelihood, latent_dim, options, architecture, condition
             )
+        self.prior_type = PRIORS[options.get("prior", DEFAULT_PRIOR)]
+        with seeded(seed, "prior parameters"):
+            initial = self.prior_type.initial(observed, latent_dim, options)
+        self.prior_shapes = {name: value.shape for name, value in initial.items()}
+        self.prior_parameters = nn.ParameterDict(
+            {name: nn.Parameter(value) for name, value in initial.items()}
+        )
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.prior_of(dict(self.prior_parameters.items()), self.encoder)
+
+    def prior_of(
+        self, parameters: Mapping[str, Tensor], encode: Callable[[Tensor], Posterior]
+    ) -> Prior:
+        """The prior with other learned parameters, which may be padded, and another encoder."""
+        learned = {
+            name: parameters[name][tuple(map(slice, shape))]
+            for name, shape in self.prior_shapes.items()
+        }
+        encoder = self.encoder
+        return self.prior_type(encoder.latent_dim, encoder.options, learned, encode)
 
     @classmethod
     def of(cls, run: Run, observed: Observed, options: Mapping[str, Any]) -> VAE:
@@ -212,7 +205,7 @@ class VAE(nn.Module):
             {**run.model_settings(options), "dispersion": run.dispersion},
             run.seed,
             run.architecture,
-            run.posterior == "fixed",
+            run.posterior,
             run.condition,
         )
 

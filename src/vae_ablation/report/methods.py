@@ -139,14 +139,14 @@ def _corrupted(options: dict[str, Any]) -> str:
 def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
     settings = study.config["training"]
 
-    def shared(key: str) -> str:
+    def shared(key: str, words: str) -> str:
         varied = f"training.{key}" in overview["axes"]
-        return "as above" if varied else level_text(settings[key])
+        return f"{words.format('').strip()} as above" if varied else words.format(settings[key])
 
     patience = settings["early_stopping_patience"]
     return (
-        f"Training was by Adam (Kingma and Ba 2015): epochs {shared('epochs')}, "
-        f"step size {shared('learning_rate')}, batch size {shared('batch_size')}"
+        f"Training was by Adam (Kingma and Ba 2015): {shared('epochs', '{} epochs')}, "
+        f"{shared('learning_rate', 'step size {}')}, {shared('batch_size', 'batch size {}')}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
         f"{overview['status']['diverged']} runs diverged and "
         f"{overview['status']['failed']} failed. "

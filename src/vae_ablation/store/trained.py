@@ -280,7 +280,7 @@ def save_evaluation(
     runs_folder: Path,
     target: Path,
 ) -> None:
-    """Write metrics, codes and pictures below `target`, whole or not at all, and link them.
+    """Write and link what evaluations gave below `target`, whole or not at all.
 
     Args:
         evaluated: run path → its evaluation, or bare metrics where the run is not ok.
@@ -300,6 +300,7 @@ def save_evaluation(
                 np.savez_compressed(folder / "codes.npz", allow_pickle=False, **item.codes)
                 np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **item.pictures)
                 np.savez_compressed(folder / "examples.npz", allow_pickle=False, **item.examples)
+                np.savez_compressed(folder / "density.npz", allow_pickle=False, **item.density)
                 names = EVALUATION_FILES
                 if write_cells is not None:
                     write_cells(path, folder / CELL_FILE)

@@ -101,7 +101,7 @@ class _Written:
 
     def _check_scalar(self, node: yaml.ScalarNode, rule: Rule, key: str) -> None:
         types = types_of(rule)
-        if "string" in types and "type" in rule:
+        if "string" in types <= {"string", "null"} and "type" in rule:
             null = node.value == "" or ("null" in types and self._read(node) is None)
             if node.tag != _TEXT and not null:
                 raise self._not_text(f"{key} is {_spelled(node)}", node)

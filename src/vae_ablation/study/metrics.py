@@ -51,7 +51,7 @@ class Bound:
 
     @property
     def reason(self) -> str:
-        """The clause with its threshold, e.g. `moves by more than 0.1 nats when …`."""
+        """The clause with its threshold, e.g. `changes by more than 0.1 nats when …`."""
         return self.because.format(limit=f"{self.limit:g}")
 
 
@@ -196,7 +196,12 @@ _SHARE = "0–1"
 _POINT = "point"
 _CONTROLS = "controls"
 _NESTED = "fewer than two batches, each label in one batch"
-_LOOSE = Bound("nll_loose", "upper", 0.1, "moves by more than {limit} nats when the samples double")
+_LOOSE = Bound(
+    "nll_loose",
+    "upper",
+    0.1,
+    "changes by more than {limit} nats when the number of samples is doubled",
+)
 _SATURATED = "lies within {limit} nat of ln N, the most that N test examples can show"
 _INFORMATION = Bound("mi_saturated", "lower", 1.0, _SATURATED)
 _MARGINAL = Bound(

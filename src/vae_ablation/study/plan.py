@@ -44,7 +44,7 @@ FEATURE_CODE = ("vae_ablation.evaluation.features", READING)
 
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 SNAPSHOTS_FILE = "snapshots.npz"
-EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz")
+EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz", "density.npz")
 CELL_FILE = "codes.h5ad"
 APPLICATION_FILES = ("applications.json", "applications.npz")
 

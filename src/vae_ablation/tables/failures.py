@@ -25,7 +25,8 @@ def failures(metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> pd.DataF
         metrics: metrics.csv.
         missing: results that are missing.
     """
-    wrong = (metrics["status"] != "ok") | metrics["reason"].fillna("").ne("")
+    reasons = metrics["reason"] if "reason" in metrics else pd.Series("", metrics.index)
+    wrong = (metrics["status"] != "ok") | reasons.fillna("").ne("")
     bad = metrics[wrong].sort_values(_ORDER)
     lacking = [_lacking(metrics, one) for one in missing if not one.essential]
     return pd.concat([bad, *lacking]).reindex(columns=COLUMNS).reset_index(drop=True)

@@ -20,14 +20,15 @@ from torch import Tensor
 from vae_ablation.common.errors import UserError, out_of_memory
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.loading import Examples
-from vae_ablation.models.objectives import OBJECTIVES, Terms, objective
+from vae_ablation.models.objectives import OBJECTIVES, Batch, Objective
+from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.optimizer import StackedAdam
 from vae_ablation.training.snapshots import Snapshots
-from vae_ablation.training.stacked import StackedVAE, from_rows, row_of
+from vae_ablation.training.stacked import BoundVAE, StackedVAE, from_rows, row_of
 from vae_ablation.training.traced import Function, Traced
 
 log = logging.getLogger(__name__)
@@ -229,7 +230,8 @@ class _PackTraining:
         self.results = [TrainingResult(run) for run in runs]
         self.active = list(range(len(runs)))
         self.draws = (runs[0].importance_samples, runs[0].latent_dim)
-        self.terms = OBJECTIVES[runs[0].objective]
+        self.objective = OBJECTIVES[runs[0].objective]
+        self.kinds = [POSTERIORS[run.posterior] for run in runs]
         condition = runs[0].condition
         self.train_split = Examples.of(dataset, "train", condition, self.device, dataset.dynamic)
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
@@ -262,7 +264,7 @@ class _PackTraining:
         for epoch in range(self.place[0], epochs if self.active else 0):
             self.hooks.before_epoch([self.results[i].run for i in self.active], epoch)
             self.optimizer.rates = [self.hooks.step_size(self.each[i], epoch) for i in self.active]
-            terms = torch.stack([self._train_epoch(epoch), self._validate()], dim=1)
+            terms = torch.stack([self._train_epoch(epoch), self._validate(epoch)], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.all_finite().cpu().numpy())
             self.place = (epoch + 1, 0, 0)
             self.progress((epoch + 1) / epochs)
@@ -279,7 +281,7 @@ class _PackTraining:
         count, batch_size = len(self.train_split), self.settings["batch_size"]
         streams = [self.streams[i] for i in self.active]
         order = torch.stack([one.draw_order(count) for one in streams]).to(self.device)
-        weight = self._beta(epoch)
+        numbers = self._numbers(epoch)
         blocks = _blocks(count, batch_size, self.draws[0] * self.draws[1])
         for number in range(self.place[1], len(blocks)):
             block = blocks[number]
@@ -289,7 +291,7 @@ class _PackTraining:
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
                 rows = order[:, block.start + inside]
-                terms = self._step(rows, noise[:, inside], weight, size)
+                terms = self._step(rows, noise[:, inside], numbers, size)
                 self.sums.append(_summed(terms, self._wide))
                 self.place = (epoch, number, start + batch_size)
                 if self.checkpointer and self.checkpointer.due:
@@ -298,25 +300,28 @@ class _PackTraining:
         sums, self.sums = self.sums, []
         return torch.stack(sums).sum(0) / count
 
-    def _step(self, rows: Tensor, noise: Tensor, beta: Tensor, size: int) -> list[Tensor]:
+    def _step(
+        self, rows: Tensor, noise: Tensor, numbers: Sequence[Tensor], size: int
+    ) -> list[Tensor]:
         """One Adam step of every run on the first `size` examples of its batch.
 
         Args:
             rows: of the training split, [runs, batch].
             noise: [runs, batch, draws, latent].
-            beta: weight of the rate, [runs].
+            numbers: see `_numbers`.
             size: how many of the batch count; the others fill it up.
 
         Returns:
             Their terms before the step, [runs, size] each.
         """
-        counted = (torch.arange(rows.shape[1], device=self.device) < size).to(noise.dtype) / size
+        weight = _weights(rows.shape[1], size, noise)
 
         def step(part: slice) -> Sequence[Tensor]:
             x, context = self._batch(rows[part], self.active[part])
             self.hooks.batch("train", rows[part], x, context)
             leaves = [leaf[part] for leaf in self.model.leaves]
-            found = self.gradient(x, context, noise[part], beta[part], counted, *leaves)
+            own = [number[part] if number.ndim else number for number in numbers]
+            found = self.gradient(x, context, noise[part], weight, *own, *leaves)
             gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
             if (largest := self._clip(part)) is not None:
                 gradients = clipped_each_run(gradients, largest)
@@ -343,9 +348,8 @@ class _PackTraining:
         x: Tensor,
         context: Tensor,
         noise: Tensor,
-        beta: Tensor,
-        counted: Tensor,
-        *leaves: Tensor,
+        weight: Tensor,
+        *further: Tensor,
     ) -> tuple[Tensor, ...]:
         """The gradient by each of the weights of some runs, then their terms.
 
@@ -353,16 +357,26 @@ class _PackTraining:
             x: [runs, batch, dims].
             context: [runs, batch, context].
             noise: [runs, batch, draws, latent].
-            beta: weight of the rate, [runs].
-            counted: weight of each example in the mean, [batch].
-            leaves: as in StackedVAE, [runs, ...].
+            weight: weight of each example in the mean, [batch].
+            further: as from `_numbers`, then leaves as in StackedVAE, [runs, ...].
         """
+        numbers, leaves, epoch = self._parted(further)
         own = [leaf.detach().requires_grad_() for leaf in leaves]
         model = StackedVAE(self.model.template, own)
-        terms: Terms = model.map(self.terms, x, context, noise)
-        loss = (objective(terms, beta[:, None]) * counted).sum()
+        count = len(self.train_split)
+        terms = mapped_terms(self.objective, model, (x, context, noise), weight, count, epoch)
+        loss = (self.objective.loss(terms, numbers) * weight).sum()
         gradients = torch.autograd.grad(loss, own)
-        return *gradients, *(term.detach() for term in terms)
+        return *gradients, *(term.detach() for term in terms.values())
+
+    def _parted(
+        self, further: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], Sequence[Tensor], Tensor | None]:
+        """Numbers [runs, 1] by name, leaves, and the epoch where the objective reads it."""
+        names = self.objective.numbers
+        numbers = {name: value[:, None] for name, value in zip(names, further, strict=False)}
+        rest = further[len(names) :]
+        return (numbers, rest[1:], rest[0]) if self.objective.reads_epoch else (numbers, rest, None)
 
     def _batch(self, rows: Tensor, active: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
@@ -375,8 +389,9 @@ class _PackTraining:
         return (uniform.to(self.device) < x).to(x.dtype), context
 
     @torch.no_grad()
-    def _validate(self) -> Tensor:
+    def _validate(self, epoch: int) -> Tensor:
         """The mean of each term on the validation split, same noise every epoch: [runs, terms]."""
+        now = self._epoch(epoch)
         count, runs = len(self.validation_split), len(self.active)
         step = _even(max(1, VALIDATION_BLOCK // self.draws[0]))
         sums: list[Tensor] = []
@@ -386,14 +401,18 @@ class _PackTraining:
             x, context = self.validation_split.at(rows)
             self.hooks.batch("validation", rows, x, context)
             shared = [part.expand(runs, *part.shape) for part in (x, context)]
-            terms = self.model.map(self.terms, *shared, self.validation_noise[:, rows])
-            sums.append(_summed([term[:, :size] for term in terms], self._wide))
+            noise = self.validation_noise[:, rows]
+            weight = _weights(len(rows), size, noise)
+            terms = mapped_terms(
+                self.objective, self.model, (shared[0], shared[1], noise), weight, count, now
+            )
+            sums.append(_summed([term[:, :size] for term in terms.values()], self._wide))
         return torch.stack(sums).sum(0) / count
 
     def _noise(self, count: int, generators: Sequence[torch.Generator]) -> Tensor:
         """Normals of the active runs, [runs, count, draws, latent]; 0 for point posteriors."""
         drawn = [torch.randn(count, *self.draws, generator=g) for g in generators]
-        random = [self.results[i].run.posterior != "point" for i in self.active]
+        random = [not self.kinds[i].deterministic for i in self.active]
         mask = torch.tensor(random, dtype=drawn[0].dtype)[:, None, None, None]
         return (torch.stack(drawn) * mask).to(self.device)
 
@@ -403,7 +422,9 @@ class _PackTraining:
         """Keep the epoch's terms [runs, split, terms]; freeze runs that diverged or stopped."""
         frozen, stopped = [], []
         for position, index in enumerate(self.active):
-            row = history_row(self.results[index].run, terms[position])
+            run = self.results[index].run
+            numbers = self.objective.run_numbers(run, self.each[index])
+            row = history_row(self.objective, terms[position], numbers)
             wrong = self._divergence(index, row, bool(finite[position]))
             if wrong:
                 self.results[index].status = "diverged"
@@ -419,7 +440,7 @@ class _PackTraining:
 
     def _divergence(self, index: int, row: NDArray[np.float64], finite: bool) -> str:
         """What shows that a run has diverged; empty where nothing does."""
-        counted = row[[0, 3]] if self.results[index].run.posterior == "point" else row
+        counted = row[[0, 3]] if self.kinds[index].deterministic else row
         if not np.isfinite(counted).all():
             return "the objective was not finite"
         return "" if finite else "the gradient was too large for its square to be finite"
@@ -546,10 +567,23 @@ class _PackTraining:
         largest = [math.inf if value is None else value for value in found]
         return torch.tensor(largest, device=self.device, dtype=torch.float32)
 
-    def _beta(self, epoch: int) -> Tensor:
-        """Weight of the rate in this epoch, [runs]: β, warmed up linearly."""
-        betas = [warmed_up(self.results[i].run, epoch) for i in self.active]
-        return torch.tensor(betas, device=self.device, dtype=torch.float32)
+    def _numbers(self, epoch: int) -> list[Tensor]:
+        """The objective's numbers in this epoch, [runs] each, then the epoch where it is read."""
+        each = [
+            warmed_up(self.objective, self.results[i].run, self.each[i], epoch) for i in self.active
+        ]
+        numbers = [
+            torch.tensor([one[name] for one in each], device=self.device, dtype=torch.float32)
+            for name in self.objective.numbers
+        ]
+        now = self._epoch(epoch)
+        return numbers if now is None else [*numbers, now]
+
+    def _epoch(self, epoch: int) -> Tensor | None:
+        """The epoch as a tensor, which a traced step can take; None unless it is read."""
+        if not self.objective.reads_epoch:
+            return None
+        return torch.tensor(float(epoch), device=self.device)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -560,9 +594,42 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def warmed_up(run: Run, epoch: int) -> float:
-    """A run's weight of the rate in an epoch, counted from 0."""
-    return run.beta * (min(1.0, epoch / run.kl_warmup_epochs) if run.kl_warmup_epochs else 1.0)
+def mapped_terms(
+    objective: Objective,
+    model: StackedVAE,
+    stacked: tuple[Tensor, Tensor, Tensor],
+    weight: Tensor,
+    split_size: int,
+    epoch: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Terms of every run by name, [runs, batch] each.
+
+    Args:
+        objective: gives the terms.
+        model: the pack.
+        stacked: observed variable, context and noise, [runs, batch, ...].
+        weight: see `Batch`; the same for all runs, as is the rest.
+        split_size: see `Batch`.
+        epoch: see `Batch`.
+    """
+
+    def terms(one: BoundVAE, x: Tensor, context: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        return objective.terms(one, Batch(x, context, noise, weight, split_size, epoch))
+
+    found: dict[str, Tensor] = model.map(terms, *stacked)
+    return {name: found[name] for name in objective.names}
+
+
+def warmed_up(
+    objective: Objective, run: Run, settings: Mapping[str, Any], epoch: int
+) -> dict[str, float]:
+    """A run's numbers in an epoch, counted from 0."""
+    share = min(1.0, epoch / run.kl_warmup_epochs) if run.kl_warmup_epochs else 1.0
+    numbers = objective.run_numbers(run, settings)
+    return {
+        name: value * (share if name in objective.warmed else 1.0)
+        for name, value in numbers.items()
+    }
 
 
 STAGES = 8
@@ -585,18 +652,23 @@ def step_size(settings: Mapping[str, Any], epoch: int) -> float:
     return float(settings["learning_rate"] * factor)
 
 
-def history_row(run: Run, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+def history_row(
+    objective: Objective, terms: NDArray[np.float64], numbers: Mapping[str, float]
+) -> NDArray[np.float64]:
     """Distortion, rate and objective of training, then of validation: [6].
 
     Args:
-        run: gives β and the kind of objective.
+        objective: gives the columns.
         terms: means of the terms of both splits, [2, terms].
+        numbers: the run's, without warm-up.
     """
-    if run.objective == "iwae":
-        return terms.ravel()
-    distortion, rate = terms[:, 0::2].sum(1), terms[:, 1::2].sum(1)
-    weighted = run.beta * rate if run.beta else 0.0
-    return np.column_stack([terms[:, :2], distortion + weighted]).ravel()
+    means = dict(zip(objective.names, terms.T, strict=True))
+    return np.column_stack(list(objective.columns(means, numbers).values())).ravel()
+
+
+def _weights(batch: int, size: int, like: Tensor) -> Tensor:
+    """Weights of the examples of a batch of which the first `size` count, [batch]."""
+    return (torch.arange(batch, device=like.device) < size).to(like.dtype) / size
 
 
 def _summed(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from vae_ablation.models.distributions import Distribution
-from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.models.posteriors import Posterior
+from vae_ablation.models.priors import Prior
+from vae_ablation.models.vae import VAE
 from vae_ablation.training.optimizer import chosen
 
 
@@ -25,6 +27,11 @@ class BoundVAE:
         """q(z given x) and p(x given z); see `VAE.forward`."""
         posterior = self.encoder(x, context)
         return posterior, self.decoder(posterior.at(noise), context[:, None])
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.template.prior_of(self._part("prior_parameters."), self.encoder)
 
     def encoder(
         self, x: Tensor, context: Tensor | None = None, present: Sequence[bool] | None = None
@@ -104,6 +111,10 @@ class StackedVAE:
         """One run's model."""
         weights = {name: leaf[position] for name, leaf in self.weights.items()}
         return BoundVAE(self.template, weights)
+
+    def priors(self) -> list[Prior]:
+        """The prior of each run."""
+        return [self.one(position).prior for position in range(len(self))]
 
     def select(self, keep: Sequence[int]) -> StackedVAE:
         """The runs at these positions, detached."""

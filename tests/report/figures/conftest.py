@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
+
+from vae_ablation.evaluation.aggregate import aggregates, density_in_plane
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import Posterior
 
 OFFSETS = {"gaussian": -80.0, "discretized_logistic": 90.0, "continuous_bernoulli": -100.0}
 MEASURES = {
@@ -141,7 +146,17 @@ def write_codes(folder: Path, plan: Plan, arm: str, found: dict[str, Any], d: in
         std=std.astype(np.float32),
         labels=labels.astype(np.int64),
     )
+    density = {} if d != 2 or arm == "point" else density_of(mean, std)
+    np.savez(folder / "density.npz", **density)
     return mean
+
+
+def density_of(mean: Any, std: Any) -> dict[str, Any]:
+    """Arrays of density.npz for codes whose train posteriors are those of the test split."""
+    codes = Posterior(torch.from_numpy(mean).float(), torch.from_numpy(np.log(std)).float())
+    pack = Posterior(codes.mean[None], codes.log_std[None])
+    (found,) = aggregates(pack, pack, [stream(0, "aggregate")])
+    return density_in_plane(codes, codes, found.hole_level)
 
 
 def write_pictures(folder: Path, plan: Plan, arm: str, found: dict[str, Any], d: int) -> None:

@@ -17,7 +17,7 @@ from vae_ablation.report.figures.registry import figure
 
 CAPTIONS = Path(__file__).parents[3] / "workflow" / "report" / "figures"
 PICTURES = {
-    "interpolations", "reconstructions", "samples", "traversals", "training_film"
+    "interpolations", "reconstructions", "samples", "traversals", "training_snapshots"
 }  # fmt: skip
 LIKELIHOOD_WIDE = {f"all/{name}" for name in ("heatmaps", "kl_per_dimension", "collapse_map")}
 EXPLAINED = {"all/archetype", "all/effects"}

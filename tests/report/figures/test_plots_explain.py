@@ -1,4 +1,4 @@
-"""The figures that explain: walks, holes, effects, shares and the film, against their files."""
+"""The figures that explain: walks, holes, effects, shares and snapshots, against their files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle
-from PIL import Image
 from scipy import stats
 
+from vae_ablation.evaluation.aggregate import PRIOR_REACH
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
-from vae_ablation.report.figures.aggregate import hole_field, hole_level, log_mixture
+from vae_ablation.report.figures.aggregate import hole_field
 from vae_ablation.report.figures.effects import effect_limits
-from vae_ablation.report.figures.film import affordable_frames, evenly
+from vae_ablation.report.figures.layout import evenly
+from vae_ablation.study.axes import ArmName
 
 
 def draw(
@@ -54,7 +55,8 @@ def test_traversals_are_the_stored_walks_with_their_kl_and_range(study):
         assert {style.number(kl) for kl in stored["traversal_kl"]} <= set(texts(fig))
         high = stored["traversal_range"][0, 1]
         assert texts(fig).count(f"−{high:.3g} to {high:.3g}") == 4
-        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(arm)
+        color = style.arm_color(StudyResults(study).arms[arm])
+        assert to_hex(ax.spines["left"].get_edgecolor()) == color
     assert [text for text in texts(fig) if text.startswith("z")] == [
         f"z{'₁₂₃₄'[dim]}"
         for arm in ("beta1", "kl-off")
@@ -119,8 +121,9 @@ def test_a_lost_cell_of_the_collapse_map_is_crossed_and_a_variant_has_its_own_ma
     ]
     for name in ("metrics", "summary"):
         path = study / "tables" / f"{name}.csv"
-        table = pd.read_csv(path)
-        other = table[table["arm"] == "beta4"].assign(arm="beta4-conv")
+        table = pd.read_csv(path).assign(architecture="mlp")
+        four = table[table["arm"] == "beta4"]
+        other = four.assign(arm="beta4-conv", architecture="conv")
         pd.concat([table, other]).to_csv(path, index=False)
     titles = [ax.get_title() for ax in draw(study, "collapse_map").axes]
     assert [title for title in titles if title != "active"] == ["", "conv"]
@@ -194,68 +197,28 @@ def test_importance_bars_are_the_shares_and_primary_metrics_stand_first(study):
     assert written == ["50 %", "25 %", "15 %", "10 %"]
 
 
-def test_the_mixture_density_is_that_of_its_components():
-    rng = np.random.default_rng(0)
-    z, mean, std = rng.normal(size=(7, 2)), rng.normal(size=(5, 2)), rng.uniform(0.1, 2, (5, 2))
-    each = stats.norm.pdf(z[:, None], mean, std).prod(2)
-    np.testing.assert_allclose(log_mixture(z, mean, std), np.log(each.mean(1)))
-    skip = np.array([0, 1, 2, 3, 4, 0, 1])
-    without = [np.delete(row, leave).mean() for row, leave in zip(each, skip, strict=True)]
-    np.testing.assert_allclose(log_mixture(z, mean, std, skip), np.log(without))
-    far = log_mixture(np.full((1, 2), 1e3), mean, std)
-    assert np.isfinite(far).all()
-
-
-def ring(radius: float, width: float) -> tuple[np.ndarray, np.ndarray]:
-    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    mean = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return mean, np.full((200, 2), width)
-
-
-def test_the_middle_of_a_ring_of_posteriors_is_a_hole_and_the_ring_is_not():
-    mean, std = ring(1.5, 0.2)
-    side = np.linspace(-2.4, 2.4, 49)
-    hole = hole_field(side, mean, std) > 0
-    x, y = np.meshgrid(side, side)
-    radius = np.hypot(x, y)
-    assert hole[radius < 0.6].all()
-    assert not hole[np.abs(radius - 1.5) < 0.3].any()
-    assert hole[(radius > 2.2) & (radius < 2.4)].all()
-    # r² = −2 log 0.05: outside the prior's 95 % nothing counts.
-    assert not hole[radius > 2.448].any()
-
-
-def test_the_prior_itself_has_no_hole_but_its_rim():
-    mean, std = np.zeros((50, 2)), np.ones((50, 2))
-    # 1 % of the draws lie beyond r² = −2 log 0.01, where log q = log 0.01 − log 2π.
-    assert hole_level(mean, std) == pytest.approx(np.log(0.01 / (2 * np.pi)), abs=0.5)
-    assert not (hole_field(np.linspace(-2.4, 2.4, 33), mean, std) > 0).any()
-
-
-def test_no_draw_is_scored_on_the_posterior_that_it_came_from():
-    mean = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2)
-    std = np.full_like(mean, 0.01)
-    # The nearest other posterior is 1 away, which is 100 of its standard deviations.
-    assert hole_level(mean, std) == pytest.approx(-0.5 * 100**2, rel=0.1)
-
-
-def test_the_aggregate_posterior_is_the_density_of_the_codes_beside_the_prior(study):
+def test_the_aggregate_posterior_is_the_stored_density_beside_the_prior(study):
     fig = draw(study, "aggregate_posterior", dim=2)
     panels = [ax for ax in fig.axes if ax.get_title()]
     assert [ax.get_title() for ax in panels] == ["KL off", "β = 0.1", "β = 1", "β = 4"]
-    codes = arrays(study, "beta4", 2, "codes")
+    stored = arrays(study, "beta4", 2, "density")
     ax = panels[-1]
     image = ax.images[0]
     low, high, _, _ = image.get_extent()
-    side = np.linspace(low, high, image.get_array().shape[0])
-    width = np.hypot(codes["std"], (side[1] - side[0]) / 2).astype(float)
-    for row, column in ((50, 50), (40, 70), (60, 45)):
-        z = np.array([[side[column], side[row]]])
-        density = stats.norm.pdf(z[:, None], codes["mean"], width).prod(2).mean()
-        assert image.get_array()[row, column] == pytest.approx(np.log(density), abs=1e-6)
+    assert (low, high) == (stored["side"][0], stored["side"][-1])
+    shown = stored["log_q"] > -14
+    np.testing.assert_array_equal(image.get_array()[shown], stored["log_q"][shown])
     radii = [patch.radius for patch in ax.patches if isinstance(patch, Circle)]
     np.testing.assert_allclose(stats.chi2.cdf(np.square(radii), 2), [0.5, 0.95])
     assert ax.get_xlim()[1] > radii[1]
+
+
+def test_hatched_is_what_lies_below_the_stored_level_within_the_prior(study):
+    stored = arrays(study, "beta1", 2, "density")
+    inside = np.hypot(*np.meshgrid(stored["hole_side"], stored["hole_side"])) < PRIOR_REACH
+    below = stored["hole_log_q"] < stored["hole_level"]
+    np.testing.assert_array_equal(hole_field(stored) > 0, below & inside)
+    assert 0 < (below & inside).sum() < inside.sum()
 
 
 def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(make_study):
@@ -266,80 +229,50 @@ def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(mak
     assert "deterministic" not in titles
 
 
-def test_the_film_shows_every_snapshot_bit_by_bit_and_pauses_at_its_end(study, tmp_path):
-    film = draw(study, "training_film", dim=2)
-    stored = arrays(study, "kl-off", 2, "snapshots")
-    png, pdf = style.save(film, tmp_path / "film")
-    assert pdf.read_bytes().startswith(b"%PDF")
-    with Image.open(png) as moving:
-        assert moving.n_frames == len(stored["epochs"]) == 4
-        assert moving.info["loop"] == 0
-        durations = []
-        for i in range(4):
-            moving.seek(i)
-            durations.append(moving.info["duration"])
-            frame = np.asarray(moving.convert("RGB"))
-            np.testing.assert_array_equal(frame, film.frames[i][..., :3])
-            assert_shows(frame, 0, stored["originals"])
-            assert_shows(frame, 2, stored["images"][i])
-    assert durations == [400, 400, 400, 2500]
+def test_snapshots_are_the_stored_images_with_their_epoch_and_distortion(study):
+    fig = draw(study, "training_snapshots", dim=2)
+    history = StudyResults(study).history("digits/gaussian/z2/kl-off/seed0")
+    assert history is not None
+    validation = history[history["split"] == "validation"].set_index("epoch")["distortion"]
+    for ax, arm in zip(fig.axes, ("beta1", "kl-off"), strict=True):
+        stored = arrays(study, arm, 2, "snapshots")
+        picture = ax.images[0].get_array()
+        for row, images in enumerate([*stored["images"], stored["originals"]]):
+            for k, image in enumerate(images):
+                np.testing.assert_array_equal(cell(picture, row, k), image)
+        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(
+            ArmName(1.0, "beta", {}) if arm == "beta1" else ArmName(0.0, "kl-off", {})
+        )
+    assert [text for text in texts(fig) if text.startswith("epoch")] == 2 * [
+        f"epoch {epoch}" for epoch in stored["epochs"]
+    ]
+    assert style.number(validation[stored["epochs"][-1]]) in texts(fig)
 
 
-def assert_shows(frame: np.ndarray, row: int, images: np.ndarray) -> None:
-    """A row of the film holds these 8 × 8 images: a pitch of 25 pixels, enlarged four times.
-
-    The first image begins where matplotlib's axes of the rows would: 1.15 and 0.62 inches in.
-    """
-    left, top, pitch = round(1.15 * 150), round(0.62 * 150), 25 * 4
-    for k, image in enumerate(images):
-        y, x = top + row * pitch, left + k * pitch
-        shown = frame[y + 6 : y + 96 : 12, x + 6 : x + 96 : 12]
-        np.testing.assert_array_equal(shown, np.repeat(image[..., None], 3, axis=2))
-
-
-def test_a_film_has_the_same_bytes_again(study, tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        style.save(draw(study, "training_film", dim=4), tmp_path / folder / "x")
-    for suffix in ("png", "pdf"):
-        first, second = ((tmp_path / f / f"x.{suffix}").read_bytes() for f in "ab")
-        assert first == second
-
-
-def test_a_run_that_stopped_early_keeps_its_last_picture(make_study):
+def test_a_run_that_stopped_early_keeps_its_last_snapshot(make_study):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
     path = study / "runs/digits/gaussian/z2/kl-off/seed0/snapshots.npz"
     whole = arrays(study, "kl-off", 2, "snapshots")
     np.savez(path, epochs=whole["epochs"][:2], images=whole["images"][:2],
              originals=whole["originals"])  # fmt: skip
-    frames = draw(study, "training_film", dim=2).frames
-    assert len(frames) == 4
-    for frame in frames[1:]:
-        assert_shows(frame[..., :3], 2, whole["images"][1])
-    assert_shows(frames[3][..., :3], 1, whole["images"][3])
+    on, off = (ax.images[0].get_array() for ax in draw(study, "training_snapshots", dim=2).axes)
+    for row in (1, 2, 3):
+        np.testing.assert_array_equal(cell(off, row, 0), whole["images"][1][0])
+    np.testing.assert_array_equal(cell(on, 3, 0), whole["images"][3][0])
 
 
-def test_a_long_film_keeps_its_first_and_last_epoch():
-    epochs = np.arange(0, 500, 5)
-    shown = evenly(epochs, 24)
-    assert len(shown) == 24
-    assert shown[0] == 0
-    assert shown[-1] == 495
-    assert set(shown) <= set(epochs)
-    np.testing.assert_array_equal(evenly(epochs[:7], 24), epochs[:7])
-
-
-def test_large_pictures_make_a_shorter_film():
-    small, large = np.zeros((24, 10, 8, 8), np.uint8), np.zeros((24, 10, 64, 64), np.uint8)
-    assert affordable_frames([small, small]) == 16
-    assert affordable_frames([large, large]) == 1_000_000 // (2 * 10 * 64 * 64) == 12
-    assert affordable_frames([np.zeros((24, 10, 256, 256), np.uint8)]) == 6
+def test_evenly_spaced_positions_include_both_ends():
+    shown = evenly(100, 24)
+    assert len(set(shown)) == 24
+    assert (shown[0], shown[-1]) == (0, 99)
+    np.testing.assert_array_equal(evenly(7, 24), np.arange(7))
+    assert len(evenly(0, 24)) == 0
 
 
 def test_what_was_not_written_yet_draws_nothing(make_study):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False,
                        statistics=False)  # fmt: skip
-    for name in ("traversals", "archetype", "training_film", "effects"):
+    for name in ("traversals", "archetype", "training_snapshots", "effects"):
         assert draw(study, name, dim=2) is None
     assert draw(study, "importance", None) is None
     results = StudyResults(study)

@@ -151,8 +151,8 @@ def test_collapse_is_found_at_the_planted_beta_with_its_bracket_and_units() -> N
              "beta16": (0, 0, 0)}  # fmt: skip
     finding = only(found(make_metrics(units(table), BETAS, dims=(16,)), kind="collapse"))
     assert finding.headline == "The posterior has collapsed at β = 4"
-    assert "from β = 4 on, and some are at β = 1, at latent dimension 16" in finding.sentence
-    assert "gaussian 13.0 (95 % interval 10.5 to 15.5, n = 3; units begin" in finding.sentence
+    assert "at β = 4 and above, but some are at β = 1, at latent dimension 16" in finding.sentence
+    assert "Gaussian 13.0 (95 % interval 10.5 to 15.5, n = 3; units begin" in finding.sentence
     assert finding.conclusive
     assert (finding.figure, finding.likelihood) == ("collapse_map", "gaussian")
 
@@ -175,7 +175,7 @@ def test_seeds_that_disagree_about_collapse_are_named_and_not_conclusive() -> No
     finding = only(found(make_metrics(units(table), BETAS, dims=(16,)), kind="collapse"))
     assert not finding.conclusive
     assert "Seeds disagree" in finding.sentence
-    assert "gaussian with β = 4 at latent dimension 16" in finding.sentence
+    assert "the Gaussian with β = 4 at latent dimension 16" in finding.sentence
 
 
 def test_likelihoods_that_collapse_at_the_same_beta_share_a_finding() -> None:
@@ -193,7 +193,7 @@ def test_likelihoods_that_collapse_at_the_same_beta_share_a_finding() -> None:
 def test_one_beta_that_has_collapsed_is_no_range() -> None:
     metrics = make_metrics(units({"beta1": (0, 0, 0)}), ["beta1"], dims=(2,))
     finding = only(found(metrics, kind="collapse"))
-    assert "no unit is active in any seed at β = 1, the smallest studied" in finding.sentence
+    assert "no unit is active in any seed at β = 1 (the smallest studied)" in finding.sentence
 
 
 # --- best arm ---------------------------------------------------------------------------------
@@ -216,12 +216,13 @@ def test_the_best_arm_is_chosen_on_validation_and_reported_on_test() -> None:
     test = {"beta0.1": 99.0, "beta1": 50.0, "beta4": 40.0}
     values = scores({"beta0.1": 60.0, "beta1": 70.0, "beta4": 30.0}, 0.1, test)
     finding = only(found(make_metrics(values, list(test), dims=(8,)), kind="best_arm"))
-    assert finding.headline == "Gaussian: β = 1 at latent dimension 8 is best on validation"
+    assert finding.headline == "Gaussian: β = 1 at latent dimension 8 has the best validation ELBO"
     assert "an NLL of at most −55.0 nats" in finding.sentence
     assert "a loose bound in 1 of 3 runs" in finding.sentence
     assert "an ELBO of 50.0 nats (95 % interval 47.5 to 52.5, n = 3)" in finding.sentence
     assert finding.conclusive
-    assert "may lie beyond" not in finding.sentence
+    assert "density over intensities" in finding.sentence
+    assert "outside the grid" not in finding.sentence
 
 
 def test_pairing_by_seed_separates_arms_whose_own_intervals_overlap() -> None:
@@ -231,12 +232,12 @@ def test_pairing_by_seed_separates_arms_whose_own_intervals_overlap() -> None:
     assert finding.conclusive
 
 
-def test_an_arm_whose_paired_interval_includes_zero_is_not_separated() -> None:
+def test_an_arm_whose_paired_interval_includes_zero_is_within_noise() -> None:
     test = {"beta0.1": 0.0, "beta1": 0.0, "beta4": 0.0}
     values = scores({"beta0.1": 69.0, "beta1": 70.0, "beta4": 30.0}, 2.0, test)
     finding = only(found(make_metrics(values, list(test), dims=(8,)), kind="best_arm"))
     assert not finding.conclusive
-    assert finding.headline.endswith("leads, not separated from 1 other arm")
+    assert finding.headline.endswith("has the best validation ELBO; 1 other arm is within noise")
     assert "β = 0.1 at latent dimension 8, lower by 1.0 nats" in finding.sentence
     assert "β = 4" not in finding.sentence
 
@@ -245,7 +246,10 @@ def test_a_best_arm_at_the_end_of_the_grid_may_not_be_the_best() -> None:
     test = {"beta0.1": 0.0, "beta1": 0.0}
     values = scores({"beta0.1": 50.0, "beta1": 70.0}, 0.1, test)
     finding = only(found(make_metrics(values, list(test), dims=(8,)), kind="best_arm"))
-    assert "It is the largest β studied: the best may lie beyond." in finding.sentence
+    assert (
+        "This is the largest β studied, so the optimum may lie outside the grid."
+        in finding.sentence
+    )
 
 
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
@@ -267,7 +271,7 @@ def test_a_cross_entropy_is_said_to_be_no_likelihood() -> None:
     test = {"beta0.1": 0.0, "beta1": 0.0}
     values = scores({"beta0.1": 50.0, "beta1": 70.0}, 0.1, test)
     metrics = make_metrics(values, list(test)).assign(proper=False)
-    assert "cross-entropy and no likelihood" in only(found(metrics, kind="best_arm")).sentence
+    assert "a cross-entropy, not a likelihood" in only(found(metrics, kind="best_arm")).sentence
 
 
 # --- KL off -----------------------------------------------------------------------------------
@@ -279,13 +283,13 @@ def holes(off: float, on: float) -> Values:
     }
 
 
-def test_planted_holes_are_told_with_values_difference_and_interval() -> None:
+def test_planted_holes_are_reported_with_values_difference_and_interval() -> None:
     metrics = make_metrics(holes(0.75, 0.05), ["kl-off", "beta1"], dims=(16,))
     rows = [contrast("kl_off", "hole_rate", (0.7, 0.6, 0.8))]
     finding = only(found(metrics, rows, kind="kl_off_holes"))
-    assert finding.headline == "Without the KL term more of the prior is holes"
+    assert finding.headline == "Without the KL term more of the prior lies in holes"
     assert "raises the hole rate: 0.700 (95 % interval 0.600 to 0.800, n = 3" in finding.sentence
-    assert "0.750 against 0.0500" in finding.sentence
+    assert "0.750 compared with 0.0500" in finding.sentence
     assert finding.conclusive
 
 
@@ -294,7 +298,7 @@ def test_an_interval_that_includes_zero_leaves_holes_undecided() -> None:
     rows = [contrast("kl_off", "hole_rate", (0.01, -0.02, 0.04))]
     finding = only(found(metrics, rows, kind="kl_off_holes"))
     assert finding.headline.startswith("Inconclusive")
-    assert "leaves the hole rate undecided" in finding.sentence
+    assert "has no significant effect on the hole rate" in finding.sentence
     assert not finding.conclusive
 
 
@@ -307,8 +311,8 @@ def test_comparisons_are_counted_by_what_they_say() -> None:
     ]
     finding = only(found(metrics, rows, kind="kl_off_holes"))
     assert (
-        "raises the hole rate in 2 of 4 comparisons, lowers it in 1 and leaves it undecided in 1"
-        in finding.sentence
+        "raises the hole rate in 2 of 4 comparisons, lowers it in 1 and has no significant effect "
+        "on it in 1" in finding.sentence
     )
     assert "but the opposite in 1" in finding.headline
     assert not finding.conclusive
@@ -324,9 +328,9 @@ def test_the_scale_of_codes_comes_with_epochs_and_no_effect_size() -> None:
         return {"code_rms": (30.0 if arm == "kl-off" else 1.0) + 0.1 * noise(seed)}
 
     finding = only(found(make_metrics(values, ["kl-off", "beta1"]), kind="kl_off_codes"))
-    assert finding.headline == "Without the KL term codes spread"
+    assert finding.headline == "Without the KL term codes spread out"
     assert "here 80 epochs" in finding.sentence
-    assert "no effect size" in finding.sentence
+    assert "not an effect size" in finding.sentence
     assert finding.conclusive
 
 
@@ -351,8 +355,8 @@ def fids(off: float, expost: float, on: float) -> Values:
 
 @pytest.mark.parametrize(
     ("expost", "verdict"),
-    [(9.95, "the prior misses the codes, and nothing shows the decoder to be worse"),
-     (79.0, "the decoder itself generates worse")],
+    [(9.95, "the prior does not match the codes, and there is no evidence of a worse decoder"),
+     (79.0, "the decoder itself produces worse samples")],
 )  # fmt: skip
 def test_samples_tell_the_prior_from_the_decoder(expost: float, verdict: str) -> None:
     metrics = make_metrics(fids(80.0, expost, 10.0), ["kl-off", "beta1"], dims=(16,))
@@ -360,8 +364,8 @@ def test_samples_tell_the_prior_from_the_decoder(expost: float, verdict: str) ->
     finding = only(found(metrics, rows, kind="kl_off_samples"))
     assert finding.headline == "Without the KL term samples are worse"
     assert verdict in finding.sentence
-    assert f"{expost:.3g} against 80" in finding.sentence
-    assert "Data against other data: 2." in finding.sentence
+    assert f"{expost:.3g} compared with 80" in finding.sentence
+    assert "The distance between held-out and training data is 2." in finding.sentence
 
 
 def test_a_deterministic_arm_is_judged_metric_by_metric() -> None:
@@ -375,7 +379,7 @@ def test_a_deterministic_arm_is_judged_metric_by_metric() -> None:
     ]
     finding = only(found(metrics, rows, kind="point"))
     assert finding.headline == (
-        "Deterministic against variational: MSE better and probe accuracy undecided"
+        "Deterministic compared with variational: MSE better and probe accuracy inconclusive"
     )
 
 
@@ -392,17 +396,17 @@ FLAT = make_metrics(lambda *_: {"active_units": 6, "elbo": 1.0}, ["beta1"], dims
 def test_the_latent_dimension_that_stops_paying_is_the_first_without_a_gain_after_it() -> None:
     rows = latent("elbo", {2: (-8.0, -9.0, -7.0), 8: (-0.1, -0.4, 0.2)})
     finding = only(found(FLAT, rows, kind="latent_dim_score"))
-    assert finding.headline == "ELBO: no gain is seen beyond latent dimension 8"
+    assert finding.headline == "ELBO: no significant gain beyond latent dimension 8"
     assert "improves by 0.100 nats (95 % interval −0.200 to 0.400, n = 3), not" in finding.sentence
     assert "from 2 to 16 the ELBO improves by 8.00 nats" in finding.sentence
-    assert "Active units at latent dimension 16: gaussian 6" in finding.sentence
+    assert "Active units at latent dimension 16: Gaussian 6" in finding.sentence
 
 
 def test_a_tight_nll_is_preferred_to_the_elbo() -> None:
     rows = latent("elbo", {2: (-8.0, -9.0, -7.0), 8: (-0.1, -0.4, 0.2)})
     rows += latent("nll", {2: (8.0, 7.0, 9.0), 8: (2.0, 1.0, 3.0)})
     finding = only(found(FLAT, rows, kind="latent_dim_score"))
-    assert finding.headline == "NLL: a larger code pays up to 16, the largest studied"
+    assert finding.headline == "NLL: gains up to latent dimension 16, the largest studied"
 
 
 def test_an_nll_that_is_loose_somewhere_is_left_out_and_the_elbo_speaks() -> None:
@@ -414,13 +418,16 @@ def test_an_nll_that_is_loose_somewhere_is_left_out_and_the_elbo_speaks() -> Non
 def test_latent_dimensions_that_nothing_separates_are_inconclusive() -> None:
     rows = latent("mse", {2: (0.1, -0.2, 0.4), 8: (0.1, -0.4, 0.2)})
     finding = only(found(FLAT, rows, kind="latent_dim_mse"))
-    assert finding.headline == "MSE: no latent dimension is separated from the largest"
+    assert finding.headline == "MSE: no latent dimension differs significantly from the largest"
     assert not finding.conclusive
 
 
 def test_a_larger_code_that_is_worse_is_called_worse() -> None:
     rows = latent("mse", {2: (-0.1, -0.2, -0.05), 8: (-0.1, -0.2, -0.05)})
-    assert "so the larger code is worse" in only(found(FLAT, rows, kind="latent_dim_mse")).sentence
+    assert (
+        "so the largest latent dimension is worse"
+        in only(found(FLAT, rows, kind="latent_dim_mse")).sentence
+    )
 
 
 # --- likelihoods ------------------------------------------------------------------------------
@@ -443,10 +450,10 @@ def test_at_matched_rate_the_lower_curve_wins_though_its_rates_differ() -> None:
         on_curve({"a": 0.0, "b": 0.1}, 0.001), ["beta0.1", "beta1", "beta4"], ("a", "b")
     )
     finding = only(found(metrics, kind="likelihoods_mse"))
-    assert finding.headline == "A reconstructs best at matched rate"
+    assert finding.headline == "A has the best reconstruction at matched rate"
     assert "matched rate of 30 nats" in finding.sentence
     assert "the lowest MSE, 0.7000 intensity² (95 % interval" in finding.sentence
-    assert "b lies above by 0.100" in finding.sentence
+    assert "b is worse by 0.100" in finding.sentence
     assert (finding.figure, finding.likelihood, finding.latent_dim) == (
         "likelihood_comparison", None, 16,
     )  # fmt: skip
@@ -457,8 +464,10 @@ def test_likelihoods_whose_difference_includes_zero_are_inconclusive() -> None:
         on_curve({"a": 0.0, "b": 0.01}, 0.05), ["beta0.1", "beta1", "beta4"], ("a", "b")
     )
     finding = only(found(metrics, kind="likelihoods_mse"))
-    assert finding.headline == ("Inconclusive: which likelihood reconstructs best at matched rate")
-    assert "not separated" in finding.sentence
+    assert finding.headline == (
+        "Inconclusive: which likelihood has the best reconstruction at matched rate"
+    )
+    assert "not significant" in finding.sentence
 
 
 def test_the_probe_compares_each_likelihood_at_its_own_best_arm_with_its_rate() -> None:
@@ -466,8 +475,8 @@ def test_the_probe_compares_each_likelihood_at_its_own_best_arm_with_its_rate() 
         on_curve({"a": 0.0, "b": 0.1}, 0.001), ["beta0.1", "beta1", "beta4"], ("a", "b")
     )
     finding = only(found(metrics, kind="likelihoods_probe_accuracy"))
-    assert "a β = 1 at a rate of 20 nats and b β = 1 at a rate of 40 nats" in finding.sentence
-    assert finding.headline.startswith("B has the codes")
+    assert "(a β = 1, rate 20 nats; b β = 1, rate 40 nats)" in finding.sentence
+    assert finding.headline.startswith("B has the best accuracy")
 
 
 def test_rates_that_never_meet_allow_no_comparison() -> None:
@@ -489,7 +498,7 @@ def test_the_strongest_axis_and_a_strong_interaction_are_named() -> None:
     rows = [share("beta", 0.7), share("latent_dim", 0.1), share("beta:latent_dim", 0.15),
             share("residual", 0.05)]  # fmt: skip
     finding = only(found(FLAT, importance=rows, kind="importance"))
-    assert finding.headline == "β explains most, in 1 of 1 decomposition"
+    assert finding.headline == "β explains the most variance, in 1 of 1 decomposition"
     assert "rate: β 70 %, the interaction of β and the latent dimension 15 %" in finding.sentence
 
 
@@ -515,8 +524,8 @@ def test_runs_that_diverged_are_counted_by_arm_with_their_reason() -> None:
     bad = metrics["arm"] == "kl-off"
     metrics.loc[bad, ["status", "reason"]] = ["diverged", "loss was <b>inf</b>."]
     finding = only(found(metrics, kind="failures"))
-    assert finding.headline == "3 of 6 runs did not end well"
-    assert "Gaussian with KL off: 3 diverged, loss was <b>inf</b>." in finding.sentence
+    assert finding.headline == "3 of 6 runs diverged or failed"
+    assert "The Gaussian with KL off: 3 diverged, loss was <b>inf</b>." in finding.sentence
 
 
 def test_a_study_in_which_all_diverged_says_only_that() -> None:
@@ -535,7 +544,7 @@ def test_runs_that_still_changed_are_counted() -> None:
 
     finding = only(found(make_metrics(values, ["beta1", "beta4"], dims=(2,)), kind="convergence"))
     assert finding.headline == "2 of 6 runs had not converged"
-    assert "gaussian, β = 1 (2 of 3)" in finding.sentence
+    assert "the Gaussian, β = 1 (2 of 3)" in finding.sentence
 
 
 def test_loose_bounds_are_counted_and_tight_ones_need_no_word() -> None:
@@ -544,8 +553,8 @@ def test_loose_bounds_are_counted_and_tight_ones_need_no_word() -> None:
 
     loose = only(found(make_metrics(values, ["beta1", "beta4"], dims=(2,)), kind="loose_bounds"))
     assert loose.headline == "NLL is a loose bound in 3 of 6 runs"
-    assert "the NLL from 256 importance samples moves by more than 0.1 nats" in loose.sentence
-    assert "it is only an upper bound" in loose.sentence
+    assert "the NLL from 256 importance samples changes by more than 0.1 nats" in loose.sentence
+    assert "there it is only an upper bound" in loose.sentence
     tight = make_metrics(lambda *_: {"nll": 1.0, "nll_loose": False}, ["beta1"])
     assert found(tight, kind="loose_bounds") == []
 
@@ -558,7 +567,7 @@ def test_saturated_information_is_a_bound_too() -> None:
     metrics = make_metrics(values, ["beta1", "beta4"], dims=(2,))
     finding = only(found(metrics, kind="loose_bounds"))
     assert finding.headline == "Mutual information is a loose bound in 3 of 6 runs"
-    assert "it is only a lower bound" in finding.sentence
+    assert "there it is only a lower bound" in finding.sentence
     assert "In the same runs the marginal KL is an upper bound." in finding.sentence
 
 
@@ -570,9 +579,9 @@ def test_collapsed_arms_are_beside_the_best_samples_and_the_floor() -> None:
 
     finding = only(found(make_metrics(values, ["beta0.1", "beta1", "beta16"], dims=(8,)),
                          kind="samples"))  # fmt: skip
-    assert finding.headline == "Gaussian with β = 1 at latent dimension 8 samples best"
-    assert "data lie 3 from other data" in finding.sentence
-    assert "Of the collapsed arms none comes nearer than 60.0" in finding.sentence
+    assert finding.headline == "The Gaussian with β = 1 at latent dimension 8 has the best samples"
+    assert "the distance between held-out and training data is 3" in finding.sentence
+    assert "The smallest distance of a collapsed arm is 60.0" in finding.sentence
 
 
 def test_measures_of_disentanglement_that_disagree_are_not_conclusive() -> None:
@@ -589,7 +598,7 @@ def test_measures_of_disentanglement_that_disagree_are_not_conclusive() -> None:
 # --- everything -------------------------------------------------------------------------------
 
 
-def test_no_p_value_is_told() -> None:
+def test_no_p_value_is_reported() -> None:
     metrics = make_metrics(holes(0.75, 0.05), ["kl-off", "beta1"], dims=(16,))
     rows = [contrast("kl_off", "hole_rate", (0.7, 0.6, 0.8))]
     for finding in found(metrics, rows):
@@ -610,7 +619,7 @@ def test_an_arm_of_a_further_axis_is_compared_with_its_own_kind() -> None:
     ]
 
 
-def test_datasets_are_told_one_after_the_other() -> None:
+def test_datasets_are_reported_one_after_the_other() -> None:
     both = pd.concat([FLAT, FLAT.assign(dataset="<script>alert(1)</script>")])
     kinds = [(finding.dataset, finding.kind) for finding in found(both)]
     assert kinds == [
@@ -716,9 +725,9 @@ def test_runs_that_still_change_are_said_and_decide_nothing_where_they_are_many(
     metrics.loc[metrics.index[:changing], "slope"] = -0.05
     finding = only(found(metrics, kind="collapse"))
     assert finding.conclusive is conclusive
-    assert (f"{changing} of 24 runs behind this still changed" in finding.sentence) == bool(
-        changing
-    )
+    assert (
+        f"{changing} of 24 runs behind this finding had not converged" in finding.sentence
+    ) == bool(changing)
     assert ("so this is not conclusive" in finding.sentence) is not conclusive
 
 
@@ -738,7 +747,7 @@ def test_only_the_runs_that_a_finding_is_about_count() -> None:
         found(metrics, kind="collapse"), key=lambda one: "bernoulli" in one.headline.lower()
     )
     assert gaussian.conclusive
-    assert "still changed" not in gaussian.sentence
+    assert "had not converged" not in gaussian.sentence
     assert not bernoulli.conclusive
 
 
@@ -763,3 +772,13 @@ def test_the_rule_holds_for_every_kind_of_finding(seeds: int, epochs: int) -> No
     claims = [one for one in found(metrics, rows) if one.kind not in ("failures", "convergence")]
     assert len(claims) > 4
     assert any(one.conclusive for one in claims) is (seeds > 1 and epochs > 2)
+
+
+@pytest.mark.parametrize(
+    ("measure", "text"),
+    [("grey17/mass", "mass over 17 grey levels"), ("grey/density", "density over intensities"),
+     ("binary/mass", "mass over binary pixels"), ("odd", "odd"), ("", ""),
+     ("counts/mass given library", "mass over counts given library")],
+)  # fmt: skip
+def test_measures_are_plain_words(measure: str, text: str) -> None:
+    assert findings_words.measure(measure) == text

@@ -13,17 +13,12 @@ from numpy.typing import NDArray
 from seaborn import color_palette
 
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.latent import plane_limit
 from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import Arrays, StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_arms, first_runs
 
 MAX_PANELS = 4
-MAX_POSTERIORS = 400
-GRID = 100
-HOLE_GRID = 64
-DRAWS = 4
 _LEVELS = np.arange(-9.0, 0.5)
 _MAP = color_palette("mako_r", as_cmap=True).with_extremes(under="white")
 _NORM = BoundaryNorm(_LEVELS, _MAP.N, extend="max")
@@ -31,49 +26,6 @@ _HOLE = style.KL_OFF_COLOR
 
 HALF, MOST = np.sqrt(-2 * np.log([0.5, 0.05]))
 """Radii of the discs that hold 50 % and 95 % of N(0, I) in the plane: r² = −2 log(1 − share)."""
-
-Array = NDArray[np.float64]
-
-
-def log_mixture(z: Array, mean: Array, std: Array, skip: NDArray[np.int64] | None = None) -> Array:
-    """Log density of the mixture of Gaussians at points.
-
-    Args:
-        z: points [n, d].
-        mean: means of the components [m, d], each of weight 1/m.
-        std: their standard deviations [m, d].
-        skip: component [n] to leave out for each point, or None; the others then weigh 1/(m − 1).
-
-    Returns:
-        [n], nats.
-    """
-    each = -np.log(std).sum(1) - 0.5 * mean.shape[1] * np.log(2 * np.pi)
-    each = each - 0.5 * sum(
-        np.square((z[:, None, d] - mean[:, d]) / std[:, d]) for d in range(mean.shape[1])
-    )
-    members = len(mean)
-    if skip is not None:
-        each[np.arange(len(z)), skip] = -np.inf
-        members -= 1
-    highest = each.max(1)
-    found: Array = highest + np.log(np.exp(each - highest[:, None]).sum(1)) - np.log(members)
-    return found
-
-
-def hole_level(mean: Array, std: Array) -> float:
-    """1st percentile of log q at draws from q, each scored without the posterior it came from.
-
-    Args:
-        mean: posterior means [n, d].
-        std: posterior standard deviations [n, d].
-
-    Returns:
-        Nats; where log q is lower, the aggregate posterior has a hole.
-    """
-    own = np.tile(np.arange(len(mean), dtype=np.int64), DRAWS)
-    noise = np.random.default_rng(0).standard_normal((len(own), mean.shape[1]))
-    draws = mean[own] + std[own] * noise
-    return float(np.percentile(log_mixture(draws, mean, std, skip=own), 1))
 
 
 @figure(scope="likelihood", category="Latent space", per_latent_dim=True)
@@ -85,17 +37,17 @@ def aggregate_posterior(results: StudyResults, selection: Selection) -> Figure |
     rows = rows[rows["arm"].map(lambda arm: arm.kind != "point").astype(bool)]
     runs = first_runs(rows)
     found = {
-        arm: codes
+        arm: density
         for arm in choose_arms(rows, MAX_PANELS)[:MAX_PANELS]
-        if (codes := results.codes(runs[arm])) is not None
+        if (density := results.density(runs[arm])) is not None
     }
     if not found:
         return None
     title = heading("Aggregate posterior and prior", selection, rows)
     sheet, axes = _sheet(len(found), title, left_out(selection.rows(results)))
     rates = dict(zip(rows["run"], rows["hole_rate"], strict=True)) if "hole_rate" in rows else {}
-    for ax, (arm, codes) in zip(axes, found.items(), strict=True):
-        draw_density(ax, codes)
+    for ax, (arm, density) in zip(axes, found.items(), strict=True):
+        draw_density(ax, density)
         rate = rates.get(runs[arm], np.nan)
         known = f"  (hole rate {rate:.2f})" if np.isfinite(rate) else ""
         ax.set_title(arm.label + known, pad=6)
@@ -131,49 +83,33 @@ def _handles() -> list[Artist]:
     ]
 
 
-def draw_density(ax: Axes, codes: Arrays) -> None:
+def draw_density(ax: Axes, density: Arrays) -> None:
     """Log density of the mixture of posteriors, circles of the prior, and hatching over holes."""
-    take = np.linspace(0, len(codes["mean"]) - 1, min(len(codes["mean"]), MAX_POSTERIORS))
-    mean = codes["mean"][take.astype(int)].astype(float)
-    std = codes["std"][take.astype(int)].astype(float)
-    limit = max(plane_limit([mean]), 1.06 * float(MOST))
-    side = np.linspace(-limit, limit, GRID)
+    limit = density["side"][-1]
     ax.imshow(
-        _seen(side, mean, std), extent=(-limit, limit, -limit, limit), origin="lower", cmap=_MAP,
-        norm=_NORM, interpolation="bilinear", interpolation_stage="data", zorder=0.5,
+        density["log_q"].clip(_LEVELS[0] - 5), extent=(-limit, limit, -limit, limit),
+        origin="lower", cmap=_MAP, norm=_NORM, interpolation="bilinear",
+        interpolation_stage="data", zorder=0.5,
     )  # fmt: skip
     ax.grid(False)
     for radius in (HALF, MOST):
         ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#222222", linewidth=1.2,
                             linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
-    _hatch_holes(ax, mean, std)
+    _hatch_holes(ax, density)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
 
 
-def _seen(side: Array, mean: Array, std: Array) -> Array:
-    """Log density [y, x] on a grid; posteriors narrower than a cell are drawn as wide as one."""
-    width = np.hypot(std, (side[1] - side[0]) / 2)
-    across, up = (
-        np.exp(-0.5 * np.square((side[:, None] - mean[:, d]) / width[:, d])) / width[:, d]
-        for d in (0, 1)
-    )
-    density = up @ across.T / (2 * np.pi * len(mean))
-    seen: Array = np.log(np.maximum(density, np.exp(_LEVELS[0] - 5)))
-    return seen
-
-
-def hole_field(side: Array, mean: Array, std: Array) -> Array:
-    """Positive where a point of the prior's 95 % lies in a hole, [y, x], from −1 to 1."""
+def hole_field(density: Arrays) -> NDArray[np.float64]:
+    """Positive where a point of the prior's 99.9 % lies in a hole, [y, x], from −1 to 1."""
+    side = density["hole_side"]
     x, y = np.meshgrid(side, side)
-    points = np.stack([x.ravel(), y.ravel()], axis=1)
-    depth = hole_level(mean, std) - log_mixture(points, mean, std).reshape(x.shape)
-    field: Array = np.minimum(depth, MOST**2 - x**2 - y**2).clip(-1, 1)
+    depth = density["hole_level"] - density["hole_log_q"].astype(np.float64)
+    field: NDArray[np.float64] = np.minimum(depth, side[-1] ** 2 - x**2 - y**2).clip(-1, 1)
     return field
 
 
-def _hatch_holes(ax: Axes, mean: Array, std: Array) -> None:
-    side = np.linspace(-MOST, MOST, HOLE_GRID)
-    field = hole_field(side, mean, std)
+def _hatch_holes(ax: Axes, density: Arrays) -> None:
+    side, field = density["hole_side"], hole_field(density)
     if (field > 0).any():
         holes = ax.contourf(
             side, side, field, levels=[0, 2], colors="none", hatches=["////"], zorder=2

@@ -95,7 +95,7 @@ def _selections(spec: FigureSpec, results: StudyResults, whole: Selection) -> li
     return [Selection(whole.dataset, whole.likelihood, dim) for dim in dims]
 
 
-def _save(fig: Figure | style.Film, folder: Path, selection: Selection, name: str) -> list[Path]:
+def _save(fig: Figure, folder: Path, selection: Selection, name: str) -> list[Path]:
     place = folder / (ALL if selection.latent_dim is None else f"z{selection.latent_dim}")
     place.mkdir(exist_ok=True)
     return style.save(fig, place / name)

@@ -265,10 +265,13 @@ def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list
 def _terms(table: pd.DataFrame) -> list[str]:
     """Axes, then pairs of axes, then what is left."""
 
-    def order(term: str) -> tuple[bool, int, list[tuple[bool, tuple[int, int, str]]]]:
+    def place(axis: str) -> tuple[int, tuple[int, int, str]]:
+        first = _FIRST.index(axis) if axis in _FIRST else len(_FIRST)
+        return first, axis_order(axis)
+
+    def order(term: str) -> tuple[bool, int, list[tuple[int, tuple[int, int, str]]]]:
         axes = term.split(":")
-        places = sorted((axis not in _FIRST, axis_order(axis)) for axis in axes)
-        return term == "residual", len(axes), places
+        return term == "residual", len(axes), sorted(map(place, axes))
 
     return sorted({str(term) for term in table["term"]}, key=order)
 

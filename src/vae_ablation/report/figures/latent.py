@@ -22,6 +22,7 @@ from vae_ablation.report.figures.images import square
 from vae_ablation.report.figures.layout import (
     TOP,
     Sheet,
+    evenly,
     grey_handle,
     heading,
     image_aspect,
@@ -152,7 +153,7 @@ def scatter(
     `called` holds names of classes, as in `_class_handles`. At most MAX_POINTS evenly spaced rows
     are drawn; the order stays, so no class covers another.
     """
-    take = _evenly(len(points))
+    take = evenly(len(points), MAX_POINTS)
     xy, shown = points[take, :2], labels[take]
     ranks = np.array([_rank(label, classes) for label in shown])
     size = float(np.clip(6000 / max(len(xy), 1), 4, 16))
@@ -165,11 +166,6 @@ def scatter(
         )  # fmt: skip
     if names and 1 < len(classes) <= MAX_NAMED_CLASSES:
         _name_classes(ax, points, labels, _marks(classes, called))
-
-
-def _evenly(n: int) -> NDArray[np.int64]:
-    """At most MAX_POINTS of n rows, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, MAX_POINTS)).astype(np.int64)
 
 
 def _rank(label: Any, classes: Sequence[int]) -> int:
@@ -326,7 +322,7 @@ def _plane(
 
 def _posterior_widths(ax: Axes, codes: Arrays) -> None:
     """One standard deviation of each posterior around its mean, as a pale ellipse."""
-    take = _evenly(len(codes["mean"]))
+    take = evenly(len(codes["mean"]), MAX_POINTS)
     widths = 2 * codes["std"][take]
     ellipses = EllipseCollection(
         widths[:, 0], widths[:, 1], np.zeros(len(take)), units="xy", offsets=codes["mean"][take],

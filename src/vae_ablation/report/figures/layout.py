@@ -259,3 +259,8 @@ def show_mosaic(
 def image_aspect(images: NDArray[np.uint8]) -> float:
     """Height over width of one image, from an array [..., H, W]."""
     return float(images.shape[-2] / images.shape[-1])
+
+
+def evenly(count: int, limit: int) -> NDArray[np.int64]:
+    """At most `limit` of the positions 0 to count − 1, evenly spaced, both ends among them."""
+    return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)

@@ -14,7 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.layout import TOP, Sheet, grey_handle, heading, left_out
+from vae_ablation.report.figures.layout import (
+    TOP,
+    Sheet,
+    evenly,
+    grey_handle,
+    heading,
+    left_out,
+)
 from vae_ablation.report.figures.perturbation import (
     BASELINE_COLORS,
     Bar,
@@ -99,12 +106,7 @@ def protein_table(pearson: pd.DataFrame, names: list[str], arms: list[ArmName]) 
     }
     found = pd.DataFrame(columns).reindex(names)
     found = found.sort_values(arms[0], ascending=False, kind="stable")
-    return found.iloc[_spread(len(found), MAX_PROTEINS)]
-
-
-def _spread(n: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of n positions, evenly spaced, first and last among them."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+    return found.iloc[evenly(len(found), MAX_PROTEINS)]
 
 
 def _bars_height(sections: dict[str, list[Bar]]) -> float:
@@ -132,7 +134,7 @@ def _draw_scatters(
     sheet: Sheet, arrays: Arrays, proteins: pd.DataFrame, arm: ArmName, top: float, side: float
 ) -> None:
     """Measured against predicted counts of a few proteins, from the best to the worst predicted."""
-    chosen = proteins.index[_spread(len(proteins), MAX_SCATTERS)]
+    chosen = proteins.index[evenly(len(proteins), MAX_SCATTERS)]
     names = [str(name) for name in arrays["proteins"]]
     width = (style.FULL_WIDTH - 0.6) / MAX_SCATTERS
     for place, name in enumerate(chosen):

@@ -14,8 +14,7 @@ from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection
 
 Scope = Literal["likelihood", "dataset", "study"]
-Drawn = Figure | style.Film | None
-Draw = Callable[[StudyResults, Selection], Drawn]
+Draw = Callable[[StudyResults, Selection], Figure | None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class FigureSpec:
 
     Attributes:
         name: file stem of the figure and of its caption in workflow/report/figures/.
-        draw: gives the figure or film, or None where the study has nothing to show there.
+        draw: gives the figure, or None where the study has nothing to show there.
         scope: drawn once per dataset and likelihood, once per dataset, or once per study.
         category: heading of the report under which it stands.
         per_latent_dim: drawn once for each chosen latent dimension within its scope.
@@ -70,7 +69,7 @@ def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callabl
             raise ValueError(f"two figures are named {name}")
 
         @wraps(draw)
-        def styled(results: StudyResults, selection: Selection) -> Drawn:
+        def styled(results: StudyResults, selection: Selection) -> Figure | None:
             with style.context():
                 return draw(results, selection)
 

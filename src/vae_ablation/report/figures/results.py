@@ -69,8 +69,9 @@ class StudyResults:
 
     @cached_property
     def arms(self) -> dict[str, ArmName]:
-        """Every arm of the study by name."""
-        return arm_names(self._metrics)
+        """Every arm of the study by name; none before there is a table."""
+        there = (self.study_dir / "tables" / "metrics.csv").exists()
+        return arm_names(self._metrics) if there else {}
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with arms that carry their levels."""
@@ -136,6 +137,10 @@ class StudyResults:
     def pictures(self, run: str) -> Arrays | None:
         """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are no images."""
         return self._load(self._run_dir(run) / "pictures.npz") or None
+
+    def density(self, run: str) -> Arrays | None:
+        """Arrays of density.npz (`density_in_plane`); None where the codes are no plane."""
+        return self._load(self._run_dir(run) / "density.npz") or None
 
     def snapshots(self, run: str) -> Arrays | None:
         """Arrays epochs [s], images [s, k, H, W] and originals [k, H, W], taken in training."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ import numpy as np
 from matplotlib import style as mpl_style
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
 from seaborn import color_palette
 
 from vae_ablation.study.axes import ArmName
@@ -193,51 +189,12 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if size >= 5e-5 or size == 0 else "<1e−4"
 
 
-@dataclass(frozen=True)
-class Film:
-    """A figure that moves.
-
-    Attributes:
-        still: what stands for it on paper.
-        frames: opaque pictures [frames, height, width, 4], 8-bit RGBA.
-        seconds: how long each frame stays, [frames].
-    """
-
-    still: Figure
-    frames: NDArray[np.uint8]
-    seconds: NDArray[np.float64]
-
-    def save(self, path: Path) -> None:
-        """Write an animated PNG, which begins anew after its last frame.
-
-        A frame is laid over the one before it and transparent where nothing has changed: most of a
-        figure stands still. Runs of equal bytes are then all that compression can find, and to look
-        for nothing else halves its time.
-        """
-        images = [Image.fromarray(self.frames[0])]
-        for before, after in pairwise(self.frames):
-            changed = (before.view(np.uint32) != after.view(np.uint32)).view(np.uint8)
-            images.append(Image.fromarray(after * changed))
-        duration = [round(1000 * float(seconds)) for seconds in self.seconds]
-        images[0].save(
-            path, save_all=True, append_images=images[1:], duration=duration, loop=0,
-            blend=PngImagePlugin.Blend.OP_OVER, compress_type=zlib.Z_RLE,
-        )  # fmt: skip
-
-
-def save(figure: Figure | Film, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes (no dates).
-
-    The PNG of a film is animated, its PDF the still.
-    """
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes (no dates)."""
     png, pdf = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "pdf"))
     undated: dict[str, Any] = {"CreationDate": None, "Producer": None, "Creator": None}
-    still = figure.still if isinstance(figure, Film) else figure
     with context():
-        if isinstance(figure, Film):
-            figure.save(png)
-        else:
-            # half the time of Pillow's own level, for files a thirtieth larger
-            figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-        still.savefig(pdf, metadata=undated)
+        # half the time of Pillow's own level, for files a thirtieth larger
+        figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+        figure.savefig(pdf, metadata=undated)
     return [png, pdf]

@@ -1,18 +1,17 @@
-"""Which arm is best: chosen by one column, with all that is not separated from it."""
+"""The best arm by one column, and the arms that do not differ significantly from it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vae_ablation.report.figures.style import plain
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Cell, Estimate, Evidence, Row
 from vae_ablation.report.findings.finding import Finding, figure_of, finder
 from vae_ablation.study.metrics import described
 
 CRITERION = "validation_elbo"
-"""β weighs the rate by 1 here for every arm: `validation_objective` cannot rank arms across β."""
+"""The rate has weight 1 in every arm; `validation_objective` cannot rank arms across β."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Ranking:
         metric: the column.
         best: the arm with the best mean over seeds.
         value: its mean.
-        ranked: how many arms have a value.
-        rivals: the arms not separated from the best, the nearest first, with the difference to it
-            (theirs minus the best's, paired by seed).
+        ranked: number of arms with a value.
+        rivals: arms that do not differ significantly from the best, the nearest first, with their
+            difference from it (theirs minus the best's, paired by seed).
     """
 
     metric: str
@@ -37,20 +36,20 @@ class Ranking:
 
 def rank(evidence: Evidence, cells: Iterable[Cell], metric: str) -> Ranking | None:
     """The best cell by a metric; None where none has a value."""
-    values = {cell: found for cell in cells if (found := evidence.estimate(cell, metric))}
+    values = {cell: value for cell in cells if (value := evidence.estimate(cell, metric))}
     if not values:
         return None
     sign = described(metric).sign
     order = sorted(values, key=lambda cell: -sign * values[cell].mean)
     best = order[0]
     differences = [(cell, evidence.difference(cell, best, metric)) for cell in order[1:]]
-    rivals = tuple((cell, found) for cell, found in differences if found and found.sign == 0)
+    rivals = tuple((cell, gap) for cell, gap in differences if gap and gap.sign == 0)
     return Ranking(metric, best, values[best], len(values), rivals)
 
 
 @finder
 def best_arm(evidence: Evidence) -> Iterator[Finding]:
-    """For each likelihood: the arm that validation chooses, and its scores on the test split."""
+    """For each likelihood: the arm chosen on validation data, with its scores on the test split."""
     for likelihood in sorted({cell.likelihood for cell in evidence.cells}):
         cells = [cell for cell in evidence.cells if cell.likelihood == likelihood]
         found = rank(evidence, cells, CRITERION)
@@ -61,8 +60,8 @@ def best_arm(evidence: Evidence) -> Iterator[Finding]:
 def _best_arm(evidence: Evidence, cells: Sequence[Cell], found: Ranking) -> Finding:
     best = found.best
     chosen = (
-        f"With {plain(best.likelihood)}, {words.arm(best)} has the highest ELBO on the validation "
-        f"split, {words.estimate(found.value, ' nats')}, of {found.ranked} arms. {_rivals(found)}"
+        f"With {words.the(best.likelihood)}, {words.arm(best)} has the highest validation ELBO of "
+        f"{found.ranked} arms, {words.estimate(found.value, ' nats')}. {_rivals(found)}"
     )
     sentences = [chosen, _on_test(evidence, best), *_notes(evidence, cells, best)]
     return Finding(
@@ -73,6 +72,7 @@ def _best_arm(evidence: Evidence, cells: Sequence[Cell], found: Ranking) -> Find
         conclusive=found.value.n > 1 and not found.rivals,
         evidence={
             "arms": found.ranked,
+            "measure": evidence.column(best.likelihood, "measure"),
             "pca nll": evidence.control("pca", "nll", best.latent_dim, best.likelihood),
             "rows": _best_rows(evidence, found),
         },
@@ -81,19 +81,29 @@ def _best_arm(evidence: Evidence, cells: Sequence[Cell], found: Ranking) -> Find
 
 
 def _best_headline(found: Ranking) -> str:
-    name = f"{words.capital(plain(found.best.likelihood))}: {words.arm(found.best)}"
+    name = words.capital(words.likelihood(found.best.likelihood))
+    best = f"{name}: {words.arm(found.best)} has the best validation ELBO"
+    return f"{best}{_within_noise(found)}"
+
+
+def _within_noise(found: Ranking) -> str:
+    """The end of a headline: what makes the best arm uncertain."""
     if found.value.n < 2:
-        return f"{name} leads with one seed"
-    if found.rivals:
-        return f"{name} leads, not separated from {words.count(len(found.rivals), 'other arm')}"
-    return f"{name} is best on validation"
+        return ", with one seed"
+    n = len(found.rivals)
+    return f"; {words.count(n, 'other arm')} {'is' if n == 1 else 'are'} within noise" if n else ""
+
+
+def _certainty(found: Ranking) -> str:
+    """A sentence on the differences from the best arm where it has no rivals."""
+    if found.value.n < 2:
+        return "With one seed, differences between arms cannot be tested."
+    return "Its difference from every other arm is significant (paired by seed)."
 
 
 def _rivals(found: Ranking) -> str:
-    if found.value.n < 2:
-        return "One seed separates no arm from the next."
-    if not found.rivals:
-        return "The paired difference of every other arm excludes 0."
+    if not found.rivals or found.value.n < 2:
+        return _certainty(found)
     sign = described(found.metric).sign
     behind = [
         f"{words.arm(cell)}, {'lower' if sign > 0 else 'higher'} by "
@@ -102,22 +112,22 @@ def _rivals(found: Ranking) -> str:
     ]
     rest = len(found.rivals) - len(behind)
     behind += [f"and {words.count(rest, 'more arm')}"] if rest else []
-    return f"Not separated from it: {'; '.join(behind)}."
+    return f"Not significantly different: {'; '.join(behind)}."
 
 
 def _on_test(evidence: Evidence, best: Cell) -> str:
-    """NLL and ELBO on the test split, with measure and limits, which are part of their value."""
+    """NLL and ELBO on the test split, with their base measure and limits."""
     scores = [_score(evidence, best, metric) for metric in ("nll", "elbo")]
     if not any(scores):
         return ""
-    measure = evidence.column(best.likelihood, "measure")
+    measure = words.measure(evidence.column(best.likelihood, "measure"))
     limits = evidence.column(best.likelihood, "limits")
     terms = ", ".join(part for part in (measure, limits) if part)
-    return f"On the test split it has {words.join(filter(None, scores))} ({terms})."
+    return f"On the test split it has {words.join(filter(None, scores))} (base measure: {terms})."
 
 
 def _score(evidence: Evidence, cell: Cell, name: str) -> str:
-    """`an NLL of at most 12.3 nats (…)`: a score, as a bound where it is one in some run."""
+    """`an NLL of at most 12.3 nats (…)`: a score, or a bound where any run has only a bound."""
     found, metric = evidence.estimate(cell, name), described(name)
     if found is None:
         return ""
@@ -130,12 +140,15 @@ def _score(evidence: Evidence, cell: Cell, name: str) -> str:
 def _notes(evidence: Evidence, cells: Sequence[Cell], best: Cell) -> Iterator[str]:
     pca = evidence.control("pca", "nll", best.latent_dim, best.likelihood)
     if pca is not None:
-        yield f"Probabilistic PCA of that dimension has an exact NLL of {words.number(pca)} nats."
+        yield (
+            "Probabilistic PCA of the same latent dimension has an exact NLL of "
+            f"{words.number(pca)} nats."
+        )
     if "False" in evidence.column(best.likelihood, "proper"):
-        yield "This is a cross-entropy and no likelihood: it ranks these arms and nothing else."
+        yield "The score is a cross-entropy, not a likelihood: it can only rank these arms."
     edges = list(_edges(cells, best))
     if edges:
-        yield f"It is {words.join(edges)} studied: the best may lie beyond."
+        yield f"This is {words.join(edges)} studied, so the optimum may lie outside the grid."
 
 
 def _edges(cells: Sequence[Cell], best: Cell) -> Iterator[str]:
@@ -169,16 +182,18 @@ def _part(evidence: Evidence, cell: Cell, metric: str) -> Row:
 
 @finder
 def samples(evidence: Evidence) -> Iterator[Finding]:
-    """Whose samples are nearest to held-out data, beside the distance of data from data."""
+    """Arm with the samples closest to held-out data."""
     found = rank(evidence, evidence.cells, "sample_fid")
     if found is None or found.ranked < 2:
         return
     floor = evidence.estimate(found.best, "sample_fid_floor")
     yield Finding(
         kind="samples",
-        headline=f"{words.capital(words.whole(found.best))} samples best{_but(found)}",
+        headline=words.capital(
+            f"{words.whole(found.best)} has the best samples{_within_noise(found)}"
+        ),
         sentence=" ".join(filter(None, [
-            _nearest(found, floor), _others(found), _collapsed(evidence), _chosen_here(),
+            _nearest(found, floor), _others(found), _collapsed(evidence), _SELECTED,
         ])),
         dataset=evidence.dataset,
         conclusive=found.value.n > 1 and not found.rivals,
@@ -189,36 +204,27 @@ def samples(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _nearest(found: Ranking, floor: Estimate | None) -> str:
-    """The best samples, beside the distance of held-out data from other held-out data."""
-    beside = f"; data lie {words.number(floor.mean)} from other data" if floor else ""
+    """The best samples, and the distance between held-out and training data."""
+    known = words.number(floor.mean) if floor else ""
+    beside = f"; the distance between held-out and training data is {known}" if floor else ""
     return (
-        f"Samples of {words.whole(found.best)} are nearest to held-out data: Fréchet distance "
-        f"{words.estimate(found.value)}, the smallest of {found.ranked} arms{beside}."
+        f"Samples from {words.whole(found.best)} are closest to held-out data, with a Fréchet "
+        f"distance of {words.estimate(found.value)}, the smallest of {found.ranked} arms{beside}."
     )
 
 
-def _but(found: Ranking) -> str:
-    if found.value.n < 2:
-        return ", with one seed"
-    others = words.count(len(found.rivals), "other arm")
-    return f", not separated from {others}" if found.rivals else ""
-
-
 def _others(found: Ranking) -> str:
-    if found.value.n < 2:
-        return "One seed separates no arm from the next."
-    if not found.rivals:
-        return "Every other arm is separated from it."
+    if not found.rivals or found.value.n < 2:
+        return _certainty(found)
     names = [words.whole(cell) for cell, _ in found.rivals]
-    return f"Not separated from it, seed by seed: {words.few(names)}."
+    return f"Not significantly different (paired by seed): {words.few(names)}."
 
 
-def _chosen_here() -> str:
-    return "The arm is picked by the column that it is judged by, which flatters it a little."
+_SELECTED = "The arm was selected on this column, so its score is optimistic."
 
 
 def _collapsed(evidence: Evidence) -> str:
-    """What arms without an active unit sample: all one picture."""
+    """The best samples among arms without an active unit."""
     values = [
         value
         for cell in evidence.cells
@@ -228,7 +234,7 @@ def _collapsed(evidence: Evidence) -> str:
     if not values:
         return ""
     nearest = min(values, key=lambda value: value.mean)
-    return f"Of the collapsed arms none comes nearer than {words.estimate(nearest)}."
+    return f"The smallest distance of a collapsed arm is {words.estimate(nearest)}."
 
 
 def _ranking_rows(evidence: Evidence, found: Ranking, metrics: Sequence[str]) -> list[Row]:
@@ -249,7 +255,7 @@ def _ranking_rows(evidence: Evidence, found: Ranking, metrics: Sequence[str]) ->
 
 @finder
 def disentanglement(evidence: Evidence) -> Iterator[Finding]:
-    """Which arm's dimensions follow the known factors best, by each measure of it."""
+    """Arm with the best disentanglement of the known factors, by each measure."""
     found = [
         ranking
         for metric in ("mig", "dci_disentanglement", "sap")
@@ -262,9 +268,9 @@ def disentanglement(evidence: Evidence) -> Iterator[Finding]:
     lead = words.whole(found[0].best)
     yield Finding(
         kind="disentanglement",
-        headline=f"{words.capital(lead)} disentangles best" if len(leaders) == 1
+        headline=f"{words.capital(lead)} has the best disentanglement" if len(leaders) == 1
         else "Measures of disentanglement disagree on the best arm",
-        sentence=" ".join([*map(_disentangled, found), _chosen_here()]),
+        sentence=" ".join([*map(_disentangled, found), _SELECTED]),
         dataset=evidence.dataset,
         conclusive=separated and len(leaders) == 1,
         evidence={"rows": [_leader_row(ranking) for ranking in found]},
@@ -274,8 +280,8 @@ def disentanglement(evidence: Evidence) -> Iterator[Finding]:
 
 def _disentangled(found: Ranking) -> str:
     return (
-        f"{words.metric_name(found.metric)} is highest with {words.whole(found.best)}, "
-        f"{words.estimate(found.value)}, of {found.ranked} arms. {_others(found)}"
+        f"{words.metric_name(found.metric)} is highest of {found.ranked} arms with "
+        f"{words.whole(found.best)}, {words.estimate(found.value)}. {_others(found)}"
     )
 
 

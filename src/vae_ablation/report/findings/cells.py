@@ -1,4 +1,4 @@
-"""What models of cells say: which likelihood of counts, and what the models are good for."""
+"""Findings about cells: likelihoods of counts, and applications of the models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from vae_ablation.report.figures.style import plain
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import (
     Cell,
@@ -28,7 +27,7 @@ COUNTS = "counts/mass given library"
 
 @dataclass(frozen=True)
 class Question:
-    """What is told of one application.
+    """A finding about one application.
 
     Attributes:
         application: its name.
@@ -36,11 +35,11 @@ class Question:
         metric: of applications.csv; the higher the better where `sign` is 1, the lower where −1.
         sign: see metric.
         methods: the model's own methods.
-        done: what was done, as a sentence begins.
-        score: what the metric is, in words.
-        better, worse: headlines, where the model does better than the best baseline and where not.
-        tested: what a subject is, in words, where the table says of each whether its truth is told
-            from noise (effect_p); only those that are count, and without any there is no finding.
+        done: the task, as the start of a sentence.
+        score: the metric in words.
+        better, worse: headlines, where the model is better than the best baseline and where not.
+        tested: a subject in words, where the table has a test of its true effect (effect_p); only
+            subjects with a significant effect count, and without any there is no finding.
     """
 
     application: str
@@ -58,35 +57,38 @@ class Question:
 QUESTIONS = (
     Question(
         "denoising", "zeroed", "mean_absolute_error", -1, ("vae",),
-        "Counts that had been set to 0 before training were predicted",
+        "Prediction of counts set to 0 before training",
         "mean absolute error of log-normalised counts",
-        "Counts that were taken away are found again", "Denoising beats no baseline",
+        "Denoising recovers zeroed counts better than any baseline",
+        "Denoising recovers zeroed counts no better than the best baseline",
     ),
     Question(
         "denoising", "removed", "poisson_deviance", -1, ("vae",),
-        "Molecules that had been taken away before training were predicted",
+        "Prediction of molecules removed before training",
         "mean Poisson deviance",
-        "Molecules that were taken away are found again", "Denoising beats no baseline",
+        "Denoising recovers removed molecules better than any baseline",
+        "Denoising recovers removed molecules no better than the best baseline",
     ),
     Question(
         "trajectory", "", "pseudotime_spearman", 1, ("straight", "density"),
-        "Held-out cells were ordered along a latent path between two states",
-        "rank correlation with their true place",
-        "A latent path orders cells better than a line between expressions",
-        "A latent path orders cells no better than a line between expressions",
+        "Ordering of held-out cells along a latent path between two states",
+        "rank correlation with the true position",
+        "A latent path orders cells better than a line between mean expressions",
+        "A latent path orders cells no better than a line between mean expressions",
         "path",
     ),
     Question(
         "perturbation", "", "delta_pearson", 1, ("vae",),
-        "Held-out perturbations were predicted by arithmetic on codes",
-        "correlation of predicted with true change of expression",
-        "Latent arithmetic predicts unseen perturbations better than adding differences",
-        "Latent arithmetic predicts unseen perturbations no better than adding differences",
+        "Prediction of held-out perturbations by latent arithmetic",
+        "correlation of predicted with true changes in expression",
+        "Latent arithmetic predicts unseen perturbations better than adding expression differences",
+        "Latent arithmetic predicts unseen perturbations no better than adding expression "
+        "differences",
         "held-out condition",
     ),
     Question(
         "modalities", "RNA → protein", "pearson", 1, ("vae",),
-        "Proteins were predicted from RNA alone",
+        "Prediction of proteins from RNA alone",
         "mean correlation over proteins",
         "The model predicts proteins better than any baseline",
         "The model predicts proteins no better than the best baseline",
@@ -97,7 +99,7 @@ QUESTIONS = (
 
 @finder
 def counts(evidence: Evidence) -> Iterator[Finding]:
-    """Likelihoods of counts on held-out ELBO, and on the zeros that they predict."""
+    """Likelihoods of counts compared on held-out ELBO and on simulated zeros."""
     cells = _reference_cells(evidence)
     shared = {
         cell: evidence.by_seed(cell, "elbo")
@@ -114,20 +116,19 @@ def counts(evidence: Evidence) -> Iterator[Finding]:
     if lead is None or first is None:
         return
     others = [
-        f"{plain(cell.likelihood)} falls short by {words.estimate(short, ' nats')}"
+        f"{words.the(cell.likelihood)} is worse by {words.estimate(short, ' nats')}"
         for cell in order[1:]
         if (short := paired(shared[best], shared[cell]))
     ]
     sure = lead.sign > 0
-    name = plain(best.likelihood)
+    name, other = words.the(best.likelihood), words.the(second.likelihood)
     yield Finding(
         kind="counts",
-        headline=f"{words.capital(name)} describes the counts best"
+        headline=f"{words.capital(name)} fits the counts best"
         if sure
-        else f"{words.capital(name)} and {plain(second.likelihood)} describe the counts alike",
-        sentence=f"At {words.arm(best)}, the held-out ELBO is highest under {name}, "
-        f"{words.estimate(first, ' nats')}; {words.join(others)}."
-        f"{'' if sure else ' The interval of the first difference holds 0.'}"
+        else f"{words.capital(name)} and {other} do not differ significantly in fit to the counts",
+        sentence=f"At {words.arm(best)}, {name} has the highest held-out ELBO, "
+        f"{words.estimate(first, ' nats')}; {words.join(others)}.{_uncertain(lead)}"
         f"{_zeros(evidence, order)}",
         dataset=evidence.dataset,
         conclusive=sure,
@@ -136,8 +137,14 @@ def counts(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _uncertain(lead: Estimate) -> str:
+    if lead.low is None:
+        return " With one seed, these differences cannot be tested."
+    return "" if lead.sign > 0 else " The first difference is not significant."
+
+
 def _zeros(evidence: Evidence, cells: list[Cell]) -> str:
-    """How far the share of zeros per gene is off under each likelihood, as a sentence."""
+    """Error of the zero fraction per gene under each likelihood, as a sentence."""
     errors = {
         cell: over_seeds(
             _scores(evidence, cell, "predictive_checks", "zero_fraction_error", ["all"])
@@ -145,14 +152,14 @@ def _zeros(evidence: Evidence, cells: list[Cell]) -> str:
         for cell in cells
     }
     known = [(cell, error) for cell, error in errors.items() if error is not None]
-    told = [f"{words.number(error.mean)} under {plain(cell.likelihood)}" for cell, error in known]
-    return f" Simulated shares of zeros per gene are off by {words.join(told)}." if told else ""
+    parts = [f"{words.number(error.mean)} with {words.the(c.likelihood)}" for c, error in known]
+    return f" The simulated zero fraction per gene is off by {words.join(parts)}." if parts else ""
 
 
 def _reference_cells(evidence: Evidence) -> list[Cell]:
     """The arm with β nearest to 1 of each likelihood, at the largest latent dimension they share.
 
-    Only arms of the usual networks: variants are told apart elsewhere.
+    Only arms without a variant.
     """
     plain_cells = [cell for cell in evidence.cells if not cell.arm.variant]
     by_likelihood: dict[str, list[Cell]] = {}
@@ -183,7 +190,7 @@ def _scores(
     subjects: Sequence[str],
     methods: tuple[str, ...] = ("vae",),
 ) -> pd.Series:
-    """A score of a cell's runs by seed, mean over methods and over subjects, all without names."""
+    """A score of a cell's runs by seed, mean over methods and subjects (all if none are named)."""
     table = evidence.applications
     if table.empty:
         return pd.Series(dtype=float)
@@ -196,7 +203,7 @@ def _scores(
 
 @finder
 def applications(evidence: Evidence) -> Iterator[Finding]:
-    """Each application against its best baseline, at the arm with β nearest to 1."""
+    """Each application compared with its best baseline, at the arm with β nearest to 1."""
     if evidence.applications.empty:
         return
     for question in QUESTIONS:
@@ -213,7 +220,7 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
     cell = _answering_cell(evidence, question)
     if cell is None:
         return
-    subjects = _told_from_noise(evidence, cell, question)
+    subjects = _subjects_with_effect(evidence, cell, question)
     if subjects is None:
         return
     found = {
@@ -234,10 +241,9 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
     yield Finding(
         kind=question.application,
         headline=question.better if lead.sign > 0 else question.worse,
-        sentence=f"{question.done}: under {words.whole(cell)}{method} the {question.score} is "
-        f"{words.estimate(mine)}, against {words.estimate(theirs)} for {rival.replace('_', ' ')}, "
-        f"the best baseline; the model is {'better' if lead.mean > 0 else 'worse'} by "
-        f"{words.estimate(lead if lead.mean > 0 else lead.negative)}.{subjects.note}",
+        sentence=f"{question.done}: for {words.whole(cell)}{method} the {question.score} is "
+        f"{words.estimate(mine)}, compared with {words.estimate(theirs)} for "
+        f"{rival.replace('_', ' ')}, the best baseline; {_lead(lead)}.{subjects.note}",
         dataset=evidence.dataset,
         conclusive=lead.sign != 0,
         evidence={"subjects": subjects.tested, "rows": _evidence_rows(cell, question, found)},
@@ -245,13 +251,20 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
     )
 
 
+def _lead(lead: Estimate) -> str:
+    """`the model is better by …`, the lead over a baseline in words."""
+    if lead.mean > 0:
+        return f"the model is better by {words.estimate(lead)}"
+    return f"the model is worse by {words.estimate(lead.negative)}"
+
+
 @dataclass(frozen=True)
 class _Subjects:
-    """What a finding on an application is about.
+    """Subjects of a finding on an application.
 
     Attributes:
-        names: subjects that count; all where there are none.
-        tested: how many were tested for an effect, None where no test is made.
+        names: subjects that count; empty for all.
+        tested: number of subjects tested for an effect; None without a test.
         note: a sentence on subjects without an effect; empty where there are none.
     """
 
@@ -260,8 +273,8 @@ class _Subjects:
     note: str = ""
 
 
-def _told_from_noise(evidence: Evidence, cell: Cell, question: Question) -> _Subjects | None:
-    """Subjects whose truth is told from noise in every run of a cell; None where none is."""
+def _subjects_with_effect(evidence: Evidence, cell: Cell, question: Question) -> _Subjects | None:
+    """Subjects with a significant true effect in every run of a cell; None without any."""
     if not question.tested:
         return _Subjects([question.subject] if question.subject else [])
     table = evidence.applications
@@ -275,15 +288,15 @@ def _told_from_noise(evidence: Evidence, cell: Cell, question: Question) -> _Sub
         return None
     left_out = len(tests) - len(names)
     note = f" Of {words.count(len(tests), question.tested)}, {left_out} showed no measurable effect"
-    note += " and are left out." if left_out > 1 else " and is left out."
+    note += " and were excluded." if left_out > 1 else " and was excluded."
     return _Subjects(names, len(tests), note if left_out else "")
 
 
 def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
-    """The arm that is told of: β nearest to 1, KL on, chosen on the validation split.
+    """The arm of a finding: β nearest to 1, KL on, chosen on the validation split.
 
-    Arms of the usual networks where those can answer; of others those of objective mvae, which is
-    for predicting one modality from the other.
+    Arms without a variant come first, then arms of objective mvae, which is meant for predicting
+    one modality from the other.
     """
     table = evidence.applications
     rows = table[(table["application"] == question.application) & table["kl"].astype(bool)]
@@ -320,7 +333,7 @@ _CELL = ["likelihood", "latent_dim", "arm"]
 def _best(
     found: Mapping[str, pd.Series], question: Question, wanted: Callable[[str], bool]
 ) -> str | None:
-    """The method with the best mean of those that are wanted."""
+    """The wanted method with the best mean."""
     known = {name: values.mean() for name, values in found.items() if wanted(name) and len(values)}
     return max(known, key=lambda name: question.sign * known[name], default=None)
 
@@ -337,7 +350,7 @@ def _evidence_rows(cell: Cell, question: Question, found: Mapping[str, pd.Series
 
 @finder
 def holes_in_cells(evidence: Evidence) -> Iterator[Finding]:
-    """What the decoder makes of places where no cell's code is."""
+    """Decoded profiles in holes of the aggregate posterior."""
     cells = [
         cell
         for cell in _reference_cells(evidence)
@@ -355,10 +368,10 @@ def holes_in_cells(evidence: Evidence) -> Iterator[Finding]:
     sure = ratio.low is not None and ratio.low > 1
     yield Finding(
         kind="forbidden_states",
-        headline="Holes of the latent space hold profiles that no cell has"
+        headline="Holes in the latent space decode to profiles far from any real cell"
         if sure
-        else "Profiles in holes of the latent space are not clearly farther from cells",
-        sentence=f"Under {words.whole(cell)}, {words.estimate(rate)} of the prior's draws fall "
+        else "Profiles decoded from holes are not significantly farther from real cells",
+        sentence=f"For {words.whole(cell)}, {words.estimate(rate)} of the prior's draws fall "
         "into holes of the aggregate posterior; a profile decoded there is "
         f"{words.estimate(ratio)} times as far from the nearest real cell as one decoded outside.",
         dataset=evidence.dataset,

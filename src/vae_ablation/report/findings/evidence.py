@@ -1,4 +1,4 @@
-"""What the tables say about one dataset: estimates, paired differences, contrasts."""
+"""Tables of one dataset: estimates, paired differences, contrasts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vae_ablation.tables.collect import mean_interval
 Row = dict[str, Any]
 
 SLOPE_EPOCHS = 3
-"""Epochs without which there is no slope, so that nothing tells whether a run had converged."""
+"""Fewest epochs with a slope; convergence of shorter runs is unknown."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _is_finite(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Cell:
-    """What seeds are replicates of: an arm of one likelihood and latent dimension."""
+    """An arm of one likelihood and latent dimension: its replicates are seeds."""
 
     likelihood: str
     latent_dim: int
@@ -89,7 +89,7 @@ class Cell:
 
     @property
     def setting(self) -> tuple[str, str]:
-        """Likelihood and variant (architecture, objective …): what β and the KL vary within."""
+        """Likelihood and variant (architecture, objective …), within which β and the KL vary."""
         return self.likelihood, self.arm.variant_label
 
     @property
@@ -100,13 +100,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Weakness:
-    """What the runs behind a finding lack to decide a question.
+    """Weaknesses of the runs behind a finding.
 
     Attributes:
-        arms: how many arms there are.
-        single: how many of them have one seed, so that no interval can be given.
-        runs: runs of all arms that ended well.
-        moving: how many of them had not converged, or were too short to tell.
+        arms: number of arms.
+        single: arms with one seed, which have no interval.
+        runs: successful runs of all arms.
+        moving: runs that had not converged, or were too short to assess it.
     """
 
     arms: int
@@ -157,7 +157,7 @@ class Evidence:
         self._summary = summary[(summary["dataset"] == dataset) & (summary["model"] == "vae")]
 
     def cell(self, likelihood: Any, latent_dim: Any, arm: Any) -> Cell:
-        """A cell from what a table says of it."""
+        """A cell from the columns of a table."""
         return Cell(str(likelihood), int(latent_dim), self._arms[str(arm)])
 
     def _cell(self, row: Any) -> Cell:
@@ -179,7 +179,7 @@ class Evidence:
 
     @property
     def error_metric(self) -> str:
-        """The error of reconstructions that is told: of counts that on the logarithm's scale."""
+        """The reported reconstruction error: for counts, on the log scale."""
         counts = "mse_log1p" in self.ok and self.ok["mse_log1p"].notna().any()
         return "mse_log1p" if counts else "mse"
 
@@ -226,7 +226,7 @@ class Evidence:
         return [c for c in self.cells if not rows or any(_names(r, c) for r in [*rows, *named])]
 
     def weakness(self, cells: Sequence[Cell]) -> Weakness:
-        """What the runs of some cells lack to decide a question."""
+        """Weaknesses of the runs of some cells."""
         runs = [self._runs_of[cell] for cell in cells]
         moving = [_still_changing(rows) for rows in runs]
         return Weakness(

@@ -1,4 +1,4 @@
-"""What a finding is, and how all of them are found."""
+"""Findings: their type, and the registry of functions that make them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vae_ablation.report.findings.evidence import Cell, Evidence
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the tables say.
+    """One result of a study, with its evidence.
 
     Attributes:
-        kind: which question it answers, e.g. ``collapse``.
+        kind: the question answered, e.g. ``collapse``.
         headline: the answer in a few words.
         sentence: the answer with its numbers, intervals and n.
-        dataset: what it is about.
-        likelihood: where its figure lies; None where the figure shows all likelihoods.
-        latent_dim: where its figure lies; None where the figure shows all latent dimensions.
+        dataset: name of the dataset.
+        likelihood: of its figure; None where the figure shows all likelihoods.
+        latent_dim: of its figure; None where the figure shows all latent dimensions.
         figure: name of its figure in the registry of figures; None without one.
         conclusive: whether the evidence decides the question.
         evidence: ``rows``, a table of every number in the sentence, and single numbers.
@@ -62,7 +62,7 @@ ORDER = (
     "holes_in_cells", "importance", "point",
     "disentanglement", "samples", "failures", "convergence", "loose_bounds",
 )  # fmt: skip
-"""The order in which a reader meets the finders' answers; any other comes after these."""
+"""Reading order of the finders; any other comes after these."""
 
 
 def finder(function: Finder) -> Finder:
@@ -79,7 +79,7 @@ def findings(
     config: dict[str, Any],
     applications: pd.DataFrame | None = None,
 ) -> list[Finding]:
-    """What the tables say, per dataset and in reading order.
+    """All findings of a study, by dataset and in reading order.
 
     A question that the tables cannot answer (a column, an arm or a table is absent) has no finding.
 
@@ -101,26 +101,28 @@ def findings(
 
 
 def _answers(name: str, evidence: Evidence) -> list[Finding]:
-    """What a finder says; the error that it ends in, where nobody foresaw that."""
+    """Findings of one finder, or one that reports its unforeseen error."""
     part = Isolated(f"findings on {evidence.dataset}")
     nothing: list[Finding] = []
     found = part(name, lambda: list(_FINDERS[name](evidence)), nothing)
     if not part.reasons:
         return found
-    headline = f"The question {name.replace('_', ' ')} has no answer"
-    sentence = f"It ended in an error, and the others did not: {part.reasons[0]}; the log has more."
+    headline = f"The finding {name.replace('_', ' ')} could not be computed"
+    sentence = (
+        f"Error: {part.reasons[0]}. The other findings are complete; see the log for details."
+    )
     return [Finding(name, headline, sentence, evidence.dataset, conclusive=False)]
 
 
 FACTS = ("failures", "convergence", "loose_bounds")
-"""Kinds that count runs, and claim nothing beyond them."""
+"""Kinds that only count runs."""
 
 
 def with_weakness(finding: Finding, evidence: Evidence) -> Finding:
-    """A finding with what its runs lack in its sentence; it is conclusive only if they decide it.
+    """A finding with the weaknesses of its runs in its sentence, and conclusive only without them.
 
-    The one rule for all kinds: every arm has two seeds at least, and more than half of the runs had
-    converged. Runs that still changed are named in any case.
+    The same rule for all kinds: every arm has at least two seeds, and more than half of the runs
+    had converged. Runs that had not converged are counted in any case.
     """
     if finding.kind in FACTS:
         return finding
@@ -137,8 +139,8 @@ def with_weakness(finding: Finding, evidence: Evidence) -> Finding:
         counts |= {"runs": weak.runs, "still changing": weak.moving}
         end = "" if weak.decides or weak.single or not finding.conclusive else _UNDECIDED
         notes.append(
-            f"When training ended, {weak.moving} of {weak.runs} runs behind this still changed or "
-            f"were too short to tell{end}."
+            f"{weak.moving} of {weak.runs} runs behind this finding had not converged, or were too "
+            f"short to assess convergence{end}."
         )
     return replace(
         finding,
@@ -156,10 +158,10 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def figure_of(names: Sequence[str], evidence: Evidence, cell: Cell | None = None) -> dict[str, Any]:
-    """Where a finding's figure lies: the fields figure, likelihood and latent_dim.
+    """Figure of a finding: the fields figure, likelihood and latent_dim.
 
     Args:
-        names: figures that would do, the best first; the first that there is counts.
+        names: suitable figures, the best first; the first that exists counts.
         evidence: the dataset's tables.
         cell: the arm that the figure should show; the first one where it is None.
     """

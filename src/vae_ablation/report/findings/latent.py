@@ -1,4 +1,4 @@
-"""What becomes of the code: where it collapses, and where a larger one stops paying."""
+"""Posterior collapse over β, and gains from a larger latent dimension."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Collapse:
 
     @property
     def beta(self) -> float | None:
-        """The smallest β from which on the posterior has collapsed."""
+        """The smallest β from which the posterior is collapsed."""
         return None if self.start is None else self.cells[self.start].arm.beta
 
 
 def collapse_over_beta(evidence: Evidence, cells: Sequence[Cell]) -> Collapse | None:
-    """Where the posterior of cells of one setting and latent dimension collapses."""
+    """Collapse over β of the cells of one setting and latent dimension; None without β arms."""
     found = {
         cell: units
         for cell in sorted(cells, key=lambda cell: cell.arm.beta)
@@ -62,7 +62,7 @@ def collapse_over_beta(evidence: Evidence, cells: Sequence[Cell]) -> Collapse | 
 
 @finder
 def collapse(evidence: Evidence) -> Iterator[Finding]:
-    """At which β no unit is active any more; settings that agree share a finding."""
+    """Smallest β without an active unit; settings that agree share a finding."""
     groups: dict[tuple[tuple[int, float | None], ...], dict[Setting, dict[int, Collapse]]] = {}
     for setting, cells in evidence.settings.items():
         by_dim = {
@@ -82,8 +82,9 @@ def _collapse(
 ) -> Finding:
     first = next(iter(group.values()))
     names = words.join(map(words.setting, group))
+    nouns = words.join(map(words.the_setting, group))
     text = " ".join(
-        [f"With {names} {_onset(first)}.", *_active(group), *_split(group)],
+        [f"With {nouns}, {_onset(first)}.", *_active(group), *_split(group)],
     )
     lead = "" if alone else f"{words.capital(names)}: "
     return Finding(
@@ -113,7 +114,7 @@ def _collapse_headline(by_dim: dict[int, Collapse]) -> str:
 
 
 def _onset(by_dim: dict[int, Collapse]) -> str:
-    """Where collapse begins; latent dimensions with the same answer in one clause."""
+    """Onset of collapse; latent dimensions with the same onset share a clause."""
     clauses: dict[str, list[int]] = {}
     for dim, found in by_dim.items():
         clauses.setdefault(_onset_clause(found), []).append(dim)
@@ -127,12 +128,11 @@ def _onset_clause(found: Collapse) -> str:
     if found.start is None:
         return f"no arm collapses up to β = {found.cells[-1].arm.beta:g}"
     here = f"β = {found.cells[found.start].arm.beta:g}"
-    on = " on" if found.start < len(found.cells) - 1 else ""
+    above = " and above" if found.start < len(found.cells) - 1 else ""
     if found.start == 0:
-        return f"no unit is active in any seed at {here}, the smallest studied{on and ', and on'},"
+        return f"no unit is active in any seed at {here} (the smallest studied){above}"
     before = f"{found.cells[found.start - 1].arm.beta:g}"
-    since = f"from {here}{on}" if on else f"at {here}"
-    return f"no unit is active in any seed {since}, and some are at β = {before},"
+    return f"no unit is active in any seed at {here}{above}, but some are at β = {before},"
 
 
 def _active(group: dict[Setting, dict[int, Collapse]]) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _reference(found: Collapse) -> int:
 
 
 def _fall(found: Collapse) -> str:
-    """The smallest β with fewer active units than the smallest of all, before the collapse."""
+    """The smallest β with fewer active units than the smallest β studied, before collapse."""
     full = found.units[0].mean
     fewer = (
         cell for cell, units in zip(found.cells, found.units, strict=True) if units.mean < full
@@ -168,7 +168,7 @@ def _split(group: dict[Setting, dict[int, Collapse]]) -> Iterator[str]:
     cells = [c for by_dim in group.values() for found in by_dim.values() for c in found.split]
     if cells:
         names = words.few([words.whole(cell) for cell in cells])
-        yield f"Seeds disagree, some with no active unit and some with: {names}."
+        yield f"Seeds disagree (some have active units, others have none) for {names}."
 
 
 def _collapse_rows(by_dim: dict[int, Collapse]) -> list[Row]:
@@ -181,13 +181,13 @@ def _collapse_rows(by_dim: dict[int, Collapse]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Payoff:
-    """What the largest latent dimension gains over each smaller one, at one arm.
+    """Gain of the largest latent dimension over each smaller one, for one arm.
 
     Attributes:
         metric: the score.
         largest: the cell with the largest latent dimension.
-        gains: smaller latent dimension → what the largest is better by, paired by seed.
-        enough: the smallest latent dimension from which on no gain is separated from 0.
+        gains: smaller latent dimension → gain of the largest over it, paired by seed.
+        enough: the smallest latent dimension beyond which no gain is significant.
     """
 
     metric: str
@@ -197,7 +197,7 @@ class Payoff:
 
 
 def payoff(evidence: Evidence, cells: Sequence[Cell], metric: str) -> Payoff | None:
-    """Where a larger code stops paying, for one setting; None where a contrast is missing."""
+    """Gains from a larger latent dimension in one setting; None where a contrast is missing."""
     arm = reference_arm(cells)
     line = sorted((c for c in cells if c.arm == arm), key=lambda c: c.latent_dim)
     if len(line) < 2:
@@ -219,7 +219,7 @@ def payoff(evidence: Evidence, cells: Sequence[Cell], metric: str) -> Payoff | N
 
 @finder
 def latent_dim(evidence: Evidence) -> Iterator[Finding]:
-    """Which latent dimension stops paying: in NLL where it is tight, else in ELBO; and in MSE."""
+    """Latent dimension without a further gain, in NLL where it is tight, else ELBO; and in MSE."""
     scores = [
         found
         for cells in evidence.settings.values()
@@ -253,13 +253,13 @@ def _latent_dim(evidence: Evidence, group: list[Payoff], topic: str) -> Finding:
 def _payoff_headline(group: list[Payoff]) -> str:
     metric = words.join(sorted({words.metric_name(found.metric) for found in group}))
     if not any(gain.sign for found in group for gain in found.gains.values()):
-        return f"{metric}: no latent dimension is separated from the largest"
+        return f"{metric}: no latent dimension differs significantly from the largest"
     enough = {found.enough for found in group}
     if len(enough) > 1:
-        return f"{metric}: where a larger code stops paying depends on the likelihood"
+        return f"{metric}: the last latent dimension with a gain depends on the likelihood"
     if enough == {found.largest.latent_dim for found in group}:
-        return f"{metric}: a larger code pays up to {enough.pop()}, the largest studied"
-    return f"{metric}: no gain is seen beyond latent dimension {enough.pop()}"
+        return f"{metric}: gains up to latent dimension {enough.pop()}, the largest studied"
+    return f"{metric}: no significant gain beyond latent dimension {enough.pop()}"
 
 
 def _payoff(found: Payoff) -> str:
@@ -267,7 +267,7 @@ def _payoff(found: Payoff) -> str:
     dims = sorted(found.gains)
     start = f"{words.capital(words.setting(found.largest.setting))}, {found.largest.arm.label}"
     if found.enough == largest:
-        return f"{start}: {_gain(found, dims[-1])}, so the larger code still pays."
+        return f"{start}: {_gain(found, dims[-1])}, so the largest latent dimension is the best."
     below = [dim for dim in dims if dim < found.enough]
     rest = f"; {_gain(found, below[-1])}" if below else ""
     return f"{start}: {_gain(found, found.enough)}, {_seen(found.gains[found.enough])}{rest}."
@@ -275,18 +275,20 @@ def _payoff(found: Payoff) -> str:
 
 def _seen(gain: Estimate) -> str:
     if gain.n < 2:
-        return "which one seed cannot judge"
-    return "so the larger code is worse" if gain.sign < 0 else "not separated from 0"
+        return "which cannot be tested with one seed"
+    return "so the largest latent dimension is worse" if gain.sign < 0 else "not significant"
 
 
 def _gain(found: Payoff, dim: int) -> str:
-    gain = words.estimate(found.gains[dim], words.unit(found.metric))
+    gain, unit = found.gains[dim], words.unit(found.metric)
+    verb = "worsens" if gain.mean < 0 else "improves"
+    size = words.estimate(gain.negative if gain.mean < 0 else gain, unit)
     name = words.metric_name(found.metric)
-    return f"from {dim} to {found.largest.latent_dim} the {name} improves by {gain}"
+    return f"from {dim} to {found.largest.latent_dim} the {name} {verb} by {size}"
 
 
 def _explained(evidence: Evidence, group: list[Payoff]) -> list[str]:
-    """Active units of the largest code: what it leaves unused cannot pay."""
+    """Active units at the largest latent dimension: unused dimensions bring no gain."""
     parts = [
         f"{words.setting(found.largest.setting)} {words.estimate(units)}"
         for found in group

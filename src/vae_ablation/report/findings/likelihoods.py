@@ -1,4 +1,4 @@
-"""Which likelihood does best, on what all of them share."""
+"""The best likelihood, on the metrics that all of them share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vae_ablation.report.figures.style import plain
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.best import CRITERION, rank
 from vae_ablation.report.findings.evidence import (
@@ -33,7 +32,7 @@ Lines = dict[str, list[Cell]]
 
 @finder
 def likelihoods(evidence: Evidence) -> Iterator[Finding]:
-    """Likelihoods at matched rate on MSE, and at their own best β on samples and a linear probe."""
+    """Likelihoods compared on MSE at matched rate, and on samples and probe at their best β."""
     for variant in sorted({variant for _, variant in evidence.settings}):
         lines = _lines(evidence, variant)
         if len(lines) < 2:
@@ -62,7 +61,7 @@ def _lines(evidence: Evidence, variant: str) -> Lines:
 
 
 def rate_range(evidence: Evidence, lines: Lines) -> tuple[float, float] | None:
-    """Rates that the arms of every likelihood and seed bracket; None where there are none."""
+    """Range of rates covered by the arms of every likelihood and seed; None if empty."""
     ends = [
         (rates.min(), rates.max())
         for line in lines.values()
@@ -92,7 +91,7 @@ def at_rate(evidence: Evidence, line: Sequence[Cell], metric: str, rate: float) 
 
 
 def _matched_rate(evidence: Evidence, lines: Lines) -> float | None:
-    """The median over likelihoods of the rate at the reference β, within what all arms bracket."""
+    """Median over likelihoods of the rate at the reference β, within the range that all cover."""
     within = rate_range(evidence, lines)
     rates = [
         found.mean
@@ -114,26 +113,27 @@ def _at_matched_rate(evidence: Evidence, lines: Lines) -> Finding | None:
     if len(values) < 2:
         return None
     first = next(iter(lines.values()))[0]
-    told = _Told(evidence.error_metric, values, first.latent_dim)
+    compared = _Compared(evidence.error_metric, values, first.latent_dim)
     return Finding(
         kind="likelihoods_mse",
-        headline=told.headline("reconstructs best at matched rate"),
+        headline=compared.headline("has the best reconstruction at matched rate"),
         sentence=f"At latent dimension {first.latent_dim} and a matched rate of "
-        f"{words.number(rate)} nats (interpolated between arms, seed by seed), {told.sentence()}",
+        f"{words.number(rate)} nats (interpolated between arms for each seed), "
+        f"{compared.sentence()}",
         dataset=evidence.dataset,
-        conclusive=told.conclusive,
-        evidence={"rate": rate, "rows": told.rows({})},
+        conclusive=compared.conclusive,
+        evidence={"rate": rate, "rows": compared.rows({})},
         **figure_of(FIGURES, evidence, first),
     )
 
 
 def _at_best(evidence: Evidence, lines: Lines) -> Iterator[Finding]:
-    """Samples and probe, each likelihood at the β that validation chooses for it."""
+    """Samples and probe, with β chosen for each likelihood on validation data."""
     rankings = {name: rank(evidence, line, CRITERION) for name, line in lines.items()}
     best = {name: found.best for name, found in rankings.items() if found}
     titles = {
-        "sample_fid": "samples best",
-        "probe_accuracy": "has the codes that a linear probe reads best",
+        "sample_fid": "has the best samples",
+        "probe_accuracy": "has the best accuracy of a linear probe",
     }
     for metric, title in titles.items():
         values = {name: evidence.by_seed(cell, metric) for name, cell in best.items()}
@@ -141,26 +141,26 @@ def _at_best(evidence: Evidence, lines: Lines) -> Iterator[Finding]:
         if len(values) < 2:
             continue
         dim = next(iter(best.values())).latent_dim
-        told = _Told(metric, values, dim)
-        arms = words.join(_chosen(evidence, best[name]) for name in values)
+        compared = _Compared(metric, values, dim)
+        arms = "; ".join(_chosen(evidence, best[name]) for name in values)
         yield Finding(
             kind=f"likelihoods_{metric}",
-            headline=told.headline(title),
-            sentence=f"At latent dimension {dim}, each likelihood at the β that its validation "
-            f"ELBO chooses ({arms}), {told.sentence()}{_beside(evidence, metric, dim)}",
+            headline=compared.headline(title),
+            sentence=f"At latent dimension {dim}, with β chosen by validation ELBO for each "
+            f"likelihood ({arms}), {compared.sentence()}{_beside(evidence, metric, dim)}",
             dataset=evidence.dataset,
-            conclusive=told.conclusive,
+            conclusive=compared.conclusive,
             evidence=_controls(evidence, metric, dim)
-            | {"rows": _at_best_rows(evidence, told, best)},
+            | {"rows": _at_best_rows(evidence, compared, best)},
             **figure_of(FIGURES, evidence, next(iter(best.values()))),
         )
 
 
 def _chosen(evidence: Evidence, cell: Cell) -> str:
-    """An arm with its rate, since arms chosen so are not at matched rate."""
+    """A chosen arm with its rate: these arms are not at matched rate."""
     rate = evidence.estimate(cell, "rate")
-    at = f" at a rate of {words.number(rate.mean)} nats" if rate else ""
-    return f"{plain(cell.likelihood)} {cell.arm.label}{at}"
+    known = f", rate {words.number(rate.mean)} nats" if rate else ""
+    return f"{words.likelihood(cell.likelihood)} {cell.arm.label}{known}"
 
 
 def _controls(evidence: Evidence, metric: str, dim: int) -> dict[str, float]:
@@ -171,24 +171,24 @@ def _controls(evidence: Evidence, metric: str, dim: int) -> dict[str, float]:
 def _beside(evidence: Evidence, metric: str, dim: int) -> str:
     known = _controls(evidence, metric, dim)
     parts = [f"{CONTROLS[model]} {words.number(value)}" for model, value in known.items()]
-    return f" Beside them: {words.join(parts)}." if parts else ""
+    return f" For comparison: {words.join(parts)}." if parts else ""
 
 
-def _at_best_rows(evidence: Evidence, told: _Told, best: Mapping[str, Cell]) -> list[Row]:
+def _at_best_rows(evidence: Evidence, compared: _Compared, best: Mapping[str, Cell]) -> list[Row]:
     rates = {name: evidence.estimate(cell, "rate") for name, cell in best.items()}
     return [
         row | ({"rate": rate.mean} if (rate := rates[row["likelihood"]]) else {})
-        for row in told.rows(best)
+        for row in compared.rows(best)
     ]
 
 
-class _Told:
+class _Compared:
     """Likelihoods compared on one metric, by seed.
 
     Args:
         metric: the column.
         values: likelihood → its values, indexed by seed; at least two, none empty.
-        latent_dim: at which latent dimension.
+        latent_dim: the latent dimension.
     """
 
     def __init__(self, metric: str, values: Mapping[str, pd.Series], latent_dim: int) -> None:
@@ -207,34 +207,35 @@ class _Told:
 
     @property
     def conclusive(self) -> bool:
-        """Whether the best is separated from every other."""
+        """Whether the best differs significantly from every other."""
         return len(self.gaps) == len(self.order) - 1 and all(g.sign for g in self.gaps.values())
 
     def headline(self, title: str) -> str:
-        """The best and all that are not separated from it; a question where that is all."""
-        first = [name for i, name in enumerate(self.order) if not i or not self._separated(name)]
+        """The best and those not significantly worse; a question if those are all."""
+        first = [name for i, name in enumerate(self.order) if not i or not self._differs(name)]
         if len(first) == len(self.order):
             return f"Inconclusive: which likelihood {title}"
-        return words.capital(f"{words.join(map(plain, first), 'or')} {title}")
+        return words.capital(f"{words.join(map(words.the, first), 'or')} {title}")
 
     def sentence(self) -> str:
         best = self.order[0]
         name, unit = words.metric_name(self.metric), words.unit(self.metric)
         extreme = "highest" if self.sign > 0 else "lowest"
-        start = f"{plain(best)} has the {extreme} {name}, {words.estimate(self.means[best], unit)}"
+        start = (
+            f"{words.the(best)} has the {extreme} {name}, {words.estimate(self.means[best], unit)}"
+        )
         return f"{start}; {words.join(map(self._other, self.order[1:]))}."
 
-    def _separated(self, name: str) -> bool:
+    def _differs(self, name: str) -> bool:
         return name in self.gaps and self.gaps[name].sign != 0
 
     def _other(self, name: str) -> str:
         if name not in self.gaps:
-            return f"{plain(name)} shares no seed with it"
+            return f"{words.the(name)} has no seed in common with it"
         gap = self.gaps[name]
         text = words.estimate(gap if self.sign < 0 else gap.negative, words.unit(self.metric))
-        direction = "above" if self.sign < 0 else "below"
-        note = "" if self._separated(name) else ", not separated"
-        return f"{plain(name)} lies {direction} by {text}{note}"
+        note = "" if self._differs(name) else ", not significant"
+        return f"{words.the(name)} is worse by {text}{note}"
 
     def rows(self, arms: Mapping[str, Cell]) -> list[Row]:
         """A row of evidence for each likelihood, the best first."""

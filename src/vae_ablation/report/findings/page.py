@@ -48,11 +48,10 @@ td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 """
 
 _LEAD = (
-    '<p class="lead">What the tables say, in sentences. Values are means over seeds on the test '
-    "split with a 95 % Student-t interval (n = seeds); arms are chosen on the validation split; "
-    "differences are paired by seed. “Not separated” means that the interval of the difference "
-    "includes 0, which is not the same as no difference. An interval may leave the range that a "
-    "column can take.</p>"
+    "Results of the tables as sentences. Values are means over seeds on the test split with a 95 % "
+    "Student-t interval (n = seeds); arms are chosen on the validation split; differences are "
+    "paired by seed. “Not significant” and “within noise” mean that the interval of the difference "
+    "includes 0, which does not imply equality. Intervals may extend beyond the range of a column."
 )
 
 # In the report this page stands in a frame, from which no figure can be reached by its path.

@@ -1,4 +1,4 @@
-"""What the study as a whole says: which axis matters, what failed, how far to trust the rest."""
+"""Findings about the study as a whole: importance of axes, failures, convergence, bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from vae_ablation.report.figures.style import plain
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Cell, Evidence, Row
 from vae_ablation.report.findings.finding import Finding, figure_of, finder
@@ -16,7 +15,7 @@ from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric, bounded_by_flag, primary_candidates
 
 INTERACTION = 0.1
-"""Share of the variance above which an interaction of two axes is told."""
+"""Share of the variance above which an interaction of two axes is reported."""
 
 
 def _term(name: str) -> str:
@@ -26,20 +25,20 @@ def _term(name: str) -> str:
 def _axis(name: str) -> str:
     """An axis within a sentence."""
     if name == "residual":
-        return "what no axis explains (seeds)"
+        return "the residual (seeds)"
     return name if (name := axis_of(name).label) == "β" else f"the {name}"
 
 
 def _leader(top: str, leaders: Sequence[str]) -> str:
     most = f"in {leaders.count(top)} of {words.count(len(leaders), 'decomposition')}"
     if top == "residual":
-        return f"Most of the variance is between seeds, explained by no axis, {most}"
-    return f"{words.capital(_term(top))} explains most, {most}"
+        return f"Most of the variance lies between seeds, {most}"
+    return f"{words.capital(_term(top))} explains the most variance, {most}"
 
 
 @finder
 def importance(evidence: Evidence) -> Iterator[Finding]:
-    """Which axis explains most of the variance of the primary metrics."""
+    """Axis that explains most of the variance of the primary metrics."""
     shares = list(_shares(evidence))
     if not shares:
         return
@@ -82,7 +81,7 @@ def _primary(evidence: Evidence) -> set[str]:
 
 def _share(name: tuple[str, str], rows: pd.DataFrame) -> str:
     metric, likelihood = name
-    under = "" if likelihood == "all" else f" ({plain(likelihood)})"
+    under = "" if likelihood == "all" else f" ({words.likelihood(likelihood)})"
     first = rows.iloc[0]
     text = f"{words.metric_name(metric)}{under}: {_term(first['term'])} {_percent(first['share'])}"
     extra = [
@@ -108,7 +107,7 @@ def _share_rows(name: tuple[str, str], rows: pd.DataFrame) -> list[Row]:
 
 @finder
 def failures(evidence: Evidence) -> Iterator[Finding]:
-    """What diverged or failed, by arm; the means elsewhere are over the survivors."""
+    """Runs that diverged or failed, by arm; other means are over the surviving runs."""
     total = len(evidence.runs)
     bad = evidence.runs[evidence.runs["status"] != "ok"]
     groups = [
@@ -119,10 +118,11 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
     groups.sort(key=lambda group: -int(str(group["runs"])))
     yield Finding(
         kind="failures",
-        headline=f"{len(bad)} of {words.count(total, 'run')} did not end well" if len(bad)
+        headline=f"{len(bad)} of {words.count(total, 'run')} diverged or failed" if len(bad)
         else "No run diverged or failed",
         sentence=_failed(groups, len(bad), total) if len(bad)
-        else f"{words.capital(words.count(total, 'run'))}: every one ended well.",
+        else f"All {words.count(total, 'run')} finished successfully." if total > 1
+        else "The only run finished successfully.",
         dataset=evidence.dataset,
         evidence={"runs": total, "not ok": len(bad), "rows": groups},
     )  # fmt: skip
@@ -139,7 +139,7 @@ def words_of(reasons: pd.Series) -> str:
 
 def _failed(groups: Sequence[Row], bad: int, total: int) -> str:
     parts = [
-        f"{plain(group['likelihood'])} with {group['arm'].label}: "
+        f"{words.the(group['likelihood'])} with {group['arm'].label}: "
         f"{group['runs']} {group['status']}"
         + (f", {group['reason'].rstrip('.')}" if group["reason"] else "")
         for group in groups
@@ -147,13 +147,13 @@ def _failed(groups: Sequence[Row], bad: int, total: int) -> str:
     shown = "; ".join(parts[:4]) + (f"; and {len(parts) - 4} more arms" if len(parts) > 4 else "")
     return (
         f"{bad} of {words.count(total, 'run')} diverged or failed. {words.capital(shown)}. Means "
-        "of these arms are over the seeds that survived, which flatters them."
+        "of these arms are over the surviving seeds only, so they are optimistic."
     )
 
 
 @finder
 def convergence(evidence: Evidence) -> Iterator[Finding]:
-    """How many runs still changed when training ended."""
+    """Runs that had not converged when training ended."""
     slopes = _number_column(evidence.ok, "slope")
     if slopes.empty:
         return
@@ -168,8 +168,8 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
         kind="convergence",
         headline="Every run had converged" if not late.any()
         else f"{int(late.sum())} of {words.count(len(slopes), 'run')} had not converged",
-        sentence=text + (_most(rows, " The others are most frequent with ") + (
-            " Where an objective lies near 0 the relative change is large without meaning."
+        sentence=text + (_most(rows, " Most of the others are with ") + (
+            " Where the objective is near 0, a large relative change is not meaningful."
         ) if late.any() else ""),
         dataset=evidence.dataset,
         conclusive=not late.any(),
@@ -181,7 +181,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
 
 @finder
 def loose_bounds(evidence: Evidence) -> Iterator[Finding]:
-    """Where a metric is only a bound and not an estimate."""
+    """Runs in which a metric is only a bound, not an estimate."""
     for flag, metrics in bounded_by_flag():
         if flag in evidence.ok and metrics[0].name in evidence.ok:
             yield from _only_bounds(evidence, flag, metrics)
@@ -203,7 +203,7 @@ def _only_bounds(evidence: Evidence, flag: str, metrics: Sequence[Metric]) -> It
         headline=f"{words.capital(first.label)} is a loose bound in {of}",
         sentence=f"In {of} the {first.label}"
         + (f" from {words.count(samples, 'importance sample')}" if samples else "")
-        + f" {bound.reason}: it is only {bound.article} bound and enters no ranking."
+        + f" {bound.reason}: there it is only {bound.article} bound and is not ranked."
         + _others_bounded(evidence, metrics[1:]) + _most(arms, " Most are with "),
         dataset=evidence.dataset,
         conclusive=False,
@@ -254,7 +254,7 @@ def _first_cell(evidence: Evidence, rows: Sequence[Row]) -> Cell | None:
 
 def _most(rows: Sequence[Row], start: str) -> str:
     parts = [
-        f"{plain(row['likelihood'])}, {row['arm'].label} ({row['runs']} of {row['of']})"
+        f"{words.the(row['likelihood'])}, {row['arm'].label} ({row['runs']} of {row['of']})"
         for row in rows[:3]
     ]
     return f"{start}{'; '.join(parts)}."

@@ -1,4 +1,4 @@
-"""One comparison made under several likelihoods and latent dimensions, told in one sentence."""
+"""A comparison repeated over likelihoods and latent dimensions, summarised in one sentence."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vae_ablation.report.findings.evidence import Cell, Estimate, Evidence, Row
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against its reference, for one likelihood and latent dimension.
+    """One arm and its reference, for one likelihood and latent dimension.
 
     Attributes:
         cell: the arm.
-        reference: what it is compared with.
+        reference: the arm that it is compared with.
         difference: the arm's value minus the reference's, paired by seed.
     """
 
@@ -29,98 +29,103 @@ class Tally:
 
     Attributes:
         metric: the column compared.
-        found: the comparisons, the smallest difference first; at least one.
+        comparisons: the smallest difference first; at least one.
         against: the reference's column, where it is another one.
     """
 
     metric: str
-    found: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
     against: str
 
     @property
     def up(self) -> int:
         """Comparisons whose interval lies above 0."""
-        return sum(one.difference.sign > 0 for one in self.found)
+        return sum(one.difference.sign > 0 for one in self.comparisons)
 
     @property
     def down(self) -> int:
         """Comparisons whose interval lies below 0."""
-        return sum(one.difference.sign < 0 for one in self.found)
+        return sum(one.difference.sign < 0 for one in self.comparisons)
 
     @property
     def open(self) -> int:
-        """Comparisons whose interval includes 0, or that have none."""
-        return len(self.found) - self.up - self.down
+        """Comparisons without an interval, or whose interval includes 0."""
+        return len(self.comparisons) - self.up - self.down
 
     @property
     def conclusive(self) -> bool:
-        """Whether every comparison says the same."""
-        return len(self.found) in (self.up, self.down)
+        """Whether all comparisons have the same significant sign."""
+        return len(self.comparisons) in (self.up, self.down)
 
 
-def tally(metric: str, found: list[Comparison], against: str = "") -> Tally | None:
+def tally_of(metric: str, comparisons: list[Comparison], against: str = "") -> Tally | None:
     """A tally of comparisons; None without any."""
-    ordered = sorted(found, key=lambda one: one.difference.mean)
-    return Tally(metric, tuple(ordered), against or metric) if found else None
+    ordered = sorted(comparisons, key=lambda one: one.difference.mean)
+    return Tally(metric, tuple(ordered), against or metric) if comparisons else None
 
 
 def contrasted(evidence: Evidence, contrast: str, metric: str) -> Tally | None:
     """All comparisons of one kind that contrasts.csv has for a metric; None without any."""
-    found = [
+    comparisons = [
         Comparison(cell, *pair)
         for cell in evidence.cells
         if (pair := evidence.contrast(contrast, cell, metric))
     ]
-    return tally(metric, found)
+    return tally_of(metric, comparisons)
 
 
-def headline(found: Tally, up: str, down: str, question: str) -> str:
+def headline(tally: Tally, up: str, down: str, question: str) -> str:
     """A tally in a few words.
 
     Args:
-        found: the tally.
-        up: what a rise means.
-        down: what a fall means.
-        question: what stays open where no comparison decides.
+        tally: the tally.
+        up: meaning of an increase.
+        down: meaning of a decrease.
+        question: question that is open where no comparison is significant.
     """
-    total = len(found.found)
-    if found.conclusive:
-        return up if found.up else down
-    if found.up and found.down:
-        return f"{up} in {found.up} of {total} comparisons, but the opposite in {found.down}"
-    if found.up or found.down:
-        return f"{up if found.up else down}, in {found.up or found.down} of {total} comparisons"
+    total = len(tally.comparisons)
+    if tally.conclusive:
+        return up if tally.up else down
+    if tally.up and tally.down:
+        return f"{up} in {tally.up} of {total} comparisons, but the opposite in {tally.down}"
+    if tally.up or tally.down:
+        return f"{up if tally.up else down} in {tally.up or tally.down} of {total} comparisons"
     return f"Inconclusive: {question}"
 
 
-def told(found: Tally, subject: str, evidence: Evidence, name: str = "") -> str:
-    """A tally as a sentence: in how many comparisons what happens, and from where to where.
+def sentence(tally: Tally, subject: str, evidence: Evidence, name: str = "") -> str:
+    """A tally as a sentence: counts of significant comparisons, and the range of differences.
 
     Args:
-        found: the tally.
-        subject: what was done, e.g. "Taking the KL term away".
-        evidence: tables for the values at both ends.
+        tally: the tally.
+        subject: the intervention, e.g. "Removing the KL term".
+        evidence: tables for the values of arm and reference.
         name: the metric's name where it is not the usual one.
     """
-    text = f"{subject} {_counts(found, name or words.metric_name(found.metric))}"
-    first, last = (_change(evidence, found, found.found[i]) for i in (0, -1))
-    if len(found.found) == 1:
+    text = f"{subject} {_counts(tally, name or words.metric_name(tally.metric))}"
+    first, last = (_change(evidence, tally, tally.comparisons[i]) for i in (0, -1))
+    if len(tally.comparisons) == 1:
         return f"{text}: {first}."
-    return f"{text}; paired by seed, the difference runs from {first} to {last}."
+    return f"{text}; paired by seed, the differences range from {first} to {last}."
 
 
-def _counts(found: Tally, name: str) -> str:
-    total = len(found.found)
-    clauses = [("raises", "", found.up), ("lowers", "", found.down)]
-    clauses = [part for part in [*clauses, ("leaves", " undecided", found.open)] if part[2]]
-    if total == 1:
-        verb, end, _ = clauses[0]
-        return f"{verb} the {name}{end}"
-    texts = [
-        f"{verb} {'it' if i else f'the {name}'}{end} in {_share(n, total, first=not i)}"
-        for i, (verb, end, n) in enumerate(clauses)
+def _counts(tally: Tally, name: str) -> str:
+    total = len(tally.comparisons)
+    clauses = [
+        (verb, n)
+        for verb, n in (
+            ("raises", tally.up),
+            ("lowers", tally.down),
+            ("has no significant effect on", tally.open),
+        )
+        if n
     ]
-    return words.join(texts)
+    if total == 1:
+        return f"{clauses[0][0]} the {name}"
+    return words.join(
+        f"{verb} {'it' if i else f'the {name}'} in {_share(n, total, first=not i)}"
+        for i, (verb, n) in enumerate(clauses)
+    )
 
 
 def _share(n: int, total: int, first: bool) -> str:
@@ -129,27 +134,27 @@ def _share(n: int, total: int, first: bool) -> str:
     return f"{n} of {total} comparisons" if first else str(n)
 
 
-def _change(evidence: Evidence, found: Tally, one: Comparison) -> str:
-    """The difference with its interval, and the two values between which it lies."""
-    before = evidence.estimate(one.reference, found.against)
-    after = evidence.estimate(one.cell, found.metric)
-    where = words.place(one.cell)
+def _change(evidence: Evidence, tally: Tally, one: Comparison) -> str:
+    """The difference with its interval, then the values of the arm and its reference."""
+    before = evidence.estimate(one.reference, tally.against)
+    after = evidence.estimate(one.cell, tally.metric)
+    note = words.place(one.cell)
     if before and after:
-        where += f", {words.number(after.mean)} against {words.number(before.mean)}"
-    return words.estimate(one.difference, words.unit(found.metric), where)
+        note += f", {words.number(after.mean)} compared with {words.number(before.mean)}"
+    return words.estimate(one.difference, words.unit(tally.metric), note)
 
 
-def rows(evidence: Evidence, found: Tally) -> list[Row]:
+def rows(evidence: Evidence, tally: Tally) -> list[Row]:
     """A row of evidence for each comparison."""
-    return [_row(evidence, found, one) for one in found.found]
+    return [_row(evidence, tally, one) for one in tally.comparisons]
 
 
-def _row(evidence: Evidence, found: Tally, one: Comparison) -> Row:
-    value = evidence.estimate(one.cell, found.metric)
-    reference = evidence.estimate(one.reference, found.against)
+def _row(evidence: Evidence, tally: Tally, one: Comparison) -> Row:
+    value = evidence.estimate(one.cell, tally.metric)
+    reference = evidence.estimate(one.reference, tally.against)
     return (
         one.cell.row
-        | {"reference": one.reference.arm, "metric": found.metric}
+        | {"reference": one.reference.arm, "metric": tally.metric}
         | ({"value": value.mean} if value else {})
         | ({"reference value": reference.mean} if reference else {})
         | one.difference.row("difference")

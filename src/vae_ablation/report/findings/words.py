@@ -14,12 +14,12 @@ DIGITS = 3
 
 
 def metric_name(metric: str) -> str:
-    """A column's name in a sentence."""
+    """Name of a column in a sentence."""
     return described(metric).label
 
 
 def unit(metric: str) -> str:
-    """The unit behind a number, with a space before it; empty where there is none."""
+    """Unit of a column after a number, with a space before it; empty without one."""
     return described(metric).suffix
 
 
@@ -36,7 +36,7 @@ def _decimals(size: float) -> int:
 def _fixed(value: float, decimals: int) -> str:
     """Fixed decimals; powers of ten for sizes that fixed decimals cannot show."""
     if not isfinite(value):
-        raise ValueError(f"{value} is no number for a sentence")
+        raise ValueError(f"{value} is not a finite number")
     if decimals > DIGITS + 3 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.{DIGITS - 1}e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
@@ -44,37 +44,37 @@ def _fixed(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _shared_decimals(found: Estimate) -> int:
+def _shared_decimals(value: Estimate) -> int:
     """Decimals of a mean and its interval: three digits, one more where the interval is narrow."""
-    low, high = found.low, found.high
+    low, high = value.low, value.high
     if low is None or high is None:
-        return _decimals(abs(found.mean))
-    decimals = _decimals(max(abs(found.mean), abs(low), abs(high)))
+        return _decimals(abs(value.mean))
+    decimals = _decimals(max(abs(value.mean), abs(low), abs(high)))
     half = (high - low) / 2
     return max(decimals, min(_decimals(half) - 1, decimals + 1)) if half > 0 else decimals
 
 
-def estimate(found: Estimate, unit: str = "", note: str = "") -> str:
-    """`12.3 nats (95 % interval 11.0 to 13.6, n = 3)`; with one seed it says so.
+def estimate(value: Estimate, unit: str = "", note: str = "") -> str:
+    """`12.3 nats (95 % interval 11.0 to 13.6, n = 3)`, or `(one seed, no interval)`.
 
     Args:
-        found: mean and interval.
-        unit: behind the mean.
-        note: last words within the brackets.
+        value: mean and interval.
+        unit: after the mean.
+        note: last words in the brackets.
     """
-    decimals = _shared_decimals(found)
-    mean = number(found.mean) if found.low == found.high else _fixed(found.mean, decimals)
+    decimals = _shared_decimals(value)
+    mean = number(value.mean) if value.low == value.high else _fixed(value.mean, decimals)
     tail = f"; {note}" if note else ""
-    return f"{mean}{unit} ({_spread(found, decimals)}{tail})"
+    return f"{mean}{unit} ({_spread(value, decimals)}{tail})"
 
 
-def _spread(found: Estimate, decimals: int) -> str:
-    if found.low is None or found.high is None:
+def _spread(value: Estimate, decimals: int) -> str:
+    if value.low is None or value.high is None:
         return "one seed, no interval"
-    if found.low == found.high:
-        return f"the same in all {found.n} seeds"
-    ends = f"{_fixed(found.low, decimals)} to {_fixed(found.high, decimals)}"
-    return f"95 % interval {ends}, n = {found.n}"
+    if value.low == value.high:
+        return f"the same in all {value.n} seeds"
+    ends = f"{_fixed(value.low, decimals)} to {_fixed(value.high, decimals)}"
+    return f"95 % interval {ends}, n = {value.n}"
 
 
 def join(parts: Iterable[str], last: str = "and") -> str:
@@ -84,16 +84,57 @@ def join(parts: Iterable[str], last: str = "and") -> str:
 
 
 def few(parts: Sequence[str], most: int = 3) -> str:
-    """A list cut after `most`, saying how many more there are."""
+    """The first `most` parts of a list and the number of the others."""
     shown = list(parts[:most])
     rest = len(parts) - len(shown)
     return join([*shown, f"{rest} more"] if rest else shown)
 
 
-def setting(found: tuple[str, str]) -> str:
+PROPER_NAMES = {
+    "bernoulli": "Bernoulli",
+    "continuous_bernoulli": "continuous Bernoulli",
+    "discretized_logistic": "discretised logistic",
+    "gaussian": "Gaussian",
+    "log_normal_gaussian": "log-normal Gaussian",
+    "negative_binomial": "negative binomial",
+    "poisson": "Poisson",
+    "zero_inflated_negative_binomial": "zero-inflated negative binomial",
+}
+"""Likelihoods whose names are words of the language; others are written as they are called."""
+
+
+def likelihood(name: str) -> str:
+    """Proper name of a likelihood: `Gaussian`, `discretised logistic`."""
+    return PROPER_NAMES.get(name, plain(name))
+
+
+def the(name: str) -> str:
+    """A likelihood as a noun in a sentence: `the Gaussian`."""
+    return f"the {likelihood(name)}" if name in PROPER_NAMES else plain(name)
+
+
+def measure(text: str) -> str:
+    """A base measure in plain words: `grey17/mass` is `mass over 17 grey levels`."""
+    space, _, kind = text.partition("/")
+    levels = space.removeprefix("grey")
+    if levels.isdigit() and levels != space:
+        return f"{kind} over {levels} grey levels"
+    if not kind:
+        return text
+    spaces = {"grey": "intensities", "binary": "binary pixels"}
+    kind, given, known = kind.partition(" given ")
+    return f"{kind} over {spaces.get(space, space)}{given}{known}"
+
+
+def setting(key: tuple[str, str]) -> str:
     """A likelihood, with the variant in brackets where it has one."""
-    variant = found[1].strip("-_ ")
-    return plain(found[0]) + (f" ({variant})" if variant else "")
+    variant = key[1].strip("-_ ")
+    return likelihood(key[0]) + (f" ({variant})" if variant else "")
+
+
+def the_setting(key: tuple[str, str]) -> str:
+    """A likelihood and its variant as a noun in a sentence: `the Gaussian (conv)`."""
+    return f"the {setting(key)}" if key[0] in PROPER_NAMES else setting(key)
 
 
 def arm(cell: Cell) -> str:
@@ -102,13 +143,13 @@ def arm(cell: Cell) -> str:
 
 
 def place(cell: Cell) -> str:
-    """Where a comparison of arms was made: `gaussian, latent dimension 16`."""
+    """Likelihood and latent dimension of a comparison: `Gaussian, latent dimension 16`."""
     return f"{setting(cell.setting)}, latent dimension {cell.latent_dim}"
 
 
 def whole(cell: Cell) -> str:
-    """Likelihood, arm and latent dimension."""
-    return f"{plain(cell.likelihood)} with {arm(cell)}"
+    """`the Gaussian with β = 1 at latent dimension 16`."""
+    return f"{the(cell.likelihood)} with {arm(cell)}"
 
 
 def count(n: int, noun: str) -> str:
@@ -117,5 +158,5 @@ def count(n: int, noun: str) -> str:
 
 
 def capital(text: str) -> str:
-    """The first letter as a capital, as a sentence begins; a Greek letter is a symbol and stays."""
+    """Text with a capital first letter; a Greek letter is a symbol and stays as it is."""
     return (text[:1].upper() if text[:1].isascii() else text[:1]) + text[1:]

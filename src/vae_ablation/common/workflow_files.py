@@ -1,0 +1,15 @@
+"""Files of the workflow that come with the package: rules, scripts, schema, captions and studies.
+
+In a checkout `src/vae_ablation/workflow` is a link to `workflow/`; in a wheel it is that folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+WORKFLOW = PACKAGE / "workflow"
+SCHEMA = WORKFLOW / "schemas" / "config.schema.yaml"
+GUIDE = WORKFLOW / "report" / "metrics.md"
+"""The guide to the columns: docs/metrics.md."""
+CAPTIONS = WORKFLOW / "report" / "figures"

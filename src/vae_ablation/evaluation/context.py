@@ -1,0 +1,345 @@
+"""Context of an evaluation: what families of metrics share, each part computed when first asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vae_ablation.common.isolation import unforeseen
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import spaced
+from vae_ablation.data.loading import Examples
+from vae_ablation.evaluation.aggregate import Aggregate, aggregates, density_in_plane
+from vae_ablation.evaluation.bounds import NllEstimate, distortions, encode, importance_nll
+from vae_ablation.evaluation.codes import active_units
+from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
+from vae_ablation.evaluation.reconstruction import log_errors, squared_errors
+from vae_ablation.evaluation.samples import RealFeatures, sample_columns
+from vae_ablation.models.streams import stream
+from vae_ablation.models.vae import VAE, Posterior
+from vae_ablation.study.run import Run
+from vae_ablation.training.stacked import StackedVAE
+
+Array = NDArray[np.float64]
+
+TRAIN_CODES = 60_000
+"""Most train examples whose codes are compared with held-out ones, evenly spaced: all of MNIST."""
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):  # in lower case, like `property`
+    """A property that is computed when first asked, and never again.
+
+    An error is kept as well: whoever asks next meets the same one, and no draw is made twice.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"{name} (once)"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        """The value, computed where it is not known yet."""
+        kept = instance.__dict__
+        if self._name not in kept:
+            try:
+                kept[self._name] = self._compute(instance), None
+            except Exception as error:
+                kept[self._name] = None, error
+        value, failure = kept[self._name]
+        if failure is not None:
+            raise failure
+        result: T = value
+        return result
+
+
+class CodeContext:
+    """Codes of a dataset, of whatever origin: what metrics of runs and of controls share.
+
+    Args:
+        dataset: the prepared dataset.
+        seed: of the evaluation.
+        codes: codes of the test split, [n, latent].
+        train_codes: codes of some train examples, [m, latent].
+        train_rows: positions of these in the dataset, [m].
+        scaled: whether a prior fixes the scale of the codes.
+        latent_dim: dimensions that they were to have; None for those that they have.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        codes: NDArray[np.floating],
+        train_codes: NDArray[np.floating],
+        train_rows: NDArray[np.int64],
+        scaled: bool = False,
+        latent_dim: int | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.codes = codes
+        self.train_codes = train_codes
+        self.train_rows = train_rows
+        self.scaled = scaled
+        self.latent_dim = codes.shape[1] if latent_dim is None else latent_dim
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether training under a prior left no unit active; what is not trained cannot be."""
+        return False
+
+    @once
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of the test split, [n]; −1 for none."""
+        return self.dataset.labels_of("test")
+
+    @once
+    def train_labels(self) -> NDArray[np.int64]:
+        """Labels of the train examples, [m]."""
+        return self.dataset.labels[self.train_rows]
+
+    @once
+    def batches(self) -> NDArray[np.int64] | None:
+        """Batch of each example of the test split, [n], where there are batches."""
+        cells = self.dataset.cells
+        if cells is None or cells.batch is None:
+            return None
+        return cells.batch[self.dataset.rows("test")]
+
+    @once
+    def factors(self) -> NDArray[np.integer] | None:
+        """Known generative factors of the test split, [n, factors]."""
+        return self.dataset.factors_of("test")
+
+    @once
+    def train_factors(self) -> NDArray[np.integer] | None:
+        """Known generative factors of the train examples, [m, factors]."""
+        factors = self.dataset.factors
+        return None if factors is None else factors[self.train_rows]
+
+
+class EvaluationContext:
+    """What an evaluation of the runs of one pack shares; the first axis of an array is the run.
+
+    A run's noise is one stream: distortions draw from it first, then bounds, then the aggregate
+    posterior, whichever of them is asked first.
+
+    Args:
+        runs: runs of one pack, all with status ok.
+        models: their trained models.
+        histories: as in `TrainingResult.history` up to the kept weights, one per run.
+        dataset: the prepared dataset.
+        real: features of the dataset, None where they could not be computed.
+        settings: the config's evaluation section.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        models: Sequence[VAE],
+        histories: Sequence[Array],
+        dataset: Dataset,
+        real: RealFeatures | None,
+        settings: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.runs = runs
+        self.histories = histories
+        self.dataset = dataset
+        self.real = real
+        self.settings = settings
+        self.device = device
+        self.model = StackedVAE.stack(models, device)
+
+    @once
+    def held_out(self) -> Examples:
+        """The test split as observed."""
+        return Examples.of(self.dataset, "test", self.runs[0].condition, self.device)
+
+    @once
+    def train_rows(self) -> NDArray[np.int64]:
+        """Positions of the train examples whose codes are compared with held-out ones."""
+        rows = self.dataset.rows("train")
+        return rows[spaced(len(rows), TRAIN_CODES)]
+
+    @once
+    def posterior(self) -> Posterior:
+        """Posteriors of the test split, [runs, n, latent]."""
+        return encode(self.model, self.held_out)
+
+    @once
+    def train_posterior(self) -> Posterior:
+        """Posteriors of the train examples at `train_rows`, [runs, m, latent]."""
+        fitted = Examples.of(self.dataset, "train", self.runs[0].condition, self.device)
+        return encode(self.model, fitted.spaced(TRAIN_CODES))
+
+    @once
+    def noise(self) -> list[torch.Generator]:
+        """One stream per run, which depends on its seed and on that of the evaluation."""
+        return [stream(run.seed, f"evaluation {self.settings['seed']}") for run in self.runs]
+
+    @once
+    def distortions(self) -> Array:
+        """Distortion of every test example, [runs, n], nats."""
+        points = [run.posterior == "point" for run in self.runs]
+        return distortions(self.model, self.posterior, self.held_out, self.noise, points)
+
+    @once
+    def bounds(self) -> NllEstimate:
+        """Importance-weighted bounds of every test example, [runs, n]."""
+        _ = self.distortions
+        samples = self.settings["nll_samples"]
+        return importance_nll(self.model, self.posterior, self.held_out, samples, self.noise)
+
+    @once
+    def aggregates(self) -> list[Aggregate]:
+        """The aggregate posterior of each run; one of point posteriors means nothing."""
+        try:
+            _ = self.bounds
+        except Exception as error:
+            if not unforeseen(error):
+                raise
+        return aggregates(self.posterior, self.train_posterior, self.noise)
+
+    @once
+    def squared_errors(self) -> Array:
+        """Squared error of the reconstruction of every test example, [runs, n]."""
+        means, context = self.posterior.mean, self.held_out.context
+        return squared_errors(self.model, means, self.dataset, context)
+
+    @once
+    def log_errors(self) -> Array:
+        """The same of log-normalised counts, where the data are counts."""
+        means, context = self.posterior.mean, self.held_out.context
+        return log_errors(self.model, self.runs, means, self.dataset, context)
+
+    @once
+    def samples(self) -> list[dict[str, float]]:
+        """Quality of each run's samples; empty without features of the dataset."""
+        if self.real is None:
+            return [{} for _ in self.runs]
+        means, seed = self.train_posterior.mean, self.settings["seed"]
+        return sample_columns(self.model, self.runs, means, self.dataset, self.real, seed)
+
+    @once
+    def pictures(self) -> list[Pictures]:
+        """Pictures of each run, interpolated between the settings' label pairs or the data's."""
+        named = self.settings["interpolations"]
+        pairs = (
+            self.dataset.label_pairs(named)
+            if named
+            else default_pairs(self.dataset.labels_of("test"))
+        )
+        posterior = Posterior(self.posterior.mean.double(), self.posterior.log_std.double())
+        rates = posterior.rate_per_dim().mean(1)
+        return draw_pictures(self.model, self.runs, self.dataset, self.posterior.mean, pairs, rates)
+
+    def of(self, place: int) -> RunContext:
+        """The part of one run."""
+        return RunContext(self, place)
+
+
+class RunContext(CodeContext):
+    """What an evaluation knows of one run: its part of the pack's context.
+
+    Args:
+        shared: context of the pack.
+        place: position of the run in it.
+    """
+
+    def __init__(self, shared: EvaluationContext, place: int) -> None:
+        self.shared = shared
+        self.place = place
+        self.run = shared.runs[place]
+        self.history = shared.histories[place]
+        super().__init__(
+            shared.dataset,
+            shared.settings["seed"],
+            shared.posterior.mean[place].cpu().numpy(),
+            shared.train_posterior.mean[place].cpu().numpy(),
+            shared.train_rows,
+            self.run.kl,
+            self.run.latent_dim,
+        )
+
+    @property
+    def point(self) -> bool:
+        """Whether its posteriors are points, which have neither a KL nor a density."""
+        return bool(self.run.posterior == "point")
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether training under a prior left no unit active."""
+        return self.scaled and not active_units(self.codes)
+
+    @once
+    def posterior(self) -> Posterior:
+        """Posteriors of the test split in float64, [n, latent]."""
+        shared = self.shared.posterior
+        return Posterior(shared.mean[self.place].double(), shared.log_std[self.place].double())
+
+    @property
+    def distortion(self) -> Array:
+        """Distortion of every test example, [n], nats."""
+        return self.shared.distortions[self.place]
+
+    @property
+    def bounds(self) -> NllEstimate:
+        """Importance-weighted bounds of every test example, [n]."""
+        found = self.shared.bounds
+        return NllEstimate(found.nll[self.place], found.ess[self.place], found.gap[self.place])
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """Its aggregate posterior."""
+        return self.shared.aggregates[self.place]
+
+    @property
+    def squared_errors(self) -> Array:
+        """Squared error of the reconstruction of every test example, [n]."""
+        return self.shared.squared_errors[self.place]
+
+    @property
+    def log_errors(self) -> Array:
+        """The same of log-normalised counts, where the data are counts."""
+        return self.shared.log_errors[self.place]
+
+    @property
+    def samples(self) -> dict[str, float]:
+        """Quality of its samples."""
+        return self.shared.samples[self.place]
+
+    @property
+    def pictures(self) -> Pictures:
+        """Arrays of pictures.npz."""
+        return self.shared.pictures[self.place]
+
+    @property
+    def density(self) -> dict[str, NDArray[Any]]:
+        """Arrays of density.npz; none where the codes are no plane or the posteriors points."""
+        if self.point or self.run.latent_dim != 2:
+            return {}
+        train = self.shared.train_posterior
+        part = Posterior(train.mean[self.place], train.log_std[self.place])
+        return density_in_plane(part, self.posterior, self.aggregate.hole_level)
+
+    @property
+    def stored_codes(self) -> dict[str, NDArray[Any]]:
+        """Arrays of codes.npz; a point posterior has no width."""
+        std = self.shared.posterior.std[self.place].cpu().numpy()
+        names = self.dataset.class_names
+        return {
+            **({"label_names": np.array(names)} if names else {}),
+            "mean": self.codes,
+            "std": np.zeros_like(std) if self.point else std,
+            "labels": self.labels,
+        }

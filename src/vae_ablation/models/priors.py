@@ -1,0 +1,169 @@
+"""Priors p(z), and their registry.
+
+Imports no torch: the workflow reads the registry on every cluster job.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from vae_ablation.data.base import Observed
+    from vae_ablation.models.posteriors import Posterior
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Prior(ABC):
+    """p(z) of one model. A subclass in `PRIORS` and a test is all that a new prior needs.
+
+    Attributes:
+        name: what the config calls it.
+        options: keys of the config's model section that it reads.
+        span: ends of the range of each dimension that a traversal covers.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    span: tuple[float, float] = (-3.0, 3.0)
+
+    def __init__(
+        self,
+        latent_dim: int,
+        settings: Mapping[str, Any],
+        learned: Mapping[str, Tensor],
+        encode: Callable[[Tensor], Posterior],
+    ) -> None:
+        """A prior with its learned parameters.
+
+        Args:
+            latent_dim: dimensions of z.
+            settings: the config's model section.
+            learned: its parameters, as `initial` names them.
+            encode: the model's encoder, for a prior that is made of posteriors.
+        """
+        self.latent_dim = latent_dim
+        self.settings = settings
+        self.learned = learned
+        self.encode = encode
+
+    @classmethod
+    def initial(
+        cls, observed: Observed, latent_dim: int, settings: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Initial values of the learned parameters; the optimiser trains them with the networks."""
+        return {}
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log p(z) of z [..., latent]: [...], nats."""
+
+    def log_prob_per_dim(self, z: Tensor) -> Tensor | None:
+        """Log p(z_j) of each dimension, [..., latent], where these are independent; or None."""
+        return None
+
+    @abstractmethod
+    def at(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws z ~ p(z) from standard normals of the same shape, [..., latent].
+
+        Args:
+            noise: standard normals.
+            generator: stream of anything else that is drawn; the standard normal draws nothing.
+        """
+
+    def sample(
+        self, generator: torch.Generator, *shape: int, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Draws z ~ p(z), [*shape, latent]."""
+        import torch
+
+        noise = torch.randn(*shape, self.latent_dim, generator=generator, dtype=dtype)
+        device = next((value.device for value in self.learned.values()), noise.device)
+        return self.at(noise.to(device), generator)
+
+    def kl_per_dim(self, posterior: Posterior) -> Tensor | None:
+        """KL(q(z | x) ‖ p(z)) per dimension, [..., latent], nats; None without a closed form."""
+        return None
+
+    def kl(self, posterior: Posterior) -> Tensor | None:
+        """KL(q(z | x) ‖ p(z)), [...], nats; None without a closed form."""
+        per_dim = self.kl_per_dim(posterior)
+        return None if per_dim is None else per_dim.sum(-1)
+
+    def log_ratio(self, posterior: Posterior, noise: Tensor) -> Tensor:
+        """Log q(z | x) − log p(z) at z = μ + σ·noise for noise [..., draws, latent]: [..., draws].
+
+        Its mean over draws is a Monte-Carlo estimate of the KL.
+        """
+        from vae_ablation.models.posteriors import Posterior
+
+        z = posterior.at(noise)
+        each = Posterior(posterior.mean.unsqueeze(-2), posterior.log_std.unsqueeze(-2))
+        return each.log_prob(z) - self.log_prob(z)
+
+    def rate(self, posterior: Posterior, noise: Tensor) -> Tensor:
+        """The KL in closed form, or else its estimate from draws: [...], nats."""
+        closed = self.kl(posterior)
+        return self.log_ratio(posterior, noise).mean(-1) if closed is None else closed
+
+    def quantile(self, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Quantiles of each dimension, [shares, latent]; None where they are not known."""
+        return None
+
+
+class StandardNormal(Prior):
+    """N(0, I)."""
+
+    name = "standard_normal"
+
+    @classmethod
+    def of(cls, latent_dim: int) -> StandardNormal:
+        """It has no settings, learns nothing, and reads no posterior."""
+
+        def encode(x: Tensor) -> Posterior:
+            raise NotImplementedError
+
+        return cls(latent_dim, {}, {}, encode)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """See Prior."""
+        return -0.5 * z.square().sum(-1) - 0.5 * z.shape[-1] * LOG_2PI
+
+    def log_prob_per_dim(self, z: Tensor) -> Tensor:
+        """See Prior."""
+        return -0.5 * (z.square() + LOG_2PI)
+
+    def at(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """The noise itself."""
+        return noise
+
+    def kl_per_dim(self, posterior: Posterior) -> Tensor:
+        """½(μ² + σ² − 1) − log σ (Kingma and Welling 2014, appendix B)."""
+        square, log_std = posterior.mean.square(), posterior.log_std
+        return 0.5 * (square + (2 * log_std).exp() - 1) - log_std
+
+    def log_ratio(self, posterior: Posterior, noise: Tensor) -> Tensor:
+        """See Prior; the normalising constants cancel."""
+        z = posterior.at(noise)
+        squares = 0.5 * (z.square() - noise.square())
+        return (squares - posterior.log_std.unsqueeze(-2)).sum(-1)
+
+    def quantile(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See Prior."""
+        import numpy as np
+        from scipy.stats import norm
+
+        return np.repeat(norm.ppf(shares)[:, None], self.latent_dim, axis=1)
+
+
+DEFAULT_PRIOR = StandardNormal.name
+
+PRIORS: dict[str, type[Prior]] = {one.name: one for one in (StandardNormal,)}

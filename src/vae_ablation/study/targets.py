@@ -1,0 +1,148 @@
+"""Files that the rules of the workflow make and read, and resources of their jobs. No torch.
+
+Functions that get `wildcards` and `attempt` are handed to the rules as they are.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vae_ablation.common.files import stable_hash
+from vae_ablation.common.workflow_files import GUIDE
+from vae_ablation.study.missing import missing_results
+from vae_ablation.study.plan import Planned, pack_limit
+from vae_ablation.study.workflow import Workflow
+
+TABLES = ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
+PAGES = ("arms", "runs", "contrasts", "importance", "pareto", "columns")
+FINDINGS = ("findings.html", "findings.json", "front_page.json")
+FULL_PACK_MINUTES = 60
+BASE_MB = 1500
+"""Memory of a job without its runs, for Python, torch and Snakemake."""
+
+
+class Targets:
+    """Files and resources of a planned study, as its rules ask for them.
+
+    Args:
+        state: the study and its plan.
+        drawn: whether this call draws a report, which shows every rule.
+    """
+
+    def __init__(self, state: Workflow, drawn: bool = False) -> None:
+        self.state = state
+        self.study = state.study
+        self._folder = state.study.folder
+        self._drawn = drawn
+
+    @property
+    def tables(self) -> list[Path]:
+        """Tables of the study, metrics.csv first."""
+        return [self._folder / "tables" / f"{name}.csv" for name in TABLES]
+
+    @property
+    def findings(self) -> list[Path]:
+        """The page of findings first, then what the report's front page reads."""
+        return [self._folder / "tables" / name for name in FINDINGS]
+
+    @property
+    def pages(self) -> list[Path]:
+        """Tables as pages of the report."""
+        return [self._folder / "tables" / f"{name}.html" for name in PAGES]
+
+    @property
+    def applications(self) -> list[Path]:
+        """Scores of what trained models are used for, where the config asks for applications."""
+        names = ("applications.csv", "applications.html") if self.state.applied_packs else ()
+        return [self._folder / "tables" / name for name in names]
+
+    @cached_property
+    def explorers(self) -> list[Path]:
+        """Explorer pages of each dataset: the report's, and the one with every run."""
+        return [
+            self._folder / "explorer" / page
+            for dataset in self.state.shown
+            for page in (f"report/{dataset}.html", f"{dataset}.html")
+        ]
+
+    @cached_property
+    def figures(self) -> list[Path]:
+        """Folders of figures of each dataset, by likelihood, and of all likelihoods together."""
+        return [
+            self._folder / "figures" / dataset / likelihood
+            for dataset in self.state.shown
+            for likelihood in [*self.state.likelihoods(dataset), "all"]
+        ]
+
+    @property
+    def everything(self) -> list[Path]:
+        """All that a call without targets makes."""
+        tables = [*self.tables, *self.applications, *self.findings, *self.pages]
+        costs = self._folder / "tables" / "costs.html"
+        return [*tables, *self.explorers, *self.figures, costs]
+
+    def prepared(self, wildcards: Any) -> list[Path]:
+        """Prepared data of a dataset, or of the dataset of a pack's runs."""
+        folder = self.study.prepared[self._dataset(wildcards)]
+        return [folder / "arrays.npz", folder / "dataset.json"]
+
+    def pack_features(self, wildcards: Any) -> Path:
+        """Features in which samples of a pack's runs are compared with their dataset."""
+        return self.study.features_path(self._dataset(wildcards))
+
+    def embedding(self, wildcards: Any) -> list[Path]:
+        """UMAP coordinates, which only figures of one likelihood show."""
+        return [] if wildcards.likelihood == "all" else [self._folder / "umap" / "index.json"]
+
+    def pack_memory(self, wildcards: Any, attempt: int) -> int:
+        """Memory of a job on a pack, MB."""
+        runs_mb = 1024 * self.study.config["packs"]["memory_gb"] * self._fill(wildcards.pack)
+        return attempt * int(BASE_MB + runs_mb)
+
+    def pack_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Time that a scheduler gives a job on a pack; profiles may say otherwise."""
+        return attempt * int(FULL_PACK_MINUTES * self._fill(wildcards.pack))
+
+    @property
+    def trainable(self) -> str:
+        """Pattern of the packs that training may write; every pack where a report is drawn."""
+        planned = self.state.plan.planned
+        packs = {item.pack for item in planned if item.reason or self._drawn}
+        return "|".join(sorted(packs)) or "(?!)"
+
+    @property
+    def wanted_hash(self) -> str:
+        """Changes with the runs that the tables are about, and with what is missing, and why."""
+        wanted = self.state.wanted_hash
+        missing = self.missing
+        return stable_hash([wanted, *missing]) if missing else wanted
+
+    @property
+    def missing(self) -> list[str]:
+        """Sentences on missing results, where some may be missing (allow_missing)."""
+        if not self.study.config["allow_missing"]:
+            return []
+        return [str(one) for one in missing_results(self.study, self.state.plan)]
+
+    @property
+    def guide_hash(self) -> str:
+        """Changes with the guide to the columns."""
+        return stable_hash(GUIDE.read_text(encoding="utf-8"))
+
+    def _dataset(self, wildcards: Any) -> str:
+        if hasattr(wildcards, "pack"):
+            return self._items(wildcards.pack)[0].run.dataset
+        return str(wildcards.dataset)
+
+    def _items(self, pack: str) -> list[Planned]:
+        return self.state.plan.packs[pack]
+
+    def _fill(self, pack: str) -> float:
+        """Share of a full pack that a pack is; at least half, since small ones cost more a run."""
+        runs = [item.run for item in self._items(pack)]
+        if runs[0].dataset in self.study.unreadable:
+            return 1
+        full = pack_limit(runs[0], self.study.observed[runs[0].dataset], self.study.config)
+        return min(1, max(0.5, len(runs) / full))

@@ -1,0 +1,161 @@
+"""Families of metrics: one more needs no other line, and what they share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import (
+    CPU,
+    evaluation_settings,
+    features_of,
+    make_run,
+    model_options,
+    trained_model,
+    training_settings,
+)
+from vae_ablation.data.base import Dataset
+from vae_ablation.evaluation import Evaluated, context, evaluate_pack
+from vae_ablation.evaluation.context import CodeContext, EvaluationContext, RunContext, once
+from vae_ablation.evaluation.controls import control_rows
+from vae_ablation.evaluation.families import FAMILIES
+from vae_ablation.evaluation.family import Columns, family
+from vae_ablation.study.metrics import METRICS, Metric, register
+from vae_ablation.study.run import Run
+from vae_ablation.training.pack import train_pack
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """The registries of families and of metrics as they were."""
+    registries: list[dict[str, Any]] = [FAMILIES, METRICS]
+    kept = [dict(each) for each in registries]
+    yield
+    for registry, before in zip(registries, kept, strict=True):
+        registry.clear()
+        registry.update(before)
+
+
+def trained(runs: list[Run], dataset: Dataset) -> tuple[list[Any], list[Any]]:
+    """Models and histories of runs after two epochs."""
+    options = model_options(hidden=[4])
+    results = train_pack(runs, dataset, options, training_settings(epochs=2))
+    models = [trained_model(result, dataset, options) for result in results]
+    return models, [result.history for result in results]
+
+
+def evaluated(runs: list[Run], dataset: Dataset) -> list[Evaluated]:
+    models, histories = trained(runs, dataset)
+    settings = evaluation_settings(nll_samples=4)
+    return evaluate_pack(runs, models, histories, dataset, features_of(dataset), settings, CPU)
+
+
+def test_one_more_family_is_measured_for_runs_and_controls(few_digits: Dataset) -> None:
+    register(Metric("glow", "glow", "Largest code."))
+
+    @family("glow", "glow", codes=True)
+    def glow(context: CodeContext) -> Columns:
+        return {"glow": np.abs(context.codes).max(1)}
+
+    (one,) = evaluated([make_run()], few_digits)
+    largest = np.abs(one.codes["mean"]).max(1)
+    assert one.metrics["glow"] == pytest.approx(largest.mean())
+    np.testing.assert_array_equal(one.examples["glow"], largest)
+    rows = control_rows(few_digits, [make_run()], model_options(), 0)
+    assert {row["model"] for row in rows if "glow" in row} == {"raw", "pca", "untrained"}
+
+
+def test_a_family_that_asks_for_the_run_is_no_controls(few_digits: Dataset) -> None:
+    @family("weight", "weight")
+    def weight(context: RunContext) -> Columns:
+        return {"weight": context.run.beta * context.bounds.nll.mean()}
+
+    one, off = evaluated([make_run(beta=2.0), make_run(posterior="point")], few_digits)
+    assert one.metrics["weight"] == pytest.approx(2 * one.metrics["nll"])
+    assert "nll" not in off.metrics
+    rows = control_rows(few_digits, [make_run()], model_options(), 0)
+    assert not any("weight" in row for row in rows)
+
+
+def test_a_column_that_was_not_declared_is_refused(few_digits: Dataset) -> None:
+    @family("loose", "tight")
+    def loose(context: RunContext) -> Columns:
+        return {"tight": 1.0, "looser": 2.0}
+
+    (one,) = evaluated([make_run()], few_digits)
+    assert "looser, not declared" in one.metrics["reason"]
+    assert not {"tight", "looser"} & one.metrics.keys()
+
+
+@pytest.mark.parametrize("name", ["nll", "another"])
+def test_no_two_families_give_one_column_or_have_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="nll"):
+        family(name, "nll")(lambda context: {})
+    with pytest.raises(ValueError, match="there is a family 'nll' already"):
+        family("nll")(lambda context: {})
+
+
+def test_every_measured_metric_belongs_to_a_family() -> None:
+    given = {column for each in FAMILIES.values() for column in each.columns}
+    measured = {name for name, metric in METRICS.items() if metric.role != "cost"}
+    assert given - {"rate_per_dim"} == measured
+
+
+def test_what_families_share_is_computed_once_and_a_point_asks_for_no_bound(
+    few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(name: str) -> Any:
+        whole = getattr(context, name)
+
+        def count(*arguments: Any) -> Any:
+            calls.append(name)
+            return whole(*arguments)
+
+        return count
+
+    for name in ("encode", "distortions", "importance_nll", "aggregates", "sample_columns"):
+        monkeypatch.setattr(context, name, counted(name))
+    evaluated([make_run()], few_digits)
+    once_each = ["aggregates", "distortions", "importance_nll", "sample_columns"]
+    assert sorted(calls) == sorted([*once_each, "encode", "encode"])
+    calls.clear()
+    evaluated([make_run(posterior="point")], few_digits)
+    assert not {"importance_nll", "aggregates"} & set(calls)
+
+
+def test_the_order_of_asking_changes_no_draw(few_digits: Dataset) -> None:
+    runs = [make_run()]
+    models, histories = trained(runs, few_digits)
+
+    def fresh() -> EvaluationContext:
+        settings = evaluation_settings(nll_samples=4)
+        return EvaluationContext(runs, models, histories, few_digits, None, settings, CPU)
+
+    first, second = fresh(), fresh()
+    asked = first.aggregates, first.bounds, first.distortions
+    terms, bounds, aggregates = second.distortions, second.bounds, second.aggregates
+    np.testing.assert_array_equal(asked[2], terms)
+    np.testing.assert_array_equal(asked[1].nll, bounds.nll)
+    assert asked[0] == aggregates
+
+
+def test_an_error_is_kept_like_a_value() -> None:
+    class Asked:
+        times = 0
+
+        @once
+        def answer(self) -> int:
+            """A number that is never known."""
+            self.times += 1
+            raise KeyError(self.times)
+
+    one = Asked()
+    for _ in range(2):
+        with pytest.raises(KeyError, match="1"):
+            _ = one.answer
+    assert one.times == 1

@@ -1,0 +1,118 @@
+"""Files and resources that the rules ask for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faults.made import SMALL, planned
+from vae_ablation.study.targets import BASE_MB, FULL_PACK_MINUTES, Targets
+from vae_ablation.study.workflow import Workflow
+
+STUDY = Path("results/small")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workflow:
+    monkeypatch.chdir(tmp_path)
+    return planned(tmp_path, SMALL)
+
+
+def asked(**wildcards: str) -> Any:
+    return SimpleNamespace(**wildcards)
+
+
+def pack(state: Workflow) -> str:
+    return next(iter(state.plan.packs))
+
+
+def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> None:
+    targets = Targets(state)
+    everything = set(targets.everything)
+    tables = ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
+    pages = ("arms", "runs", "contrasts", "importance", "pareto", "columns", "costs", "findings")
+    assert everything == {
+        *(STUDY / "tables" / f"{name}.csv" for name in tables),
+        *(STUDY / "tables" / f"{name}.html" for name in pages),
+        *(STUDY / "tables" / f"{name}.json" for name in ("findings", "front_page")),
+        *(STUDY / "explorer" / name for name in ("digits.html", "report/digits.html")),
+        *(STUDY / "figures/digits" / name for name in ("all", "gaussian", "discretized_logistic")),
+    }
+    assert len(targets.everything) == len(everything)
+
+
+def test_applications_are_asked_for_where_the_config_has_some(tmp_path: Path) -> None:
+    cells = {"source": "simulated-cells", "examples": 150, "genes": 30, "proteins": 0}
+    grids = [{"likelihood": ["poisson"]}]
+    raw = SMALL | {"datasets": {"cells": cells}, "grids": grids}
+    assert Targets(planned(tmp_path, raw)).applications == []
+    targets = Targets(planned(tmp_path, raw | {"applications": {"predictive_checks": {}}}))
+    assert [path.name for path in targets.applications] == ["applications.csv", "applications.html"]
+    assert set(targets.applications) <= set(targets.everything)
+
+
+def test_the_data_of_a_pack_are_those_of_its_dataset(state: Workflow) -> None:
+    targets = Targets(state)
+    files = targets.prepared(asked(dataset="digits"))
+    assert targets.prepared(asked(pack=pack(state))) == files
+    assert [path.name for path in files] == ["arrays.npz", "dataset.json"]
+    assert targets.pack_features(asked(pack=pack(state))) == state.study.features_path("digits")
+
+
+def test_only_figures_of_one_likelihood_wait_for_the_embedding(state: Workflow) -> None:
+    targets = Targets(state)
+    assert targets.embedding(asked(likelihood="all")) == []
+    assert targets.embedding(asked(likelihood="gaussian")) == [STUDY / "umap" / "index.json"]
+
+
+def test_a_small_pack_asks_for_half_of_a_full_one_and_each_attempt_for_more(
+    state: Workflow,
+) -> None:
+    targets, one = Targets(state), asked(pack=pack(state))
+    half = BASE_MB + 1024 * state.study.config["packs"]["memory_gb"] // 2
+    assert [targets.pack_memory(one, attempt) for attempt in (1, 2)] == [half, 2 * half]
+    minutes = FULL_PACK_MINUTES // 2
+    assert [targets.pack_minutes(one, attempt) for attempt in (1, 3)] == [minutes, 3 * minutes]
+
+
+def test_a_full_pack_asks_for_all(tmp_path: Path) -> None:
+    state = planned(tmp_path, SMALL | {"packs": {"max_runs": 1}})
+    targets, one = Targets(state), asked(pack=pack(state))
+    assert targets.pack_minutes(one, 1) == FULL_PACK_MINUTES
+    memory = BASE_MB + 1024 * state.study.config["packs"]["memory_gb"]
+    assert targets.pack_memory(one, 1) == memory
+
+
+def test_a_pack_whose_data_cannot_be_read_asks_for_all(state: Workflow) -> None:
+    targets, one = Targets(state), asked(pack=pack(state))
+    state.study.unreadable["digits"] = "digits: not readable."
+    assert targets.pack_minutes(one, 1) == FULL_PACK_MINUTES
+
+
+def test_training_may_write_the_packs_that_miss_runs(state: Workflow) -> None:
+    packs = sorted(state.plan.packs)
+    assert Targets(state).trainable.split("|") == packs
+    for item in state.plan.planned:
+        object.__setattr__(item, "reason", None)
+    assert not re.fullmatch(Targets(state).trainable, packs[0])
+    assert Targets(state, drawn=True).trainable.split("|") == packs
+
+
+def test_tables_are_made_again_when_what_is_missing_changes(
+    tmp_path: Path, state: Workflow
+) -> None:
+    assert Targets(state).missing == []
+    assert Targets(state).wanted_hash == state.wanted_hash
+    lenient = planned(tmp_path, SMALL | {"allow_missing": True})
+    assert Targets(lenient).missing
+    assert Targets(lenient).wanted_hash != lenient.wanted_hash
+    log = lenient.study.prepared["digits"] / "prepare.log"
+    log.parent.mkdir(parents=True)
+    before = Targets(lenient).wanted_hash
+    (lenient.study.prepared["digits"] / "arrays.npz").touch()
+    (lenient.study.prepared["digits"] / "dataset.json").touch()
+    assert Targets(lenient).wanted_hash != before
