@@ -233,3 +233,25 @@ def test_servers_end_when_they_are_let_go(tmp_path: Path, monkeypatch: pytest.Mo
     started.stdin.close()
     assert started.wait(60) == 0
     assert not address.parent.exists()
+
+
+@pytest.mark.parametrize("missing", ["folder", "python"])
+def test_where_no_server_can_be_started_jobs_start_by_themselves(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(ADDRESS, "")
+    absent = str(tmp_path / "absent")
+    if missing == "folder":
+        monkeypatch.setattr(tempfile, "tempdir", absent)
+    else:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(sys, "executable", absent)
+    assert start_forkservers(tmp_path, 1, figures=False, embed=True) == []
+    assert "each job starts a process of its own" in caplog.text
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    script = tmp_path / "script.py"
+    script.write_text("print('alone')", encoding="utf-8")
+    command = [sys.executable, "-S", str(CLIENT), str(script)]
+    environment = {**os.environ, ADDRESS: ""}
+    assert subprocess.check_output(command, env=environment, text=True) == "alone\n"

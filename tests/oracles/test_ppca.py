@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,18 +31,12 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation.bounds import distortions, encode
 from vae_ablation.evaluation.codes import active_units
 from vae_ablation.models.streams import stream
-from vae_ablation.training import pack as training
-from vae_ablation.training.pack import train_pack
+from vae_ablation.training.pack import Hooks, train_pack
 
 
-class Settling(training._PackTraining):
-    """Training whose step size falls a hundredfold, so that its noise does not hide the optimum."""
-
-    def _train_epoch(self, epoch: int) -> torch.Tensor:
-        share = epoch / self.settings["epochs"]
-        rate = self.settings["learning_rate"] * 10 ** (-2 * share)
-        self.optimizer.rates = [rate] * len(self.active)
-        return super()._train_epoch(epoch)
+def settling(settings: Mapping[str, Any], epoch: int) -> float:
+    """A step size that falls a hundredfold, so that its noise does not hide the optimum."""
+    return settings["learning_rate"] * 10 ** (-2 * epoch / settings["epochs"])
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,8 @@ def train_linear(
     """Train all β in one pack and evaluate on the rows trained on."""
     options = model_options(hidden=[], gaussian_scale="fixed", gaussian_sigma=1.0)
     runs = [make_run(latent_dim=latent_dim, beta=beta) for beta in betas]
-    results = train_pack(runs, dataset, options, training_settings(**settings))
+    chosen, hooks = training_settings(**settings), Hooks(step_size=settling)
+    results = train_pack(runs, dataset, options, chosen, hooks=hooks)
     assert [result.status for result in results] == ["ok"] * len(runs)
     pack = stacked([trained_model(result, dataset, options) for result in results])
     seen = examples(torch.from_numpy(dataset.observe("train")))
@@ -150,12 +147,10 @@ def test_a_linear_vae_on_the_digits_is_ppca_at_every_beta_in_one_pack(digits: Da
     dataset = centred(digits, scale=3.0)
     betas = [9 * beta for beta in (0.01, 0.05, 0.1, 0.25, 0.5)]
     eigenvalues = eigenvalues_of(dataset)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_PackTraining", Settling)
-        n = len(dataset.rows("train"))
-        found = train_linear(
-            dataset, betas, latent_dim=20, epochs=4000, batch_size=n, learning_rate=0.03
-        )
+    n = len(dataset.rows("train"))
+    found = train_linear(
+        dataset, betas, latent_dim=20, epochs=4000, batch_size=n, learning_rate=0.03
+    )
     optima = [closed_form(eigenvalues, beta, 20) for beta in betas]
     assert [optimum.active for optimum in optima] == [20, 18, 12, 5, 3]
     for reached, optimum, beta in zip(found, optima, betas, strict=True):
@@ -164,16 +159,14 @@ def test_a_linear_vae_on_the_digits_is_ppca_at_every_beta_in_one_pack(digits: Da
 
 @pytest.mark.mnist
 def test_a_linear_vae_on_mnist_is_ppca(mnist: Dataset) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_PackTraining", Settling)
-        found = train_linear(
-            centred(mnist, scale=1.0),
-            [1.0, 2.0],
-            20,
-            epochs=30,
-            batch_size=1000,
-            learning_rate=0.02,
-        )
+    found = train_linear(
+        centred(mnist, scale=1.0),
+        [1.0, 2.0],
+        20,
+        epochs=30,
+        batch_size=1000,
+        learning_rate=0.02,
+    )
     eigenvalues = eigenvalues_of(mnist)
     for reached, beta in zip(found, (1.0, 2.0), strict=True):
         optimum = closed_form(eigenvalues, beta, 20)

@@ -76,6 +76,21 @@ def test_a_traced_step_changes_no_bit_with_a_centre_and_runs_that_stop_early(
     both_ways(runs, few_digits, model_options(center=True), **settings)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic"])
+def test_a_traced_step_changes_no_bit_where_numbers_are_not_finite(
+    likelihood: str, few_digits: Dataset
+) -> None:
+    runs = [make_run(likelihood, beta=beta) for beta in (1.0, 1e300)]
+    both = []
+    for calls in (0, 10**9):
+        _, hooks = traced_after(calls)
+        settings = training_settings(learning_rate=0.01)
+        both.append(train_pack(runs, few_digits, model_options(), settings, hooks=hooks))
+    assert [result.status for result in both[0]] == ["ok", "diverged"]
+    fast, slow = ([result_bytes(result) for result in results] for results in both)
+    assert fast == slow
+
+
 @pytest.mark.parametrize("looks", ["at a number", "at a tensor of its own"])
 def test_what_cannot_be_traced_runs_as_it_is_and_says_so(
     looks: str, caplog: pytest.LogCaptureFixture

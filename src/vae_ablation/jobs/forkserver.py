@@ -5,6 +5,8 @@ server imports them while the first jobs run. `workflow/forked.py` asks it for a
 rule's script runs as if Python had been started for it: the same arguments, folder, environment,
 standard streams and signals. Where the server is not there, refuses or dies, that client starts
 Python itself, so that nothing depends on the server but time.
+
+`start_forkservers` is all that a call of the workflow needs; the rest is what the server does.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,24 +70,34 @@ def start_forkservers(
 
     Returns:
         The servers, to be kept: they end when their standard input is closed, with this process at
-        the latest. No server where processes with loaded libraries cannot be forked (not Linux).
+        the latest. Without a server every job starts a process of its own: where processes with
+        loaded libraries cannot be forked (not Linux), or no server can be started.
     """
     if sys.platform != "linux":
         return []
-    os.environ[ADDRESS] = sockets = tempfile.mkdtemp(prefix="vae-ablation-")
     imports = {JOBS: [*_EVALUATION, *(_FIGURES if figures else ())]}
     if embed:
         imports[EMBED] = []  # what compiles UMAP imports it
-    return [
-        subprocess.Popen(
-            server_command(Path(sockets) / kind, study, *modules),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # who reads ours need not wait for the server's end
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **dict.fromkeys(_THREADS, str(threads))},
-        )
-        for kind, modules in imports.items()
-    ]
+    servers: list[subprocess.Popen[bytes]] = []
+    try:
+        os.environ[ADDRESS] = sockets = tempfile.mkdtemp(prefix="vae-ablation-")
+        for kind, modules in imports.items():
+            servers.append(_start(server_command(Path(sockets) / kind, study, *modules), threads))
+    except OSError as error:
+        log.warning("no fork server: %s; each job starts a process of its own", error)
+        if not servers and ADDRESS in os.environ:
+            shutil.rmtree(os.environ.pop(ADDRESS), ignore_errors=True)
+    return servers
+
+
+def _start(command: list[str], threads: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # who reads ours need not wait for the server's end
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **dict.fromkeys(_THREADS, str(threads))},
+    )
 
 
 def server_command(address: Path, study: Path, *modules: str) -> list[str]:
@@ -94,7 +107,7 @@ def server_command(address: Path, study: Path, *modules: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Request:
+class _Request:
     """A script to run in a fork.
 
     Attributes:
@@ -112,7 +125,7 @@ class Request:
     ignored: frozenset[int]
 
     @classmethod
-    def receive(cls, link: socket.socket) -> Request:
+    def receive(cls, link: socket.socket) -> _Request:
         """Read what `workflow/forked.py` sends.
 
         Raises:
@@ -122,9 +135,10 @@ class Request:
         size, body = int.from_bytes(header, "big"), b""
         while len(body) < size and (part := link.recv(size - len(body))):
             body += part
-        told = json.loads(body)
-        ignored = frozenset(told["ignored"])
-        return cls(told["script"], told["folder"], told["environment"], streams, ignored)
+        message = json.loads(body)
+        ignored = frozenset(message["ignored"])
+        script, folder, environment = (message[key] for key in ("script", "folder", "environment"))
+        return cls(script, folder, environment, streams, ignored)
 
     def close(self) -> None:
         """Close what was received."""
@@ -146,7 +160,7 @@ class Request:
         sys.path[0] = str(Path(self.script[0]).parent)
 
 
-class ForkServer:
+class _ForkServer:
     """Forks this process for one request after the other.
 
     Args:
@@ -178,7 +192,7 @@ class ForkServer:
         """Whether the process that started the server is there, or a job still runs."""
         return self._open or bool(self._jobs)
 
-    def serve(self, timeout: float | None) -> Request | None:
+    def serve(self, timeout: float | None) -> _Request | None:
         """Answer what has come, or comes within `timeout` seconds; None waits for something.
 
         Returns:
@@ -198,11 +212,11 @@ class ForkServer:
                     self._abandon(key.data)
         return None
 
-    def _accept(self) -> Request | None:
+    def _accept(self) -> _Request | None:
         link, _ = self._listener.accept()
         link.settimeout(_TIMEOUT)
         try:
-            request = Request.receive(link)
+            request = _Request.receive(link)
             if self._fits(request.environment):
                 return self._fork(request, link)
             request.close()
@@ -217,7 +231,7 @@ class ForkServer:
         names = (self.environment.keys() | environment.keys()) - _OF_THE_CALL
         return all(self.environment.get(name) == environment.get(name) for name in names)
 
-    def _fork(self, request: Request, link: socket.socket) -> Request | None:
+    def _fork(self, request: _Request, link: socket.socket) -> _Request | None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the fork has its own handlers
         try:
             pid = os.fork()
@@ -233,7 +247,7 @@ class ForkServer:
             link.sendall(pid.to_bytes(8, "big"))
         return None
 
-    def _become(self, request: Request, link: socket.socket) -> None:
+    def _become(self, request: _Request, link: socket.socket) -> None:
         """Make this fork the job's process; nothing of the server stays open in it."""
         link.close()
         self.close()
@@ -297,7 +311,7 @@ def main(address: str, study: str, *modules: str) -> None:
     socket_path, cost = Path(address), CostNote()
     notes = Path(study) / "logs" / "forkserver" / f"{socket_path.name}.log"
     _log_to(notes)
-    server = ForkServer(socket_path)
+    server = _ForkServer(socket_path)
     prepare_caches()
     steps: list[Callable[[], object]] = [partial(import_module, name) for name in modules]
     if socket_path.name == EMBED:

@@ -178,10 +178,8 @@ def check_weights(pack: Pack) -> None:
             epochs = len(read_history(record, folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'history.csv'}: damaged ({error}).") from None
-        snapshots = folder / "snapshots.npz"
-        if epochs != record["epochs_kept"] or (
-            snapshots.exists() and not _whole_archive(snapshots)
-        ):
+        film = folder / "snapshots.npz"
+        if epochs != record["epochs_kept"] or (film.exists() and not _whole_archive(film)):
             raise UserError(f"{folder}: history.csv or snapshots.npz is damaged.")
 
 

@@ -43,16 +43,20 @@ PART_VALUES = 2**20
 
 @dataclass(frozen=True)
 class Hooks:
-    """Calls into the training of a pack, for those who watch it; they change no result.
+    """Calls into the training of a pack, for those who watch it or try another schedule.
 
     Attributes:
         trace: makes the traced step.
+        step_size: Adam's step size by a run's settings and the epoch, counted from 0.
         before_epoch: called with the active runs and the epoch, counted from 0.
         before_step: called before each step.
         batch: called with the split, the rows of each run, and their examples and context.
     """
 
     trace: Callable[[Function], Traced] = Traced
+    step_size: Callable[[Mapping[str, Any], int], float] = lambda settings, epoch: step_size(
+        settings, epoch
+    )
     before_epoch: Callable[[Sequence[Run], int], object] = lambda runs, epoch: None
     before_step: Callable[[], object] = lambda: None
     batch: Callable[[str, Tensor, Tensor, Tensor], object] = lambda split, rows, x, context: None
@@ -259,7 +263,7 @@ class _PackTraining:
         epochs = self.settings["epochs"]
         for epoch in range(self.place[0], epochs if self.active else 0):
             self.hooks.before_epoch([self.results[i].run for i in self.active], epoch)
-            self.optimizer.rates = [step_size(self.each[i], epoch) for i in self.active]
+            self.optimizer.rates = [self.hooks.step_size(self.each[i], epoch) for i in self.active]
             terms = torch.stack([self._train_epoch(epoch), self._validate(epoch)], dim=1)
             self._record(epoch, terms.cpu().numpy(), self.optimizer.all_finite().cpu().numpy())
             self.place = (epoch + 1, 0, 0)
