@@ -148,7 +148,7 @@ def _corrupted(options: dict[str, Any]) -> str:
 
 def _length(study: Study, overview: dict[str, Any]) -> str:
     if "training.epochs" in overview["axes"]:
-        return "with epochs as above"
+        return "for the epochs above"
     return f"for {count(study.config['training']['epochs'], 'epoch')}"
 
 
@@ -161,12 +161,12 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
 
     patience = settings["early_stopping_patience"]
     return (
-        f"Models were trained by Adam (Kingma and Ba 2015) {_length(study, overview)}, "
-        f"learning rate {shared('learning_rate')}, batch size {shared('batch_size')}"
+        f"Models were trained by Adam (Kingma and Ba 2015) {_length(study, overview)} "
+        f"with learning rate {shared('learning_rate')} and batch size {shared('batch_size')}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
         f"{count(overview['status']['diverged'], 'run')} diverged and "
         f"{overview['status']['failed']} failed. "
-        f"Training used {_listed(overview['device'])} with torch {record['versions']['torch']} "
+        f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
         f"in vae-ablation {__version__}."
     )
 

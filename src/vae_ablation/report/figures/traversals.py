@@ -236,4 +236,4 @@ def _difference_scale(sheet: Sheet, x: float, y: float, limit: float) -> None:
     ax.set_yticks([])
     ax.grid(False)
     ax.tick_params(length=2, labelsize=7.5, pad=1.5)
-    sheet.text(x + 2.15, y + 0.05, "E[x | z = 0] − data mean (intensity)", size=8)
+    sheet.text(x + 1.95, y + 0.05, "E[x | z = 0] − data mean (intensity)", size=8)
