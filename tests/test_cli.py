@@ -143,11 +143,11 @@ def test_methods_name_the_settings_and_the_failures(study):
     text = methods_paragraph(study)
     for fact in (
         "7 epochs",
-        "step size 0.02",
+        "learning rate 0.02",
         "β in {0.5}",
         "no KL term",
         "11 train, 22 validation and 33 test examples",
-        "1 runs diverged and 1 failed",
+        "1 run diverged and 1 failed",
         "torch 9.8.7",
         "Primary metrics were NLL, rate, active units, probe accuracy and sample Fréchet distance.",
     ):

@@ -128,8 +128,9 @@ def test_a_reason_has_a_row_of_the_table_and_a_sentence_of_its_page(tmp_path: Pa
     assert pd.isna(table["value"].tolist()[1])
     assert table["reason"].tolist()[1] == "has no cell"
     assert summarize_applications(table)["metric"].tolist() == ["hole_rate"]
-    assert unscored(table) == ["Nothing was scored by denoising on made in 1 run: has no cell."]
+    sentence = "The application denoising has no scores on made in 1 run: has no cell."
+    assert unscored(table) == [sentence]
     write_applications_page(table, tmp_path / "a.html")
-    assert "by denoising on made" in (tmp_path / "a.html").read_text()
+    assert "denoising has no scores on made" in (tmp_path / "a.html").read_text()
     write_csv(table, tmp_path / "tables" / "applications.csv")
     assert StudyResults(tmp_path).applications["metric"].tolist() == ["hole_rate"]

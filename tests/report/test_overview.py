@@ -39,7 +39,7 @@ def test_further_axes_are_named_where_they_vary(tmp_path):
     write_overview(tmp_path, pd.concat([metrics(), more]))
     varied = read_overview(tmp_path)["varied"]
     assert "architecture: conv, mlp" in varied
-    assert "draws of z per example in training: 1, 5" in varied
+    assert "draws of z per training example: 1, 5" in varied
     assert "the KL term: on, off, off with a fixed posterior scale" in varied
 
 

@@ -223,7 +223,7 @@ def test_a_new_axis_is_in_a_figure_a_finding_and_the_methods_paragraph(proof: Pa
     assert {"effects.png", "importance.png"} <= figures
     findings = read_json(proof / "tables" / "findings.json")
     told = next(one for one in findings if one["kind"] == "importance")
-    assert "learning rate explains most" in told["headline"]
+    assert "learning rate explains the most variance" in told["headline"]
     assert any("learning rate 1e-05" in one["sentence"] for one in findings)
     overview = read_json(proof / "tables" / "overview.json")
     assert "learning rate: 1e-05, 0.01" in overview["varied"]

@@ -296,7 +296,7 @@ def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
     found = findings(table, summarize(table), None, None, {})
     bound = next(one for one in found if one.kind == "loose_bounds")
     assert bound.headline == "Glow of codes is a loose bound in 2 of 18 runs"
-    assert "flickers by more than 0.5: it is only a lower bound" in bound.sentence
+    assert "flickers by more than 0.5: there it is only a lower bound" in bound.sentence
 
 
 def test_the_tables_of_the_report_explain_it(table: pd.DataFrame) -> None:

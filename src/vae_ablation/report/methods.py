@@ -1,4 +1,4 @@
-"""A methods paragraph for a paper, written from what a study did and not from what was planned."""
+"""Methods paragraph for a paper, from the executed study instead of its plan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vae_ablation import __version__
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.data.base import Observed
+from vae_ablation.report.findings.words import count, likelihood
 from vae_ablation.study.axes import Axis, Level, axis_of, level_text
 from vae_ablation.study.metrics import described
 from vae_ablation.study.plan import Study
@@ -55,19 +56,27 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         arms.append("no KL term")
     if "point" in axes["posterior"]:
         arms.append("a deterministic autoencoder")
-    further = [_levels(axis_of(name), found) for name, found in axes.items() if name not in _TOLD]
+    further = [_levels(axis_of(name), found) for name, found in axes.items() if name not in _NAMED]
+    likelihoods = [likelihood(name) for name in axes["likelihood"]]
     return (
         f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
         f"standard normal prior and {widths if 'model.hidden' not in axes else 'dense layers'}"
-        f"{_channels(study)} were trained with {_listed(axes['likelihood'])} "
-        f"likelihoods, {_listed(axes['latent_dim'])} latent dimensions and "
+        f"{_channels(study)} were trained with {_counted_noun(likelihoods, 'likelihood')}, "
+        f"{_counted_noun(axes['latent_dim'], 'latent dimension')} and "
         f"{_listed([*arms, *filter(None, further)])}, "
-        f"with {len(axes['seed'])} seeds each: {overview['runs']} runs."
+        f"with {count(len(axes['seed']), 'seed')} each ({count(overview['runs'], 'run')} in total)."
     )
 
 
-_TOLD = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
-"""Axes that the sentence on models names itself."""
+def _counted_noun(values: Sequence[Any], noun: str) -> str:
+    """`a Gaussian likelihood`, `2, 8 and 16 latent dimensions`."""
+    if len(values) > 1:
+        return f"{_listed(values)} {noun}s"
+    return f"a {values[0]} {noun}" if isinstance(values[0], str) else f"{noun} {values[0]}"
+
+
+_NAMED = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
+"""Axes with words of their own in the sentence on models."""
 
 
 def _levels(axis: Axis, levels: Sequence[Level]) -> str:
@@ -85,13 +94,13 @@ def _set(levels: Sequence[Level]) -> str:
 
 
 def _channels(study: Study) -> str:
-    """Whether all or some of the runs have convolutions before those layers."""
+    """Convolutions before the dense layers, in all or some of the runs."""
     architectures = {run.architecture for run in study.runs}
     if "conv" not in architectures:
         return ""
-    some = "in part " if len(architectures) > 1 else ""
+    some = " in some arms" if len(architectures) > 1 else ""
     channels = _listed(study.config["model"]["channels"])
-    return f", {some}behind strided convolutions of {channels} channels,"
+    return f", preceded{some} by strided convolutions with {channels} channels,"
 
 
 _PARTS = ("train", "validation", "test")
@@ -107,14 +116,15 @@ def _data(study: Study, name: str) -> str:
     if observed.counts:
         return (
             f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
-            f"split into {parts} cells, stratified by label; log-likelihoods are given each cell's "
-            f"observed library size{' over all genes of the file' if observed.outside else ''}."
+            f"split into {parts} cells, stratified by label; likelihoods were conditioned on the "
+            f"observed library size of each cell"
+            f"{' over all genes of the file' if observed.outside else ''}."
         )
     binarized = {
         "none": "as grey levels" if observed.levels else "as intensities",
         "threshold": "binarised at half intensity",
-        "static": "binarised once at random",
-        "dynamic": "binarised at random, anew in each epoch",
+        "static": "binarised at random once",
+        "dynamic": "binarised at random in each epoch",
     }[options["binarize"]]
     return (
         f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
@@ -128,12 +138,18 @@ def _counted(observed: Observed) -> str:
 
 
 def _corrupted(options: dict[str, Any]) -> str:
-    """What was taken away before training."""
+    """Corruption of the counts before training."""
     corrupt = options["corrupt"]
     if corrupt is None:
         return ""
-    what = "molecules taken away" if corrupt["kind"] == "thin" else "entries set to 0"
-    return f", {100 * corrupt['share']:g} % of the {what} before training"
+    what = "molecules removed" if corrupt["kind"] == "thin" else "entries set to 0"
+    return f", with {100 * corrupt['share']:g} % of the {what} before training"
+
+
+def _length(study: Study, overview: dict[str, Any]) -> str:
+    if "training.epochs" in overview["axes"]:
+        return "for the epochs above"
+    return f"for {count(study.config['training']['epochs'], 'epoch')}"
 
 
 def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
@@ -145,10 +161,10 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
 
     patience = settings["early_stopping_patience"]
     return (
-        f"Training was by Adam (Kingma and Ba 2015): {shared('epochs', '{} epochs')}, "
-        f"{shared('learning_rate', 'step size {}')}, {shared('batch_size', 'batch size {}')}"
+        f"Models were trained by Adam (Kingma and Ba 2015) {_length(study, overview)} "
+        f"with learning rate {shared('learning_rate')} and batch size {shared('batch_size')}"
         f"{f', with early stopping (patience {patience})' if patience else ''}; "
-        f"{overview['status']['diverged']} runs diverged and "
+        f"{count(overview['status']['diverged'], 'run')} diverged and "
         f"{overview['status']['failed']} failed. "
         f"Training ran on {_listed(overview['device'])} with torch {record['versions']['torch']} "
         f"in vae-ablation {__version__}."
@@ -161,10 +177,10 @@ def _evaluation(study: Study) -> str:
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
         f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
-        "posterior and prior; samples are compared with held-out data by the Fréchet distance "
+        "posterior and prior. Samples were compared with held-out data by Fréchet distance "
         "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
-        "a classifier trained on the train split (principal components where there are no labels). "
+        "a classifier trained on the train split (principal components without labels). "
         "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
-        "one split; contrasts are paired by seed. Primary metrics were "
+        "one data split; contrasts were paired by seed. Primary metrics were "
         f"{_listed([described(name).label for name in primary])}."
     )

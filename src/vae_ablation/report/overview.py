@@ -1,4 +1,4 @@
-"""The report's first page: what was varied, what came of it, where to look."""
+"""The report's first page: varied axes, status of runs, findings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from vae_ablation.study.missing import Missing
 
 CONVERGED_SLOPE = 0.01
-"""A run whose validation objective changed by less than this share over its last tenth."""
+"""Largest relative change of the validation objective, over the last tenth, of a converged run."""
 
 
 def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> None:
-    """Write tables/overview.json: axes and their values, counts by status and code, what is not ok.
+    """Write tables/overview.json: axes and values, counts by status and code, runs that are not ok.
 
     Args:
         folder: results/<study>.
@@ -63,7 +63,7 @@ def _reasons(runs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _versions(runs: pd.DataFrame) -> dict[str, int]:
-    """How many runs each version of the training code has trained, most first."""
+    """Number of runs by version of the training code, most first."""
     if "code_version" not in runs:
         return {}
     counts = runs["code_version"].value_counts()
@@ -89,7 +89,7 @@ def _varied(runs: pd.DataFrame, axes: dict[str, list[Any]]) -> list[str]:
 _ARMS_WITHOUT_KL = {
     "gaussian": "off",
     "fixed": "off with a fixed posterior scale",
-    "point": "off with the variance taken away (deterministic)",
+    "point": "off without posterior variance (deterministic)",
 }
 
 
@@ -99,7 +99,7 @@ def _escaped(row: dict[Any, Any]) -> dict[str, str]:
 
 
 def rst_text(text: str) -> str:
-    """Text that reStructuredText and HTML read as nothing but text."""
+    """Text escaped for reStructuredText and HTML."""
     return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 
@@ -110,19 +110,20 @@ def _plain(value: Any) -> Any:
 
 
 def read_overview(folder: Path) -> dict[str, Any]:
-    """What the report's first page says; empty before there are tables.
+    """Contents of the report's first page; empty before there are tables.
 
     Each finding has `result`: the report's name of its figure, or None where it is not drawn.
     """
-    path, told = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
+    path, front = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
     if not path.is_file():
         return {}
-    findings = read_json(told) if told.is_file() else []
+    overview = read_json(path)
+    findings = read_json(front) if front.is_file() else []
     for finding in findings:
-        place = finding["path"]
-        drawn = place and (folder / unquote(place)).is_file()
-        finding["result"] = f"{folder.as_posix()}/{place}" if drawn else None
-    return {**read_json(path), "findings": findings}
+        path = finding["path"]
+        drawn = path and (folder / unquote(path)).is_file()
+        finding["result"] = f"{folder.as_posix()}/{path}" if drawn else None
+    return {**overview, "findings": findings}
 
 
 def read_captions(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The tables as self-contained pages: sortable, filterable, nothing loaded from elsewhere."""
+"""Tables as self-contained pages: sortable, filterable, without external resources."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from vae_ablation.tables.collect import read_metrics, summarize_applications
 _TITLES = {
     "contrasts": "Contrasts between arms",
     "importance": "Importance of the axes",
-    "pareto": "Undominated arms",
-    "applications": "What trained models are for",
+    "pareto": "Pareto-optimal arms",
+    "applications": "Applications of trained models",
 }
 _NOTES = {
     "contrasts": (
         "An arm minus its reference, paired by seed: mean difference with its 95 % Student-t "
         "interval over seeds (ci) and the 95 % bootstrap interval over test examples (boot), "
         "Hedges-corrected effect, and p with Holm's adjustment where there are five pairs or more. "
-        "Only where the two may be compared; pairs lost to runs that are not ok are counted."
+        "Only arms that may be compared are listed, with the number of pairs lost to failed runs."
     ),
     "importance": (
         "Analysis of variance on the balanced part of the grid: the share of each metric's "
         "variance that an axis, or a pair of axes, explains. KL off is a level of beta."
     ),
     "applications": (
-        "What applications of the models scored: mean over seeds with its 95 % Student-t interval. "
+        "Scores of applications of the models: mean over seeds with its 95 % Student-t interval. "
         "Method vae is the model of that arm; the others are baselines on the same data, which "
         "have no arm."
     ),
     "pareto": (
-        "Arms that no other arm of the same measure beats on both columns. Loose bounds are left "
-        "out."
+        "Arms for which no other arm with the same measure is better on both columns. Loose bounds "
+        "are excluded."
     ),
 }
 
@@ -127,12 +127,12 @@ def write_pages(folder: Path, guide: Path) -> None:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """A table of the study; a dataset may be called 007, 1e5 or NA, and stays it."""
+    """A table of the study; names of datasets such as 007, 1e5 or NA stay text."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"dataset": "object"})
 
 
 def write_applications_page(applications: pd.DataFrame, path: Path) -> None:
-    """Write the page of what trained models were used for: means over seeds, by method."""
+    """Write the page of applications: means over seeds, by method."""
     shown = summarize_applications(applications)
     note = " ".join([_NOTES["applications"], *unscored(applications)])
     write_text(path, plain_page(_TITLES["applications"], shown, note))
@@ -143,7 +143,7 @@ def unscored(applications: pd.DataFrame) -> list[str]:
     empty = applications[applications["metric"].isna()]
     groups = empty.groupby(["dataset", "application", "reason"], sort=True)
     return [
-        f"Nothing was scored by {application} on {dataset} in {len(rows)} "
+        f"The application {application} has no scores on {dataset} in {len(rows)} "
         f"{'run' if len(rows) == 1 else 'runs'}: {reason}."
         for (dataset, application, reason), rows in groups
     ]
@@ -164,13 +164,13 @@ def arms_page(summary: pd.DataFrame) -> str:
         rows.append(cells)
     note = (
         "<p>Mean over seeds; below it the 95 % Student-t interval (none for one seed). Scores in "
-        "nats per example are comparable only where the likelihood's base measure is the same.</p>"
+        "nats per example are comparable only between likelihoods with the same base measure.</p>"
     )
     return _table_page("Arms", [*axes, "seeds", *shown], rows, note)
 
 
 def _is_of_arms(metric: Metric) -> bool:
-    """Whether the table of arms has it: results that follow from no other, and what judges them."""
+    """Whether a metric is in the table of arms: results not determined by others, and checks."""
     return metric.role in ("result", "check") and not metric.follows
 
 
@@ -192,7 +192,7 @@ def plain_page(title: str, frame: pd.DataFrame, note: str) -> str:
 def guide_page(text: str) -> str:
     """docs/metrics.md as a page."""
     body = markdown.markdown(text, extensions=["tables"])
-    return _PAGE.format(title="What every column means", body=body)
+    return _PAGE.format(title="Definitions of columns", body=body)
 
 
 def _table_page(
@@ -201,15 +201,15 @@ def _table_page(
     head = "".join(map(_heading, columns))
     body = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     search = '<input type="search" placeholder="filter, e.g. gaussian beta1" aria-label="Filter">'
-    told = f"<output></output> <button hidden>{SHOWN} more</button>"
+    shown = f"<output></output> <button hidden>{SHOWN} more</button>"
     whole = "<noscript><style>tbody { display: table-row-group; }</style></noscript>"
     table = f"<table><thead><tr>{head}</tr></thead><tbody hidden>{body}</tbody></table>"
-    content = f'{note}{search} {told}{whole}<div class="wide">{table}</div>{_BEHAVIOUR}'
+    content = f'{note}{search} {shown}{whole}<div class="wide">{table}</div>{_BEHAVIOUR}'
     return _PAGE.format(title=html.escape(title), body=content)
 
 
 def _heading(name: str) -> str:
-    """Heading of a column; the tooltip of a metric's says what it is."""
+    """Heading of a column, with the description of its metric as a tooltip."""
     tooltip = f' title="{html.escape(METRICS[name].tooltip)}"' if name in METRICS else ""
     return f'<th aria-sort="none"{tooltip}>{html.escape(name)}</th>'
 

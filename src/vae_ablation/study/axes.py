@@ -1,4 +1,4 @@
-"""Axes of a study: one definition for each, from which everything else about it is generated.
+"""Axes of a study: one definition for each, used by tables, figures, findings and docs.
 
 A grid takes the axes named here and every key of the config's sections `model` and `training`, as
 `model.hidden` or `training.learning_rate`. No torch.
@@ -27,15 +27,14 @@ class Axis:
     Attributes:
         name: the key in a grid and the column in tables: `beta`, or a dotted key of the config.
         label: the name for people: axis labels, methods paragraph, report.
-        default: the level that leaves no trace in an arm's name; a key of the config has the
-            study's own setting instead.
-        trace: an arm's name shows a level as this and the level; empty where the level's text
-            says enough (`conv`).
+        default: the level that is not part of an arm's name; for a key of the config, the study's
+            own setting.
+        trace: prefix of a level in an arm's name; empty where the level alone is clear (`conv`).
         shapes: whether it shapes tensors or steps, so that its levels cannot share a pack.
-        scale: category, or an ordered axis and how it is drawn.
-        nearness: key of a level: of several, the reference is the one with the smallest.
-        words: a level in words; without it the label and the level.
-        sources: papers of levels that come from one, as a methods paragraph cites them.
+        scale: category, or the scale on which an ordered axis is drawn.
+        nearness: sort key of levels; the smallest is the reference.
+        words: a level in words; without it, the label and the level.
+        sources: papers that introduced levels, for citations in the methods paragraph.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Axis:
         return "." in self.name
 
     def traced(self, level: Level) -> str:
-        """The part of an arm's name that a level has, where it is not the default."""
+        """Part of an arm's name for a level that is not the default."""
         return f"{self.trace}{_trace_text(level, bool(self.trace))}"
 
     def described(self, level: Level) -> str:
@@ -67,12 +66,12 @@ class Axis:
         return self.words(level) if self.words else f"{self.label} {level_text(level)}"
 
     def reference(self, levels: Iterable[Level], wanted: Level = None) -> Level:
-        """The level that the others are compared with.
+        """The reference level, with which the others are compared.
 
         Args:
-            levels: those that a study has, at least one.
-            wanted: the level that the config or the study's settings name; it counts if it is
-                among them, and else the default, the nearest or the first in order.
+            levels: levels of the study, at least one.
+            wanted: level named by the config or the study's settings, used if it is among them;
+                otherwise the default, the nearest or the first in order.
         """
         known = sorted(levels, key=level_order)
         for candidate in (wanted, self.default):
@@ -110,7 +109,7 @@ _STANDING = (
     ),
     Axis(
         "importance_samples",
-        "draws of z per example in training",
+        "draws of z per training example",
         1,
         trace="k",
         scale="log",
@@ -118,7 +117,7 @@ _STANDING = (
     ),
     Axis(
         "condition",
-        "condition of encoder and decoder",
+        "conditioning of encoder and decoder",
         "none",
         trace="given",
         words=lambda level: f"conditioned on {level}",
@@ -133,7 +132,9 @@ _STANDING = (
         nearness=lambda level: level,
         words=lambda level: f"KL warm-up of {level} epochs",
     ),
-    Axis("dispersion", "dispersion of counts", "gene", words=lambda _: "dispersion by cell"),
+    Axis(
+        "dispersion", "dispersion of counts", "gene", words=lambda level: f"dispersion per {level}"
+    ),
     Axis(
         "train_examples",
         "training examples",
@@ -148,12 +149,14 @@ _SETTINGS = {
     axis.name: axis
     for axis in (
         Axis("model.hidden", "hidden layers", trace="hidden"),
-        Axis("model.channels", "channels of convolutions", trace="channels"),
-        Axis("model.center", "encoder's input centred", trace="center"),
+        Axis("model.channels", "convolution channels", trace="channels"),
+        Axis("model.center", "centring of encoder inputs", trace="center"),
         Axis("model.activation", "activation", trace="activation"),
-        Axis("model.posterior_sigma", "σ of fixed posteriors", trace="q-sigma", scale="log"),
-        Axis("model.gaussian_scale", "Gaussian likelihood's σ", trace="scale"),
-        Axis("model.gaussian_sigma", "fixed σ of the Gaussian", trace="sigma", scale="log"),
+        Axis("model.posterior_sigma", "fixed posterior σ", trace="q-sigma", scale="log"),
+        Axis("model.gaussian_scale", "σ of the Gaussian likelihood", trace="scale"),
+        Axis(
+            "model.gaussian_sigma", "fixed σ of the Gaussian likelihood", trace="sigma", scale="log"
+        ),
         Axis("model.scale_floor", "lower bound of learned scales", trace="floor", scale="log"),
         Axis("model.logit_clamp", "bound on logits", trace="clamp", scale="log"),
         Axis("training.epochs", "epochs", trace="epochs", scale="log"),
@@ -177,13 +180,13 @@ _SETTINGS = {
 }
 
 AXES: dict[str, Axis] = {axis.name: axis for axis in _STANDING}
-"""The axes that every study has, in the order of a run's levels."""
+"""Axes of every study, in the order of a run's levels."""
 
 NOT_AXES = {
     "training.device": "it changes no result",
     "training.kl_warmup_epochs": "its axis is kl_warmup_epochs",
 }
-"""Keys of the sections that cannot stand in a grid, and why."""
+"""Keys of the sections that cannot be in a grid, with the reason."""
 
 
 def axis_of(name: str) -> Axis:
@@ -230,7 +233,7 @@ def as_setting(level: Level) -> Any:
 
 
 def level_text(level: Level) -> str:
-    """A level in words and tables: `512x256`, `0.003`, `none`, `linear`."""
+    """Text of a level in sentences and tables: `512x256`, `0.003`, `none`, `linear`."""
     if isinstance(level, tuple):
         return "x".join(f"{item:g}" for item in level) or "linear"
     if level is None:
@@ -263,9 +266,9 @@ def level_order(level: Level) -> tuple[int, Any]:
 
 
 class ArmName(str):
-    """Name of an arm, `beta0.5-conv`, that carries what it stands for.
+    """Name of an arm, `beta0.5-conv`, with the levels of its axes.
 
-    Nothing reads a name back: what an arm is comes from the levels of its axes.
+    Names are never parsed.
 
     Attributes:
         beta: weight of the KL term; 0 without one.
@@ -288,12 +291,12 @@ class ArmName(str):
         return name
 
     def __getnewargs__(self) -> tuple[float, str, dict[str, Level], str]:  # type: ignore[override]
-        """Arguments with which copying and pickling make the name again."""
+        """Arguments for copying and pickling."""
         return self.beta, self.kind, self.further, str(self)
 
     @property
     def variant(self) -> str:
-        """The end of the name that further axes have made: `-conv`; empty without any."""
+        """Suffix of the name from further axes: `-conv`; empty without any."""
         return _traces(self.further)
 
     @property
@@ -318,7 +321,7 @@ def _traces(further: Mapping[str, Level]) -> str:
 
 
 def arm_kind(kl: bool, posterior: str) -> str:
-    """`beta`, `kl-off` or `point`: what an arm does with the KL term."""
+    """Kind of an arm: `beta`, `kl-off` or `point`."""
     return "point" if posterior == "point" else "beta" if kl else "kl-off"
 
 
@@ -360,7 +363,7 @@ def arm_names(table: Any) -> dict[str, ArmName]:
 
 
 def with_arms(table: Any, arms: Mapping[str, ArmName]) -> Any:
-    """A table (pandas DataFrame) whose arms carry their levels; a name that is unknown stays text.
+    """A table (pandas DataFrame) with arms as `ArmName`; unknown names stay text.
 
     Args:
         table: with the columns arm or reference_arm.

@@ -1,4 +1,4 @@
-"""Metrics: every column of metrics.csv that is measured, with all that is said of it anywhere.
+"""Metrics: definitions of all measured columns of metrics.csv.
 
 The order of registration is the order of the columns. Tables, contrasts, figures, findings,
 tooltips and docs/metrics.md read these objects: to add a metric is to `register` one.
@@ -15,13 +15,13 @@ from vae_ablation.study.columns import FIRST_COLUMNS
 
 @dataclass(frozen=True)
 class Bound:
-    """The case in which a value only bounds what it should estimate.
+    """A condition under which a value is only a bound.
 
     Attributes:
         flag: column that is True in that case.
-        side: on which side of the truth the value then lies.
+        side: upper or lower bound.
         limit: threshold of the flag, in nats.
-        because: the case as a clause that follows the metric's label; `{limit}` is in it.
+        because: the condition as a clause that follows the metric's label, with `{limit}`.
     """
 
     flag: str
@@ -61,23 +61,21 @@ class Metric:
 
     Attributes:
         name: the column.
-        label: its name for people, as it stands within a sentence and on an axis.
-        description: one line on what it is; tooltips show it.
+        label: name in sentences and on axes.
+        description: one line for tooltips.
         unit: unit of its values, or their range (`0–1`); empty without either.
-        better: which way is better; None where neither is.
-        comparable: where two values may be compared: where dataset and `measure` are the same,
-            where the dataset is the same, or everywhere.
-        scale: on which scale differences are taken: differences as they are, of logarithms
-            (ratios), or of 2·arcsin√p (shares).
-        role: a result of an arm, which contrasts and figures compare; a check, by which a reader
-            judges a result; a record of how a result was obtained; or a cost of training.
+        better: the better direction; None without one.
+        comparable: within the same dataset and `measure`, within the same dataset, or everywhere.
+        scale: scale of differences: identity, logarithm (ratios), or 2·arcsin√p (shares).
+        role: a result of an arm, compared by contrasts and figures; a check of a result; a record
+            of how a result was obtained; or a cost of training.
         type: a number, a whole number, True or False, or text.
         undefined: cells that are empty, as docs/metrics.md names them; empty where none are.
-        bound: the case in which it is only a bound.
+        bound: the condition under which it is only a bound.
         needs_kl: whether it grows with training, without an optimum, where there is no KL term.
         per_example: whether it is the mean of its values of each test example (examples.npz).
         draws: config key of its number of Monte-Carlo draws, where one sets it.
-        follows: the metric that it follows from, where it says nothing new.
+        follows: the metric that determines it, where there is one.
     """
 
     name: str
@@ -113,7 +111,7 @@ class Metric:
 
     @property
     def tooltip(self) -> str:
-        """Everything that a reader of one number has to know, a line for each."""
+        """Description for readers of one value, one fact per line."""
         lines = [
             f"{self.label}: {self.description}" if self.description else self.label,
             f"unit: {self.unit}" if self.unit else "",
@@ -121,8 +119,8 @@ class Metric:
             _WHERE[self.comparable],
             "no optimum without the KL term" if self.needs_kl else "",
             self.bound.warning if self.bound else "",
-            f"draws: {self.draws} of the config" if self.draws else "",
-            f"follows from {self.follows}" if self.follows else "",
+            f"draws: config key {self.draws}" if self.draws else "",
+            f"determined by {self.follows}" if self.follows else "",
             f"empty for: {self.undefined}" if self.undefined else "",
         ]
         return "\n".join(filter(None, lines))
@@ -161,7 +159,7 @@ def register(metric: Metric) -> Metric:
 
 
 def described(name: str) -> Metric:
-    """The metric of a column; of one that nobody registered, a result named after its column."""
+    """The metric of a column; an unregistered column is a result named after it."""
     return METRICS.get(name) or Metric(name, name.replace("_", " "))
 
 
@@ -202,7 +200,7 @@ _LOOSE = Bound(
     0.1,
     "changes by more than {limit} nats when the number of samples is doubled",
 )
-_SATURATED = "lies within {limit} nat of ln N, the most that N test examples can show"
+_SATURATED = "lies within {limit} nat of ln N, the maximum for N test examples"
 _INFORMATION = Bound("mi_saturated", "lower", 1.0, _SATURATED)
 _MARGINAL = Bound(
     "mi_saturated", "upper", 1.0, f"is the rate minus mutual information that {_SATURATED}"
@@ -227,7 +225,7 @@ for _metric in (
     ),
     Metric(
         "test_objective", "test objective",
-        "Distortion + β · rate, what training minimised, on the test split; β is the arm's own.",
+        "Training objective, distortion + β · rate with the arm's own β, on the test split.",
         "nats", "lower", "measure", role="record", undefined="`iwae`, controls but `optimum`",
     ),
     Metric(
@@ -261,17 +259,17 @@ for _metric in (
         "", None, "everywhere", role="check", undefined="fewer than 3 epochs, controls",
     ),
     Metric(
-        "epochs", "training length", "Epochs after which the kept weights stood.",
+        "epochs", "training length", "Epoch of the kept weights.",
         "epochs", None, "everywhere", role="record", type="whole", undefined=_CONTROLS,
     ),
     Metric(
         "validation_objective", "validation objective",
-        "The minimised objective on the validation split, of the kept weights.",
+        "Training objective of the kept weights on the validation split.",
         "nats", "lower", "measure", role="record", undefined=_CONTROLS,
     ),
     Metric(
         "validation_elbo", "validation ELBO",
-        "ELBO on the validation split, by which arms of different β are selected.",
+        "ELBO on the validation split, used to select arms of different β.",
         "nats", "higher", "measure", role="record", undefined="point, controls",
     ),
     # --- latent space ---
@@ -293,7 +291,7 @@ for _metric in (
     ),
     Metric(
         "mi_ceiling", "ceiling of mutual information",
-        "ln N of N test examples, which mutual information cannot exceed.",
+        "ln N for N test examples, the maximum of mutual information.",
         "nats", None, "everywhere", role="record", undefined="point, controls",
     ),
     Metric(
@@ -308,7 +306,7 @@ for _metric in (
     Metric(
         "hole_rate", "hole rate",
         "Share of the prior's draws with lower aggregate-posterior density than 99 % of held-out "
-        "codes; 0.01 where the codes fill the prior.",
+        "codes; 0.01 if the codes fill the prior.",
         _SHARE, "lower", "everywhere", "arcsine", undefined="point, controls",
     ),
     Metric(
@@ -334,7 +332,7 @@ for _metric in (
     ),
     Metric(
         "knn_accuracy", "15-NN accuracy",
-        "Share of test examples whose 15 nearest train codes name the right label.",
+        "Accuracy of the label by vote of the 15 nearest train codes.",
         _SHARE, "higher", scale="arcsine", undefined="fewer than two classes", per_example=True,
     ),
     Metric(
@@ -344,23 +342,23 @@ for _metric in (
     ),
     Metric(
         "batch_knn_mixing", "batch mixing",
-        "Mixing of batches among the 15 nearest neighbours: 0 is the own batch only, "
-        "1 as mixed as labels allow.",
+        "Mixing of batches among the 15 nearest neighbours: 0 for the own batch only, "
+        "1 for the maximum that labels allow.",
         _SHARE, "higher", undefined=_NESTED,
     ),
     Metric(
         "batch_knn_accuracy", "batch 15-NN accuracy",
-        "Share of cells whose batch their 15 nearest neighbours name.",
+        "Accuracy of the batch by vote of the 15 nearest neighbours.",
         _SHARE, "lower", scale="arcsine", undefined=_NESTED,
     ),
     Metric(
         "batch_knn_floor", "floor of batch 15-NN accuracy",
-        "Batch 15-NN accuracy of guessing each label's commonest batch, as mixed batches give.",
+        "Accuracy of the most frequent batch of each label, as for fully mixed batches.",
         _SHARE, None, scale="arcsine", undefined=_NESTED,
     ),
     Metric(
         "batch_silhouette", "batch silhouette",
-        "1 − |silhouette of the batch| within each label, mean over labels; 1 is mixed.",
+        "1 − |silhouette of the batch| within each label, mean over labels; 1 for mixed batches.",
         _SHARE, "higher", undefined=_NESTED,
     ),
     Metric(
@@ -383,7 +381,7 @@ for _metric in (
     ),
     Metric(
         "dci_disentanglement", "DCI disentanglement",
-        "Degree to which each code serves one known factor alone.",
+        "Degree to which each dimension represents a single known factor.",
         _SHARE, "higher", undefined="no known factors",
     ),
     Metric(
@@ -410,7 +408,7 @@ for _metric in (
     ),
     Metric(
         "sample_fid_floor", "floor of the Fréchet distance",
-        "Fréchet distance between held-out and train data, what perfect samples reach.",
+        "Fréchet distance between held-out and train data, the value of perfect samples.",
         "", None, scale="log", role="record", undefined=_CONTROLS,
     ),
     Metric(
@@ -428,17 +426,17 @@ for _metric in (
     ),
     Metric(
         "feature_accuracy", "accuracy of the feature classifier",
-        "Test accuracy of the classifier in whose features samples are compared.",
+        "Test accuracy of the classifier whose features are used to compare samples.",
         _SHARE, None, scale="arcsine", role="record", undefined="controls, data without labels",
     ),
     # --- cost ---
     Metric(
-        "train_seconds", "training time", "Wall time of the run's pack, divided by its runs.",
+        "train_seconds", "training time", "Wall time of the pack divided by its number of runs.",
         "s", "lower", "everywhere", "log", "cost", undefined=_CONTROLS,
     ),
     Metric(
         "examples_per_second", "training speed",
-        "Training examples per second of the run's pack, all its runs together.",
+        "Training examples per second, summed over the runs of the pack.",
         "examples/s", "higher", "everywhere", "log", "cost", undefined=_CONTROLS,
     ),
     Metric(
@@ -447,11 +445,11 @@ for _metric in (
     ),
     Metric(
         "peak_memory_mb", "peak memory",
-        "Largest memory of the training process, or on a CUDA GPU of its tensors.",
+        "Peak memory of the training process, or of its tensors on a CUDA GPU.",
         "MiB", "lower", "everywhere", "log", "cost", undefined=_CONTROLS,
     ),
     Metric(
-        "code_version", "code version", "Digest of the training code that trained the run.",
+        "code_version", "code version", "Digest of the training code of the run.",
         "", None, "everywhere", role="cost", type="text", undefined=_CONTROLS,
     ),
 ):  # fmt: skip

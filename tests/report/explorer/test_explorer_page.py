@@ -158,7 +158,7 @@ def test_a_switch_of_the_arm_keeps_the_place_or_the_example(
         explorer.choose("arm", arm)
         assert explorer.example == example
         assert explorer.z == pytest.approx(means(study, explorer.run)[example], abs=1e-3)
-        assert explorer.text("example-title") == "Chosen example"
+        assert explorer.text("example-title") == "Selected example"
     explorer.choose("latent-dim", 5)
     assert explorer.z == pytest.approx(means(study, explorer.run)[example], abs=1e-3)
 
@@ -232,8 +232,8 @@ def test_a_click_on_a_code_chooses_its_example(study: Path, page: Path, explorer
     target = codes[np.argmin(np.abs(codes).max(axis=1))]
     explorer.drag(((target[0] + 4) / 8, (target[1] + 4) / 8))
     assert explorer.z == pytest.approx(codes[explorer.example], abs=1e-3)
-    assert explorer.text("example-title") == "Chosen example"
-    explorer.press("\ue00c")  # Escape lets the example go; the pointer is still over it
+    assert explorer.text("example-title") == "Selected example"
+    explorer.press("\ue00c")  # Escape clears the selection; the pointer is still over it
     assert explorer.text("example-title") == "Example under the pointer"
 
 
@@ -253,7 +253,7 @@ def test_axes_that_fit_the_codes_show_all_of_them(
     codes = wide["mean"]
     outside = int((np.abs(codes) > 4).any(axis=1).sum())
     assert outside
-    assert explorer.text("outside") == f"{outside} of {len(codes)} codes lie outside"
+    assert explorer.text("outside") == f"{outside} of {len(codes)} codes are outside the plot"
     explorer.choose("view", "codes")
     assert explorer.text("outside") == ""
     explorer.drag((0.5, 0.5), (0.98, 0.98))

@@ -153,7 +153,7 @@ def test_a_page_stays_within_its_size_and_says_what_is_left_out(
     small = read_page(tmp_path / "small.html")
     missing = len(everything["runs"]) - len(small["runs"])
     assert missing > 0
-    assert small["note"].startswith(f"{missing} more of the {len(everything['runs'])} runs")
+    assert small["note"].startswith(f"{missing} of the {len(everything['runs'])} selected runs")
     arms = {(run["likelihood"], run["arm"]) for run in small["runs"]}
     assert ("gaussian", "beta1") in arms
     write_explorer(study, "digits", tmp_path / "none.html", max_bytes=1)

@@ -132,7 +132,7 @@ def points(ax: Any, of: str) -> dict[float, float]:
 def test_denoising_has_the_panels_of_the_kind_of_corruption(thin, zero):
     titles = [(ax.get_title(), ax.get_ylabel()) for ax in draw(thin, "denoising").axes]
     assert titles == [
-        ("molecules taken away", "Poisson deviance (nats)"),
+        ("removed molecules", "Poisson deviance (nats)"),
         ("all clean counts", "mean |error| (log1p)"),
         ("all clean counts", "rank correlation"),
         ("all clean counts", "rank correlation with truth"),
@@ -142,8 +142,8 @@ def test_denoising_has_the_panels_of_the_kind_of_corruption(thin, zero):
         ("counts that were zeroed", "median |error| (log1p)"),
         ("counts that were zeroed", "Poisson deviance (nats)"),
         ("counts that were zeroed", "rank correlation"),
-        ("counts left alone", "median |error| (log1p)"),
-        ("counts left alone", "Poisson deviance (nats)"),
+        ("counts left unchanged", "median |error| (log1p)"),
+        ("counts left unchanged", "Poisson deviance (nats)"),
     ]
 
 

@@ -20,6 +20,11 @@ from vae_ablation.report.figures.effects import effect_limits
 from vae_ablation.report.figures.layout import evenly
 from vae_ablation.study.axes import ArmName
 
+COLORS = {
+    name: style.arm_color(ArmName(beta, kind, {}))
+    for name, beta, kind in (("beta1", 1, "beta"), ("kl-off", 0, "kl-off"))
+}
+
 
 def draw(
     study: Path, name: str, likelihood: str | None = "gaussian", dim: int | None = None
@@ -55,8 +60,7 @@ def test_traversals_are_the_stored_walks_with_their_kl_and_range(study):
         assert {style.number(kl) for kl in stored["traversal_kl"]} <= set(texts(fig))
         high = stored["traversal_range"][0, 1]
         assert texts(fig).count(f"−{high:.3g} to {high:.3g}") == 4
-        color = style.arm_color(StudyResults(study).arms[arm])
-        assert to_hex(ax.spines["left"].get_edgecolor()) == color
+        assert to_hex(ax.spines["left"].get_edgecolor()) == COLORS[arm]
     assert [text for text in texts(fig) if text.startswith("z")] == [
         f"z{'₁₂₃₄'[dim]}"
         for arm in ("beta1", "kl-off")
@@ -240,9 +244,7 @@ def test_snapshots_are_the_stored_images_with_their_epoch_and_distortion(study):
         for row, images in enumerate([*stored["images"], stored["originals"]]):
             for k, image in enumerate(images):
                 np.testing.assert_array_equal(cell(picture, row, k), image)
-        assert to_hex(ax.spines["left"].get_edgecolor()) == style.arm_color(
-            ArmName(1.0, "beta", {}) if arm == "beta1" else ArmName(0.0, "kl-off", {})
-        )
+        assert to_hex(ax.spines["left"].get_edgecolor()) == COLORS[arm]
     assert [text for text in texts(fig) if text.startswith("epoch")] == 2 * [
         f"epoch {epoch}" for epoch in stored["epochs"]
     ]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
 from vae_ablation.report.figures.modalities import protein_table
 from vae_ablation.report.figures.perturbation import Bar, draw_bars, method_bars
+from vae_ablation.study.axes import ArmName
 
 ARMS = {"beta1": 1.0, "beta4": 4.0, "kl-off": 0.0}
 LIKELIHOODS = ("negative_binomial", "poisson")
@@ -135,7 +136,7 @@ def test_predicted_is_drawn_against_real_with_the_way_from_the_control(study):
         x = stored["perturbation/true"][2, gene]
         ends = [stored[f"perturbation/{name}"][2, gene] for name in ("control", "vae")]
         np.testing.assert_allclose(way, [[x, ends[0]], [x, ends[1]]], rtol=1e-6)
-    assert to_hex(top.get_facecolor()[0]) == style.arm_color(StudyResults(study).arms["beta1"])
+    assert to_hex(top.get_facecolor()[0]) == style.arm_color(ArmName(1, "beta", {}))
     names = {text.get_text() for text in ax.texts}
     assert names
     assert names <= {f"gene{gene:03d}" for gene in chosen[:5]}
@@ -266,9 +267,7 @@ def test_only_runs_with_scores_are_shown(study):
     # Of two architectures one has no modalities: its arm comes first and must not be picked.
     change_table(study, lambda t: t[(t["application"] != "modalities") | (t["arm"] != "beta1")])
     ax = titled(drawn(study, "modalities"), "protein01")
-    assert to_hex(ax.collections[0].get_facecolor()[0]) == style.arm_color(
-        StudyResults(study).arms["beta4"]
-    )
+    assert to_hex(ax.collections[0].get_facecolor()[0]) == style.arm_color(ArmName(4, "beta", {}))
 
 
 @pytest.mark.parametrize("name", ["perturbation", "modalities"])

@@ -146,7 +146,7 @@ def test_heat_maps_are_the_profiles_each_gene_from_0_to_1_over_all_panels(study)
         np.testing.assert_allclose(ax.images[0].get_array(), expected.T)
     labels = [label.get_text() for label in fig.axes[3].get_yticklabels()]
     assert labels == list(arrays["genes"])
-    places = [label.get_text() for label in panel(fig, "true place of the bin").get_xticklabels()]
+    places = [label.get_text() for label in panel(fig, "true position").get_xticklabels()]
     assert places == ["0.00", "0.16", "0.33", "0.68", "1.00"]
 
 
@@ -212,7 +212,7 @@ def test_the_share_in_holes_stands_above_each_arm(study):
 def test_distributions_have_the_means_of_their_distances(study):
     fig = draw(study, "forbidden_states")
     arrays = hole_arrays(2)
-    ax = next(ax for ax in fig.axes if ax.get_xlabel() == "distance to real profiles")
+    ax = next(ax for ax in fig.axes if ax.get_xlabel() == "distance to nearest real profile")
     drawn = {to_hex(line.get_color()): line.get_xdata()[0] for line in ax.lines}
     expected = {color: arrays[kind].mean() for kind, (_, color) in KINDS.items()}
     assert drawn == pytest.approx(expected)
@@ -232,7 +232,7 @@ def test_the_map_hatches_what_is_below_the_threshold_within_the_prior(study):
 
 def test_genes_and_pairs_are_those_of_the_arrays(study):
     fig = draw(study, "forbidden_states")
-    bars = next(ax for ax in fig.axes if ax.get_title() == "off the nearest real profile")
+    bars = next(ax for ax in fig.axes if ax.get_title() == "distance to nearest real profile")
     widths: dict[str, list[float]] = {HOLE: [], INSIDE: []}
     for patch in bars.patches:
         widths[to_hex(patch.get_facecolor())].append(patch.get_width())

@@ -782,3 +782,21 @@ def test_the_rule_holds_for_every_kind_of_finding(seeds: int, epochs: int) -> No
 )  # fmt: skip
 def test_measures_are_plain_words(measure: str, text: str) -> None:
     assert findings_words.measure(measure) == text
+
+
+def test_a_tally_without_any_significant_comparison_reads_as_a_negation() -> None:
+    metrics = make_metrics(holes(0.06, 0.05), ["kl-off", "beta1"], dims=(2, 16))
+    rows = [
+        contrast("kl_off", "hole_rate", (0.01, -0.02, 0.04), dim=dim, reference=(dim, "beta1"))
+        for dim in (2, 16)
+    ]
+    finding = only(found(metrics, rows, kind="kl_off_holes"))
+    assert "no significant effect on the hole rate in any of 2 comparisons" in finding.sentence
+
+
+def test_collapse_at_some_latent_dimensions_only_is_said() -> None:
+    def values(lik: str, dim: int, arm: str, seed: int) -> dict[str, Any]:
+        return {"active_units": 0 if dim == 16 and arm == "beta16" else 2}
+
+    finding = only(found(make_metrics(values, BETAS, dims=(2, 16)), kind="collapse"))
+    assert finding.headline == "The posterior collapses at β = 16 for some latent dimensions only"

@@ -1,4 +1,4 @@
-"""Which runs a page holds, those first that it should hold if not all fit."""
+"""Runs of a page, the most important first in case not all fit."""
 
 from __future__ import annotations
 

@@ -534,7 +534,7 @@ function drawScatter(ctx) {
     ctx.globalAlpha = 1;
     ctx.stroke();
   }
-  $("outside").textContent = outside ? `${outside} of ${page.ranks.length} codes lie outside` : "";
+  $("outside").textContent = outside ? `${outside} of ${page.ranks.length} codes are outside the plot` : "";
 }
 
 function drawPoint() {
@@ -678,7 +678,7 @@ function nearest() {
   return best;
 }
 
-const TITLES = { hover: "Example under the pointer", anchor: "Chosen example", nearest: "Nearest example" };
+const TITLES = { hover: "Example under the pointer", anchor: "Selected example", nearest: "Nearest example" };
 
 function drawPictures() {
   const { run } = state;
@@ -686,7 +686,7 @@ function drawPictures() {
   $("drawn").parentElement.hidden = !run.steps;
   $("reconstruction").parentElement.parentElement.hidden = !run.steps;
   if (run.steps) paint($("drawn"), decode(run, state.z));
-  else $("undrawable").textContent = `This page cannot draw what the decoder makes of z: it has ${run.undrawable}.`;
+  else $("undrawable").textContent = `This decoder cannot be computed in the page: it has ${run.undrawable}.`;
   const { example, why } = shownExample();
   const known = `${example} ${page.runs.indexOf(run)}`;
   $("example-title").textContent = TITLES[why];

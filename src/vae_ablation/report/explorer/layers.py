@@ -27,7 +27,7 @@ _BITS = (10, 12, 14, 16, 20, FINEST)
 
 
 class UndrawableError(Exception):
-    """Why a decoder cannot be computed in the page."""
+    """A decoder that cannot be computed in the page, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _steps(layer: nn.Module) -> list[Step]:
 
 
 def drawn(decoder: Decoder, z: Tensor) -> Tensor:
-    """What the page draws at z [n, latent]: [n, dims].
+    """Output of the page at z [n, latent]: [n, dims].
 
     Intensities in [0, 1]; of counts log1p of their mean, of RNA in a cell of 10,000 molecules.
     """

@@ -1,4 +1,4 @@
-"""One dataset's runs as a single file in which nothing is loaded from elsewhere."""
+"""The runs of one dataset as a single file without external resources."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REPORT_BYTES = 1_540_000
 """Largest page that opens in the report: it lies there as a base64 address in a frame, and Chromium
 opens no address above 2 MiB."""
 _NOTES = 1000
-"""What little else the page says, bytes."""
+"""Bytes for the other text of the page."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What pages of one dataset are made of.
+    """Contents of the pages of one dataset.
 
     Attributes:
         examples: `describe_examples`.
@@ -106,21 +106,21 @@ def write_explorer(
 
 def _note(wanted: int, described: int, held: int) -> str:
     if not wanted:
-        return "Nothing can be drawn: no run with two dimensions or more ended well."
+        return "Nothing can be drawn: no successful run has two or more dimensions."
     if not described:
-        return "Nothing can be drawn: no run has finite codes that can be described."
+        return "Nothing can be drawn: no run has finite codes that can be shown."
     if not held:
         return "Nothing can be drawn: even one decoder is too large for a page of the report."
     notes = []
     if described > held:
         notes.append(
-            f"{described - held} more of the {wanted} runs chosen did not fit into this page of "
-            "the report; the page in the study's folder explorer/ has them all."
+            f"{described - held} of the {wanted} selected runs do not fit into this page of the "
+            "report; the page in the study's folder explorer/ has all of them."
         )
     if wanted > described:
         notes.append(
-            f"{wanted - described} of the {wanted} runs chosen cannot be described; the log of "
-            "the explorer says why."
+            f"{wanted - described} of the {wanted} selected runs cannot be shown; see the log of "
+            "the explorer."
         )
     return " ".join(notes)
 

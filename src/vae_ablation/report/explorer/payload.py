@@ -1,4 +1,4 @@
-"""What a page holds: examples, and of each run its codes, its decoder and its metrics."""
+"""Contents of a page: examples, and the codes, decoder and metrics of each run."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _dimension_order(
 
 
 def _probes(codes: NDArray[np.float32], plane: Sequence[int]) -> NDArray[np.float32]:
-    """Where rounding is checked: codes, the plane of the prior and that of the codes, [n, latent].
+    """Points for checking rounding: codes, the planes of the prior and the codes, [n, latent].
 
     The grids lie in the plane that is shown first, through the origin.
     """

@@ -1,4 +1,4 @@
-"""Where the posterior collapses: active units over β and latent dimension."""
+"""Posterior collapse: active units over β and latent dimension."""
 
 from __future__ import annotations
 

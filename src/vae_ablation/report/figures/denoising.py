@@ -1,4 +1,4 @@
-"""What was taken away and what is put in its place: errors of arms and of baselines."""
+"""Denoising scores of arms and baselines."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ PANELS = (
 
 _SUBJECTS = {
     "zeroed": "counts that were zeroed",
-    "left_alone": "counts left alone",
-    "removed": "molecules taken away",
+    "left_alone": "counts left unchanged",
+    "removed": "removed molecules",
     "all": "all clean counts",
 }
 _LABELS = {
@@ -58,7 +58,7 @@ _BLACK = "#333333"
 
 @figure(scope="dataset", category="Biology", per_latent_dim=True)
 def denoising(results: StudyResults, selection: Selection) -> Figure | None:
-    """Scores of every likelihood and arm where counts were taken away, and of the baselines."""
+    """Scores of every likelihood and arm on removed counts, and of the baselines."""
     table = denoising_rows(results, selection)
     scored = set(zip(table["subject"], table["metric"], strict=True))
     shown = [key for key in PANELS if key in scored]
@@ -90,7 +90,7 @@ def denoising(results: StudyResults, selection: Selection) -> Figure | None:
 
 
 def denoising_rows(results: StudyResults, selection: Selection) -> pd.DataFrame:
-    """Rows of applications.csv that a denoising figure is about."""
+    """Rows of applications.csv for a denoising figure."""
     table = results.applications
     keep = (table["application"] == "denoising") & (table["dataset"] == selection.dataset)
     if selection.latent_dim is not None:
@@ -114,8 +114,8 @@ def seed_means(table: pd.DataFrame) -> pd.DataFrame:
 def limits(found: pd.DataFrame, lines: list[float]) -> tuple[float, float]:
     """Ends of a panel: every mean, and intervals and baselines that would not hide the means.
 
-    An interval of two seeds is twelve standard errors long to each side, and a baseline that knows
-    nothing may be wrong by far more than what arms differ in.
+    With two seeds an interval extends twelve standard errors to each side, and a weak baseline may
+    be off by far more than the differences between arms.
     """
     low, high = float(found["mean"].min()), float(found["mean"].max())
     span = max(high - low, 0.1 * max(abs(low), abs(high)), 1e-9)

@@ -25,9 +25,9 @@ ALL = "all"
 def draw_figures(study_dir: Path, dataset: str, likelihood: str, out_dir: Path) -> list[Path]:
     """Draw every figure of one scope into `<out_dir>/<z2|z8|all>/<name>.png` and `.pdf`.
 
-    The folder is replaced as a whole, so that nothing stale stays. A figure in which an error
-    arises that nobody foresaw is a picture of that sentence, and the others are drawn: the log has
-    its traceback. After a fault of the machine the old folder stays as it was.
+    The folder is replaced as a whole. A figure with an unforeseen error becomes an image of the
+    message, the other figures are drawn, and the log has the traceback. After a fault of the
+    machine the old folder stays as it was.
 
     Args:
         study_dir: the folder results/<study>.
@@ -76,9 +76,9 @@ def _draw(
         if not unforeseen(error):
             raise
         log.exception("figure %s could not be drawn", spec.name)
-        told = f"The figure {style.plain(spec.name)} could not be drawn ({error_text(error)})"
-        print(f"Warning: {told}; the others were.", file=sys.stderr)
-        return _save(_message(f"{told}; the log has more."), folder, selection, spec.name)
+        message = f"The figure {style.plain(spec.name)} could not be drawn ({error_text(error)})"
+        print(f"Warning: {message}; the other figures are complete.", file=sys.stderr)
+        return _save(_message(f"{message}; see the log for details."), folder, selection, spec.name)
 
 
 def _message(text: str) -> Figure:

@@ -1,4 +1,4 @@
-"""What a change of one axis does, paired by seed, and how much of the variance each axis makes."""
+"""Effects of each axis, paired by seed, and the share of variance that it explains."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Row:
-    """One contrast: what the table calls it, what the reader does, inches from the panel's top."""
+    """One contrast: its key in the table, its label, and inches from the top of the panel."""
 
     y: float
     key: tuple[str, str, int]
@@ -93,14 +93,14 @@ def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 
 
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
-    """Which primary metrics have no contrast here: loose bounds and saturated values have none."""
+    """Primary metrics without a contrast: loose bounds and saturated values have none."""
     primary = results.config.get("statistics", {}).get("primary_metrics", [])
     missing = [described(name).label for name in primary if name not in shown]
     return f"No comparable values: {', '.join(missing)}." if missing else ""
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
-    """What tells a contrast among those of one likelihood: its kind, arm and latent dimension."""
+    """Keys of contrasts within one likelihood: kind, arm and latent dimension."""
     return [
         (str(kind), arm, int(dim))
         for kind, arm, dim in zip(table["contrast"], table["arm"], table["latent_dim"], strict=True)
@@ -152,7 +152,7 @@ def _against_dim(table: pd.DataFrame) -> str:
 
 
 def _counts(table: pd.DataFrame) -> str:
-    """How many pairs of seeds the means are of, and how many were lost."""
+    """Numbers of pairs of seeds, and of lost pairs."""
     low, high = int(table["n"].min()), int(table["n"].max())
     many = f"{low}" if low == high else f"{low} to {high}"
     lost = int(table.groupby(["contrast", "arm", "latent_dim"])["lost"].max().sum())
@@ -210,7 +210,7 @@ def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
 
 @figure(scope="dataset", category="Comparison")
 def importance(results: StudyResults, selection: Selection) -> Figure | None:
-    """How much of each metric's variance every axis and pair of axes explains: stacked bars."""
+    """Share of each metric's variance by axis and pair of axes: stacked bars."""
     table = results.importance
     table = table[(table["dataset"] == selection.dataset) & table["share"].notna()]
     groups = _importance_groups(table, _primary_metrics(results, selection))
@@ -220,7 +220,7 @@ def importance(results: StudyResults, selection: Selection) -> Figure | None:
     terms = _terms(table)
     left = 2.05
     height = sum(_ROW * 1.15 * len(metrics) + 0.62 for metrics in groups.values())
-    title = heading("What matters: share of variance", selection, every)
+    title = heading("Importance: share of variance", selection, every)
     sheet = Sheet(
         style.FULL_WIDTH, TOP + height, title,
         legend=[_term_patch(term) for term in terms], note=left_out(every),
@@ -263,7 +263,7 @@ def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list
 
 
 def _terms(table: pd.DataFrame) -> list[str]:
-    """Axes, then pairs of axes, then what is left."""
+    """Axes, then pairs of axes, then the residual."""
 
     def place(axis: str) -> tuple[int, tuple[int, int, str]]:
         first = _FIRST.index(axis) if axis in _FIRST else len(_FIRST)

@@ -1,4 +1,4 @@
-"""Holes of the aggregate posterior of cells, and what they decode to that no cell is."""
+"""Holes of the aggregate posterior of cells, and the profiles that they decode to."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ HOLE = style.KL_OFF_COLOR
 INSIDE = "#0077bb"
 KINDS = {
     "distance_held_out": ("held-out cells", style.GREY),
-    "distance_inside": ("prior, where codes are", INSIDE),
+    "distance_inside": ("prior, outside holes", INSIDE),
     "distance_holes": ("prior, in holes", HOLE),
 }
-"""What each distribution of distances is of, and its colour."""
+"""Label and colour of each distribution of distances."""
 
 BINS = 40
 MOST = float(np.sqrt(-2 * np.log(0.05)))
@@ -113,7 +113,7 @@ def draw_map(ax: Axes, arrays: Arrays) -> None:
     classes = sorted({int(label) for label in np.unique(labels)} - {-1})
     scatter(ax, arrays["codes"], labels, classes, names=False)
     depth = arrays["threshold"] - arrays["map"]
-    # Outside the disc of the prior's 95 % nobody asks for a cell.
+    # Only the disc with 95 % of the prior counts.
     x, y = np.meshgrid(side, side)
     depth = np.minimum(depth, MOST**2 - x**2 - y**2).clip(-1, 1)
     if (depth > 0).any():
@@ -149,7 +149,7 @@ def draw_distances(ax: Axes, arrays: Arrays, limits: tuple[float, float]) -> Non
         ax.hist(values, BINS, range=limits, density=True, histtype="stepfilled", color=color,
                 alpha=0.4)  # fmt: skip
         ax.axvline(values.mean(), color=color, linewidth=1.8)
-    ax.set(xlim=limits, yticks=[], xlabel="distance to real profiles")
+    ax.set(xlim=limits, yticks=[], xlabel="distance to nearest real profile")
     ax.set_ylabel("share of profiles")
     ax.grid(False)
 
@@ -165,14 +165,14 @@ def _draw_genes(ax: Axes, arrays: Arrays) -> None:
     ax.set_yticks(place, names, size=6.5)
     ax.set(ylim=(len(names) - 0.4, -0.6))
     ax.tick_params(axis="both", length=0, labelsize=6.5, pad=1.5)
-    ax.set_title("off the nearest real profile", size=7.5, pad=2)
+    ax.set_title("distance to nearest real profile", size=7.5, pad=2)
 
 
 def _write_pairs(sheet: Sheet, x: float, y: float, arrays: Arrays) -> None:
     """Pairs of genes that are high together in holes and in no real profile."""
     if not len(arrays["pairs"]):
         return
-    sheet.text(x, y, "high together in no real profile; in holes:", size=7.5)
+    sheet.text(x, y, "pairs high in no real profile; share in holes:", size=7.5)
     for i, (pair, share) in enumerate(zip(arrays["pairs"][:5], arrays["pair_holes"], strict=False)):
         names = " + ".join(style.short(str(name), 16) for name in pair)
         at = y + 0.155 * (i + 1)

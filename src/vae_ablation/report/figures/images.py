@@ -190,7 +190,7 @@ def interpolations(results: StudyResults, selection: Selection) -> Figure | None
 
 @figure(scope="likelihood", category="Reconstructions and samples", per_latent_dim=True)
 def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
-    """Decoder means at draws from the prior, a row per class that the decoder was told."""
+    """Decoder means at draws from the prior, a row per conditioning label."""
     found = _pictures(results, selection, "class_samples", MAX_CLASS_PANELS)
     if not found:
         return None
@@ -200,7 +200,7 @@ def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
     classes, columns = first.shape[:2]
     names = [style.short(str(name), 12) for name in arrays.get("class_names", range(classes))]
     fig, axes = panels(
-        len(found), heading("Samples of a chosen class", selection, rows), columns=2,
+        len(found), heading("Samples by class", selection, rows), columns=2,
         left=0.48 + 0.07 * max(map(len, names)),
         aspect=image_aspect(first[0]) * classes / columns, gap=(0.45, 0.45), bottom=0.3,
         note=left_out(selection.rows(results)),
@@ -209,6 +209,6 @@ def class_samples(results: StudyResults, selection: Selection) -> Figure | None:
         show_mosaic(ax, arrays["class_samples"], style.arm_color(arm))
         ax.set_title(arm.label, size=9)
         ax.set_yticks([i + 0.5 for i in range(classes)], names)
-        ax.set_ylabel("label that the decoder is told", size=8.5)
+        ax.set_ylabel("conditioning label", size=8.5)
         ax.tick_params(length=0)
     return fig

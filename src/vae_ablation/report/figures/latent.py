@@ -1,4 +1,4 @@
-"""The latent space as a plane: codes of held-out examples and where the prior expects them."""
+"""The latent space as a plane: codes of held-out examples, and the prior."""
 
 from __future__ import annotations
 

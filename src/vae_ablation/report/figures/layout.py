@@ -35,7 +35,7 @@ class Sheet:
     Args:
         width: inches.
         height: inches of everything between the title and the legend, title included.
-        title: what is shown, and of what (the line below), at the top left.
+        title: the title and the line below it, at the top left.
         legend: handles of one legend below the panels.
         note: small print at the bottom, wrapped to the width.
     """
@@ -141,8 +141,8 @@ def heading(what: str, selection: Selection, rows: pd.DataFrame) -> tuple[str, s
     """Title of a figure: what it shows; then dataset, likelihood and latent dimension.
 
     Args:
-        what: what the figure shows.
-        selection: what it is about.
+        what: subject of the figure.
+        selection: its dataset, likelihood and latent dimension.
         rows: its rows of metrics.csv; an improper likelihood among them is named as such.
     """
     mark = f" ({NOT_A_LIKELIHOOD})" if is_improper(rows) else ""
@@ -160,7 +160,7 @@ def is_improper(rows: pd.DataFrame) -> bool:
 
 
 def left_out(rows: pd.DataFrame) -> str:
-    """Sentence on the runs that did not end well, by arm with the first reason; or nothing.
+    """Sentence on runs that diverged or failed, by arm with the first reason; or nothing.
 
     Args:
         rows: rows of metrics.csv, diverged ones included.
@@ -169,8 +169,8 @@ def left_out(rows: pd.DataFrame) -> str:
     if bad.empty:
         return ""
     parts = [_bad_arm(arm, rows) for arm in arms_of(bad)]
-    shown = parts[:4] + ([f"{len(parts) - 4} arms more"] if len(parts) > 4 else [])
-    return f"Left out: {'; '.join(shown)}."
+    shown = parts[:4] + ([f"{len(parts) - 4} more arms"] if len(parts) > 4 else [])
+    return f"Excluded: {'; '.join(shown)}."
 
 
 def _bad_arm(arm: ArmName, rows: pd.DataFrame) -> str:

@@ -126,7 +126,7 @@ def _handles(arms: list[ArmName], proteins: pd.DataFrame) -> list[Artist]:
         if method in proteins
     ]  # fmt: skip
     seed = {"linestyle": "none", "marker": "o", "markersize": 3, "markerfacecolor": "white"}
-    chance = grey_handle("95 % of chance", linestyle="none", marker="|", markersize=7)
+    chance = grey_handle("95th percentile of chance", linestyle="none", marker="|", markersize=7)
     return [*handles, grey_handle("seed", **seed), chance]
 
 

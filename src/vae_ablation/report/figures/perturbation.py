@@ -1,4 +1,4 @@
-"""Held-out perturbations: predicted against real expression, and scores of every method."""
+"""Held-out perturbations: predicted and observed expression, and scores of every method."""
 
 from __future__ import annotations
 
@@ -47,11 +47,10 @@ class Bar:
     """One method on one metric.
 
     Attributes:
-        label: what a reader calls the method.
+        label: name of the method for readers.
         color: of its bar.
         values: one for each seed, each the mean over subjects.
-        chance: what 95 % of permutations stay below, mean over subjects and seeds; None where
-            there is no such test.
+        chance: 95th percentile of permutations, mean over subjects and seeds; None without a test.
     """
 
     label: str
@@ -103,8 +102,8 @@ def _mean(rows: pd.DataFrame) -> float | None:
 def draw_bars(ax: Axes, bars: Sequence[Bar]) -> None:
     """Horizontal bars of means from 0, with a dot for each seed where there is more than one.
 
-    What lies below −0.25 is cut off there, and its value is written. A short upright line is what
-    95 % of permutations stay below.
+    Bars are cut off at −0.25, with their value written. A short vertical line is the 95th
+    percentile of permutations.
     """
     for row, bar in enumerate(bars):
         if not len(bar.values):
@@ -155,7 +154,7 @@ def perturbation(results: StudyResults, selection: Selection) -> Figure | None:
     below = top + side + 0.85
     sheet = Sheet(
         style.FULL_WIDTH, below + height + 0.34,
-        heading("Perturbations that no run has seen", selection, every), legend=_handles(),
+        heading("Unseen perturbations", selection, every), legend=_handles(),
         note=f"{_counts(table)} {left_out(every)}".strip(),
     )  # fmt: skip
     width = (style.FULL_WIDTH - 0.6) / 4
@@ -175,7 +174,7 @@ def _conditions(arrays: Arrays) -> list[int]:
 
 
 def _counts(table: pd.DataFrame) -> str:
-    """How many conditions and seeds the scores are of, and how many conditions have an effect."""
+    """Numbers of conditions and seeds, and of conditions with a measurable effect."""
     subjects = sorted(set(table["subject"].astype(str)))
     names = ", ".join(subjects[:6]) + (" and others" if len(subjects) > 6 else "")
     seeds = table["seed"].nunique()
@@ -191,7 +190,7 @@ def _handles() -> list[Artist]:
         grey_handle("top gene, line from the controls", marker="o",
                     markersize=4.5, linewidth=0.9),
         grey_handle("seed", linestyle="none", marker="o", markersize=3, markerfacecolor="white"),
-        grey_handle("95 % of chance", linestyle="none", marker="|", markersize=7),
+        grey_handle("95th percentile of chance", linestyle="none", marker="|", markersize=7),
     ]  # fmt: skip
 
 
@@ -214,7 +213,7 @@ def draw_condition(ax: Axes, arrays: Arrays, i: int, arm: ArmName) -> None:
     ax.scatter(true[top], predicted[top], s=13, color=color, edgecolors="white", linewidths=0.4,
                zorder=3)  # fmt: skip
     _name_genes(ax, arrays, i, high)
-    ax.set(xlim=(0, high), ylim=(0, high), xlabel="real (log1p)")
+    ax.set(xlim=(0, high), ylim=(0, high), xlabel="observed (log1p)")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
     subject = style.short(str(arrays["subjects"][i]), 22)

@@ -1,4 +1,4 @@
-"""Simulated cells against observed ones: what tells the count likelihoods from each other."""
+"""Simulated and observed cells: posterior predictive checks of count likelihoods."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _points(ax: Axes, x: Array, y: Array, color: str) -> None:
 
 
 def _poisson_line(ax: Axes, column: _Column, of: Callable[[Array], Array]) -> None:
-    """What a Poisson of one rate would give, over the observed means; logarithmic axes."""
+    """Expectation for a Poisson with one rate, over the observed means; logarithmic axes."""
     mean = column.of("observed", "mean")
     ends = np.array([mean[mean > 0].min(), mean.max()])
     ax.plot(ends, of(ends), color="#444444", linestyle=_POISSON, linewidth=1, zorder=3)
@@ -208,10 +208,10 @@ def _handles(columns: list[_Column]) -> list[Artist]:
     dots: dict[str, Any] = {"marker": "o", "markersize": 5, "linestyle": "none"}
     simulated = Line2D(
         [], [], color=columns[0].color if alone else "black", **dots,
-        label="simulated" if alone else "simulated, in the colour of its likelihood",
+        label="simulated" if alone else "simulated (colour: likelihood)",
     )  # fmt: skip
     return [
         Line2D([], [], color=_OBSERVED, label="observed", **dots),
         simulated,
-        grey_handle("a Poisson of one rate", linestyle=_POISSON, linewidth=1),
+        grey_handle("Poisson with one rate", linestyle=_POISSON, linewidth=1),
     ]

@@ -45,9 +45,9 @@ _FAILURE_COLUMNS = ("run", "dataset", "likelihood", "latent_dim", "arm", "seed",
 
 
 class StudyResults:
-    """What a study has produced so far.
+    """Results of a study so far.
 
-    What a run does not have (it diverged, or the data are no images) reads as None.
+    Missing results of a run (it diverged, or the data are not images) read as None.
 
     Args:
         study_dir: the folder results/<study>.
@@ -100,12 +100,12 @@ class StudyResults:
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """tables/failures.csv: runs that did not end well; empty if not written."""
+        """tables/failures.csv: runs that diverged or failed; empty if not written."""
         return self._later_table("failures", _FAILURE_COLUMNS)
 
     @cached_property
     def applications(self) -> pd.DataFrame:
-        """Scores of tables/applications.csv: what trained models are for; empty if not written."""
+        """Scores of tables/applications.csv; empty if not written."""
         table = self._later_table("applications", _APPLICATION_COLUMNS)
         return table[table["metric"].notna()]
 
@@ -135,7 +135,7 @@ class StudyResults:
         return self._load(self._run_dir(run) / "codes.npz")
 
     def pictures(self, run: str) -> Arrays | None:
-        """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are no images."""
+        """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are not images."""
         return self._load(self._run_dir(run) / "pictures.npz") or None
 
     def density(self, run: str) -> Arrays | None:
@@ -147,7 +147,7 @@ class StudyResults:
         return self._load(self._run_dir(run) / "snapshots.npz")
 
     def applied(self, run: str, application: str) -> Arrays | None:
-        """Arrays that an application of a run left for figures, or None where it left none."""
+        """Arrays of an application of a run for figures; None without any."""
         arrays = self._load(self._run_dir(run) / "applications.npz") or {}
         prefix = f"{application}/"
         found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Which part of a study a figure shows: choices that are capped whatever the size of the grid."""
+"""Parts of a study that figures show, capped for grids of any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_LATENT_DIMS = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """What one drawing is about; None stands for all.
+    """Dataset, likelihood and latent dimension of one figure; None stands for all.
 
     Attributes:
         dataset: name of the dataset.
@@ -39,7 +39,7 @@ class Selection:
         return table[keep]
 
     def ok_rows(self, results: StudyResults) -> pd.DataFrame:
-        """The selected rows whose run ended well."""
+        """The selected rows of successful runs."""
         rows = self.rows(results)
         return rows[rows["status"] == "ok"]
 

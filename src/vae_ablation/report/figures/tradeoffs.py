@@ -1,4 +1,4 @@
-"""What an arm pays and what it gets: the rate against everything else."""
+"""Trade-offs: rate and distortion, and other metrics over the rate."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
 
 
 def _shared_metrics(results: StudyResults) -> list[str]:
-    """Columns to show, as far as there is room: first what only the config calls primary."""
+    """Metrics to show, as far as there is room: primary metrics of the config first."""
     primary = results.config.get("statistics", {}).get("primary_metrics", [])
     further = [m for m in primary if m not in (*SHARED_METRICS, "rate")]
     return [m for m in [*further, *SHARED_METRICS] if not described(m).is_score]

@@ -1,4 +1,4 @@
-"""A latent path between two states: where it runs, what genes do along it, and how true that is."""
+"""A latent path between two states: the path, genes along it, and its scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METHODS = {
     "density": ("density path", "#ee7733", "s"),
     "linear_expression": ("line between means", style.GREY, "^"),
 }
-"""How each method is called and drawn."""
+"""Label, colour and marker of each method."""
 
 _MAP = color_palette("mako", as_cmap=True)
 _SIDE = 2.3
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 @figure(scope="likelihood", category="Biology", per_latent_dim=True)
 def trajectory(results: StudyResults, selection: Selection) -> Figure | None:
-    """Genes along both paths of one run beside what was measured, and the scores of all arms."""
+    """Genes along both paths of one run next to measured ones, and the scores of all arms."""
     rows = selection.ok_rows(results)
     runs = first_runs(rows)
     found = [
@@ -93,7 +93,7 @@ def _handles(arrays: Arrays) -> list[Artist]:
         Line2D([], [], color=color, marker=marker, markersize=5, label=label)
         for label, color, marker in METHODS.values()
     ]
-    hollow = grey_handle("hollow: the nearest unrelated cells", marker="o", linestyle="none",
+    hollow = grey_handle("hollow: nearest unrelated cells", marker="o", linestyle="none",
                          markerfacecolor="white", markersize=5)  # fmt: skip
     labels = label_handles(arrays["label_names"]) if "label_names" in arrays else []
     return [*made, hollow, *labels]
@@ -198,7 +198,7 @@ def _ticks(ax: Axes, name: str, steps: int, arrays: Arrays) -> None:
         places = [f"{place:.2f}".replace("-", "−") for place in arrays["place"]]
         every = -(-steps // 5)
         ax.set_xticks(range(0, steps, every), places[::every])
-        ax.set_xlabel("true place of the bin")
+        ax.set_xlabel("true position")
         return
     ax.set_xticks([0, (steps - 1) / 2, steps - 1], ["start", "half", "end"])
     first, _, last = ax.get_xticklabels()

@@ -1,4 +1,4 @@
-"""What single places of the latent space decode to: walks along one dimension, and the centre."""
+"""Decoded points of the latent space: traversals of one dimension, and the centre."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _subscript(number: int) -> str:
 
 @figure(scope="likelihood", category="Reconstructions and samples")
 def archetype(results: StudyResults, selection: Selection) -> Figure | None:
-    """E[x | z = 0] of each arm beside the mean of the data, and what it has more or less."""
+    """E[x | z = 0] of each arm next to the mean of the data, and their difference."""
     rows = selection.ok_rows(results)
     dims = choose_latent_dims(rows["latent_dim"].dropna())
     arms = choose_arms(rows, MAX_ARCHETYPES)
@@ -152,7 +152,7 @@ def _draw_archetypes(
     arms: list[ArmName],
     average: NDArray[np.uint8],
 ) -> Figure:
-    """A block for each latent dimension: the pictures, below them what the mean does not have."""
+    """A block for each latent dimension: the images, and below them the differences."""
     every = selection.rows(results)
     left = 1.0
     cell = min((style.FULL_WIDTH - left - 0.15) / (len(arms) + 1), 0.86)
@@ -191,7 +191,7 @@ def _stack(
 
 
 def differences(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each archetype has more than the data mean, [arms, H, W], intensity from −1 to 1.
+    """Archetypes minus the data mean, [arms, H, W], intensity from −1 to 1.
 
     Args:
         images: the data mean, then the archetypes, [1 + arms, H, W], from 0 to 255.
@@ -236,4 +236,4 @@ def _difference_scale(sheet: Sheet, x: float, y: float, limit: float) -> None:
     ax.set_yticks([])
     ax.grid(False)
     ax.tick_params(length=2, labelsize=7.5, pad=1.5)
-    sheet.text(x + 2.15, y + 0.05, "E[x given z = 0] − data mean (intensity)", size=8)
+    sheet.text(x + 1.95, y + 0.05, "E[x | z = 0] − data mean (intensity)", size=8)

@@ -123,7 +123,7 @@ def _on_test(evidence: Evidence, best: Cell) -> str:
     measure = words.measure(evidence.column(best.likelihood, "measure"))
     limits = evidence.column(best.likelihood, "limits")
     terms = ", ".join(part for part in (measure, limits) if part)
-    return f"On the test split it has {words.join(filter(None, scores))} (base measure: {terms})."
+    return f"On the test split it has {words.join(filter(None, scores))} ({terms})."
 
 
 def _score(evidence: Evidence, cell: Cell, name: str) -> str:

@@ -109,6 +109,8 @@ def _collapse_headline(by_dim: dict[int, Collapse]) -> str:
         return f"no collapse up to β = {largest:g}"
     if len(starts) == 1 and all(found.beta is not None for found in by_dim.values()):
         return f"the posterior has collapsed at β = {starts[0]:g}"
+    if len(starts) == 1:
+        return f"the posterior collapses at β = {starts[0]:g} for some latent dimensions only"
     ends = " or ".join(f"{beta:g}" for beta in starts)
     return f"the posterior collapses at β = {ends}, depending on the latent dimension"
 

@@ -47,7 +47,8 @@ def importance(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         kind="importance",
         headline=_leader(top, leaders),
-        sentence=f"Of the variance of each metric, {'; '.join(_share(*pair) for pair in shares)}.",
+        sentence="The largest shares of the variance are, by metric, "
+        f"{'; '.join(_share(*pair) for pair in shares)}.",
         dataset=evidence.dataset,
         conclusive=leaders.count(top) == len(leaders) and top != "residual",
         evidence={"leads": leaders.count(top), "of": len(leaders),
@@ -168,7 +169,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
         kind="convergence",
         headline="Every run had converged" if not late.any()
         else f"{int(late.sum())} of {words.count(len(slopes), 'run')} had not converged",
-        sentence=text + (_most(rows, " Most of the others are with ") + (
+        sentence=text + (_most(rows, " Arms with the most unconverged runs: ") + (
             " Where the objective is near 0, a large relative change is not meaningful."
         ) if late.any() else ""),
         dataset=evidence.dataset,
@@ -204,7 +205,7 @@ def _only_bounds(evidence: Evidence, flag: str, metrics: Sequence[Metric]) -> It
         sentence=f"In {of} the {first.label}"
         + (f" from {words.count(samples, 'importance sample')}" if samples else "")
         + f" {bound.reason}: there it is only {bound.article} bound and is not ranked."
-        + _others_bounded(evidence, metrics[1:]) + _most(arms, " Most are with "),
+        + _others_bounded(evidence, metrics[1:]) + _most(arms, " Arms with the most such runs: "),
         dataset=evidence.dataset,
         conclusive=False,
         evidence={"runs": len(rows), "loose": int(flagged.sum()), "samples": samples,

@@ -122,6 +122,8 @@ def _counts(tally: Tally, name: str) -> str:
     ]
     if total == 1:
         return f"{clauses[0][0]} the {name}"
+    if tally.open == total:
+        return f"{clauses[0][0]} the {name} in any of {total} comparisons"
     return words.join(
         f"{verb} {'it' if i else f'the {name}'} in {_share(n, total, first=not i)}"
         for i, (verb, n) in enumerate(clauses)
