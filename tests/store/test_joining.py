@@ -163,7 +163,10 @@ def test_runs_of_other_settings_do_not_take_the_place_of_wanted_ones(
     wanted = SEEDS[0] | {"training": SMALL["training"] | {"learning_rate": 0.002}}
     assert len(plan(here, wanted).to_train) == 2
     assert main(["join", str(clusters[0] / STUDY)]) == 0
-    assert "0 runs joined, 0 packs left out. 2 wanted runs are still missing" in capsys.readouterr().out
+    assert (
+        "0 runs joined, 0 packs left out. 2 wanted runs are still missing"
+        in capsys.readouterr().out
+    )
     other = tmp_path / "other"
     other.mkdir()
     run_study(other, wanted)
