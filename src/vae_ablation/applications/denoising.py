@@ -130,10 +130,9 @@ def gene_proportions(dataset: Dataset) -> Array:
     All counts of a gene over all counts, those of genes outside the data included: with Poisson
     counts of mean proportion × library size, the maximum-likelihood proportions.
     """
-    genes = dataset.observed.genes
-    total = np.zeros(genes)
+    total = np.zeros(dataset.observed.genes)
     for block in row_blocks(dataset.rows("train"), dataset.observed.dims):
-        total += dataset.x[block][:, :genes].sum(0, dtype=np.float64)
+        total += dataset.rna(block).sum(0, dtype=np.float64)
     outside = 0 if dataset.outside is None else dataset.outside[dataset.rows("train")].sum()
     return total / max(total.sum() + outside, 1.0)
 
@@ -165,10 +164,10 @@ def log_pca(dataset: Dataset, rows: Rows, components: int, seed: int) -> Array:
 
     genes = dataset.observed.genes
     train = chosen_rows(dataset.rows("train"), max(2, _PCA_VALUES // genes), seed)
-    known = log_normalized(dataset.x[train][:, :genes], dataset.library(train), TARGET)
+    known = log_normalized(dataset.rna(train), dataset.library(train), TARGET)
     pca = PCA(min(components, *known.shape), random_state=seed).fit(known)
     library = dataset.library(rows)
-    seen = log_normalized(dataset.x[rows][:, :genes], library, TARGET)
+    seen = log_normalized(dataset.rna(rows), library, TARGET)
     rebuilt = pca.inverse_transform(pca.transform(seen)).astype(np.float64)
     return np.expm1(rebuilt).clip(0) * library[:, None] / TARGET
 

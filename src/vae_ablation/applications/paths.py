@@ -207,11 +207,11 @@ def mean_profile(dataset: Dataset, rows: Rows) -> Array:
     Not the mean of logarithms, which falls with the noise of single cells: a decoder's mean has
     none of that.
     """
-    counts = dataset.x[rows][:, : dataset.observed.genes]
+    counts = dataset.rna(rows)
     shares = (counts / dataset.library(rows)[:, None]).mean(0, dtype=np.float64)
     return log_normalized(shares[None], np.ones(1))[0]
 
 
 def log_expression(dataset: Dataset, rows: Rows) -> NDArray[np.float32]:
     """Log-normalised RNA of single cells, [len(rows), genes]."""
-    return log_normalized(dataset.x[rows][:, : dataset.observed.genes], dataset.library(rows))
+    return log_normalized(dataset.rna(rows), dataset.library(rows))

@@ -42,6 +42,7 @@ from vae_ablation.applications.base import (
     Applied,
     permutation_p,
 )
+from vae_ablation.applications.paths import label_name
 from vae_ablation.data.base import HELD_OUT, TRAIN, Cells, Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
@@ -173,7 +174,7 @@ def _transfers(groups: Groups, perturbation: int) -> list[Condition]:
     name = groups.cells.perturbation_names[perturbation]
     return [
         Condition(
-            f"{_label_name(groups.cells, label)}:{name}",
+            f"{label_name(groups.cells, label)}:{name}",
             perturbation,
             (perturbation,),
             (groups.learned(perturbation),),
@@ -181,10 +182,6 @@ def _transfers(groups: Groups, perturbation: int) -> list[Condition]:
         )
         for label in groups.unseen(perturbation)
     ]
-
-
-def _label_name(cells: Cells, label: int) -> str:
-    return cells.label_names[label] if cells.label_names else str(label)
 
 
 def _combination(groups: Groups, perturbation: int) -> list[Condition]:
@@ -230,7 +227,7 @@ def profile(dataset: Dataset, rows: Rows) -> Profile:
     rows = _some(rows)
     total, squares, rates = (np.zeros(dataset.observed.genes) for _ in range(3))
     for block in _blocks(rows):
-        counts = dataset.x[block][:, : dataset.observed.genes].astype(np.float64)
+        counts = dataset.rna(block).astype(np.float64)
         library = dataset.library(block).astype(np.float64)[:, None]
         logs = _log_expression(dataset, block)
         total += logs.sum(0)
@@ -243,7 +240,7 @@ def profile(dataset: Dataset, rows: Rows) -> Profile:
 
 def _log_expression(dataset: Dataset, rows: Rows) -> Array:
     """Log-normalised RNA counts, [len(rows), genes]."""
-    counts = dataset.x[rows][:, : dataset.observed.genes].astype(np.float64)
+    counts = dataset.rna(rows).astype(np.float64)
     library = dataset.library(rows).astype(np.float64)[:, None]
     logs: Array = log_normalized(counts, library, SCALE)
     return logs

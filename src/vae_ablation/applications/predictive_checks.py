@@ -291,7 +291,7 @@ def _central(place: Array) -> NDArray[np.bool_]:
 
 
 def _rna(dataset: Dataset, rows: Rows) -> Array:
-    return dataset.x[rows][:, : dataset.observed.genes].astype(np.float64)
+    return dataset.rna(rows).astype(np.float64)
 
 
 def _arrays(of: str, cells: Checked) -> dict[str, NDArray[Any]]:

@@ -316,6 +316,10 @@ class Dataset:
         values = self.x if self.fixed is None else self.fixed
         return values[self.rows(split)]
 
+    def rna(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[len(rows), genes] RNA counts of cells."""
+        return self.x[rows][:, : self.observed.genes]
+
     def labels_of(self, split: str) -> NDArray[np.int64]:
         """[n] labels of a split."""
         return self.labels[self.rows(split)]
