@@ -25,7 +25,7 @@ stop() {
         ended=$?
     fi
     rm -f "${results:-/nonexistent}/report.new.html"
-    [ $ended -eq 130 ] || echo "Interrupted: what is done is kept; run the same command again to go on." >&3
+    [ $ended -eq 130 ] || echo "Interrupted: finished results are kept; run the same command again to resume." >&3
     exit "$1"
 }
 trap 'stop 130' INT

@@ -1,4 +1,4 @@
-"""The command line: the state of a study, two runs side by side, a study packed for a paper."""
+"""Command line: the state of a study, two runs side by side, a study packed for a paper."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        told = f"{error.filename or 'a file'}: {error.strerror or error}."
-        print(f"Error: {machine_fault(error, RESULTS) or told}", file=sys.stderr)
+        plain = f"{error.filename or 'a file'}: {error.strerror or error}."
+        print(f"Error: {machine_fault(error, RESULTS) or plain}", file=sys.stderr)
         return 1
 
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vae-ablation", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    status = commands.add_parser("status", help="what is done, missing, failed, and why")
+    status = commands.add_parser("status", help="runs done, missing, failed, and why")
     status.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     status.set_defaults(command=_status)
     compare = commands.add_parser("compare", help="two runs side by side")
@@ -70,11 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     joined = commands.add_parser(
         "join", help="take over runs from another folder of results, e.g. another cluster's"
     )
-    joined.add_argument("folder", help="results/<study> of the other place")
+    joined.add_argument("folder", help="results/<study> on the other machine")
     joined.add_argument("study", nargs="?", help="name of the study here (default: as there)")
     joined.set_defaults(command=_join)
     missing = commands.add_parser(
-        "missing", help="results that are wanted and not there, and why; status 1 if there are any"
+        "missing", help="missing results, and why; status 1 if there are any"
     )
     missing.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     missing.set_defaults(command=_missing)
@@ -135,7 +135,7 @@ def _status(options: argparse.Namespace) -> None:
     states = [(item.run.path, *run_state(study, item)) for item in plan.planned]
     print(f"Study {folder.name}: {len(states)} runs in {len(plan.packs)} packs")
     for state in ("ok", "trained", "missing", "diverged", "failed"):
-        count = sum(found == state for _, found, _ in states)
+        count = sum(one == state for _, one, _ in states)
         if count:
             print(f"  {state:9} {count}")
     training = folder / ".progress" / "start.json"
@@ -163,7 +163,7 @@ def _missing(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> None:
     folders = [_run_folder(path) for path in options.run]
-    sides = [_facts(folder) for folder in folders]
+    sides = [_metadata(folder) for folder in folders]
     rows = [("", *(str(side["path"]) for side in sides), "difference")]
     rows += list(_compared(sides[0], sides[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -176,7 +176,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _incomparable(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
-    """Which metrics of two runs may not be compared, and why."""
+    """Metrics of two runs that are not comparable, and why: a sentence each."""
     measures = [str(side.get("measure")) for side in (left, right)]
     if measures[0] != measures[1]:
         yield (
@@ -197,7 +197,7 @@ def _run_folder(path: str) -> Path:
     raise UserError(f"{path}: holds no run.json; give the folder of a run below results/*/runs/.")
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _metadata(folder: Path) -> dict[str, Any]:
     """Axes, status, settings and metrics of a run, flat."""
     record = read_json(folder / "run.json")
     metrics = folder / "metrics.json"

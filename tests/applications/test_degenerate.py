@@ -61,7 +61,7 @@ def test_holes_among_less_than_two_cells_are_not_sought() -> None:
     applied = APPLICATIONS["forbidden_states"].attempt(
         model, dataset, SETTINGS["forbidden_states"], 0
     )
-    assert applied.reason == "needs two train cells at least, and there is one"
+    assert applied.reason == "needs at least two train cells, and there is one"
     assert applied.scores == []
 
 

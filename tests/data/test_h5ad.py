@@ -631,8 +631,8 @@ def test_a_layer_called_raw_goes_before_the_raw_of_the_file(tmp_path: Path) -> N
 def test_a_refusal_says_where_counts_are_and_proposes_nothing_else(tmp_path: Path) -> None:
     log = {"log": normalised()}
     path = save(tmp_path / "c.h5ad", with_raw(normalised(), layers=log))
-    refused(path, "X is no matrix", "did you mean layer raw? (raw/X holds counts)")
-    refused(path, "layers/log is no matrix", "layer raw?", layer="log")
+    refused(path, "X is not a matrix", "did you mean layer raw? (raw/X holds counts)")
+    refused(path, "layers/log is not a matrix", "layer raw?", layer="log")
     both = save(tmp_path / "d.h5ad", with_raw(normalised(), layers=log | {"umi": counts()}))
     refused(both, "did you mean layer umi, raw?")
     x = save(tmp_path / "e.h5ad", cells(layers=log))
@@ -657,7 +657,7 @@ NATURES = {
 @pytest.mark.parametrize("name", NATURES)
 def test_a_refusal_says_what_the_values_look_like(name: str, tmp_path: Path) -> None:
     values, part = NATURES[name]
-    refused(save(tmp_path / "c.h5ad", cells(values)), "X is no matrix of counts", part)
+    refused(save(tmp_path / "c.h5ad", cells(values)), "X is not a matrix of counts", part)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint32])

@@ -80,7 +80,7 @@ def test_joined_runs_are_held_evaluated_and_stand_in_the_tables_once(
     assert main(["join", str(there)]) == 0
     out = capsys.readouterr().out
     assert "2 of 2 runs" in out
-    assert "2 runs joined, 0 packs left out. 0 wanted runs are missing still." in out
+    assert "2 runs joined, 0 packs left out. 0 wanted runs are still missing." in out
     assert nothing_is_to_do(here, BOTH)
     assert {name: content for name, content in tree(STUDY).items() if name in before} == before
     state = planned(here, BOTH)
@@ -163,7 +163,10 @@ def test_runs_of_other_settings_do_not_take_the_place_of_wanted_ones(
     wanted = SEEDS[0] | {"training": SMALL["training"] | {"learning_rate": 0.002}}
     assert len(plan(here, wanted).to_train) == 2
     assert main(["join", str(clusters[0] / STUDY)]) == 0
-    assert "0 runs joined, 0 packs left out. 2 wanted runs are missing" in capsys.readouterr().out
+    assert (
+        "0 runs joined, 0 packs left out. 2 wanted runs are still missing"
+        in capsys.readouterr().out
+    )
     other = tmp_path / "other"
     other.mkdir()
     run_study(other, wanted)
@@ -322,7 +325,7 @@ def test_any_record_is_read_or_told_in_one_sentence(
     [
         ("absent", "holds no packs"),
         ("..", "holds no packs"),
-        ("results/small", "is the folder to join it with"),
+        ("results/small", "is the study's own folder"),
     ],
 )
 def test_a_folder_that_cannot_be_joined_is_one_sentence(
@@ -351,7 +354,7 @@ def test_it_refuses_while_snakemake_holds_its_lock(
     (here / ".snakemake" / "locks" / "0.input.lock").touch()
     before = tree(here)
     assert main(["join", str(there)]) == 1
-    assert "snakemake works here" in capsys.readouterr().err
+    assert "snakemake is running here" in capsys.readouterr().err
     assert tree(here) == before
 
 

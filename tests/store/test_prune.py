@@ -226,7 +226,7 @@ def test_data_are_left_alone_where_another_study_cannot_be_read(
     Path("results/broken/config.yaml").write_text("study: [", encoding="utf-8")
     prune(STUDY, yes=True)
     out = capsys.readouterr().out
-    assert "results/.data is left alone" in out
+    assert "results/.data is kept" in out
     assert "broken" in out
     assert Path("results/.data/0123456789ab").exists()
 
@@ -311,7 +311,7 @@ def test_it_refuses_while_snakemake_holds_its_lock(
     before = tree(shrunk)
     assert main(["prune", "small", "--yes"]) == 1
     error = capsys.readouterr().err
-    assert "snakemake works here" in error
+    assert "snakemake is running here" in error
     assert "--unlock" in error
     assert tree(shrunk) == before
 

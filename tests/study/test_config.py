@@ -429,14 +429,14 @@ LOST = [
     ("training: {epochs: 010}", "training.epochs is 010 in line 1, which YAML reads as 8", "zeros"),
     ("training: {epochs: 1:30}", "which YAML reads as 90", "colons"),
     ("evaluation: {interpolations: [[010, 3]]}", "interpolations[0][0] is 010", "8"),
-    ("grids: [{}]\nstudy: a\ngrids: [{}]", "the key grids stands twice", "line 1 and in line 3"),
-    ("grids:\n- beta: [1]\n  beta: [2]", "the key grids[0].beta stands twice", "line 2 and"),
-    ("training:\n  epochs: 3\n  'epochs': 4", "training.epochs stands twice", "line 3"),
-    ("datasets:\n  '1': {}\n  1: {}", "the key datasets.1 stands twice", "line 2 and in line 3"),
+    ("grids: [{}]\nstudy: a\ngrids: [{}]", "the key grids occurs twice", "line 1 and in line 3"),
+    ("grids:\n- beta: [1]\n  beta: [2]", "the key grids[0].beta occurs twice", "line 2 and"),
+    ("training:\n  epochs: 3\n  'epochs': 4", "training.epochs occurs twice", "line 3"),
+    ("datasets:\n  '1': {}\n  1: {}", "the key datasets.1 occurs twice", "line 2 and in line 3"),
     ("datasets:\n  'True': {}\n  yes: {}", "as True in line 2 and as yes in line 3", "once"),
-    ("model: &m {hidden: [8], hidden: [4]}", "the key model.hidden stands twice", "line 1"),
-    ('{"study": "a",\n\t"study": "b"}', "the key study stands twice", "line 1 and in line 2"),
-    ('{"training": {"epochs": 1,\n"epochs": 2}}', "training.epochs stands twice", "line 2"),
+    ("model: &m {hidden: [8], hidden: [4]}", "the key model.hidden occurs twice", "line 1"),
+    ('{"study": "a",\n\t"study": "b"}', "the key study occurs twice", "line 1 and in line 2"),
+    ('{"training": {"epochs": 1,\n"epochs": 2}}', "training.epochs occurs twice", "line 2"),
 ]
 
 

@@ -68,7 +68,7 @@ def test_a_key_that_stands_twice_in_a_mapping_is_refused() -> None:
     given = parse_config(entries)
     with pytest.raises(UserError) as caught:
         with_overrides(given, entries, given)
-    assert_one_sentence(caught.value, "--config training: the key epochs stands twice")
+    assert_one_sentence(caught.value, "--config training: the key epochs occurs twice")
 
 
 def test_what_another_workflow_was_given_is_not_for_the_config_of_a_module() -> None:

@@ -50,10 +50,10 @@ def test_jobs_find_a_study_whose_name_looks_like_a_number(fresh: Place) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("study: tiny\ngrids: [{}]\nstudy: other\n", ["study.yaml: the key study stands twice",
+        ("study: tiny\ngrids: [{}]\nstudy: other\n", ["study.yaml: the key study occurs twice",
                                                      "in line 1 and in line 3"]),
         ("datasets: {1: {}, '1': {}}\n", ["datasets has the name 1 in line 1", "'1'"]),
-        ('{"training": {"epochs": 1,\n"epochs": 2}}', ["training.epochs stands twice"]),
+        ('{"training": {"epochs": 1,\n"epochs": 2}}', ["training.epochs occurs twice"]),
         ("datasets: {no: {}}\n", ["datasets has the name no", "YAML reads as false", "'no'"]),
     ],
 )  # fmt: skip

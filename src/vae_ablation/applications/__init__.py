@@ -1,4 +1,4 @@
-"""What a trained model is for, one module each."""
+"""Applications of trained models, one module each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an application of a trained model gives, and what each one has to say of itself."""
+"""Applications of trained models: their interface, and their results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def permutation_p(values: NDArray[np.floating]) -> float:
 
 @dataclass(frozen=True)
 class Applied:
-    """What came of one application to one run.
+    """Results of one application to one run.
 
     Attributes:
         scores: rows of applications.csv without the run's axes: subject (what the row is about),
@@ -82,7 +82,7 @@ class Application(ABC):
 
     @abstractmethod
     def missing(self, dataset: Dataset) -> str | None:
-        """Why it cannot be applied to these data, in words that follow the data's name, or None."""
+        """Reason why it cannot be applied to these data, to follow the data's name, or None."""
 
     def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
         """The same of data that lack what the settings name."""

@@ -1,4 +1,4 @@
-"""Denoising: what a model puts where counts were taken away, against what had been there."""
+"""Denoising: predictions of removed counts, against the counts before removal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Denoising(Application):
     name: ClassVar[str] = "denoising"
 
     def missing(self, dataset: Dataset) -> str | None:
-        """Only data that were corrupted on purpose have known clean counts."""
+        """Data that were not corrupted on purpose have no known clean counts."""
         if dataset.clean is None or dataset.corruption is None:
             return "was not corrupted before training (its option `corrupt` is off)"
         return None
@@ -81,12 +81,12 @@ class Denoising(Application):
 
 @dataclass(frozen=True)
 class Target:
-    """What predictions are held against.
+    """Counts that predictions are scored against.
 
     Attributes:
         counts: [cells, genes].
         part: what part of the clean counts these are on average; predictions are scaled to it.
-        entries: flat places that are scored, or None for all.
+        entries: flat positions that are scored, or None for all.
         errors: whether errors are scored beside deviance and ranks. They favour the mean of the
             logarithm over the logarithm of the mean, the more so the fewer molecules there are.
     """
@@ -130,10 +130,9 @@ def gene_proportions(dataset: Dataset) -> Array:
     All counts of a gene over all counts, those of genes outside the data included: with Poisson
     counts of mean proportion × library size, the maximum-likelihood proportions.
     """
-    genes = dataset.observed.genes
-    total = np.zeros(genes)
+    total = np.zeros(dataset.observed.genes)
     for block in row_blocks(dataset.rows("train"), dataset.observed.dims):
-        total += dataset.x[block][:, :genes].sum(0, dtype=np.float64)
+        total += dataset.rna(block).sum(0, dtype=np.float64)
     outside = 0 if dataset.outside is None else dataset.outside[dataset.rows("train")].sum()
     return total / max(total.sum() + outside, 1.0)
 
@@ -165,10 +164,10 @@ def log_pca(dataset: Dataset, rows: Rows, components: int, seed: int) -> Array:
 
     genes = dataset.observed.genes
     train = chosen_rows(dataset.rows("train"), max(2, _PCA_VALUES // genes), seed)
-    known = log_normalized(dataset.x[train][:, :genes], dataset.library(train), TARGET)
+    known = log_normalized(dataset.rna(train), dataset.library(train), TARGET)
     pca = PCA(min(components, *known.shape), random_state=seed).fit(known)
     library = dataset.library(rows)
-    seen = log_normalized(dataset.x[rows][:, :genes], library, TARGET)
+    seen = log_normalized(dataset.rna(rows), library, TARGET)
     rebuilt = pca.inverse_transform(pca.transform(seen)).astype(np.float64)
     return np.expm1(rebuilt).clip(0) * library[:, None] / TARGET
 
@@ -200,7 +199,7 @@ def zeroed_targets(clean: Array, corrupted: Array, seed: int) -> dict[str, Targe
 def denoising_scores(
     predicted: Array, target: Target, library: Array, truth: Array | None = None
 ) -> dict[str, float | None]:
-    """How far predictions of clean counts are from the target.
+    """Scores of predictions of clean counts against the target.
 
     Both are scaled to 10,000 molecules by the library size of the clean cell, and compared as
     log1p. The Poisson deviance is of the counts as they are, in nats per entry.

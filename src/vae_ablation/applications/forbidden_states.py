@@ -1,4 +1,4 @@
-"""What the prior asks for and no cell is: holes of the aggregate posterior, decoded."""
+"""Forbidden states: decoded samples of the prior where the aggregate posterior has low density."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PriorDraws:
-    """Draws of the prior, and how much of the aggregate posterior is there.
+    """Draws of the prior, and the density of the aggregate posterior at them.
 
     Attributes:
         z: draws, [samples, latent].
@@ -70,12 +70,12 @@ class PriorDraws:
 
     @property
     def hole(self) -> Mask:
-        """Which draws fall into a hole, [samples]."""
+        """Draws in a hole, [samples]."""
         return self.log_q < self.threshold
 
 
 class RealProfiles:
-    """Mean expression of neighbourhoods of real cells, and how far other profiles are from it.
+    """Mean expression of neighbourhoods of real cells, and distances of other profiles to it.
 
     A single cell is mostly noise and a decoder's mean is none, so each would be far from the other
     wherever it lies. The mean of the 15 nearest cells can be compared with either.
@@ -109,7 +109,7 @@ class RealProfiles:
 
 
 class ForbiddenStates(Application):
-    """Holes of the aggregate posterior, and how far what they decode to is from any real cell."""
+    """Holes of the aggregate posterior: distances of decoded profiles to the nearest real cells."""
 
     name = "forbidden_states"
 
@@ -131,7 +131,7 @@ class ForbiddenStates(Application):
         if model.run.posterior == "point":
             return Applied()
         if len(dataset.rows("train")) < 2:
-            return Applied(reason="needs two train cells at least, and there is one")
+            return Applied(reason="needs at least two train cells, and there is one")
         generator = stream(seed, "forbidden states")
         train = encode_rows(model, dataset, spread_rows(dataset, "train", MAX_POSTERIORS))
         test = spread_rows(dataset, "test", settings["samples"])
@@ -198,13 +198,13 @@ def _score(applied: Applied, distance: Array, hole: Mask, held_out: Array) -> No
         applied.add("all", "vae", "hole_auroc", float(roc_auc_score(hole, distance)))
 
 
-# --- what no real cell is ------------------------------------------------------------------------
+# --- differences from real cells -----------------------------------------------------------------
 
 
 def _violations(
     decoded: Array, hole: Mask, real: NDArray[np.float32], names: NDArray[np.str_]
 ) -> dict[str, NDArray[Any]]:
-    """Genes, and pairs of genes, in which holes decode to what no real profile has."""
+    """Genes, and pairs of genes, in which profiles decoded from holes differ from all real ones."""
     if not hole.any():
         return {}
     off = misfit(decoded[hole], real)

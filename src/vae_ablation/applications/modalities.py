@@ -1,9 +1,9 @@
 """Two modalities of the same cells: RNA from protein counts, and protein counts from RNA.
 
 A product-of-experts posterior (Wu and Goodman, NeurIPS 2018) has one expert per modality, so that a
-code can be had from either alone. What is decoded at that code's mean is the prediction. Every
-method knows the cell's own library size, also where RNA is what it predicts: all likelihoods of
-counts are given it.
+code can be inferred from either alone. The prediction is decoded from that code's mean. Every
+method is given the cell's own library size, also where it predicts RNA: all likelihoods of counts
+are conditional on it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PRESENT: dict[str, tuple[bool, bool]] = {
     "protein": (False, True),
     "both": (True, True),
 }
-"""What the encoder is shown, (RNA, protein)."""
+"""Modalities that the encoder gets, (RNA, protein)."""
 
 DIRECTIONS: tuple[tuple[str, Modality], ...] = (
     ("RNA", "protein"),
@@ -72,7 +72,7 @@ class Sample:
         rows: positions in the dataset.
         library: observed library size [n, 1].
         log: log1p counts of each modality.
-        given: what a baseline is shown of each: log-normalised RNA, log1p protein counts.
+        given: inputs of baselines of each: log-normalised RNA, log1p protein counts.
     """
 
     rows: Rows
@@ -153,7 +153,7 @@ def _mean(values: Array) -> float | None:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one method says of one modality.
+    """Prediction of one modality by one method.
 
     Attributes:
         log: [n, features] on the scale of log1p counts.
@@ -169,7 +169,7 @@ def _plain(log: Array, target: Array) -> Predicted:
 
 
 class Baselines:
-    """What can be had of one modality from the other without a VAE, for the cells of a test sample.
+    """Predictions of one modality from the other without a VAE, for the cells of a test sample.
 
     Args:
         train: cells to learn from.
@@ -226,14 +226,14 @@ def _inputs(of: Sample, given: Modality | None) -> Array:
 def decode_from(
     model: TrainedRun, dataset: Dataset, of: Sample, given: str, draws: int, seed: int
 ) -> dict[str, Predicted]:
-    """What a model with a product-of-experts posterior decodes where it is shown `given`.
+    """Predictions of a model with a product-of-experts posterior from the modality `given`.
 
     Args:
         model: the run.
         dataset: its dataset.
         of: cells to predict.
         given: RNA, protein or both; counts of what is not given are 0 in what the encoder gets.
-        draws: from p(x given z), for the predictive mean of log1p counts: the logarithm of the
+        draws: from p(x | z), for the predictive mean of log1p counts: the logarithm of the
             decoder's mean is not the best guess of a logarithm. Its error is corrected for the
             finite number of draws, so 2 are needed at least.
         seed: of the draws.
@@ -285,7 +285,7 @@ class Modalities(Application):
         self._last: _Kept | None = None
 
     def missing(self, dataset: Dataset) -> str | None:
-        """Protein counts are needed."""
+        """Data without protein counts have nothing to predict."""
         return None if dataset.observed.proteins else "counts no proteins"
 
     def apply(
@@ -296,7 +296,7 @@ class Modalities(Application):
         Rows of method "truth" have the permutation p of the best method's mean correlation, cells
         being paired at random (effect_p): whether one modality says anything of the other.
 
-        Settings: cells (test cells at most), draws (from p(x given z), per cell, 2 at least).
+        Settings: cells (test cells at most), draws (from p(x | z), per cell, 2 at least).
         """
         applied = Applied()
         if model.run.architecture != "poe":
@@ -343,7 +343,7 @@ class Modalities(Application):
 
 @dataclass(frozen=True)
 class _Kept:
-    """What does not depend on the run: test cells, baselines, and their scores by chance."""
+    """Parts that do not depend on the run: test cells, baselines, and their scores by chance."""
 
     dataset: Dataset
     cells: int
@@ -354,7 +354,7 @@ class _Kept:
 
 
 def _add_nulls(applied: Applied, subject: str, nulls: Mapping[str, Array | None]) -> None:
-    """What correlations are by chance; effect_p is that of the best method."""
+    """Correlations by chance; effect_p is that of the best method."""
     known = {method: values for method, values in nulls.items() if values is not None}
     for method, values in known.items():
         applied.add_null(subject, method, "pearson", values)

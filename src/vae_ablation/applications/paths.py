@@ -169,7 +169,7 @@ def label_name(cells: Cells, label: int) -> str:
 
 
 def encode_rows(model: TrainedRun, dataset: Dataset, rows: Rows) -> Posterior:
-    """q(z given x) of cells: [len(rows), latent]."""
+    """q(z | x) of cells: [len(rows), latent]."""
     return model.encode(dataset.x[rows], dataset.context(rows, model.run.condition))
 
 
@@ -179,10 +179,10 @@ def codes_of(model: TrainedRun, dataset: Dataset, rows: Rows) -> Array:
 
 
 def decode_context(model: TrainedRun, dataset: Dataset, count: int) -> NDArray[np.float32]:
-    """What the decoder is told of `count` cells that nobody measured: [count, context].
+    """Decoder inputs beside z for `count` cells that were not measured: [count, context].
 
-    The median library size of train cells, and the commonest batch where the model is told
-    batches; told labels, it is told none.
+    The median library size of train cells, and the commonest batch where the model is conditioned
+    on batch. A model conditioned on label gets no label.
     """
     rows = spread_rows(dataset, "train")
     context = np.zeros((1, dataset.context(rows[:1], model.run.condition).shape[1]), np.float32)
@@ -207,11 +207,11 @@ def mean_profile(dataset: Dataset, rows: Rows) -> Array:
     Not the mean of logarithms, which falls with the noise of single cells: a decoder's mean has
     none of that.
     """
-    counts = dataset.x[rows][:, : dataset.observed.genes]
+    counts = dataset.rna(rows)
     shares = (counts / dataset.library(rows)[:, None]).mean(0, dtype=np.float64)
     return log_normalized(shares[None], np.ones(1))[0]
 
 
 def log_expression(dataset: Dataset, rows: Rows) -> NDArray[np.float32]:
     """Log-normalised RNA of single cells, [len(rows), genes]."""
-    return log_normalized(dataset.x[rows][:, : dataset.observed.genes], dataset.library(rows))
+    return log_normalized(dataset.rna(rows), dataset.library(rows))

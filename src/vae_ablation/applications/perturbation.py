@@ -13,7 +13,7 @@ Two ways to write a profile of expression, because the logarithm of a mean is no
 logarithm, and which of the two a count model is asked for decides who looks biased:
 
 - measured: the mean over cells of log-normalised counts. The model's is its predictive mean, over
-  draws from p(x given z), as `mse_log1p` has it.
+  draws from p(x | z), as in `mse_log1p`.
 - noise-free (metrics that begin with truth_): log1p of the mean expression per 10,000 molecules.
   The truth is the simulation's, the model's comes from decoder means, the baseline's from counts.
 
@@ -42,6 +42,7 @@ from vae_ablation.applications.base import (
     Applied,
     permutation_p,
 )
+from vae_ablation.applications.paths import label_name
 from vae_ablation.data.base import HELD_OUT, TRAIN, Cells, Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
@@ -66,7 +67,7 @@ _FLAT = 1e-6
 
 @dataclass(frozen=True)
 class Condition:
-    """A held-out condition, and what it is predicted from.
+    """A held-out condition, and the effects from which it is predicted.
 
     Attributes:
         subject: "a+b", or "label:p".
@@ -173,7 +174,7 @@ def _transfers(groups: Groups, perturbation: int) -> list[Condition]:
     name = groups.cells.perturbation_names[perturbation]
     return [
         Condition(
-            f"{_label_name(groups.cells, label)}:{name}",
+            f"{label_name(groups.cells, label)}:{name}",
             perturbation,
             (perturbation,),
             (groups.learned(perturbation),),
@@ -181,10 +182,6 @@ def _transfers(groups: Groups, perturbation: int) -> list[Condition]:
         )
         for label in groups.unseen(perturbation)
     ]
-
-
-def _label_name(cells: Cells, label: int) -> str:
-    return cells.label_names[label] if cells.label_names else str(label)
 
 
 def _combination(groups: Groups, perturbation: int) -> list[Condition]:
@@ -230,7 +227,7 @@ def profile(dataset: Dataset, rows: Rows) -> Profile:
     rows = _some(rows)
     total, squares, rates = (np.zeros(dataset.observed.genes) for _ in range(3))
     for block in _blocks(rows):
-        counts = dataset.x[block][:, : dataset.observed.genes].astype(np.float64)
+        counts = dataset.rna(block).astype(np.float64)
         library = dataset.library(block).astype(np.float64)[:, None]
         logs = _log_expression(dataset, block)
         total += logs.sum(0)
@@ -243,7 +240,7 @@ def profile(dataset: Dataset, rows: Rows) -> Profile:
 
 def _log_expression(dataset: Dataset, rows: Rows) -> Array:
     """Log-normalised RNA counts, [len(rows), genes]."""
-    counts = dataset.x[rows][:, : dataset.observed.genes].astype(np.float64)
+    counts = dataset.rna(rows).astype(np.float64)
     library = dataset.library(rows).astype(np.float64)[:, None]
     logs: Array = log_normalized(counts, library, SCALE)
     return logs
@@ -255,10 +252,10 @@ def _true_rates(dataset: Dataset, rows: Rows) -> Array | None:
 
 
 def expected_proportions(dataset: Dataset, rows: Rows) -> Array | None:
-    """What share of a simulated cell's counts each gene has in expectation, [len(rows), genes].
+    """Expected share of each gene in a simulated cell's counts, [len(rows), genes].
 
-    Dropout takes more from some genes than from others, and nothing that learns from counts can
-    know: where its probabilities are known, the proportions are what it leaves. None without truth.
+    Dropout removes more counts of some genes than of others, which no method can learn from counts:
+    where its probabilities are known, the proportions are those after it. None without truth.
     """
     truth = _cells(dataset).truth
     if "cell/proportions" not in truth:
@@ -325,7 +322,7 @@ class Measurements:
         return np.log1p(self.train(perturbation, label).rates)
 
     def truth(self, condition: Condition) -> Spaces:
-        """What the held-out cells really express, and the truth's controls of the same labels."""
+        """True expression of the held-out cells, and of the truth's controls of the same labels."""
         held = self._over(condition, self.held_out, condition.perturbation)
         controls = self._over(condition, lambda _, c: self.control(c), CONTROL)
         return {space: (held[space], controls[space]) for space in held}
@@ -364,7 +361,7 @@ class Measurements:
         return (held + self.control(label).variance) / 2
 
     def _permuted(self, index: int) -> NullChanges:
-        """What is left to chance of the change of a condition."""
+        """Permuted changes of a condition."""
         condition = self.conditions[index]
         random = np.random.default_rng([self.seed, 18, index])
         shape = (PERMUTATIONS + 1, self.dataset.observed.genes)
@@ -468,7 +465,7 @@ class Arithmetic:
     Args:
         model: the run.
         measured: the groups of its dataset.
-        draws: draws from p(x given z) per cell, for the predictive mean.
+        draws: draws from p(x | z) per cell, for the predictive mean.
         seed: of the draws.
     """
 
@@ -581,7 +578,7 @@ def score(predicted: tuple[Array, Array], true: tuple[Array, Array], top: Rows) 
 
 
 class Perturbation(Application):
-    """Held-out perturbations and combinations, predicted from what was seen."""
+    """Held-out perturbations and combinations, predicted from those in the train split."""
 
     name = "perturbation"
 
@@ -604,7 +601,7 @@ class Perturbation(Application):
         Rows of method "truth" have the permutation p of there being a change at all (effect_p).
 
         Settings: top_genes (most differential genes), min_cells (groups of fewer are not used),
-        draws (from p(x given z), per control cell).
+        draws (from p(x | z), per control cell).
         """
         measured = self._measurements(dataset, settings["min_cells"], seed)
         arithmetic = Arithmetic(model, measured, settings["draws"], seed)
@@ -632,7 +629,7 @@ class Perturbation(Application):
         return applied
 
     def _measurements(self, dataset: Dataset, min_cells: int, seed: int) -> Measurements:
-        """What does not depend on the run, kept for the next run of the same dataset."""
+        """Measurements, which do not depend on the run, kept for the next run of the dataset."""
         last, wanted = self._last, (min_cells, seed)
         if last is None or last.dataset is not dataset or (last.min_cells, last.seed) != wanted:
             self._last = last = Measurements(dataset, min_cells, seed)
@@ -650,7 +647,7 @@ def _add(
 def _add_null(
     applied: Applied, subject: str, method: str, predicted: Spaces, null: NullChanges
 ) -> None:
-    """What delta_pearson of a method is by chance: mean and 95th percentile, and its p."""
+    """delta_pearson of a method by chance: mean and 95th percentile, and its p."""
     profile_, base = predicted[MEASURED]
     found = null.correlations(profile_ - base)
     if found is None:

@@ -128,7 +128,7 @@ class Tally:
 
 
 def observed_cells(dataset: Dataset, rows: Rows) -> Checked:
-    """What the rows show."""
+    """Statistics of the rows as observed."""
     tally = Tally(1, dataset.observed.genes)
     for block in row_blocks(rows, dataset.observed.dims):
         tally.add(0, _rna(dataset, block))
@@ -136,11 +136,11 @@ def observed_cells(dataset: Dataset, rows: Rows) -> Checked:
 
 
 def simulate(model: TrainedRun, dataset: Dataset, rows: Rows, draws: int, seed: int) -> Checked:
-    """What the model predicts of the rows, from `draws` simulations of each.
+    """Predictions of the model for the rows, from `draws` simulations of each.
 
     For the coverage, the observed count takes its rank among the simulated ones, ties broken at
-    random, and a random place within that rank: uniform on (0, 1) where the model is right,
-    whatever the number of draws. With 19 draws, inside is from the lowest to the highest.
+    random, and a random position within that rank: uniform on (0, 1) where the model is right,
+    for any number of draws. With 19 draws, inside is from the lowest to the highest.
     """
     tally, inside = Tally(draws, dataset.observed.genes), []
     generator, ties = stream(seed, "predictive checks"), np.random.default_rng([seed, 12])
@@ -183,7 +183,7 @@ class IndependentGenes:
     dispersion: Array
 
     def predict(self, dataset: Dataset, rows: Rows, seed: int) -> Checked:
-        """What they predict of the rows, in closed form."""
+        """Predictions for the rows, in closed form."""
         random = np.random.default_rng([seed, 13])
         genes, cells, inside = [], [], []
         for block in row_blocks(rows, dataset.observed.dims):
@@ -241,7 +241,7 @@ def independent_genes(dataset: Dataset) -> dict[str, IndependentGenes]:
 
 
 def scores(predicted: Checked, seen: Checked) -> dict[str, float | None]:
-    """How far predicted cells are from observed ones.
+    """Differences of predicted cells from observed ones.
 
     Errors of logarithms are over the genes that vary on both sides, since log 0 is undefined.
     """
@@ -293,7 +293,7 @@ def _central(place: Array) -> NDArray[np.bool_]:
 
 
 def _rna(dataset: Dataset, rows: Rows) -> Array:
-    return dataset.x[rows][:, : dataset.observed.genes].astype(np.float64)
+    return dataset.rna(rows).astype(np.float64)
 
 
 def _arrays(of: str, cells: Checked) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A latent path between two states of cells, decoded, and held against what lies between them."""
+"""Trajectories: a latent path between two states of cells, decoded, against the cells between."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Ends:
 
 @dataclass(frozen=True)
 class Truth:
-    """Test cells whose place on the path is known, in bins.
+    """Test cells whose position on the path is known, in bins.
 
     Attributes:
         rows: positions of the cells, [n].
-        position: true place, 0 at the mean of the start's cells and 1 at that of the end's, [n].
+        position: true position, 0 at the mean of the start's cells, 1 at that of the end's, [n].
         bins: bin of each cell, [n], in the order of the position.
         place: mean position of each bin, [bins].
         measured: log-normalised mean expression of each bin, [bins, genes].
@@ -83,7 +83,7 @@ class Trajectory(Application):
     name = "trajectory"
 
     def missing(self, dataset: Dataset) -> str | None:
-        """It needs cells and two labels."""
+        """Data without cells, or without two labels, have no path."""
         if dataset.cells is None:
             return "holds no cells"
         if len(np.unique(dataset.labels_of("train")[dataset.labels_of("train") >= 0])) < 2:
@@ -91,7 +91,7 @@ class Trajectory(Application):
         return None
 
     def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
-        """Labels with train cells, and a column of numbers, are needed under the names given."""
+        """Settings name labels with train cells, and a column of numbers."""
         assert dataset.cells is not None
         labels = dataset.labels_of("train")
         names = [label_name(dataset.cells, int(label)) for label in np.unique(labels[labels >= 0])]
@@ -137,7 +137,7 @@ class Trajectory(Application):
         return applied
 
 
-# --- which path ----------------------------------------------------------------------------------
+# --- the ends of the path ------------------------------------------------------------------------
 
 
 def find_ends(
@@ -177,7 +177,7 @@ def find_ends(
 
 
 def _chosen(names: list[str], settings: Mapping[str, Any], dataset: str) -> dict[str, int]:
-    """Places in `names` of the ends that the settings name, by their key."""
+    """Positions in `names` of the ends that the settings name, by their key."""
     wanted = {key: str(settings[key]) for key in ("start", "end") if settings[key] is not None}
     for key, name in wanted.items():
         if name not in names:
@@ -194,7 +194,7 @@ def _chosen(names: list[str], settings: Mapping[str, Any], dataset: str) -> dict
 
 
 def _natural(cells: Cells, present: NDArray[np.int64], means: Array) -> tuple[int, int]:
-    """Places of the simulation's own ends, or of the labels whose means are farthest apart."""
+    """Positions of the simulation's own ends, or of the labels whose means are farthest apart."""
     if "path_start" in cells.truth and "path_end" in cells.truth:
         own = [np.flatnonzero(present == cells.truth[key]) for key in ("path_start", "path_end")]
         if all(len(place) for place in own):
@@ -214,7 +214,7 @@ def _some(names: list[str]) -> str:
 
 
 def find_truth(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> Truth | None:
-    """Test cells at known places between the ends, or None where no place is known.
+    """Test cells at known positions between the ends, or None where no position is known.
 
     Raises:
         UserError: the settings name a column or a label that is not there, or the column holds no
@@ -241,7 +241,7 @@ def find_truth(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> Tru
 
 
 def true_position(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> Array | None:
-    """Where each cell lies between the ends, [n]; NaN for cells that are not on the path.
+    """Position of each cell between the ends, [n]; NaN for cells that are not on the path.
 
     The true value is scaled linearly, so that it is 0 on average over the train cells of the start
     and 1 over those of the end. On the path are the cells of the states that the settings or the
@@ -263,8 +263,8 @@ def true_position(dataset: Dataset, ends: Ends, settings: Mapping[str, Any]) -> 
         if settings["truth"] is None:
             return None
         raise UserError(
-            f"applications.trajectory.truth: {settings['truth']!r} does not tell the cells of "
-            f"{ends.names[0]!r} from those of {ends.names[1]!r} in {dataset.name}; allowed: a "
+            f"applications.trajectory.truth: {settings['truth']!r} has the same mean in the cells "
+            f"of {ends.names[0]!r} and of {ends.names[1]!r} in {dataset.name}; allowed: a "
             "column that grows along the path."
         )
     position = (values - low) / (high - low)
@@ -403,7 +403,7 @@ def _score_line(
 def _add_order(
     applied: Applied, subject: str, method: str, along: Array, truth: Truth, seed: int
 ) -> None:
-    """Rank correlation of places on a path with true ones, and what it is by chance."""
+    """Rank correlation of positions on a path with true ones, and its values by chance."""
     found = rank_correlation(along, truth.position)
     applied.add(subject, method, "pseudotime_spearman", found)
     if found is not None:
@@ -422,7 +422,7 @@ def rank_correlation(found: Array, truth: Array) -> float | None:
 
 
 def profile_errors(decoded: Array, truth: Truth) -> dict[str, float | None]:
-    """How far profiles on a path are from what was measured there, and from other cells.
+    """Errors of profiles on a path against those measured there, and against other cells.
 
     Args:
         decoded: log-normalised mean expression at the place of each bin, [bins, genes].
@@ -457,7 +457,7 @@ def profile_errors(decoded: Array, truth: Truth) -> dict[str, float | None]:
     }
 
 
-# --- what figures show ---------------------------------------------------------------------------
+# --- arrays for figures --------------------------------------------------------------------------
 
 
 def _plane(
@@ -489,7 +489,7 @@ def _shown(
     truth: Truth | None,
     genes: int,
 ) -> dict[str, NDArray[Any]]:
-    """The genes that vary most along both paths, and what was measured of them."""
+    """Genes that vary most along both paths, decoded and as measured."""
     assert dataset.cells is not None
     profiles = {method: decoded_profiles(model, dataset, path) for method, path in paths.items()}
     chosen = varying_genes(list(profiles.values()), genes)

@@ -1,1 +1,1 @@
-"""Errors, files and digests: what every other room may use."""
+"""Errors, files and digests, for every other package."""

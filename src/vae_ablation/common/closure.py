@@ -129,7 +129,7 @@ def _targets(source: Source, within: str, package: Path) -> Iterator[str]:
 
 
 def _file(name: str, package: Path) -> Path | None:
-    """File of a module of the package; None for other modules and for what is no module."""
+    """File of a module of the package; None for other modules and other names."""
     first, _, rest = name.partition(".")
     if first != package.name:
         return None
@@ -164,7 +164,7 @@ def _packages_around(name: str) -> Iterator[str]:
 
 
 def _data_files(folder: Path, package: Path) -> dict[str, str]:
-    """Digests of a package's files that are no code: pages, styles, scripts of the browser."""
+    """Digests of a package's files that are not Python: pages, styles, scripts of the browser."""
     files = [path for path in folder.iterdir() if path.is_file() and path.suffix[:3] != ".py"]
     return {
         path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each told in one sentence."""
+"""Errors that a user can cause, one sentence each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What is wrong with the user's input: which file or key, what was found, what is allowed."""
+    """An error in the user's input: the file or key, the value found, the values allowed."""
 
 
 def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of `known`, with the nearest known one.
+    """An error for a name that is not among `known`, with the nearest known one.
 
     Args:
         where: file and key, e.g. ``config.yaml: grids[0].likelihood[1]``.
@@ -33,5 +33,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    told = " ".join(str(error).split())
-    return isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)
+    message = " ".join(str(error).split())
+    return isinstance(error, RuntimeError) and any(words in message for words in _NO_MEMORY)

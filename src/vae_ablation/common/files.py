@@ -27,7 +27,7 @@ UNREADABLE_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What NumPy and zipfile raise for damaged archives."""
+"""Errors of NumPy and zipfile on damaged archives."""
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

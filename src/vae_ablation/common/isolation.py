@@ -1,4 +1,4 @@
-"""Isolation of parts that are computed one after the other: an error of one is its own."""
+"""Isolation of parts that are computed in turn: an error in one does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def error_text(error: Exception) -> str:
 
     An error that a user can mend is its own sentence.
     """
-    told = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if isinstance(error, UserError):
-        return told
-    return f"{type(error).__name__}: {told}"[:200] if told else type(error).__name__
+        return message
+    return f"{type(error).__name__}: {message}"[:200] if message else type(error).__name__
 
 
 @dataclass
 class Isolated:
-    """Calls of parts; one that ends in an error nobody foresaw is left out, logged and counted.
+    """Calls of parts; one that ends in an unforeseen error is left out, logged and counted.
 
     Attributes:
         subject: name of the whole, for the log.
@@ -50,7 +50,7 @@ class Isolated:
     reasons: list[str] = field(default_factory=list)
 
     def __call__(self, part: str, compute: Callable[[], T], otherwise: T) -> T:
-        """What `compute` returns, or `otherwise` where it ends in an unforeseen error."""
+        """The result of `compute`, or `otherwise` where it ends in an unforeseen error."""
         try:
             return compute()
         except Exception as error:

@@ -10,20 +10,20 @@ _FAILED = "the job failed: "
 
 
 def failure_sentence(log: Path) -> str | None:
-    """The sentence with which a job has failed.
+    """The error sentence of a failed job.
 
     Args:
         log: the log of the job.
 
     Returns:
-        None where the log tells of no failure: the job was killed, runs, ended well or never began.
+        None where the log records no failure: the job was killed, runs, ended well or never began.
     """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    told = [line.partition(_FAILED)[2] for line in lines if _FAILED in line]
-    return told[-1] if told else None
+    sentences = [line.partition(_FAILED)[2] for line in lines if _FAILED in line]
+    return sentences[-1] if sentences else None
 
 
 def log_failure(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Settings as digests see them: by value and not by spelling, new keys only where they are used."""
+"""Settings as they enter digests: by value and not by spelling, new keys only if not at default."""
 
 from __future__ import annotations
 

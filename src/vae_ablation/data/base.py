@@ -1,4 +1,4 @@
-"""What every data source gives, and what every dataset is once prepared."""
+"""Data sources, the raw data that they read, and prepared datasets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of the observed variable x: enough to say which likelihoods fit it.
+    """Metadata of the observed variable x, from which the likelihoods that fit it follow.
 
     Attributes:
         shape: shape of one example, e.g. (8, 8) or (64,).
@@ -90,7 +90,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Cells:
-    """What is known of cells beside their counts; each array [n], in the order of the examples.
+    """Metadata of cells; each array [n], in the order of the examples.
 
     Attributes:
         features: names of the columns of x: genes, then proteins.
@@ -129,7 +129,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class RawData:
-    """What a source reads, before it is split.
+    """Data as a source reads them, before the split.
 
     Attributes:
         x: [n, *shape] grey levels (integers from 0 to levels − 1), intensities in [0, 1], or
@@ -221,7 +221,7 @@ class Source(ABC):
         return []
 
     def known_labels(self, options: Options) -> Sequence[int] | None:
-        """Labels of the data (none where they have none); None if preparation has to tell."""
+        """Labels of the data (none where they have none); None if known after preparation only."""
         return None
 
     @abstractmethod
@@ -316,6 +316,10 @@ class Dataset:
         values = self.x if self.fixed is None else self.fixed
         return values[self.rows(split)]
 
+    def rna(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[len(rows), genes] RNA counts of cells."""
+        return self.x[rows][:, : self.observed.genes]
+
     def labels_of(self, split: str) -> NDArray[np.int64]:
         """[n] labels of a split."""
         return self.labels[self.rows(split)]
@@ -346,7 +350,7 @@ class Dataset:
         return [(first, second) for first, second in named if min(first, second) >= 0]
 
     def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
-        """What encoder and decoder are told beside x and z: [len(rows), context].
+        """Inputs of encoder and decoder beside x and z: [len(rows), context].
 
         For counts the first column is the library size (see `library`); then the one-hot condition,
         all 0 for an example without a label.

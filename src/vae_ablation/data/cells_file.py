@@ -1,4 +1,4 @@
-"""codes.h5ad: what a run says of each cell, next to what the user's file says of it."""
+"""codes.h5ad: codes of every cell, with the columns of the user's file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write_codes(
 
 
 def _bytes(table: Any) -> memoryview:
-    """What an h5ad of it holds. It is made in memory, so that no reader sees a part of it."""
+    """Content of an h5ad file of it, made in memory, so that no reader sees a part of it."""
     h5py = importlib.import_module("h5py")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -121,12 +121,12 @@ def _column(values: NDArray[Any]) -> Any:
     """A column as it is; text becomes categories."""
     if values.dtype.kind not in "OU":
         return values
-    found, codes = np.unique(values.astype(str), return_inverse=True)
-    return _categories(codes, tuple(found.tolist()))
+    names, codes = np.unique(values.astype(str), return_inverse=True)
+    return _categories(codes, tuple(names.tolist()))
 
 
 def _storable(value: Any) -> Any:
-    """A value as anndata can nest it: what has no place in an h5ad becomes JSON text."""
+    """A value as anndata can nest it: values that an h5ad cannot hold become JSON text."""
     if isinstance(value, Mapping) and value and all(_is_key(key) for key in value):
         return {key: _storable(entry) for key, entry in value.items()}
     if isinstance(value, str | bool | int | float):

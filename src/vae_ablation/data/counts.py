@@ -120,7 +120,7 @@ class CountMatrix:
 
         Raises:
             OSError: a file is absent or not readable.
-            ValueError: a file is no array, or the arrays do not fit together.
+            ValueError: a file is not an array, or the arrays do not fit together.
         """
         data, indices, indptr, shape = (_map(folder / f"{part}.npy") for part in _PARTS)
         if shape.shape != (2,) or indptr.shape != (shape[0] + 1,):

@@ -1,4 +1,4 @@
-"""Which examples stand for a split, and pictures of them as bytes. No torch."""
+"""Examples that represent a split, and pictures of them as bytes. No torch."""
 
 from __future__ import annotations
 

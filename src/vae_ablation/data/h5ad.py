@@ -1,4 +1,4 @@
-"""Cells of the user's own in an h5ad file, as anndata and scanpy write it.
+"""h5ad files of the user's own cells, as anndata and scanpy write them.
 
 Counts are read a block of rows at a time, twice or three times: once to check them and to find the
 cells and genes that stay, once on a subset for highly variable genes, once for what stays. So
@@ -110,7 +110,7 @@ class H5ad(Source):
         return () if options["label"] is None else None
 
     def describe(self, options: Options) -> Observed:
-        """What the file's headers and categories say; no count is read.
+        """Metadata from the file's headers and categories; no count is read.
 
         The shape is exact where n_top_genes is set, else a bound: min_cells may leave fewer genes.
         So it is with classes and batches, of which min_counts may leave fewer.
@@ -180,7 +180,7 @@ def _outside(x: Any, genes: int, totals: NDArray[np.int64]) -> NDArray[np.int64]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The open file; what h5py and anndata raise for a damaged one becomes one sentence."""
+    """The open file; errors of h5py and anndata on a damaged one become one sentence."""
     h5py = _needed("h5py", "source h5ad")
     _needed("anndata", "source h5ad")
     try:
@@ -213,7 +213,7 @@ with h5py.File(sys.argv[1]) as file:
     look("", file)
     file.visititems(look)
 """
-"""Reads everything but large arrays; errors are left to who reads the file next."""
+"""Reads everything but large arrays; errors are left to the next reader of the file."""
 
 
 def _check_ends(path: Path) -> None:
@@ -221,7 +221,7 @@ def _check_ends(path: Path) -> None:
 
     Nothing in this process could catch that. A file of another kind is refused at once.
     """
-    with suppress(OSError):  # one that cannot be opened is told by who opens it
+    with suppress(OSError):  # a file that cannot be opened is reported when it is opened
         kind = kind_of(path)
         if kind not in (None, HDF5):
             raise UserError(f"{path}: not readable as an h5ad file (it is {kind}).")
@@ -239,7 +239,7 @@ def _check_ends(path: Path) -> None:
 
 
 def _unknown_encoding() -> type[Exception]:
-    """What anndata raises for an element whose kind it does not know; it has no public name."""
+    """Error of anndata for an element of unknown kind; it has no public name."""
     return importlib.import_module("anndata._io.specs.registry").IORegistryError
 
 
@@ -265,8 +265,8 @@ def _read(element: Any) -> Any:
         kind, version = (element.attrs.get(f"encoding-{what}", "?") for what in ("type", "version"))
         raise UserError(
             f"{element.file.filename}: {element.name.lstrip('/')} is stored as {kind} {version}, "
-            "which the installed anndata does not read; allowed: what it reads, so update anndata "
-            "or store it in another way."
+            "which the installed anndata does not read; allowed: encodings that it reads, so "
+            "update anndata or store it in another way."
         ) from None
 
 
@@ -343,7 +343,7 @@ def _wanted(options: Options) -> dict[str, str]:
 
 
 def _check_keys(file: Any, path: Path, options: Options) -> None:
-    """Everything that the options name must be there."""
+    """Refuse options that name an element which the file does not have."""
     kind = hdf5_kind(file, _names(file))
     if kind:
         raise UserError(f"{path}: not an h5ad file (it is {kind}).")
@@ -351,7 +351,7 @@ def _check_keys(file: Any, path: Path, options: Options) -> None:
         if part not in file or "_index" not in file[part].attrs:
             raise UserError(
                 f"{path}: has no table {part} as anndata writes it since version 0.7; allowed: "
-                "an h5ad file (one from an older version is to be read and written anew)."
+                "an h5ad file (read one from an older version and write it again)."
             )
     _check_key(options["layer"], [*_keys(file, "layers"), *_raw(file)], f"{path}: layers", "layer")
     split = [FEATURE_TYPES] if _has_feature_types(_var(file, options["layer"])) else []
@@ -366,7 +366,7 @@ def _check_keys(file: Any, path: Path, options: Options) -> None:
         if name not in columns:
             raise _absent(f"{path}: obs has no column {name!r} ({option})", name, columns)
         if name in {"obs_names", "file_row"} and option.startswith("obs["):
-            raise UserError(f"{path}: the obs column {name!r} ({option}) has a name of our own.")
+            raise UserError(f"{path}: the obs column {name!r} ({option}) is a reserved name.")
 
 
 def _check_key(name: str | None, known: list[str], where: str, option: str) -> None:
@@ -385,7 +385,7 @@ def _names(group: Any) -> list[str]:
 
 
 def _raw(file: Any) -> list[str]:
-    """The name by which `layer` reads raw/X, where that is there and no layer is so called."""
+    """The name by which `layer` reads raw/X, if that exists and no layer has this name."""
     raw = file.get(RAW)
     there = hasattr(raw, "keys") and "X" in raw and "var" in raw and "_index" in raw["var"].attrs
     return [RAW] if there and RAW not in _keys(file, "layers") else []
@@ -401,7 +401,7 @@ def _has_feature_types(var: Any) -> bool:
 
 
 def _absent(what: str, name: str, known: Sequence[str]) -> UserError:
-    """The error for a name that is not there, with the nearest of those that are."""
+    """An error for a name that is absent, with the nearest of those that exist."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return UserError(f"{what}{hint}; there: {_few(known)}.")
@@ -648,7 +648,7 @@ def _feature_types(var: Any) -> Names | None:
 
 
 def _split_layout(path: Path, where: str, names: Names, types: Names | None) -> _Layout:
-    """Genes and antibodies of one matrix, told apart by var.feature_types; others are left out."""
+    """Genes and antibodies of one matrix, split by var.feature_types; others are left out."""
     kinds = [] if types is None else np.unique(types).tolist()
     if types is None or not {_GENE, _ANTIBODY} <= set(kinds):
         raise UserError(
@@ -663,18 +663,18 @@ def _split_layout(path: Path, where: str, names: Names, types: Names | None) -> 
 
 
 def _warn_of_features(path: Path, where: str, names: Names, types: Names) -> None:
-    """Tell the user of features among the genes that are not genes."""
+    """Warn of features among the genes that are not genes."""
     others = types != _GENE
     if not others.any() or others.all():
         return
     kinds = ", ".join(np.unique(types[others]).tolist())
     way = (
-        f"protein: {FEATURE_TYPES} splits the antibodies off"
+        f"protein: {FEATURE_TYPES} reads the antibodies as proteins"
         if (types == _ANTIBODY).any()
-        else "take them out of the file, or move them to obsm"
+        else "remove them from the file, or move them to obsm"
     )
     log.warning(
-        "%s: %s of %s features in %s are not genes by var.%s (%s: %s) and are taken for genes; %s",
+        "%s: %s of %s features in %s are not genes by var.%s (%s: %s) but are read as genes; %s",
         path, int(others.sum()), len(names), where, FEATURE_TYPES, kinds,
         _few(names[others].tolist()), way,
     )  # fmt: skip
@@ -682,7 +682,7 @@ def _warn_of_features(path: Path, where: str, names: Names, types: Names) -> Non
 
 @dataclass(frozen=True)
 class _Table:
-    """What a file holds beside counts.
+    """Content of a file beside counts.
 
     Attributes:
         path: the file.
@@ -754,7 +754,7 @@ def _protein_names(file: Any, key: str | None) -> Names:
 
 
 def _features(genes: Names, proteins: Names) -> tuple[str, ...]:
-    """Names of columns; a protein named as a gene is told from it."""
+    """Names of columns; a protein with the name of a gene gets another one."""
     known = set(genes.tolist())
     named = (f"{name} (protein)" if name in known else name for name in proteins.tolist())
     return (*genes.tolist(), *named)
@@ -766,29 +766,29 @@ def _features(genes: Names, proteins: Names) -> tuple[str, ...]:
 def _filter(
     table: _Table, options: Options
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
-    """Which cells and genes stay.
+    """Cells and genes that stay.
 
     Returns:
         Positions of the cells, their RNA counts over all genes of the file, positions of the genes,
         and how many of their entries are not 0.
     """
-    rows, totals, found = _survey(table, options["min_counts"])
+    rows, totals, occurrences = _survey(table, options["min_counts"])
     if not len(rows):
         raise UserError(
             f"{table.path}: none of {len(table.cells)} cells has min_counts "
             f"({options['min_counts']}) counts; allowed: a number that leaves some."
         )
-    genes = np.flatnonzero(found >= options["min_cells"])
+    genes = np.flatnonzero(occurrences >= options["min_cells"])
     wanted = options["n_top_genes"]
     if not len(genes) or (wanted or 0) > len(genes):
         raise UserError(
-            f"{table.path}: {len(genes)} of {len(table.layout.genes)} genes are found in min_cells "
+            f"{table.path}: {len(genes)} of {len(table.layout.genes)} genes occur in min_cells "
             f"({options['min_cells']}) of {len(rows)} cells; allowed: at least {wanted or 1}"
             f"{' (n_top_genes)' if wanted else ''}."
         )
     if wanted is not None and wanted < len(genes):
         genes = genes[_most_variable(table, rows, genes, wanted)]
-    return rows, totals, genes, int(found[genes].sum())
+    return rows, totals, genes, int(occurrences[genes].sum())
 
 
 def _survey(
@@ -797,11 +797,11 @@ def _survey(
     """Check every count.
 
     Returns:
-        Positions of cells with at least `min_counts` counts of RNA, these counts, and [genes] in
-        how many of the cells each gene is found.
+        Positions of cells with at least `min_counts` counts of RNA, these counts, and [genes] the
+        number of these cells in which each gene occurs.
     """
     genes = len(table.layout.genes)
-    found = np.zeros(genes, np.int64)
+    occurrences = np.zeros(genes, np.int64)
     kept, totals, start = [], [], 0
     for stored in table.reader(np.arange(genes))(np.arange(len(table.cells)), exact=True):
         _check_counts(stored, table, start)
@@ -811,9 +811,9 @@ def _survey(
         totals.append(sums[enough])
         kept.append(start + np.flatnonzero(enough))
         counted = np.repeat(enough, np.diff(block.indptr)) & (block.indices < genes)
-        found += np.bincount(block.indices[counted], minlength=genes)
+        occurrences += np.bincount(block.indices[counted], minlength=genes)
         start += block.shape[0]
-    return np.concatenate(kept), np.concatenate(totals), found
+    return np.concatenate(kept), np.concatenate(totals), occurrences
 
 
 def _not_counts(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -824,7 +824,7 @@ def _not_counts(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _check_counts(block: sparse.csr_matrix, table: _Table, start: int) -> None:
-    """Entries of a block, whose first row is the file's row `start`, must be counts."""
+    """Refuse entries of a block that are not counts; its first row is the file's row `start`."""
     values = block.data
     wrong = _not_counts(values)
     if not wrong.any():
@@ -836,10 +836,10 @@ def _check_counts(block: sparse.csr_matrix, table: _Table, start: int) -> None:
     name = genes[column] if is_gene else table.layout.proteins[column - len(genes)]
     elsewhere = _other_layers(table) if is_gene else ""
     raise UserError(
-        f"{table.path}: {table.layout.layer if is_gene else table.layout.protein} is no matrix of "
-        f"counts, {int(wrong.sum())} of {len(values)} nonzero values in the cells {start + 1} to "
-        f"{start + block.shape[0]} are wrong, the first is {_shown(values[first])} (cell "
-        f"{table.cells[start + row]}, {name}); allowed: whole numbers from 0 to "
+        f"{table.path}: {table.layout.layer if is_gene else table.layout.protein} is not a matrix "
+        f"of counts, {int(wrong.sum())} of {len(values)} nonzero values in the cells "
+        f"{start + 1} to {start + block.shape[0]} are wrong, the first is {_shown(values[first])} "
+        f"(cell {table.cells[start + row]}, {name}); allowed: whole numbers from 0 to "
         f"{LARGEST_COUNT} (raw counts){elsewhere or _nature(block)}."
     )
 
@@ -860,19 +860,19 @@ def _nature(block: sparse.csr_matrix) -> str:
     if not np.isfinite(values).all() or (values == np.round(values)).all():
         return ""
     if (values < 0).any():
-        return "; negative values are what scaling or regressing out leaves"
+        return "; negative values point to scaling or regressing out"
     if (np.abs(values - np.round(values)) > _SAME).mean() <= 0.5:
         return (
-            "; values near or between whole numbers are what correction for ambient RNA leaves, "
-            "and round to counts: store np.rint of them, or the counts from before it"
+            "; values near or between whole numbers point to correction for ambient RNA, and round "
+            "to counts: store np.rint of them, or the counts before correction"
         )
     if _are_multiples(block, np.expm1(values)):
         return "; these look log-transformed (log1p)"
     if _are_multiples(block, values):
         return "; these look normalised to a common total"
     return (
-        "; values between whole numbers are what normalisation leaves, or correction for ambient "
-        "RNA, whose values round to counts: store np.rint of them, or the counts from before it"
+        "; values between whole numbers point to normalisation, or to correction for ambient RNA, "
+        "whose values round to counts: store np.rint of them, or the counts before correction"
     )
 
 
@@ -918,7 +918,7 @@ def _holds_counts(file: Any, layer: str | None, height: int) -> bool:
 def _most_variable(
     table: _Table, rows: NDArray[np.int64], genes: NDArray[np.int64], wanted: int
 ) -> NDArray[np.int64]:
-    """Which of `genes` are highly variable, by scanpy's flavour "seurat" (Satija et al. 2015).
+    """Highly variable ones of `genes`, by scanpy's flavour "seurat" (Satija et al. 2015).
 
     Counts are brought to 10,000 per cell and log1p is taken. Above VARIABLE_CELLS cells, evenly
     spaced ones stand for all. Of equal genes the first in the file are taken, and so where no gene
@@ -1035,7 +1035,7 @@ def _perturbations(
 
 
 def _canonical_name(name: str, settings: Mapping[str, Any]) -> str:
-    """The parts of a combination, sorted and joined by "+"; the control is no part of one."""
+    """The parts of a combination, sorted and joined by "+"; the control is not a part of one."""
     if name == settings["control"]:
         return name
     parts = {part.strip() for part in name.split(settings["separator"])}

@@ -24,7 +24,7 @@ class Examples:
     Attributes:
         x: [n, dims] on the device, or counts that are too many to be dense at once.
         rows: positions of the examples among those of `x` where that is a CountMatrix.
-        context: what encoder and decoder are told beside x, [n, context], on the device.
+        context: inputs of encoder and decoder beside x and z, [n, context], on the device.
     """
 
     x: Tensor | CountMatrix
@@ -45,7 +45,7 @@ class Examples:
         Args:
             dataset: the prepared dataset.
             split: train, validation or test.
-            condition: what the networks are told: none, label or batch.
+            condition: none, label or batch: what encoder and decoder are conditioned on.
             device: where batches are wanted.
             intensities: x before binarisation, and not as observed.
         """
@@ -76,7 +76,7 @@ class Examples:
         return len(self.context)
 
     def at(self, places: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Of the examples at these places, x [..., dims] and context [..., context]."""
+        """Values [..., dims] and context [..., context] of the examples at these positions."""
         context = self.context[places]
         if isinstance(self.x, Tensor):
             return self.x[places], context
@@ -94,7 +94,7 @@ class Examples:
         return Examples(x, self.rows[chosen], self.context[places])
 
     def sample(self) -> Tensor:
-        """All x on the CPU, [n, dims]; evenly thinned where they are too many."""
+        """All x on the CPU, [n, dims]; evenly subsampled where they are too many."""
         if isinstance(self.x, Tensor):
             return self.x.cpu()
         return torch.from_numpy(self.x[self.rows[spaced(len(self), SAMPLED // self.x.shape[1])]])

@@ -96,7 +96,7 @@ def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[An
 
 
 def _array(archive: Any, name: str) -> NDArray[Any]:
-    """A member of the archive; NumPy gives the bare bytes of one that is no array."""
+    """A member of the archive; NumPy gives the bare bytes of one that is not an array."""
     try:
         found = archive[name]
     except ValueError as error:
@@ -107,7 +107,7 @@ def _array(archive: Any, name: str) -> NDArray[Any]:
             "or text by astype(str)"
         ) from None
     if not isinstance(found, np.ndarray):
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Split, thin and binarise what a source gives; store it once for every study."""
+"""Preparation of data: split, thin and binarise, and store them once for every study."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def describe_observed(options: Options) -> Observed:
 
 
 def observed_after(described: Observed, binarize: str) -> Observed:
-    """What the observed variable is once `binarize` is applied."""
+    """The observed variable once `binarize` is applied."""
     binary = not described.counts and (binarize != "none" or described.levels == 2)
     return replace(described, levels=2 if binary else described.levels, binary=binary)
 
@@ -299,7 +299,7 @@ def _store_counts(
 
 
 def _cell_arrays(cells: Cells) -> dict[str, NDArray[Any]]:
-    """What is known of cells, by the names that `load_dataset` reads."""
+    """Metadata of cells, by the names that `load_dataset` reads."""
     known = {"batch": cells.batch, "perturbation": cells.perturbation}
     arrays = {name: values for name, values in known.items() if values is not None}
     arrays |= {f"obs/{name}": values for name, values in cells.obs.items()}
@@ -307,7 +307,7 @@ def _cell_arrays(cells: Cells) -> dict[str, NDArray[Any]]:
 
 
 def _versions(x: Any, options: Options) -> Iterator[tuple[str, Iterator[Any]]]:
-    """What is stored: x, and where some is taken away, the counts before that."""
+    """Arrays to store: x, and of corrupted data the clean counts."""
     yield "x", _corrupted(x, options)
     if options["corrupt"]:
         yield "clean", _row_blocks(x)

@@ -177,7 +177,7 @@ def _branches(label: Integers) -> Integers:
 
 
 def _draw_cells(label: Integers, random: np.random.Generator) -> Truth:
-    """Where each cell stands, and how active its programmes are.
+    """State and pseudotime of each cell, and the activity of its programmes.
 
     Pseudotime is Beta(2, 2) within the state's interval: fewer cells are in transition than in a
     state.
@@ -197,7 +197,7 @@ def _draw_cells(label: Integers, random: np.random.Generator) -> Truth:
 
 
 def _draw_genes(genes: int, random: np.random.Generator) -> Truth:
-    """What is a gene's own: baseline, dispersion, and its loading on every programme."""
+    """Baseline and dispersion of each gene, and its loading on every programme."""
     return {
         "baseline": random.standard_normal(genes),
         "dispersion": np.exp(math.log(5.0) + 0.4 * random.standard_normal(genes)),
@@ -393,7 +393,7 @@ def _draw_protein_counts(
 
 
 def _held_out_truth(placed: _Placed, singles: int, proportions: Array, mean: Array) -> Truth:
-    """What should be predicted of each held-out condition; nothing where there are none.
+    """True expression of each held-out condition; nothing where there are none.
 
     Args:
         placed: the cells.
@@ -440,7 +440,7 @@ def _path_truth() -> Truth:
 
 
 def _compact(truth: Truth) -> Truth:
-    """What there is of every cell in single precision, which halves the size of the file."""
+    """Arrays with a row for each cell in single precision, which halves the size of the file."""
     return {
         name: values.astype(np.float32)
         if name.startswith("cell/") and values.dtype == np.float64

@@ -27,7 +27,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an IDX file of unsigned bytes (LeCun's format: magic, sizes, values), plain or gzipped.
 
     Raises:
-        UserError: the file is no IDX file of bytes, or is truncated or too long.
+        UserError: the file is not an IDX file of bytes, or is truncated or too long.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -91,7 +91,7 @@ class MNIST(Source):
         return "" if near is None else f" ({near} has them; move them to {folder})"
 
     def raw_folder(self, options: Options) -> Path:
-        """Where torchvision keeps the original files: ROOT/<class>/raw."""
+        """Folder in which torchvision keeps the original files: ROOT/<class>/raw."""
         root = Path(options["root"]) if options["root"] else DOWNLOADS
         return root / self.dataset_class / "raw"
 

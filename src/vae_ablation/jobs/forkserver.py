@@ -1,4 +1,4 @@
-"""One process that imports the libraries once, and of which the jobs on this machine are forks.
+"""A fork server: imports the libraries once and forks a process for each job on this machine.
 
 A job's own start, torch and scikit-learn or matplotlib, takes as long as the work of many jobs. The
 server imports them while the first jobs run. `workflow/forked.py` asks it for a fork, in which a

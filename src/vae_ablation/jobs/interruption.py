@@ -1,4 +1,4 @@
-"""An interruption of a call: its processes end at once, and one line says how to go on. No torch.
+"""Interruption of a call: its processes end at once, and one line says how to resume. No torch.
 
 Ctrl-C in a terminal, SIGTERM and SIGHUP do the same. Snakemake alone would wait for jobs that run,
 give an account of each as of a failure, and then go on as after one.
@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 import psutil
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LINE = "Interrupted: what is done is kept; run the same command again to go on."
+LINE = "Interrupted: finished results are kept; run the same command again to resume."
 STATUS = 130
 """Exit status of an interrupted call, as after Ctrl-C, whatever the signal."""
 GRACE = 2.0
@@ -139,7 +139,7 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def _waits_for_server(process: psutil.Process) -> bool:
-    """Whether a process does nothing but wait for what a server tells of its job."""
+    """Whether a process does nothing but wait for a server's reply about its job."""
     with suppress(psutil.Error):
         return any(word.endswith("/forked.py") for word in process.cmdline())
     return True

@@ -1,4 +1,4 @@
-"""What each rule of the workflow does: read the frozen study, call, write."""
+"""Rules of the workflow, a function each: read the frozen study, call, write."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from vae_ablation.common.errors import UserError, out_of_memory
 from vae_ablation.common.job_logs import log_failure
 from vae_ablation.study.costs import CostNote
 
-_ROOM = "make room (vae-ablation prune lists what no config wants any more)"
+_ROOM = "free some space (vae-ablation prune lists results that no config wants any more)"
 _FAULTS = {
     errno.ENOSPC: ("no space is left on the disk", _ROOM),
     errno.EDQUOT: ("the disk quota is used up", _ROOM),
@@ -31,7 +31,7 @@ _FAULTS = {
 }
 """Faults of the machine by error number: what happened, and what to do."""
 
-_TOLD_OTHERWISE = {
+_BY_MESSAGE = {
     "No space left on device": errno.ENOSPC,
     "Not enough free space to write": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
@@ -54,27 +54,27 @@ def machine_fault(error: BaseException, place: Path) -> str | None:
     Returns:
         None where the error is another one, such as a mistake in the program.
     """
-    told = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if out_of_memory(error):
         return (
-            f"this machine's memory did not suffice ({told[:120] or 'no size is known'}); lower "
+            f"this machine's memory did not suffice ({message[:120] or 'no size is known'}); lower "
             "packs.memory_gb or packs.max_runs, or give the job more memory, and run the same "
             "command again."
         )
-    number = _fault_number(error, told)
+    number = _fault_number(error, message)
     if number is None:
         return None
     what, remedy = _FAULTS[number]
     return f"{_named(error, place)}: {what}; {remedy}, and run the same command again."
 
 
-def _fault_number(error: BaseException, told: str) -> int | None:
+def _fault_number(error: BaseException, message: str) -> int | None:
     """The error number of a fault in `_FAULTS`."""
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and number in _FAULTS:
         return number
     if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-        return next((n for words, n in _TOLD_OTHERWISE.items() if words in told), None)
+        return next((n for words, n in _BY_MESSAGE.items() if words in message), None)
     return None
 
 

@@ -155,9 +155,9 @@ def _length(study: Study, overview: dict[str, Any]) -> str:
 def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) -> str:
     settings = study.config["training"]
 
-    def shared(key: str, words: str) -> str:
+    def shared(key: str) -> str:
         varied = f"training.{key}" in overview["axes"]
-        return f"{words.format('').strip()} as above" if varied else words.format(settings[key])
+        return "as above" if varied else level_text(settings[key])
 
     patience = settings["early_stopping_patience"]
     return (

@@ -1,4 +1,4 @@
-"""Take over runs from another folder of results, such as another cluster's."""
+"""Joining of runs from another folder of results, such as another cluster's."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _readable(path: Path) -> bool:
     return True
 
 
-# --- what is there -------------------------------------------------------------------------------
+# --- packs on disk -------------------------------------------------------------------------------
 
 
 def read_pack(folder: Path) -> Pack:
@@ -113,7 +113,7 @@ def read_pack(folder: Path) -> Pack:
         UserError: the pack is damaged, or was trained by another version.
     """
     if any(path.is_symlink() for path in folder.rglob("*")):
-        raise UserError(f"{folder}: holds links, which no pack does; it is left out.")
+        raise UserError(f"{folder}: holds links, which a pack never does; it is left out.")
     train = folder / "train"
     records = {
         path.parent.relative_to(train).as_posix(): _checked_record(path)
@@ -135,23 +135,23 @@ def _checked_record(path: Path) -> dict[str, Any]:
         run = Run(**record["run"])
         hashes = set(_possible_hashes(run, record))
         sound = run == canonical_run(**record["run"]) and run.path == record["path"]
-        found = record["train_hash"]
+        digest = record["train_hash"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: the record is damaged ({type(error).__name__}: {reason}); its pack is left "
             "out."
         ) from None
-    if not sound or found not in hashes:
+    if not sound or digest not in hashes:
         raise UserError(
-            f"{path}: the train hash {found} does not fit the settings beside it: the record is "
+            f"{path}: the train hash {digest} does not fit the settings beside it: the record is "
             "damaged, or another version of vae-ablation trained the run; its pack is left out."
         )
     return dict(record)
 
 
 def _possible_hashes(run: Run, record: Mapping[str, Any]) -> Iterator[str]:
-    """Train hashes that a record allows: it does not say whether pixels were drawn anew."""
+    """Train hashes that a record allows: it does not record dynamic binarisation."""
     for binarize in ("none", "dynamic"):
         config = {
             "training": record["training"],
@@ -178,13 +178,14 @@ def check_weights(pack: Pack) -> None:
             epochs = len(read_history(record, folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'history.csv'}: damaged ({error}).") from None
-        film = folder / "snapshots.npz"
-        if epochs != record["epochs_kept"] or (film.exists() and not _whole_archive(film)):
+        snapshots = folder / "snapshots.npz"
+        broken = snapshots.exists() and not _whole_archive(snapshots)
+        if epochs != record["epochs_kept"] or broken:
             raise UserError(f"{folder}: history.csv or snapshots.npz is damaged.")
 
 
 def _sound(folder: Path, pack: Pack) -> bool:
-    """Whether an evaluation, or what came of applications, is complete and can be read."""
+    """Whether an evaluation, or a folder of applications, is complete and can be read."""
     expected = EVALUATION_FILES if folder.parent.name == "evaluation" else APPLICATION_FILES
     checks: dict[str, Callable[[Path], bool]] = {
         ".json": _readable,
@@ -226,7 +227,7 @@ def join(source: Path, folder: Path) -> None:
     What is here already is never changed.
 
     Args:
-        source: results/<study> of the other place.
+        source: results/<study> of the other machine.
         folder: results/<study> here; it need not exist.
 
     Raises:
@@ -235,7 +236,7 @@ def join(source: Path, folder: Path) -> None:
     if not (source / "packs").is_dir():
         raise UserError(f"{source}: holds no packs; allowed: a folder results/<study>.")
     if folder.exists() and source.samefile(folder):
-        raise UserError(f"{source}: is the folder to join it with; allowed: another one.")
+        raise UserError(f"{source}: is the study's own folder; allowed: another one.")
     check_idle(folder)
     here = Here(folder)
     joined = left_out = 0
@@ -256,7 +257,7 @@ def join(source: Path, folder: Path) -> None:
             _copy_data(pack, source.parent / ".data", folder.parent / ".data")
     if joined:
         _copy_by_hash(source, folder)
-    missing = f" {len(here.wanted.keys() - here.held)} wanted runs are missing still."
+    missing = f" {len(here.wanted.keys() - here.held)} wanted runs are still missing."
     print(f"{joined} runs joined, {left_out} packs left out.{missing if here.wanted else ''}")
 
 
@@ -267,7 +268,7 @@ def _other_code(pack: Pack) -> str:
 
 
 def _taken(pack: Pack, source: Path, here: Here) -> list[str]:
-    """Runs of a pack that are taken over: wanted ones, and others that the other place holds.
+    """Runs of a pack that are taken over: wanted ones, and others that the other folder holds.
 
     A run that failed there is tried here.
     """
@@ -314,10 +315,10 @@ def _take_over(pack: Pack, taken: Sequence[str], here: Here) -> None:
 
 
 def _copy_made(pack: Pack, temporary: Path, kind: str) -> Iterator[Path]:
-    """Copy what was made of a pack's models, under every setting, as far as it is sound.
+    """Copy sound evaluations, or applications, of a pack, under every setting.
 
-    It is dated now: what it was made from is known by its hash, but a file of that hash that was
-    made here may be younger.
+    They are dated now: their inputs are known by hash, but a file of that hash that was made here
+    may be younger.
 
     Yields:
         Its place below the pack.

@@ -1,4 +1,4 @@
-"""Find and delete what a study's folder holds and no config wants any more. No torch."""
+"""Pruning: deletion of results that no config of a study wants any more. No torch."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def check_idle(folder: Path) -> None:
     working = folder.absolute().parents[1]
     if any((working / ".snakemake" / "locks").glob("*")):
         raise UserError(
-            f"{working}: snakemake works here, so nothing is changed; wait until it has ended (or, "
-            "if it was killed, call snakemake --unlock)."
+            f"{working}: snakemake is running here, so nothing is changed; wait until it has ended "
+            "(or, if it was killed, call snakemake --unlock)."
         )
 
 
@@ -97,7 +97,7 @@ def _wanting(folder: Path) -> list[Study]:
 
 
 class _Wanted:
-    """What one study wants of what lies in its folder.
+    """Parts of a study's folder that the study wants.
 
     Attributes:
         runs: its runs that a pack holds, whatever else may be wrong with them.
@@ -170,7 +170,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What may go.
+    """Files and folders that may be deleted.
 
     Attributes:
         paths: files and folders.
@@ -191,9 +191,9 @@ class Leftovers:
 
 
 def find_leftovers(folder: Path) -> Leftovers:
-    """What a study's folder, and the prepared data beside it, hold that no config wants any more.
+    """Files of a study's folder, and prepared data beside it, that no config wants any more.
 
-    Wanted is what the frozen plan wants or what the study's config file, as it is now, does.
+    Files are wanted by the frozen plan, or by the study's config file as it is now.
 
     Args:
         folder: results/<study>.
@@ -219,7 +219,7 @@ def find_leftovers(folder: Path) -> Leftovers:
         needed = _wanted_data(folder, studies)
         found += [path for path in stored if path.name not in needed]
     except (UserError, OSError) as error:
-        notes.append(f"{data} is left alone: {error}")
+        notes.append(f"{data} is kept: {error}")
     packs = {item.pack for one in wanted for item in one.runs}
     runs = [place for place in _run_folders(folder) if _record(place).get("pack") not in packs]
     return Leftovers(
@@ -265,7 +265,7 @@ def _size(path: Path) -> int:
 
 
 def prune(folder: Path, yes: bool = False) -> None:
-    """List what no config wants any more, ask, and delete it.
+    """List results that no config wants any more, ask, and delete them.
 
     Args:
         folder: results/<study>.
@@ -283,7 +283,7 @@ def prune(folder: Path, yes: bool = False) -> None:
         _ask(folder.name)
         check_idle(folder)
         if find_leftovers(folder) != found:
-            raise UserError(f"{folder}: has changed meanwhile, so nothing was deleted; call again.")
+            raise UserError(f"{folder}: has changed meanwhile, so nothing was deleted; try again.")
     freed = found.size
     delete(folder, found)
     print(f"Deleted; {size_text(freed)} are free again.")
@@ -295,7 +295,7 @@ def _show(folder: Path, found: Leftovers) -> None:
     if not found.paths and not found.runs:
         print(f"Study {folder.name}: everything in {folder} is wanted; nothing to delete.")
         return
-    print(f"Study {folder.name}: wanted by no config any more")
+    print(f"Study {folder.name}: no config wants these any more")
     for path in found.paths:
         print(f"  {size_text(_size(path)):>9}  {path}")
     if found.runs:
@@ -305,13 +305,13 @@ def _show(folder: Path, found: Leftovers) -> None:
 
 def _ask(name: str) -> None:
     if not sys.stdin.isatty():
-        raise UserError("prune: asks before it deletes, and there is no terminal; allowed: --yes.")
+        raise UserError("prune: asks before it deletes, but there is no terminal; allowed: --yes.")
     try:
         answer = input("Type the study's name to delete all this: ")
     except EOFError:
         answer = ""
     if answer.strip() != name:
-        raise UserError(f"the answer is {answer!r} and not {name}; nothing was deleted.")
+        raise UserError(f"the answer is {answer!r}, not {name}; nothing was deleted.")
 
 
 def delete(folder: Path, found: Leftovers) -> None:

@@ -55,7 +55,7 @@ class TrainedRun:
 
     Attributes:
         run: the spec.
-        record: what run.json holds.
+        record: content of run.json.
         model: the VAE, on the CPU.
     """
 
@@ -70,16 +70,16 @@ class TrainedRun:
         context: Tensor | NDArray[np.floating] | None = None,
         present: Sequence[bool] | None = None,
     ) -> Posterior:
-        """q(z given x).
+        """q(z | x).
 
         Args:
             x: observed, [n, dims] or [n, *shape].
-            context: what a conditional model is told, as from `Dataset.context`, [n, context].
+            context: what the model is conditioned on, as from `Dataset.context`, [n, context].
                 Without it the condition is unknown.
-            present: which modalities (RNA, proteins) are there, for a product of experts.
+            present: modalities (RNA, proteins) that are given, for a product of experts.
         """
         values = torch.as_tensor(x, dtype=torch.float32)
-        return self.model.encoder(values.reshape(len(values), -1), _told(context), present)
+        return self.model.encoder(values.reshape(len(values), -1), _as_tensor(context), present)
 
     @torch.no_grad()
     def decode(
@@ -87,23 +87,23 @@ class TrainedRun:
         z: Tensor | NDArray[np.floating],
         context: Tensor | NDArray[np.floating] | None = None,
     ) -> Distribution:
-        """p(x given z) at z, [n, latent]; its `mean` is [n, dims].
+        """p(x | z) at z, [n, latent]; its `mean` is [n, dims].
 
         Args:
             z: codes.
             context: as in `encode`; without it cells have a library size of 10,000.
         """
-        return self.model.decoder(torch.as_tensor(z, dtype=torch.float32), _told(context))
+        return self.model.decoder(torch.as_tensor(z, dtype=torch.float32), _as_tensor(context))
 
     def sample(
         self, n: int, seed: int = 0, draw: bool = False, label: str | float | None = None
     ) -> Tensor:
-        """Samples at z ~ p(z): decoder means, or draws from p(x given z): [n, *shape].
+        """Samples at z ~ p(z): decoder means, or draws from p(x | z): [n, *shape].
 
         Args:
             n: number of samples.
             seed: of z, and of the draws.
-            draw: whether to draw from p(x given z).
+            draw: whether to draw from p(x | z).
             label: of a model conditioned on the label, the label as in the user's file; None
                 leaves it unknown.
 
@@ -147,7 +147,7 @@ def encode_all(trained: TrainedRun, dataset: Dataset) -> Posterior:
     )
 
 
-def _told(context: Tensor | NDArray[np.floating] | None) -> Tensor | None:
+def _as_tensor(context: Tensor | NDArray[np.floating] | None) -> Tensor | None:
     return None if context is None else torch.as_tensor(context, dtype=torch.float32)
 
 
@@ -171,7 +171,7 @@ def load_run(path: str | Path) -> TrainedRun:
         weights = (folder / "model.safetensors").read_bytes()
         digest = hashlib.sha256(weights).hexdigest()
         if record.get("weights_sha256", digest) != digest:
-            raise ValueError("its checksum is another one than when it was trained")
+            raise ValueError("its checksum differs from that in its record")
         model.load_state_dict(load(weights))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -378,7 +378,7 @@ def _belongs(folder: Path, pack: Path) -> bool:
 
 
 def run_record(result: TrainingResult, **facts: Any) -> dict[str, Any]:
-    """What run.json holds: the spec, status and the given facts."""
+    """Content of run.json: the spec, status and the given metadata."""
     return {
         "run": result.run.to_json(),
         "path": result.run.path,

@@ -1,4 +1,4 @@
-"""Settings of applications against the names in the data. No torch: it is asked before planning."""
+"""Checks of application settings against the names in the data, before planning. No torch."""
 
 from __future__ import annotations
 

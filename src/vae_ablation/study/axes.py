@@ -223,7 +223,7 @@ def is_setting(name: str) -> bool:
 
 
 def as_level(value: Any) -> Level:
-    """A value of the config as a level: lists are tuples, so that levels can be told apart."""
+    """A value of the config as a level: lists become tuples, which can be compared and hashed."""
     return tuple(as_level(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 

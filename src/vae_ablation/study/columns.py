@@ -1,4 +1,4 @@
-"""Columns that say which run a row of metrics.csv is; what is measured follows (`metrics`)."""
+"""Columns of metrics.csv that identify the run of a row; those of `metrics` follow them."""
 
 from collections.abc import Iterable
 
@@ -22,6 +22,6 @@ _ARM_COLUMNS = [
 
 
 def arm_columns(columns: Iterable[object]) -> list[str]:
-    """Columns that tell arms apart, in a table with these columns."""
+    """Columns that identify an arm, in a table with these columns."""
     varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, "seed"}]
     return [*_ARM_COLUMNS, *varied]

@@ -1,4 +1,4 @@
-"""From the user's config to a resolved one: checked against the closed schema, with defaults."""
+"""Config of a study: checked against the closed schema, completed with defaults."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read_config(path: Path) -> Config:
     """Read a config file and resolve it (see `resolve_config`).
 
     Raises:
-        UserError: the file is absent, is no YAML mapping, or says something that is not allowed.
+        UserError: the file is absent, is not a YAML mapping, or has a value that is not allowed.
     """
     try:
         raw = read_file(path, config_schema())
@@ -95,7 +95,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     """Check a raw config, fill in every default and make its paths absolute.
 
     Args:
-        raw: what the YAML file holds.
+        raw: content of the YAML file.
         path: the config file, named in errors; relative paths are relative to its folder.
 
     Raises:
@@ -230,7 +230,7 @@ _TYPES = {
 
 
 def _allowed(error: ValidationError) -> str:
-    """What the schema's rule for this value allows, in words, and how it is written."""
+    """Values that the schema's rule allows, in words, and how they are written."""
     rule = _rule(error)
     return _in_words(rule) + _hint(error.instance, rule)
 
@@ -270,7 +270,7 @@ def _in_words(rule: Rule) -> str:
 
 
 def _hint(found: Any, rule: Rule) -> str:
-    """How a value of the wrong type is to be written so that it has the right one."""
+    """Hint on how to write a value of the wrong type so that it has the right one."""
     if isinstance(found, str):
         try:
             meant = canonical(read_text(found, rule), rule)
@@ -284,7 +284,7 @@ def _hint(found: Any, rule: Rule) -> str:
         return f" (write {_written([found])})"
     quotable = not isinstance(found, (str, list, dict)) and found is not None
     if quotable and "string" in types_of(rule) and "type" in rule:
-        return f" (YAML reads {read_as(found)} here; text is to be written in quotes)"
+        return f" (YAML reads {read_as(found)} here; write text in quotes)"
     return ""
 
 

@@ -37,7 +37,7 @@ def check_file(path: Path, schema: Rule) -> None:
         schema: the rule of the whole file; an empty one where only keys that stand twice matter.
 
     Raises:
-        UserError: a key stands twice, at any depth; a plain scalar that YAML reads as something
+        UserError: a key occurs twice, at any depth; a plain scalar that YAML reads as something
             else (no, 007, 1e5, a date) stands where a name or text is wanted; or a number is
             written so that YAML reads another one (010).
     """
@@ -112,7 +112,7 @@ class _Written:
             )
 
     def _read(self, node: yaml.Node) -> Any:
-        """What YAML makes of a scalar; the spelling of one that has a tag of its own."""
+        """Value that YAML reads from a scalar; the spelling of one that has a tag of its own."""
         try:
             return self.loader.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError):
@@ -124,7 +124,7 @@ class _Written:
             where = f"in line {lines[0]} and in line {lines[1]}"
         else:
             where = f"as {_spelled(first)} and as {_spelled(second)}"
-        return UserError(f"{self.path}: the key {place} stands twice, {where}; allowed: once.")
+        return UserError(f"{self.path}: the key {place} occurs twice, {where}; allowed: once.")
 
     def _not_text(self, found: str, node: yaml.ScalarNode) -> UserError:
         return UserError(
@@ -134,7 +134,7 @@ class _Written:
 
 
 def read_as(value: Any) -> str:
-    """What YAML has read, in words."""
+    """A value that YAML has read, in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -31,7 +31,7 @@ def overlay(
         schema: the rule of the whole config.
 
     Raises:
-        UserError: a key stands twice in a mapping.
+        UserError: a key occurs twice in a mapping.
     """
     laid = dict(config)
     for entry in entries:
@@ -46,7 +46,7 @@ def overlay(
 
 
 class TwiceError(Exception):
-    """A key that stands twice in one mapping."""
+    """A key that occurs twice in one mapping."""
 
 
 def _holds(value: Any, given: Any) -> bool:
@@ -68,7 +68,7 @@ def read_text(text: str, rule: Rule) -> Any:
     A text that spells none of them stays text, for the schema to refuse.
 
     Raises:
-        TwiceError: it is a mapping in which a key stands twice.
+        TwiceError: it is a mapping in which a key occurs twice.
     """
     if types_of(rule) <= {"string"}:
         return text
@@ -120,7 +120,7 @@ def _value(node: yaml.Node, rule: Rule) -> Any:
         found: dict[str, Any] = {}
         for key, item in node.value:
             if key.value in found:
-                raise TwiceError(f"the key {key.value} stands twice")
+                raise TwiceError(f"the key {key.value} occurs twice")
             found[key.value] = _value(item, inner_rule(rule, key.value))
         return found
     if isinstance(node, yaml.SequenceNode):
@@ -146,7 +146,7 @@ def _scalar(node: yaml.ScalarNode, types: set[str]) -> Any:
 
 
 def _plain_scalar(text: str) -> Any:
-    """What YAML reads in a text; numbers also as Python spells them (1e3)."""
+    """Value that YAML reads in a text; numbers also as Python spells them (1e3)."""
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

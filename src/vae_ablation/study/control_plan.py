@@ -1,4 +1,4 @@
-"""The control rows that a study's runs on one dataset ask for. No torch."""
+"""Control rows that a study's runs on one dataset ask for. No torch."""
 
 from __future__ import annotations
 

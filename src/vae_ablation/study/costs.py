@@ -1,4 +1,4 @@
-"""What a study cost: seconds and memory of its jobs, and what further runs would take. No torch."""
+"""Costs of a study: seconds and memory of its jobs, and estimates for further runs. No torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CostNote:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job took: wall and CPU seconds, and memory at its peak, MB."""
+    """Cost of one job: wall and CPU seconds, and memory at its peak, MB."""
 
     stage: str
     job: str

@@ -1,4 +1,4 @@
-"""What a study will take on the disk, told before it begins. No torch."""
+"""Estimate of the disk space that a study will take. No torch."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def disk_line(study: Study, plan: Plan) -> str:
-    """What the study will take and what is free; a warning where that is too little."""
+    """Space that the study will take and free space; a warning where that is too little."""
     there = next(path for path in (study.folder, *study.folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     wanted = disk_bytes(study, plan)
-    told = f"about {size_text(wanted)} of results to come, {size_text(free)} free"
+    sizes = f"about {size_text(wanted)} of results to come, {size_text(free)} free"
     if wanted <= free:
-        return f"Disk: {told}."
+        return f"Disk: {sizes}."
     return (
-        f"Warning: the disk will fill up: {told}; make room first "
-        "(vae-ablation prune deletes what no config wants any more)."
+        f"Warning: the disk will fill up: {sizes}; free some space first "
+        "(vae-ablation prune deletes results that no config wants any more)."
     )
 
 

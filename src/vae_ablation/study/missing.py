@@ -1,4 +1,4 @@
-"""Wanted results that are not there, each with the sentence of the job that failed. No torch."""
+"""Missing results, each with the error sentence of the job that failed. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vae_ablation.study.plan import Plan, Run, Study
 from vae_ablation.study.workflow import Workflow
 
 NOTE = ".failed"
-"""File in results/<study> that a call leaves when jobs have failed: what is missing since, and why.
+"""File in results/<study> that a call leaves when jobs have failed: missing results, and why.
 
 The next call plans other packs, whose logs are others.
 """
@@ -43,7 +43,7 @@ class Missing:
 
 
 def missing_results(study: Study, plan: Plan) -> list[Missing]:
-    """Everything wanted that is not there; what the last failed call has noted comes first.
+    """All missing results; those that the last failed call has noted come first.
 
     Args:
         study: the study.
@@ -52,23 +52,23 @@ def missing_results(study: Study, plan: Plan) -> list[Missing]:
     noted = noted_failures(study, plan)
     known = {(one.essential, run) for one in noted for run in one.runs}
     known_jobs = {one.job for one in noted}
-    found = []
-    for one in _found(study, plan):
+    further = []
+    for one in _absent(study, plan):
         runs = tuple(run for run in one.runs if (one.essential, run) not in known)
         if runs or not (one.runs or one.job in known_jobs):
-            found.append(Missing(one.job, one.dataset, runs, one.essential, one.reason))
-    return noted + found
+            further.append(Missing(one.job, one.dataset, runs, one.essential, one.reason))
+    return noted + further
 
 
 def noted_failures(study: Study, plan: Plan) -> list[Missing]:
-    """What the last failed call has noted and is still missing."""
+    """Results that the last failed call has noted and that are still missing."""
     try:
         notes = [
             Missing(**one | {"runs": tuple(one["runs"])}) for one in read_json(study.folder / NOTE)
         ]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-    still = list(_found(study, plan))
+    still = list(_absent(study, plan))
     missing = {(one.essential, run) for one in still for run in one.runs}
     jobs = {one.job for one in still}
     kept = []
@@ -80,13 +80,13 @@ def noted_failures(study: Study, plan: Plan) -> list[Missing]:
 
 
 def note_failures(study: Study, plan: Plan) -> None:
-    """Write down what a call that has failed leaves undone, for those that follow."""
+    """Write down the results that a failed call leaves missing, for the calls that follow."""
     missing = missing_results(study, plan)
     write_json(study.folder / NOTE, [asdict(one) for one in missing])
 
 
-def _found(study: Study, plan: Plan) -> Iterator[Missing]:
-    """What is not on the disk, by the job of this plan that should have made it."""
+def _absent(study: Study, plan: Plan) -> Iterator[Missing]:
+    """Results that are not on the disk, by the job of this plan that should have made them."""
     for dataset in study.datasets:
         packs = {pack: [item.run for item in items] for pack, items in plan.packs.items()
                  if items[0].run.dataset == dataset}  # fmt: skip
@@ -107,7 +107,7 @@ def _found(study: Study, plan: Plan) -> Iterator[Missing]:
 def _of_dataset(
     study: Study, plan: Plan, dataset: str, packs: Mapping[str, list[Run]]
 ) -> Iterator[Missing]:
-    """What is not there of a dataset that is prepared."""
+    """Missing results of a dataset that is prepared."""
     logs, waiting = study.folder / "logs", []
     for pack, runs in packs.items():
         evaluated, applied = study.evaluation_folder(pack), study.applications_folder(pack)
@@ -138,9 +138,9 @@ def _is_prepared(study: Study, dataset: str) -> bool:
 def _missing(
     job: str, log: Path, dataset: str, runs: list[Run], *, essential: bool = True
 ) -> Missing:
-    told = failure_sentence(log)
-    if told is None:
+    sentence = failure_sentence(log)
+    if sentence is None:
         reason = f"{job}: its job did not end well, or was not started; see {log}"
     else:
-        reason = f"{job} failed (see {log}): {told}"
+        reason = f"{job} failed (see {log}): {sentence}"
     return Missing(job, dataset, tuple(run.path for run in runs), essential, reason)

@@ -1,4 +1,4 @@
-"""From a resolved config to runs, and from runs to packs. No torch."""
+"""Plan of a study: from a resolved config to runs, and from runs to packs. No torch."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
 
 
 def _unsupported_axes(run: Run, observed: Observed) -> str | None:
-    """Why values of a run's axes do not go together, or with the data; None where they do."""
+    """Reason why a run's levels do not fit one another, or the data; None where they do."""
     if run.condition == "batch" and not observed.counts:
         return "condition batch needs batches, and images have none"
     if run.condition == "batch" and observed.batches < 2:
@@ -213,7 +213,7 @@ def _ranges(labels: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Study:
-    """A resolved config, where its results go, and what is known of its data and held results.
+    """A resolved config, the folders of its results, its data and its trained runs.
 
     Attributes:
         config: the resolved config.
@@ -266,7 +266,7 @@ class Study:
         return described
 
     def _observed(self, name: str) -> Observed:
-        """As prepared; before that, what the source can tell without reading all data."""
+        """Observed variable as prepared; before that, as the source describes it."""
         path = self.prepared[name] / "dataset.json"
         if path.is_file():
             try:
@@ -312,7 +312,7 @@ class Study:
                 )
 
     def _without_labels(self, run: Run) -> str | None:
-        """Why a run cannot be conditioned on labels; None where it can, or nobody knows yet."""
+        """Reason why a run cannot be conditioned on labels; None if it can, or is not known yet."""
         if run.condition != "label":
             return None
         classes = self.observed[run.dataset].classes
@@ -322,11 +322,11 @@ class Study:
         if classes >= 2:
             return None
         there = "have none" if classes == 0 else "have one class"
-        return f"condition label needs labels of two classes at least, and the data {there}"
+        return f"condition label needs labels of at least two classes, and the data {there}"
 
     @cached_property
     def _known_labels(self) -> dict[str, Sequence[int] | None]:
-        """Labels of each used dataset; None where only preparation can tell."""
+        """Labels of each used dataset; None where they are known after preparation only."""
         used = {name: self.config["datasets"][name] for name in self.observed}
         return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
 
@@ -450,11 +450,11 @@ class Study:
         return found
 
     def applications_folder(self, pack: str) -> Path:
-        """Where lies what came of a pack's models under the present settings."""
+        """Folder of a pack's applications under the present settings."""
         return self.folder / "packs" / pack / "applications" / self.apply_hash
 
     def features_path(self, dataset: str) -> Path:
-        """Where the features lie in which a dataset's samples are compared with it."""
+        """File of the features in which a dataset is compared with its samples."""
         parts = [self.prepared[dataset].name, self._seed, code_digest(*FEATURE_CODE)]
         return self.folder / "features" / dataset / f"{stable_hash(parts)}.npz"
 
@@ -491,7 +491,7 @@ class Study:
         }
 
     def run_folder(self, run: Run) -> Path:
-        """Where people and checks reach a run."""
+        """Folder of a run below runs/, which links to its pack."""
         return self.folder / "runs" / run.path
 
     def plan(self) -> Plan:
@@ -536,13 +536,13 @@ class Study:
 
     @property
     def checkpoints(self) -> Path:
-        """Where packs in training keep how far they came."""
+        """Folder of the checkpoints of packs in training."""
         return self.folder / "checkpoints"
 
     def note_limit(self, pack_key: str, size: int) -> None:
         """Remember that memory did not suffice for more runs than `size` in a pack."""
-        found = min(size, self._noted_limit(pack_key))
-        write_json(self._limit_path(pack_key), {"pack_key": pack_key, "max_runs": found})
+        smallest = min(size, self._noted_limit(pack_key))
+        write_json(self._limit_path(pack_key), {"pack_key": pack_key, "max_runs": smallest})
 
     def _noted_limit(self, pack_key: str) -> int:
         try:
@@ -559,7 +559,7 @@ class Study:
         return record["data_checksum"] if same else None
 
     def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
-        """Why a run has to be trained; None where its result is held, whole and up to date."""
+        """Reason why a run has to be trained; None where its result is whole and up to date."""
         folder = self.run_folder(run)
         if not record:
             return "files missing" if folder.is_dir() else "new"
@@ -574,7 +574,7 @@ class Study:
         return None
 
     def _what_changed(self, run: Run, record: Mapping[str, Any]) -> str:
-        """What gave a run another train hash than the one in its record."""
+        """Reason why a run's train hash differs from the one in its record."""
         checksum = record.get("data_checksum")
         if self.train_hash(run, checksum) == record.get("train_hash"):
             return f"data of {run.dataset} changed"
@@ -599,7 +599,7 @@ class Study:
         return "training code changed" if self.config["on_code_change"] == "retrain" else None
 
     def evaluation_folder(self, pack: str) -> Path:
-        """Where a pack's evaluation under the present settings lies."""
+        """Folder of a pack's evaluation under the present settings."""
         return self.folder / "packs" / pack / "evaluation" / self.eval_hash
 
 
@@ -623,10 +623,10 @@ def link_evaluations(study: Study, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where every wanted run is, or will be.
+    """Packs of every wanted run, trained or to be trained.
 
     Attributes:
-        planned: each wanted run's place.
+        planned: each wanted run with its pack.
         other_code: how many of the trained ones were trained by other code than is installed.
     """
 
@@ -662,7 +662,7 @@ class Plan:
         )
 
     def code_line(self) -> str:
-        """What may be done about runs that other training code trained; empty without any."""
+        """Hint about runs that were trained by other training code; empty without any."""
         if not self.other_code:
             return ""
         return (

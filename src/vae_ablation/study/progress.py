@@ -1,4 +1,4 @@
-"""How far training is, across all jobs of a study."""
+"""Progress of training across all jobs of a study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_ablation.study.plan import Plan
 
 EVERY_SECONDS = 5.0
 _ENOUGH = 0.03
-"""Share of the runs before which the pace says nothing about the time left."""
+"""Share of the runs below which no time left is estimated."""
 
 
 def start_progress(folder: Path, plan: Plan) -> None:
@@ -37,14 +37,14 @@ def start_progress(folder: Path, plan: Plan) -> None:
 
 
 class PackProgress:
-    """Notes a pack's progress where the other jobs see it, and tells the study's in one line."""
+    """Progress of a pack, noted for the study's other jobs; prints the study's in one line."""
 
     def __init__(self, folder: Path, pack: str, runs: int) -> None:
         self.folder, self.pack, self.runs = folder, pack, runs
-        self.noted = self.told = 0.0
+        self.noted = self.printed = 0.0
 
     def __call__(self, share: float) -> None:
-        """`share` of this pack's work is done; where that cannot be told, training goes on."""
+        """Note that `share` of this pack's work is done; errors of the disk are ignored."""
         now = time.monotonic()
         if now - self.noted < 1 and share < 1:
             return
@@ -52,8 +52,8 @@ class PackProgress:
         # a full disk, a terminal that was closed, a folder that another call is just emptying
         with suppress(OSError, ValueError, KeyError):
             write_json(self.folder / f"{self.pack}.json", {"runs": share * self.runs})
-            if now - self.told >= EVERY_SECONDS or share >= 1:
-                self.told = now
+            if now - self.printed >= EVERY_SECONDS or share >= 1:
+                self.printed = now
                 print(progress_line(self.folder), file=sys.stderr, flush=True)
 
 
@@ -73,7 +73,7 @@ def progress_line(folder: Path, now: float | None = None) -> str:
 
 
 def state_line(folder: Path) -> str:
-    """`progress_line` of a call that runs; of one that has ended, how far it came.
+    """`progress_line` of a call that runs; of one that has ended, the runs that it trained.
 
     Args:
         folder: results/<study>/.progress.
@@ -85,19 +85,19 @@ def state_line(folder: Path) -> str:
     worked = duration(max(last - start["time"], 0))
     return (
         f"trained {done:.0f} of {start['runs']} runs in {worked}; nothing runs now: "
-        "run the same command again to go on"
+        "run the same command again to resume"
     )
 
 
 def _read_progress(folder: Path) -> tuple[dict[str, Any], float]:
-    """What the call noted when it began, and how many runs' work is done since."""
+    """The call's note of its start, and the number of runs trained since."""
     start = read_json(folder / "start.json")
     packs = [path for path in folder.glob("*.json") if path.name != "start.json"]
     return start, min(sum(read_json(path)["runs"] for path in packs), start["runs"])
 
 
 def _ended(start: Mapping[str, Any]) -> bool:
-    """Whether the call that noted its start has ended; only its own machine can tell."""
+    """Whether the call that noted its start has ended; False on another machine than its own."""
     if start.get("host") != platform.node():
         return False
     try:

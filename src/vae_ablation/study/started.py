@@ -1,4 +1,4 @@
-"""Which runs have a checkpoint. No torch."""
+"""Index of checkpoints on disk. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Snakefile asks: the study's files, its plan, and frozen copies for other nodes."""
+"""Workflow: files and plan of a study for the Snakefile, and frozen copies for other nodes."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class Workflow:
             free = shutil.disk_usage(there).free
             if free < LEAST_FREE:
                 raise UserError(
-                    f"{there}: no space is left on the disk ({free} bytes are free); make room "
-                    "(vae-ablation prune deletes what no config wants any more)."
+                    f"{there}: no space is left on the disk ({free} bytes are free); free some "
+                    "space (vae-ablation prune deletes results that no config wants any more)."
                 )
 
     def freeze(self) -> None:
@@ -138,7 +138,7 @@ class Workflow:
 
     @property
     def applications(self) -> list[Path]:
-        """What came of every pack of cells that the config's applications are for."""
+        """Folders of the applications of every pack of cells."""
         return self._wanted(map(self.study.applications_folder, self.applied_packs))
 
     def _wanted(self, paths: Iterable[Path]) -> list[Path]:

@@ -36,7 +36,7 @@ def read_examples(run_folder: Path) -> dict[str, NDArray[np.float32]]:
 
 @lru_cache(maxsize=2)
 def resample_counts(n: int) -> NDArray[np.uint8]:
-    """How often each resample draws each of n examples: one fixed multinomial matrix.
+    """Number of times that each resample draws each of n examples: a fixed multinomial matrix.
 
     The same for all comparisons of a dataset, so that they differ by their arms alone.
 

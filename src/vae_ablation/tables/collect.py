@@ -82,7 +82,7 @@ def _run_row(
     try:
         record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
         if record["pack"] != item.pack:
-            raise ValueError("it was trained under other settings or on other data")
+            raise ValueError("it was trained with other settings or on other data")
     except (OSError, ValueError, KeyError) as error:
         if reasons is not None:
             unreadable = f"its record or metrics cannot be read ({error})"
@@ -166,7 +166,7 @@ MOST_FALSE = 0.05
 
 
 def detected(tests: pd.Series) -> list[str]:
-    """Subjects of an application whose truth is told from noise.
+    """Subjects of an application with a measurable effect.
 
     Args:
         tests: p (effect_p of applications.csv) by subject.

@@ -1,4 +1,4 @@
-"""What may be compared with what: METRICS.md, "Rules before formulas"."""
+"""Comparability of scores: METRICS.md, "Rules before formulas"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
 
 
 def arm_axes(columns: Iterable[object]) -> list[str]:
-    """Columns that tell arms apart, in the order in which arms are sorted; `arm` is the last."""
+    """Columns that identify an arm, in the order in which arms are sorted; `arm` is the last."""
     further = [name for name in axis_columns(columns) if name not in {*_FIRST, "seed"}]
     return [*_FIRST, *further, "arm"]
 

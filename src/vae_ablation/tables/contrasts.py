@@ -1,4 +1,4 @@
-"""contrasts.csv: what changes between two arms, paired by seed."""
+"""contrasts.csv: differences between two arms, paired by seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which arm is set against which: contrasts as differences in one axis, all others equal."""
+"""Designs of contrasts: pairs of arms that differ in one axis, all others equal."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Contrast:
     Attributes:
         name: as the table calls it.
         varies: axes in which an arm may differ from its reference; all others are equal.
-        is_arm: which arms are set against the reference.
-        is_reference: which arms can be it.
-        preference: the lowest one is.
+        is_arm: whether an arm is compared with the reference.
+        is_reference: whether an arm can be the reference.
+        preference: sort key of references, of which the first is taken.
     """
 
     name: str
@@ -178,7 +178,7 @@ def paired_arms(
     known = list(arms)
     contrasts = contrasts_of({axis for arm in known for axis in arm}, references or {})
     rank = {contrast.name: i for i, contrast in enumerate(contrasts)}
-    found = [(c.name, arm, reference) for c in contrasts for arm, reference in c.pairs(known)]
+    pairs = [(c.name, arm, reference) for c in contrasts for arm, reference in c.pairs(known)]
     return sorted(
-        found, key=lambda item: (item[1].dataset, item[1].likelihood, rank[item[0]], item[1])
+        pairs, key=lambda item: (item[1].dataset, item[1].likelihood, rank[item[0]], item[1])
     )

@@ -1,4 +1,4 @@
-"""failures.csv: what did not end well, and why."""
+"""failures.csv: runs and other results that failed, and why."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ _ORDER = ["dataset", "likelihood", "latent_dim", "beta", "arm", "seed"]
 def failures(metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> pd.DataFrame:
     """Every run that diverged or failed, with its reason, sorted by its axes.
 
-    A run with status ok and a reason is one of which some columns could not be computed. Below them
-    stands what runs that are ok lack, a row per run: their applications; and controls that are
-    missing, a row per dataset.
+    Some columns of a run with status ok and a reason could not be computed. Missing applications
+    of runs with status ok follow, a row per run, and missing controls, a row per dataset.
 
     Args:
         metrics: metrics.csv.
@@ -34,8 +33,8 @@ def failures(metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> pd.DataF
 
 def _lacking(metrics: pd.DataFrame, missing: Missing) -> pd.DataFrame:
     """Rows of the runs that lack something that they are ok without."""
-    told = {"status": "failed", "reason": missing.reason}
+    state = {"status": "failed", "reason": missing.reason}
     if not missing.runs:
-        return pd.DataFrame([{"dataset": missing.dataset, **told}])
+        return pd.DataFrame([{"dataset": missing.dataset, **state}])
     runs = metrics[metrics["run"].isin(missing.runs) & (metrics["status"] == "ok")]
-    return runs.sort_values(_ORDER).assign(**told)
+    return runs.sort_values(_ORDER).assign(**state)

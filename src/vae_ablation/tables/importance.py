@@ -1,4 +1,4 @@
-"""importance.csv: how much of a metric's variance each axis and each pair of axes explains."""
+"""importance.csv: shares of a metric's variance by axis and by pair of axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the tables of this package into a study's folder."""
+"""Writer of this package's tables into a study's folder."""
 
 from __future__ import annotations
 
