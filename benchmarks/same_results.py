@@ -45,6 +45,8 @@ def reduced_cells() -> dict[str, Any]:
         options |= {"examples": 500, "genes": 60}
     for grid in config["grids"]:
         grid["seed"] = [0, 1]
+        if "kl_warmup_epochs" in grid:
+            grid["kl_warmup_epochs"] = [4]
     config["training"]["epochs"] = 6
     return config
 

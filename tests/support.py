@@ -15,6 +15,8 @@ from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.data.loading import Examples
 from vae_ablation.evaluation.features import FeatureExtractor, fit_features
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
+from vae_ablation.models.posteriors import Posterior
+from vae_ablation.models.priors import StandardNormal
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.config import Config, resolve_config
 from vae_ablation.study.run import Run, canonical_run
@@ -130,6 +132,11 @@ def trained_model(result: TrainingResult, dataset: Dataset, options: dict[str, A
 def features_of(dataset: Dataset) -> FeatureExtractor:
     """The features in which a dataset's samples are compared with it, seed 0."""
     return fit_features(dataset, 0)
+
+
+def rate_per_dim(posterior: Posterior) -> torch.Tensor:
+    """KL(q ‖ N(0, I)) per latent dimension, [..., latent], nats."""
+    return StandardNormal.of(posterior.mean.shape[-1]).kl_per_dim(posterior)
 
 
 def stacked(models: list[VAE]) -> StackedVAE:

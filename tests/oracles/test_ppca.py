@@ -23,6 +23,7 @@ from support import (
     examples,
     make_run,
     model_options,
+    rate_per_dim,
     stacked,
     trained_model,
     training_settings,
@@ -93,7 +94,7 @@ def train_linear(
     posterior = encode(pack, seen)
     noise = [stream(0, "oracle") for _ in runs]
     distortion = distortions(pack, posterior, seen, noise, [False] * len(runs)).mean(1)
-    rates = posterior.rate_per_dim().double().sum(-1).mean(-1).numpy()
+    rates = rate_per_dim(posterior).double().sum(-1).mean(-1).numpy()
     constant = 0.5 * seen.x.shape[1] * math.log(2 * math.pi)
     return [
         Reached(

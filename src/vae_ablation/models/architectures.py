@@ -8,14 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vae_ablation.data.base import Observed
+from vae_ablation.models.shapes import KERNEL, halved
 
 if TYPE_CHECKING:
     from torch import nn
 
 Options = Mapping[str, Any]
-
-KERNEL = 4
-"""Width of every convolution's kernel; with stride 2 and padding 1 an even side is halved."""
 
 
 class Architecture(ABC):
@@ -167,14 +165,6 @@ class ProductOfExperts(Mlp):
         sizes = (observed.genes, observed.proteins)
         widths = [*options["hidden"], outputs]
         return Experts(sizes, condition, widths, options["activation"])
-
-
-def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
-    """Sides of an image before and after each strided convolution."""
-    sides = [(int(shape[0]), int(shape[1]))]
-    for _ in range(times):
-        sides.append((sides[-1][0] // 2, sides[-1][1] // 2))
-    return sides
 
 
 def _dense_weights(widths: Sequence[int]) -> int:

@@ -34,12 +34,6 @@ class Posterior:
         """μ + σ·noise for noise [..., draws, latent]."""
         return self.mean.unsqueeze(-2) + self.std.unsqueeze(-2) * noise
 
-    def rate_per_dim(self) -> Tensor:
-        """Analytic KL(q ‖ N(0, I)) per latent dimension, [..., latent], nats."""
-        from vae_ablation.models.priors import StandardNormal
-
-        return StandardNormal.of(self.mean.shape[-1]).kl_per_dim(self)
-
     def log_prob(self, z: Tensor) -> Tensor:
         """Log q(z | x), summed over the last axis, nats."""
         standard = (z - self.mean) * (-self.log_std).exp()

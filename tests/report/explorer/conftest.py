@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chromium import open_chromium, requested, schemes
-from support import resolved
+from support import rate_per_dim, resolved
 from vae_ablation.common.files import write_json
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.jobs.rules import train_job
@@ -38,7 +38,7 @@ def encode(study: Study, run: Run) -> None:
         std=posterior.std.numpy(),
         labels=labels,
     )
-    rates = posterior.rate_per_dim().mean(dim=0)
+    rates = rate_per_dim(posterior).mean(dim=0)
     metrics: dict[str, Any] = {"mse": 0.05, "active_units": None}
     if run.posterior != "point":
         metrics |= {"rate": float(rates.sum()), "rate_per_dim": rates.tolist(), "active_units": 2}
