@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup study demo report test chaos lint clean bench
+.PHONY: help setup study demo report check test chaos lint clean bench
 
 CONFIG ?= config.yaml
 CORES ?= all
@@ -55,6 +55,11 @@ report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
 # A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.
 test: $(READY_DEV) ## Run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+check: lint ## Check style and types, and run the tests that take no more than seconds each
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+	    -m "not workflow and not slurm and not browser and not chaos" --quiet \
+	    tests/common tests/models tests/store tests/tables tests/jobs tests/report/findings tests/test_cli.py $(ARGS)
 
 chaos: $(READY_DEV) ## Try every fault, also those that take minutes: 200 kills in training, the whole of tests/slurm
 	@OMP_NUM_THREADS=1 VAE_ABLATION_KILLS=200 $(BIN)/python -m pytest -m "chaos or not chaos" \
