@@ -73,7 +73,8 @@ def test_a_study_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> No
     tables = folder / "results" / "tiny" / "tables"
     told = run([*call, "results/tiny/tables/arms.html"], folder, PYTHONPATH=str(installed))
     assert "Study tiny: 2 runs wanted, 0 trained, 2 to train" in told
-    assert str(REPOSITORY) not in told
+    # the environment, whose Python runs here, may lie in the checkout
+    assert not any(f"{REPOSITORY}/{part}/" in told for part in ("src", "workflow"))
     for name in ("metrics.csv", "summary.csv", "contrasts.csv", "arms.html", "columns.html"):
         assert (tables / name).stat().st_size, name
     (record, _) = sorted(folder.glob("results/tiny/runs/**/run.json"))
