@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +17,7 @@ from support import assert_one_sentence, make_run, resolved
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.report.methods import methods_paragraph
-from vae_ablation.study.axes import AXES, Axis, axis_of, axis_order, level_text
+from vae_ablation.study.axes import AXES, Axis, axis_of, axis_order, level_order, level_text
 from vae_ablation.study.config import config_schema
 from vae_ablation.study.plan import Study
 from vae_ablation.study.run import Run
@@ -237,6 +238,8 @@ def test_levels_read_as_a_person_would_write_them() -> None:
     assert [level_text(level) for level in levels] == [
         "512x256", "linear", "none", "true", "0.003", "1e-05", "silu", "8",
     ]  # fmt: skip
+    sizes = [np.int64(16), np.int64(2), np.float64(8)]  # as a table gives them
+    assert sorted(sizes, key=level_order) == [2, 8, 16]
     assert axis_of("condition").described("batch") == "conditioned on batch"
     assert axis_of("training.learning_rate").described(0.003) == "learning rate 0.003"
     assert sorted(["training.epochs", "beta", "model.zeta", "model.hidden"], key=axis_order) == [

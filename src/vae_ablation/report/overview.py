@@ -31,7 +31,7 @@ def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missin
     """
     runs = metrics[metrics["model"] == "vae"]
     axes = {
-        axis: [_plain(value) for value in sorted(runs[axis].unique(), key=level_order)]
+        axis: sorted(map(_plain, runs[axis].unique()), key=level_order)
         for axis in axis_columns(runs.columns)
     }
     fine = runs["status"] == "ok"

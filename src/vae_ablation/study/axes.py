@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import log10
+from numbers import Real
 from typing import Any, Literal
 
 Level = Any
@@ -240,19 +241,19 @@ def level_text(level: Level) -> str:
         return "none"
     if isinstance(level, bool):
         return str(level).lower()
-    return f"{level:g}" if isinstance(level, (int, float)) else str(level)
+    return f"{level:g}" if isinstance(level, Real) else str(level)
 
 
 def level_cell(level: Level) -> Any:
     """A level as the cell of a table: numbers stay numbers, the others are text."""
-    return level if isinstance(level, (bool, int, float)) else level_text(level)
+    return level if isinstance(level, Real) else level_text(level)
 
 
 def _trace_text(level: Level, after_word: bool) -> str:
     if isinstance(level, bool):
         return "-on" if level else "-off"
     text = level_text(level).replace("_", "-")
-    numeric = isinstance(level, (int, float)) or (isinstance(level, tuple) and level)
+    numeric = isinstance(level, Real) or (isinstance(level, tuple) and level)
     return text if numeric or not after_word else f"-{text}"
 
 
@@ -260,7 +261,7 @@ def level_order(level: Level) -> tuple[int, Any]:
     """Sort key of levels of one axis, whatever their types: None, then numbers, tuples, text."""
     if level is None:
         return 0, 0
-    if isinstance(level, (bool, int, float)):
+    if isinstance(level, Real):
         return 1, level
     return (2, level) if isinstance(level, tuple) else (3, str(level))
 
