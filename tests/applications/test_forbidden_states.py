@@ -11,7 +11,6 @@ import pytest
 import torch
 from scipy import stats
 
-from vae_ablation.applications.base import Applied
 from vae_ablation.applications.forbidden_states import (
     ForbiddenStates,
     RealProfiles,
@@ -22,6 +21,7 @@ from vae_ablation.applications.forbidden_states import (
 from vae_ablation.data.base import TEST, TRAIN, Cells, Dataset, Observed
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
+from vae_ablation.store.applied import Applied
 
 SETTINGS = {"samples": 2000}
 GENES = 20

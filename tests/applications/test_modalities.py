@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 
-from vae_ablation.applications.base import Applied
 from vae_ablation.applications.modalities import (
     Modalities,
     column_correlations,
@@ -18,6 +17,7 @@ from vae_ablation.applications.modalities import (
     sample,
 )
 from vae_ablation.data.base import Cells, Dataset, Observed
+from vae_ablation.store.applied import Applied
 
 GENES, PROTEINS, LATENT, CELLS = 40, 4, 2, 600
 SETTINGS = {"cells": 500, "draws": 2}

@@ -10,7 +10,6 @@ import torch
 from scipy import sparse, stats
 from sklearn.metrics import r2_score
 
-from vae_ablation.applications.base import Applied
 from vae_ablation.applications.perturbation import (
     Groups,
     Measurements,
@@ -23,6 +22,7 @@ from vae_ablation.applications.perturbation import (
 )
 from vae_ablation.data.base import HELD_OUT, TEST, TRAIN, Cells, Dataset, Observed
 from vae_ablation.data.counts import CountMatrix, log_normalized
+from vae_ablation.store.applied import Applied
 
 NAMES = ("control", "p1", "p2", "p1+p2")
 LABELS = ("T cells", "B cells", "NK cells")

@@ -13,7 +13,6 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from vae_ablation.applications.base import Applied
 from vae_ablation.applications.paths import (
     density_path,
     log_density,
@@ -27,6 +26,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Cells, Dataset, Observed
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.vae import Posterior
+from vae_ablation.store.applied import Applied
 
 SETTINGS = {
     "start": None, "end": None, "steps": 21, "truth": None, "states": None, "genes": 40,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import Application
+from vae_ablation.store.applied import Applied
 
 __all__ = ["APPLICATIONS", "Application", "Applied"]
 

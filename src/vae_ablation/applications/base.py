@@ -1,19 +1,16 @@
-"""Applications of trained models: their interface, and their results."""
+"""The interface of applications of trained models."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import error_text, unforeseen
 from vae_ablation.data.base import Dataset
+from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -22,53 +19,6 @@ TRUTH = "truth"
 """Method of rows about the truth itself: effect_p, the p of there being anything to predict."""
 PERMUTATIONS = 199
 """Permutations behind a p, whose smallest value is 1 / 200."""
-
-
-def permutation_p(values: NDArray[np.floating]) -> float:
-    """One-sided p of the first value among all, the permuted ones behind it.
-
-    Values are compared with a tolerance, since sums of the same numbers in another order differ in
-    their last digits.
-    """
-    return float((values >= values[0] - 1e-5 * np.abs(values[0])).mean())
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Results of one application to one run.
-
-    Attributes:
-        scores: rows of applications.csv without the run's axes: subject (what the row is about),
-            method ("vae", or the name of a baseline), metric and value.
-        arrays: what figures show, by name.
-        reason: why there is nothing to score, in words that follow the application's name; empty
-            where there is something, and where nothing was to be expected of the run.
-    """
-
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-    reason: str = ""
-
-    def add(self, subject: str, method: str, metric: str, value: float | None) -> None:
-        """One more score; an undefined value leaves no row."""
-        if value is not None and np.isfinite(value):
-            row = {"subject": subject, "method": method, "metric": metric, "value": float(value)}
-            self.scores.append(row)
-
-    def add_null(
-        self, subject: str, method: str, metric: str, values: NDArray[np.floating]
-    ) -> None:
-        """A score's mean and 95th percentile under permutation, and its p.
-
-        Args:
-            subject: as in `add`.
-            method: as in `add`.
-            metric: as in `add`; the rows are <metric>_null, <metric>_null_95 and <metric>_p.
-            values: the score, and behind it the permuted ones, [1 + permutations].
-        """
-        self.add(subject, method, f"{metric}_null", float(values[1:].mean()))
-        self.add(subject, method, f"{metric}_null_95", float(np.quantile(values[1:], 0.95)))
-        self.add(subject, method, f"{metric}_p", permutation_p(values))
 
 
 class Application(ABC):

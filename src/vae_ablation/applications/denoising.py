@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 from scipy.stats import rankdata
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import Application
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
+from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
 
 TARGET = 1e4

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import Application
 from vae_ablation.applications.paths import (
     Array,
     Rows,
@@ -30,6 +30,7 @@ from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
+from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
 
 MAX_POSTERIORS = 20_000

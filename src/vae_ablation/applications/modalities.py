@@ -21,17 +21,12 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vae_ablation.applications.base import (
-    PERMUTATIONS,
-    TRUTH,
-    Application,
-    Applied,
-    permutation_p,
-)
+from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application
 from vae_ablation.applications.perturbation import expected_proportions
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
+from vae_ablation.store.applied import Applied, permutation_p
 from vae_ablation.store.trained import TrainedRun
 
 Array = NDArray[np.floating]

@@ -35,17 +35,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from vae_ablation.applications.base import (
-    PERMUTATIONS,
-    TRUTH,
-    Application,
-    Applied,
-    permutation_p,
-)
+from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application
 from vae_ablation.applications.paths import label_name
 from vae_ablation.data.base import HELD_OUT, TRAIN, Cells, Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
+from vae_ablation.store.applied import Applied, permutation_p
 from vae_ablation.store.trained import TrainedRun
 
 Array = NDArray[np.float64]

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from scipy.special import betainc, ndtr, pdtr
 from scipy.stats import ks_2samp
 
-from vae_ablation.applications.base import Application, Applied
+from vae_ablation.applications.base import Application
 from vae_ablation.applications.denoising import chosen_rows, gene_proportions, row_blocks
 from vae_ablation.data.base import Dataset
 from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
+from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
 
 COVERAGE = 0.9

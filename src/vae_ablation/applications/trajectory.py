@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, rankdata, spearmanr
 from sklearn.decomposition import PCA
 
-from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application, Applied
+from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application
 from vae_ablation.applications.paths import (
     Array,
     Rows,
@@ -30,6 +30,7 @@ from vae_ablation.applications.paths import (
 from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TRAIN, Cells, Dataset
 from vae_ablation.data.examples import spaced
+from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
 
 MAX_VALUES = 10

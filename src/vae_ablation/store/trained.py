@@ -42,8 +42,8 @@ from vae_ablation.study.plan import (
 from vae_ablation.study.run import Run
 
 if TYPE_CHECKING:
-    from vae_ablation.applications import Applied
     from vae_ablation.evaluation import Evaluated
+    from vae_ablation.store.applied import Applied
     from vae_ablation.training.pack import TrainingResult
 
 HISTORY_COLUMNS = ("epoch", "split", "distortion", "rate", "objective", "elbo")
