@@ -116,6 +116,10 @@ def test_a_run_is_frozen_and_survives_json() -> None:
             {"grids": [{"training.learning_rate": [0.12345678]}]},
             ["grids[0].training.learning_rate[0]", "six significant digits"],
         ),
+        (
+            {"grids": [{"training.epochs": [3, 20], "kl_warmup_epochs": [5]}]},
+            ["grids[0].kl_warmup_epochs[0] is 5", "grids[0].training.epochs has 3", "at most 3"],
+        ),
         ({"grids": [{"train_examples": [1]}]}, ["grids[0].train_examples[0]", "at least 2"]),
         ({"statistics": {"reference": {"beta": 3}}}, ["statistics.reference.beta", "1"]),
         ({"statistics": {"reference": {"seed": 0}}}, ["statistics.reference.seed", "beta"]),

@@ -424,7 +424,9 @@ def _check_warmup(
     where: str, grid: dict[str, Any], path: Path, training: Mapping[str, Any]
 ) -> None:
     """A grid's warm-up, training's where it says none, ends before training does."""
-    own, epochs = grid["kl_warmup_epochs"], training["epochs"]
+    own, lengths = grid["kl_warmup_epochs"], grid.get("training.epochs")
+    epochs = min(lengths) if lengths else training["epochs"]
+    ends = f"{where}.training.epochs has" if lengths else "training.epochs is"
     if own is None:
         grid["kl_warmup_epochs"] = [training["kl_warmup_epochs"]]
     for place, warmup in enumerate(grid["kl_warmup_epochs"]):
@@ -432,7 +434,7 @@ def _check_warmup(
             key = f"{path}: training.kl_warmup_epochs"
             key = key if own is None else f"{where}.kl_warmup_epochs[{place}]"
             raise UserError(
-                f"{key} is {warmup}, and training.epochs is {epochs}; allowed: at most "
+                f"{key} is {warmup}, and {ends} {epochs}; allowed: at most "
                 f"{epochs}, since the KL term would never have its whole weight."
             )
 
