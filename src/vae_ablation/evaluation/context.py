@@ -202,7 +202,7 @@ class EvaluationContext:
     @once
     def bounds(self) -> NllEstimate:
         """Importance-weighted bounds of every test example, [runs, n]."""
-        _ = self.distortions
+        _ = self.distortions  # whose draws come first in the streams of noise
         samples = self.settings["nll_samples"]
         return importance_nll(self.model, self.posterior, self.held_out, samples, self.noise)
 
@@ -210,7 +210,7 @@ class EvaluationContext:
     def aggregates(self) -> list[Aggregate]:
         """The aggregate posterior of each run; one of point posteriors means nothing."""
         try:
-            _ = self.bounds
+            _ = self.bounds  # whose draws come before these, also where it ends in an error
         except Exception as error:
             if not unforeseen(error):
                 raise
