@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Run a study and make its report, complete or not: run.sh BIN CONFIG CORES PROFILE [SNAKEMAKE ARGUMENTS...]
 set -u
-bin=$1 config=$2 cores=$3 profile=workflow/profiles/$4
+workflow=$(dirname "$0")
+bin=$1 config=$2 cores=$3 profile=$workflow/profiles/$4
 shift 4
 child=
 exec 3>&2
@@ -32,7 +33,7 @@ trap 'stop 130' INT
 trap 'stop 143' TERM
 trap 'stop 129' HUP
 if [ ! -f "$profile/config.yaml" ]; then
-    echo "Error: PROFILE is '${profile##*/}'; allowed: $(ls workflow/profiles | xargs)." >&2
+    echo "Error: PROFILE is '${profile##*/}'; allowed: $(ls "$workflow/profiles" | xargs)." >&2
     exit 1
 fi
 name=$(trap '' INT && "$bin/vae-ablation" study-name "$config") || exit 1
@@ -45,8 +46,10 @@ rm -f "$results/.failed" # the workflow makes it when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
 export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see Call.goes_on in jobs/call.py
+# where no Snakefile lies, the package's own is run
+[ -f Snakefile ] || [ -f workflow/Snakefile ] && rules=() || rules=(--snakefile "$workflow/Snakefile")
 run() {
-    watch "$bin/snakemake" --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
+    watch "$bin/snakemake" ${rules[@]+"${rules[@]}"} --configfile "$config" --workflow-profile "$profile" ${limit[@]+"${limit[@]}"} "$@"
 }
 run "$@"
 status=$?
@@ -67,10 +70,10 @@ if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
     run "${words[@]}"
 fi
 [ -f "$results/tables/overview.json" ] || exit $status
-if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" workflow docs -newer "$report" -type f \
-    \( -path '*/tables/*' -o -path '*/figures/*' -o -path 'workflow/*' -o -path 'docs/*' \) -print -quit)" ]; then
+if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" "$workflow" docs -newer "$report" -type f \
+    \( -path '*/tables/*' -o -path '*/figures/*' -o -path "$workflow/*" -o -path 'docs/*' \) -print -quit 2>/dev/null)" ]; then
     # written beside its place and moved there, so that a report is never half of one
-    if watch "$bin/snakemake" --configfile "$config" --workflow-profile workflow/profiles/local \
+    if watch "$bin/snakemake" ${rules[@]+"${rules[@]}"} --configfile "$config" --workflow-profile "$workflow/profiles/local" \
         --report "$results/report.new.html" >"$results/report.log" 2>&1; then
         mv "$results/report.new.html" "$report"
     else

@@ -1,4 +1,4 @@
-"""Command line: the state of a study, two runs side by side, a study packed for a paper."""
+"""Command line: a first study, its run, its state, two runs side by side, a zip for a paper."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from vae_ablation import __version__
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_atomic
+from vae_ablation.jobs.first_steps import run, start
 from vae_ablation.jobs.scripting import machine_fault
 from vae_ablation.report.methods import methods_paragraph
 from vae_ablation.store.joining import join
@@ -48,6 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vae-ablation", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="a folder with a commented config for your own data")
+    init.add_argument("folder", help="folder to make; its name becomes the study's")
+    data = init.add_mutually_exclusive_group(required=True)
+    data.add_argument("--npz", metavar="FILE", help="arrays x and, if there are labels, y")
+    data.add_argument("--h5ad", metavar="FILE", help="counts of cells")
+    data.add_argument("--digits", action="store_true", help="scikit-learn's handwritten digits")
+    init.set_defaults(command=_init)
+    run = commands.add_parser("run", help="run a study to its report")
+    run.add_argument("config", help="a config file; in a folder of vae-ablation init, run there")
+    run.add_argument("--cores", default="all", help="cores to use on this machine (default: all)")
+    run.add_argument("--profile", default="local", help="local, slurm or generic")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="further arguments of Snakemake")
+    run.set_defaults(command=_run)
     status = commands.add_parser("status", help="runs done, missing, failed, and why")
     status.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     status.set_defaults(command=_status)
@@ -82,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     name.add_argument("config", help="a config file")
     name.set_defaults(command=_study_name)
     return parser
+
+
+def _init(options: argparse.Namespace) -> None:
+    files = {"npz": options.npz, "h5ad": options.h5ad}
+    source, path = next(((s, p) for s, p in files.items() if p), ("sklearn-digits", None))
+    start(Path(options.folder), source, None if path is None else Path(path))
+
+
+def _run(options: argparse.Namespace) -> None:
+    run(Path(options.config), options.cores, options.profile, options.arguments)
 
 
 def study_folder(study: str) -> Path:

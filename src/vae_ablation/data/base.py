@@ -232,6 +232,14 @@ class Source(ABC):
         """Names that labels may have, as far as they are known before the data are read."""
         return ()
 
+    def suggested(self, options: Options) -> dict[str, Any]:
+        """Further options that a look at the data suggests, for a first config."""
+        return {}
+
+    def count(self, options: Options) -> int:
+        """Number of examples, before the split."""
+        return int(self.load(options).x.shape[0])
+
     @abstractmethod
     def load(self, options: Options) -> RawData:
         """Read the data.

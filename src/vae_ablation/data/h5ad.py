@@ -138,6 +138,28 @@ class H5ad(Source):
             names, _ = _categories(_column(file["obs"], options["label"]))
         return tuple(names.tolist())
 
+    def suggested(self, options: Options) -> dict[str, Any]:
+        """The layer that holds counts, columns named as labels and batches are, 2,000 genes."""
+        path = Path(options["path"])
+        _check_ends(path)
+        with _opened(path) as file:
+            height = len(_index(file["obs"]))
+            layers: list[str | None] = [None] if "X" in file else []
+            layers += [*([RAW] if "raw/X" in file else []), *_keys(file, "layers")]
+            layer = next((one for one in layers if _holds_counts(file, one, height)), None)
+            chosen: dict[str, Any] = {} if layer is None else {"layer": layer}
+            for option, usual in _USUAL_COLUMNS.items():
+                if column := _usual_column(file, usual, height):
+                    chosen[option] = column
+            if len(_index(_var(file, layer))) > MANY_GENES:
+                chosen["n_top_genes"] = TOP_GENES
+        return chosen
+
+    def count(self, options: Options) -> int:
+        """Cells of the file; min_counts may leave fewer."""
+        with _opened(Path(options["path"])) as file:
+            return len(_index(file["obs"]))
+
     def load(self, options: Options) -> RawData:
         """Read, check and filter.
 
@@ -173,6 +195,27 @@ def _outside(x: Any, genes: int, totals: NDArray[np.int64]) -> NDArray[np.int64]
     blocks = x.blocks() if isinstance(x, CountBlocks) else [x]
     found = totals - np.concatenate([block_sums(block, 0, genes) for block in blocks])
     return found if found.any() else None
+
+
+MANY_GENES, TOP_GENES = 3000, 2000
+"""Genes above which a first config keeps the most variable ones, and how many of them."""
+
+_USUAL_COLUMNS = {
+    "label": ("cell_type", "celltype", "cell_line", "label", "annotation", "cluster", "leiden"),
+    "batch": ("batch", "donor", "donor_id", "patient", "plate", "sample"),
+}
+"""Names that columns of obs usually have, the most telling first."""
+
+
+def _usual_column(file: Any, usual: Sequence[str], cells: int) -> str | None:
+    """The first column of a usual name that groups cells: two groups or more, of five or more."""
+    known = {name.lower(): name for name in _column_names(file["obs"])}
+    for name in usual:
+        if name in known:
+            groups = len(_categories(_column(file["obs"], known[name]))[0])
+            if 2 <= groups <= cells / 5:
+                return known[name]
+    return None
 
 
 # --- the file ------------------------------------------------------------------------------------

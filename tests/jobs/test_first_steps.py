@@ -1,0 +1,86 @@
+"""`vae-ablation init` and `run`: a folder that runs, or one sentence and no folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from vae_ablation.cli import main
+from vae_ablation.study.config import read_config
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of 60 pictures with labels, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, x=random.integers(0, 256, (60, 6, 6), np.uint8), y=np.arange(60) % 3)
+    return path
+
+
+def test_init_writes_a_config_that_finds_the_data_from_its_own_folder(images, capsys) -> None:
+    assert main(["init", "deep/mine", "--npz", "images.npz"]) == 0
+    config = read_config(Path("deep/mine/config.yaml"))
+    assert config["study"] == "mine"
+    assert Path(config["datasets"]["images"]["path"]) == images
+    written = yaml.safe_load(Path("deep/mine/config.yaml").read_text())
+    assert written["datasets"]["images"]["path"] == "../../images.npz"
+    told = capsys.readouterr().out
+    assert "60 pictures of 6 × 6, 256 levels, 3 classes" in told
+    assert "Cost: 48 runs in 4 packs, about " in told
+    assert told.splitlines()[-1] == "Next: vae-ablation run deep/mine/config.yaml"
+
+
+def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, capsys) -> None:
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    counts = random.poisson(2.0, (60, 12)).astype(np.float32)
+    names = [pd.Index(list(map(str, range(size))), dtype=object) for size in counts.shape]
+    columns = {"Cell_Type": ["a", "b", "c"] * 20, "donor": ["x", "y"] * 30, "sample": names[0]}
+    obs = pd.DataFrame({key: pd.Categorical(of) for key, of in columns.items()}, index=names[0])
+    layers, var = {"counts": counts}, pd.DataFrame(index=names[1])
+    anndata.AnnData(np.log1p(counts), obs, var, layers=layers).write_h5ad("cells.h5ad")
+    assert main(["init", "mine", "--h5ad", "cells.h5ad"]) == 0
+    chosen = yaml.safe_load(Path("mine/config.yaml").read_text())
+    assert chosen["datasets"]["cells"] == {
+        "source": "h5ad", "path": "../cells.h5ad", "layer": "counts", "label": "Cell_Type",
+        "batch": "donor",
+    }  # fmt: skip
+    assert chosen["grids"][0]["condition"] == ["none", "batch"]
+    assert "about" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["init", "mine", "--npz", "absent.npz"], "absent.npz: there is no such file."),
+        (["init", "mine", "--npz", "."], ".: there is no such file."),
+        (["init", "mine", "--h5ad", "images.npz"], "source npz reads"),
+        (["init", "a b", "--npz", "images.npz"], "cannot be called 'a b'"),
+        (["init", "mine", "--npz", "broken.npz"], "broken.npz: not readable as an .npz"),
+        (["run", "absent.yaml"], "absent.yaml: there is no such config file"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(images, capsys, arguments, sentence) -> None:
+    Path("broken.npz").write_bytes(images.read_bytes()[:50])
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert sentence in error
+    assert not Path("mine").exists()
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "Snakefile"])
+def test_init_overwrites_nothing(images, capsys, file) -> None:
+    Path("mine").mkdir()
+    Path("mine", file).write_text("mine")
+    assert main(["init", "mine", "--npz", "images.npz"]) == 1
+    assert f"mine/{file}: is there already" in capsys.readouterr().err
+    assert [path.name for path in Path("mine").iterdir()] == [file]
+    assert Path("mine", file).read_text() == "mine"
