@@ -43,7 +43,7 @@ def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, caps
     counts = random.poisson(2.0, (60, 12)).astype(np.float32)
     names = [pd.Index(list(map(str, range(size))), dtype=object) for size in counts.shape]
     columns = {"Cell_Type": ["a", "b", "c"] * 20, "donor": ["x", "y"] * 30, "sample": names[0]}
-    obs = pd.DataFrame({key: pd.Categorical(of) for key, of in columns.items()}, index=names[0])
+    obs = pd.DataFrame(columns, index=names[0], dtype=object)
     layers, var = {"counts": counts}, pd.DataFrame(index=names[1])
     anndata.AnnData(np.log1p(counts), obs, var, layers=layers).write_h5ad("cells.h5ad")
     assert main(["init", "mine", "--h5ad", "cells.h5ad"]) == 0
