@@ -101,10 +101,18 @@ def test_as_a_module_with_a_config_of_its_own(fresh: Place) -> None:
     assert fresh.record("digits/gaussian/z2/beta1/seed0")["status"] == "ok"
 
 
-def test_as_a_module_a_prefix_is_refused(fresh: Place) -> None:
-    sentence = complaint(call_module(fresh, 'prefix: "below"', "-n"))
-    assert "prefix" in sentence
-    assert fresh.files() == {"Snakefile"}
+@pytest.mark.parametrize(
+    "more", ['prefix: "below"', 'replace_prefix: {"results/": "below/results/"}']
+)
+def test_as_a_module_with_a_prefix_all_files_lie_below_it(fresh: Place, more: str) -> None:
+    call = call_module(fresh, more, "--until", "vae_evaluate")
+    assert call.status == 0, call.text
+    assert {path.name for path in fresh.folder.iterdir()} == {".snakemake", "Snakefile", "below"}
+    (measured,) = fresh.folder.glob("below/results/tiny/runs/**/metrics.json")
+    assert measured.stat().st_size
+    again = call_module(fresh, more, "-n", "--until", "vae_evaluate")
+    assert again.plan == "Study tiny: 1 runs wanted, all trained."
+    assert "total        0" in again.text
 
 
 def test_the_default_study_is_planned_from_elsewhere(fresh: Place) -> None:

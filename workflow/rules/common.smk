@@ -5,6 +5,7 @@ from vae_ablation.jobs.call import Call
 CALL = Call.opened(workflow, config, logger)
 STATE = CALL.state
 STUDY = CALL.folder
+DATA = STATE.study.data_folder
 FILES = CALL.targets
 THREADS = STATE.study.config["packs"]["threads"]
 

@@ -2,10 +2,10 @@
 # and a job that is made again for its params would hide the needs of those that take it as ancient.
 rule prepare:
     output:
-        "results/.data/{hash}/arrays.npz",
-        "results/.data/{hash}/dataset.json",
+        DATA / "{hash}" / "arrays.npz",
+        DATA / "{hash}" / "dataset.json",
     log:
-        "results/.data/{hash}/prepare.log",
+        DATA / "{hash}" / "prepare.log",
     conda:
         "../envs/environment.yaml"
     params:

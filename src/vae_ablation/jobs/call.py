@@ -27,7 +27,7 @@ from vae_ablation.study.disk import disk_line
 from vae_ablation.study.missing import NOTE, note_failures
 from vae_ablation.study.progress import start_progress
 from vae_ablation.study.targets import Targets
-from vae_ablation.study.workflow import Workflow
+from vae_ablation.study.workflow import RESULTS, Workflow
 
 MISSING_HINT = (
     "Tables and report over what is there: the same command with --config allow_missing=true"
@@ -124,20 +124,30 @@ class Call:
         Raises:
             UserError: the config is wrong, or this call cannot be done.
         """
-        if self._workflow.modifier.path_modifier.replace_prefix("results") != "results":
-            raise UserError(
-                "prefix: is not supported in a module statement; use --directory instead."
-            )
         given = self._workflow.config_settings
         settings = with_overrides(self._config, given.config_args or [], given.config)
         if not self.is_main:
-            return Workflow.frozen(settings.get("study", "default"))
+            return Workflow.frozen(self._results / settings.get("study", "default"))
         if self.draws:
             settings = {**settings, "allow_missing": True}  # a report is made over what is there
         files = [Path(path) for path in self._workflow.configfiles]
         origin = files[-1] if files else Path("config")
         foreign = self._workflow.modifier.skip_configfile  # a module's config is part of another
-        return Workflow.planned(settings, origin, [] if foreign else files, lenient=self.goes_on)
+        own = [] if foreign else files
+        return Workflow.planned(settings, origin, own, self.goes_on, self._results)
+
+    @cached_property
+    def _results(self) -> Path:
+        """The folder of the studies, below the prefix of a module statement.
+
+        From here on paths have the prefix, in the rules as in the jobs, so that Snakemake is not
+        to put it before them once more.
+        """
+        paths = self._workflow.modifier.path_modifier
+        results = Path(paths.replace_prefix(f"{RESULTS}/study")).parent
+        if results != RESULTS:
+            paths.prefix = paths.inner_modifier = paths._prefix_replacements = None
+        return results
 
     @cached_property
     def targets(self) -> Targets:

@@ -51,7 +51,12 @@ class Workflow:
 
     @classmethod
     def planned(
-        cls, raw: Any, config_path: Path, files: Iterable[Path] = (), lenient: bool = False
+        cls,
+        raw: Any,
+        config_path: Path,
+        files: Iterable[Path] = (),
+        lenient: bool = False,
+        results: Path = RESULTS,
     ) -> Workflow:
         """Resolve and check the config, then plan; nothing is written.
 
@@ -61,6 +66,7 @@ class Workflow:
             files: every config file that went into it, looked through for what YAML loses.
             lenient: whether a dataset that cannot be read is left to its job, which will say so;
                 another one has to be readable.
+            results: folder of the studies, below the working directory.
 
         Raises:
             UserError: the config is wrong, a dataset cannot be read, or the study folder belongs to
@@ -69,7 +75,7 @@ class Workflow:
         for path in files:
             check_file(path, config_schema())
         config = resolve_config(raw, config_path)
-        study = open_study(config)
+        study = open_study(config, results)
         if study.unreadable and not (study.observed and (lenient or config["allow_missing"])):
             raise UserError(next(iter(study.unreadable.values())))
         study.check_fit(str(config_path))
@@ -78,10 +84,10 @@ class Workflow:
         return cls(study, study.plan(), os.path.relpath(config_path))
 
     @classmethod
-    def frozen(cls, name: str) -> Workflow:
-        """Read what the main process wrote when it started."""
-        study, plan = read_frozen(RESULTS / name)
-        return cls(study, plan, str(read_json(RESULTS / name / "plan.json")["config_path"]))
+    def frozen(cls, folder: Path) -> Workflow:
+        """Read what the main process wrote into results/<study> when it started."""
+        study, plan = read_frozen(folder)
+        return cls(study, plan, str(read_json(folder / "plan.json")["config_path"]))
 
     def check_place(self) -> None:
         """Refuse a place where nothing can be written, before anything runs.
@@ -177,9 +183,9 @@ class Workflow:
         return [name for name in self.study.datasets if self.likelihoods(name)]
 
 
-def open_study(config: Config) -> Study:
-    """The study of a resolved config, below the working directory."""
-    return Study(config, RESULTS / config["study"], RESULTS / ".data")
+def open_study(config: Config, results: Path = RESULTS) -> Study:
+    """The study of a resolved config in a folder of results, below the working directory."""
+    return Study(config, results / config["study"], results / ".data")
 
 
 def read_frozen(folder: Path) -> tuple[Study, Plan]:
