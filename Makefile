@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup study demo report check test chaos lint clean bench
+.PHONY: help setup study demo report check test chaos lint docs clean bench
 
 CONFIG ?= config.yaml
 CORES ?= all
@@ -72,6 +72,9 @@ lint: $(READY_DEV) ## Check style, types and the workflow
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+docs: $(READY) ## Write config/README.md from the schema
+	@mkdir -p config; $(BIN)/python -c "from vae_ablation.study.config_reference import reference; print(reference(), end='')" > config/README.md
 
 # Peers have requirements of their own, and an environment apart.
 $(READY_BENCH): pyproject.toml $(READY)

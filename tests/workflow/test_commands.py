@@ -134,7 +134,15 @@ def foreign(command: str) -> Form:
 
 
 AS_WRITTEN = [
-    *("make", "make help", "make setup", "make study", "make report", "make report FORMAT=zip"),
+    *(
+        "make",
+        "make help",
+        "make setup",
+        "make docs",
+        "make study",
+        "make report",
+        "make report FORMAT=zip",
+    ),
     *("snakemake --cores all", "snakemake --report results/default/report.html", "snakemake -n"),
     *("vae-ablation status default", "vae-ablation export default", "snakemake --unlock"),
     *("make study PROFILE=slurm ARGS=-n", "make study PROFILE=slurm ARGS=--unlock"),
@@ -142,6 +150,8 @@ AS_WRITTEN = [
 ]
 FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "snakemake": Form("snakemake -n", "the program alone; Snakemake wants --cores to run"),
+    "snakemake --cores": Form("snakemake --cores all -n", "a number follows"),
+    "vae-ablation init": Form("vae-ablation init mine --digits", "with a name and data"),
     "snakemake --report": Form("snakemake --report results/default/report.html", "a name follows"),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -79,3 +80,30 @@ def test_a_study_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> No
         assert (tables / name).stat().st_size, name
     (record, _) = sorted(folder.glob("results/tiny/runs/**/run.json"))
     assert json.loads(record.read_text(encoding="utf-8"))["status"] == "ok"
+
+
+def test_init_and_run_lead_from_a_file_to_a_report_with_nothing_but_the_wheel(
+    wheel: Path, tmp_path: Path
+) -> None:
+    installed, folder = tmp_path / "installed", tmp_path / "work"
+    install = ["--no-deps", "--no-index", "--quiet", "--target", str(installed), str(wheel)]
+    run(["-m", "pip", "install", *install], tmp_path)
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (80, 6, 6), np.uint8)
+    np.savez(folder / "mine.npz", x=pictures, y=np.arange(80) % 4)
+    program = ["-c", "import sys; from vae_ablation.cli import main; sys.exit(main())"]
+    env = {"PYTHONPATH": str(installed)}
+    told = run([*program, "init", "first", "--npz", "mine.npz"], folder, **env)
+    assert "Data: 80 pictures of 6 × 6, 256 levels, 4 classes." in told
+    config = folder / "first" / "config.yaml"
+    text = config.read_text(encoding="utf-8").replace("seed: [0, 1, 2]", "seed: [0]")
+    text = text.replace("epochs: 100", "epochs: 2").replace("latent_dim: [2, 8]", "latent_dim: [2]")
+    config.write_text(text, encoding="utf-8")
+    told = run([*program, "run", "first/config.yaml"], folder, **env)
+    report = folder / "first" / "results" / "first" / "report.html"
+    assert told.splitlines()[-1] == f"Report: {report}"
+    assert report.stat().st_size > 100_000
+    assert {path.name for path in folder.iterdir()} == {"first", "mine.npz"}
+    again = run(["-m", "snakemake", "--cores", "2", "-n"], folder / "first", **env)
+    assert "8 runs wanted, all trained" in again
