@@ -15,6 +15,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
+from vae_ablation.jobs.tracking import Tracking
 from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.store.trained import (
     TrainedRun,
@@ -34,7 +35,7 @@ from vae_ablation.study.run import Run
 from vae_ablation.study.workflow import read_frozen
 from vae_ablation.training.checkpoint import Checkpointer
 from vae_ablation.training.devices import device_lease
-from vae_ablation.training.pack import Stopwatch, TrainingResult, choose_device, train_pack
+from vae_ablation.training.pack import Hooks, Stopwatch, TrainingResult, choose_device, train_pack
 
 if TYPE_CHECKING:
     from vae_ablation.evaluation import Evaluated
@@ -89,6 +90,7 @@ def train_job(folder: Path, pack: str) -> None:
     )
     clock = Stopwatch()
     progress = PackProgress(folder / ".progress", pack, len(runs))
+    tracking = Tracking(folder, study.config.get("tracking", {}))
     with device_lease(study.config["training"]["device"]), checkpointer.listening():
         results = train_pack(
             runs,
@@ -98,7 +100,9 @@ def train_job(folder: Path, pack: str) -> None:
             progress,
             checkpointer,
             partial(study.note_limit, runs[0].pack_key),
+            Hooks(recorded=tracking.recorded),
         )
+    tracking.close()
     seconds = clock.seconds + checkpointer.spent
     common = {
         **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),

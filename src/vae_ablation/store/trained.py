@@ -206,11 +206,12 @@ def history_text(run: Run, history: NDArray[np.float64]) -> str:
     writer.writerow(HISTORY_COLUMNS)
     for epoch, terms in enumerate(history.tolist(), start=1):
         for split, cells in (("train", terms[:3]), ("validation", terms[3:])):
-            writer.writerow([epoch, split, *_cells(run, *cells)])
+            writer.writerow([epoch, split, *history_cells(run, *cells)])
     return buffer.getvalue()
 
 
-def _cells(run: Run, distortion: float, rate: float, objective: float) -> list[float | str]:
+def history_cells(run: Run, distortion: float, rate: float, objective: float) -> list[float | str]:
+    """Distortion, rate, objective and ELBO of an epoch; empty where a term is undefined."""
     if POSTERIORS[run.posterior].deterministic:
         return [distortion, "", objective, ""]
     return [distortion, rate, objective, -(distortion + rate)]

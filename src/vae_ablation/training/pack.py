@@ -51,6 +51,7 @@ class Hooks:
         before_epoch: called with the active runs and the epoch, counted from 0.
         before_step: called before each step.
         batch: called with the split, the rows of each run, and their examples and context.
+        recorded: called with a run, the number of its epochs and the last row of its history.
     """
 
     trace: Callable[[Function], Traced] = Traced
@@ -60,6 +61,7 @@ class Hooks:
     before_epoch: Callable[[Sequence[Run], int], object] = lambda runs, epoch: None
     before_step: Callable[[], object] = lambda: None
     batch: Callable[[str, Tensor, Tensor, Tensor], object] = lambda split, rows, x, context: None
+    recorded: Callable[[Run, int, NDArray[np.float64]], object] = lambda run, epochs, row: None
 
 
 UNWATCHED = Hooks()
@@ -432,6 +434,7 @@ class _PackTraining:
                 frozen.append(position)
                 continue
             self.rows[index].append(row)
+            self.hooks.recorded(run, epoch + 1, row)
             if self._stop_early(position, epoch, row):
                 stopped.append(position)
         if frozen or stopped:
