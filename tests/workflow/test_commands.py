@@ -126,6 +126,11 @@ FOREIGN = "a program of others, not called here: its syntax is checked"
 NETWORK = "nothing is downloaded: pip looks whether it could install"
 PLANNED = "another study, which takes long: planned"
 PIP = ".venv/bin/python -m pip install --dry-run --no-deps --no-build-isolation --no-index -e "
+IMAGES = (
+    "python -c 'import numpy; x = numpy.arange(720).reshape(20, 6, 6) % 256; "
+    'numpy.savez("images.npz", x=x.astype(numpy.uint8))\' && vae-ablation'
+)
+"""Writes pictures, and begins a command on them."""
 RUNS = "results/default/runs/digits/gaussian/z2"
 
 
@@ -151,7 +156,13 @@ AS_WRITTEN = [
 FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "snakemake": Form("snakemake -n", "the program alone; Snakemake wants --cores to run"),
     "snakemake --cores": Form("snakemake --cores all -n", "a number follows"),
-    "vae-ablation init": Form("vae-ablation init mine --digits", "with a name and data"),
+    "vae-ablation init": Form(f"{IMAGES} init one --npz images.npz", "with a name and data"),
+    "vae-ablation init mine --npz images.npz": Form(
+        f"{IMAGES} init two --npz images.npz", "in a folder of its own"
+    ),
+    "vae-ablation run mine/config.yaml": Form(
+        f"{IMAGES} init three --npz images.npz && vae-ablation run three/config.yaml -n", PLANNED
+    ),
     "snakemake --report": Form("snakemake --report results/default/report.html", "a name follows"),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
@@ -160,6 +171,7 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "snakemake --lint": Form(),
     "snakemake --configfile": Form("make report", "what make report calls"),
     "snakemake --sdm": Form("snakemake --help | grep -e --sdm", "it wants conda"),
+    "snakemake --sdm conda": Form("snakemake --help | grep -e --sdm", "it wants conda"),
     "run.sh: snakemake": Form("make study", "what make study calls"),
     "run.sh: vae-ablation study-name": Form("vae-ablation study-name config.yaml", "with a file"),
     "run.sh: vae-ablation missing": Form("vae-ablation missing default", "with a name"),
@@ -199,6 +211,7 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
        for name in ("make check", "make test", "make chaos", "make lint", "make bench")},
     "pip install -e .": Form(f"{PIP} .", NETWORK),
     'pip install -e ".[scib]"': Form(f'{PIP} ".[scib]"', NETWORK),
+    'pip install -e ".[tracking]"': Form(f'{PIP} ".[tracking]"', NETWORK),
     **{name: foreign(name) for name in (
         "tmux", "scancel", "sacct", "qsub", "kill -9", "rsync --archive",
         "scontrol show config | grep MinJobAge",
