@@ -94,7 +94,8 @@ def test_labels_are_read_and_other_arrays_are_left_alone(tmp_path: Path) -> None
     assert raw.labels is not None
     assert raw.labels.dtype == np.int64
     np.testing.assert_array_equal(raw.labels, np.arange(20))
-    assert Npz().describe({"path": str(path)}).classes == 0  # one for each example
+    described = Npz().describe({"path": str(path)})
+    assert (described.classes, described.distinct_labels) == (0, True)
 
 
 LABELS = {

@@ -22,8 +22,9 @@ from jsonschema import Draft202012Validator
 from support import assert_one_sentence
 from vae_ablation.common.errors import UserError
 from vae_ablation.data import SOURCES
+from vae_ablation.data.prepare import prepare_dataset
 from vae_ablation.models.likelihoods import LIKELIHOODS
-from vae_ablation.study.config import SCHEMA_PATH, read_config, resolve_config
+from vae_ablation.study.config import SCHEMA_PATH, config_schema, read_config, resolve_config
 from vae_ablation.study.run import expand_runs
 from vae_ablation.study.workflow import Workflow
 
@@ -141,6 +142,14 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
      ["training.epochs is 100000000000000000000", "whole numbers up to"]),
     ("warm-up after training", {"training": {"epochs": 5, "kl_warmup_epochs": 6}},
      ["training.kl_warmup_epochs is 6", "training.epochs is 5", "at most 5"]),
+    ("warm-up after the shortest training, beside runs without",
+     {"training": {"kl_warmup_epochs": 6},
+      **grid(**{"kl": [False, True], "training.epochs": [5, 9]})},
+     ["training.kl_warmup_epochs is 6", "grids[0].training.epochs has 5", "at most 5"]),
+    ("truth for a reference", {"statistics": {"reference": {"beta": True}}},
+     ["statistics.reference.beta is True", "a level of a grid (1)"]),
+    ("a number for a reference of truth values", {"statistics": {"reference": {"kl": 1}}},
+     ["statistics.reference.kl is 1", "a level of a grid (True)"]),
     ("warm-up of a grid after training",
      {"training": {"epochs": 5}, **grid(kl_warmup_epochs=[0, 6])},
      ["grids[0].kl_warmup_epochs[1] is 6", "at most 5"]),
@@ -295,19 +304,74 @@ def test_each_option_of_a_dataset_is_read_by_some_source() -> None:
     assert set().union(*(source.options for source in SOURCES.values())) == set(rules)
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"kl": [False]},
+        {"beta": [0]},
+        {"posterior": ["point"]},
+        {"objective": ["iwae"], "importance_samples": [5]},
+        {"kl": [False], "kl_warmup_epochs": [0, 6]},
+    ],
+)
+def test_a_warm_up_that_no_run_reads_may_be_of_any_length(axes: dict[str, Any]) -> None:
+    raw = {"training": {"epochs": 5, "kl_warmup_epochs": 9}, "grids": [axes]}
+    runs = expand_runs(resolve_config(raw, FILE)["grids"])
+    assert {run.kl_warmup_epochs for run in runs} == {0}
+
+
+def test_a_beta_that_no_run_has_may_be_of_any_length() -> None:
+    runs = expand_runs(resolve_config(grid(kl=[False], beta=[0.12345678]), FILE)["grids"])
+    assert [run.beta for run in runs] == [0]
+
+
+def numeric_keys(rule: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every key, list item included, that takes a number and no truth value."""
+    options = rule.get("oneOf", [rule])
+    types = {name for one in options for name in np.atleast_1d(one.get("type", [])).tolist()}
+    if types & {"integer", "number"} and "boolean" not in types:
+        yield key
+    if "items" in rule:
+        yield from numeric_keys(rule["items"], (*key, 0))
+    for name, inner in rule.get("properties", {}).items():
+        yield from numeric_keys(inner, (*key, name))
+    further = rule.get("additionalProperties")
+    if isinstance(further, dict) and "$ref" not in further:
+        yield from numeric_keys(further, (*key, "d"))
+
+
+def holding(key: tuple[Any, ...], value: Any) -> Any:
+    """A config of this one key."""
+    for part in reversed(key):
+        value = [value] if part == 0 else {part: value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "key", list(numeric_keys(config_schema())), ids=lambda key: ".".join(map(str, key))
+)
+def test_a_truth_value_is_no_number(key: tuple[Any, ...]) -> None:
+    place = ".".join(map(str, key)).replace(".0", "[0]")
+    for value in (True, False):
+        assert_one_sentence(error_of(holding(key, value)), f"{place} is {value}; allowed: ")
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 SPRITES = {"source": "sprites", "size": 16, "examples": 100}
 
 
 def planned(
-    folder: Path, datasets: dict[str, Any], pairs: list[list[int]], **axes: Any
+    folder: Path, datasets: dict[str, Any], pairs: list[list[Any]], **axes: Any
 ) -> Workflow:
-    """A study on digits, sprites and archives with labels 5 and 12, of one class and without."""
+    """A study on digits, sprites and archives with labels of several kinds, and without."""
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     np.savez(folder / "two.npz", x=x, y=np.arange(40) % 2 * 7 + 5)
     np.savez(folder / "one.npz", x=x, y=np.zeros(40, int))
     np.savez(folder / "none.npz", x=x)
+    np.savez(folder / "own.npz", x=x, y=np.array([-1] * 10 + list(range(30))))
+    np.savez(folder / "text.npz", x=x, y=np.array(["cat", "dog"] * 20))
+    np.savez(folder / "bool.npz", x=x, y=np.arange(40) % 2 == 1)
     np.savez(folder / "flat.npz", x=x.reshape(40, 64), y=np.arange(40) % 3)
     raw = {"datasets": datasets, "grids": [axes], "evaluation": {"interpolations": pairs}}
     return Workflow.planned(raw, folder / FILE)
@@ -325,11 +389,16 @@ def archive(name: str) -> dict[str, Any]:
         ({"m": {"source": "mnist"}}, [[0, 10]], "[0, 10]", "dataset m: 0 to 9"),
         ({"n": archive("two")}, [[0, 1]], "[0, 1]", "dataset n: 5, 12"),
         ({"n": archive("none")}, [[0, 1]], "[0, 1]", "dataset n: none"),
+        ({"n": archive("own")}, [[0, 1]], "[0, 1]", "dataset n: none"),
+        ({"n": archive("text")}, [["cat", "dgo"]], "['cat', 'dgo']", "dataset n: cat, dog"),
+        ({"d": {}}, [[True, 2]], "[True, 2]", "dataset d: 0 to 9"),
+        ({"n": archive("bool")}, [[0, 1]], "[0, 1]", "dataset n: False, True"),
+        ({"d": {}}, [[1, "1"]], "[1, '1']", "two different labels"),
     ],
 )
 def test_a_pair_of_labels_that_no_dataset_has_is_refused(
     datasets: dict[str, Any],
-    pairs: list[list[int]],
+    pairs: list[list[Any]],
     found: str,
     there: str,
     tmp_path: Path,
@@ -339,6 +408,21 @@ def test_a_pair_of_labels_that_no_dataset_has_is_refused(
     with pytest.raises(UserError) as caught:
         planned(tmp_path, datasets, pairs)
     assert_one_sentence(caught.value, str(tmp_path / FILE), found, there, "allowed")
+
+
+@pytest.mark.parametrize(
+    ("datasets", "pair"),
+    [
+        ({"d": {}}, [3, "8"]),
+        ({"n": archive("text")}, ["cat", "dog"]),
+        ({"n": archive("bool")}, [True, False]),
+    ],
+)
+def test_a_pair_of_labels_is_named_as_the_file_has_them(
+    datasets: dict[str, Any], pair: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert planned(tmp_path, datasets, [pair]).study.notes() == []
 
 
 def test_a_pair_that_is_not_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,15 +438,62 @@ def test_a_pair_that_is_not_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     )
 
 
-@pytest.mark.parametrize(("name", "there"), [("none", "have none"), ("one", "have one class")])
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("none", "none.npz has none"),
+        ("one", "one.npz has one class"),
+        ("own", "each labelled example of {}/own.npz has a label of its own"),
+    ],
+)
 def test_a_condition_on_labels_needs_labels(
     name: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         planned(tmp_path, {"n": archive(name)}, [], condition=["none", "label"])
-    assert_one_sentence(caught.value, "dataset n: condition label needs labels", there)
+    wrong = "dataset n: condition label needs labels"
+    assert_one_sentence(caught.value, str(tmp_path / FILE), wrong, there.format(tmp_path))
     assert planned(tmp_path, {"n": archive("two")}, [], condition=["label"]).plan.to_train
+
+
+@pytest.mark.parametrize(
+    ("labels", "there"),
+    [
+        ([f"cell {i}" for i in range(40)], "has a label of its own"),
+        (["", "nan"] * 5 + [f"cell {i}" for i in range(30)], "has a label of its own"),
+        ([-1] * 10 + [7] * 30, "c.h5ad has one class"),
+        (["a"] * 40, "c.h5ad has one class"),
+        ([""] * 40, "c.h5ad has none"),
+        (None, "c.h5ad has none without the option label"),
+    ],
+)
+def test_a_condition_on_labels_of_cells_needs_labels_too(
+    labels: Any, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    counts = np.random.default_rng(0).poisson(3, (40, 8)).astype(np.float32)
+    kinds = np.array([0, 1] * 20 if labels is None else labels)
+    if kinds.dtype.kind == "U":  # categories as anndata always wrote them
+        kinds = pd.Categorical(kinds.astype(object), pd.Index(sorted(set(kinds)), dtype=object))
+    names = [
+        pd.Index([f"{kind}{i}" for i in range(n)], dtype=object)
+        for kind, n in (("c", 40), ("g", 8))
+    ]
+    obs, var = pd.DataFrame({"kind": kinds}, index=names[0]), pd.DataFrame(index=names[1])
+    anndata.AnnData(counts, obs, var).write_h5ad(tmp_path / "c.h5ad")
+    options = {"source": "h5ad", "path": "c.h5ad", "label": None if labels is None else "kind"}
+    axes = {"likelihood": ["poisson"], "condition": ["label"]}
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, {"c": options}, [], **axes)
+    assert_one_sentence(caught.value, str(tmp_path / FILE), str(tmp_path / "c.h5ad"), there)
+    # the same is said of prepared data
+    monkeypatch.chdir(tmp_path)
+    described = planned(tmp_path, {"c": options}, [], likelihood=["poisson"]).study
+    prepare_dataset(described.config["datasets"]["c"], described.prepared["c"])
+    with pytest.raises(UserError) as again:
+        planned(tmp_path, {"c": options}, [], **axes)
+    assert str(again.value) == str(caught.value)
 
 
 # --- one form for each value ---------------------------------------------------------------------

@@ -44,8 +44,11 @@ class Observed:
         binary: x takes the values 0 and 1 only.
         counts: x holds counts (RNA molecules, say).
         proteins: how many of the last data dimensions count proteins; the others count RNA.
-        classes: number of label classes, as far as it is known before the data are read; 0 else.
+        classes: number of label classes, 0 without labels; as a source describes it, an upper
+            bound: options that leave examples out may leave fewer.
         batches: number of batches (plates, donors), likewise.
+        distinct_labels: each labelled example has a label of its own; such labels are left out, so
+            there are no classes.
         outside: the library size counts genes too that are not among the data dimensions.
     """
 
@@ -57,6 +60,7 @@ class Observed:
     classes: int = 0
     batches: int = 0
     outside: bool = False
+    distinct_labels: bool = False
 
     @property
     def dims(self) -> int:
@@ -73,7 +77,7 @@ class Observed:
         always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
         further = {
             name: getattr(self, name)
-            for name in ("counts", "proteins", "classes", "batches", "outside")
+            for name in ("counts", "proteins", "classes", "batches", "outside", "distinct_labels")
         }
         return always | {name: value for name, value in further.items() if value}
 
@@ -220,13 +224,13 @@ class Source(ABC):
         """Files of the user whose bytes the data depend on."""
         return []
 
-    def known_labels(self, options: Options) -> Sequence[int] | None:
-        """Labels of the data (none where they have none); None if known after preparation only."""
+    def known_labels(self, options: Options) -> Sequence[str] | None:
+        """Labels as text (none where there are none); None if known after preparation only."""
         return None
 
     @abstractmethod
     def describe(self, options: Options) -> Observed:
-        """Shape and grey levels, known without reading the data as a whole."""
+        """Shape, grey levels and classes, known without reading the data as a whole."""
 
     def label_names(self, options: Options) -> tuple[str, ...]:
         """Names that labels may have, as far as they are known before the data are read."""

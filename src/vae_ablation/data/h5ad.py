@@ -105,7 +105,7 @@ class H5ad(Source):
         """The file."""
         return [Path(options["path"])]
 
-    def known_labels(self, options: Options) -> tuple[int, ...] | None:
+    def known_labels(self, options: Options) -> tuple[str, ...] | None:
         """None without an option that names them."""
         return () if options["label"] is None else None
 
@@ -121,11 +121,18 @@ class H5ad(Source):
             _check_keys(file, path, options)
             layout = _read_layout(file, path, options)
             genes, proteins = len(layout.genes), len(layout.proteins)
-            classes = _class_count(file, path, options, "label")
-            batches = _class_count(file, path, options, "batch")
+            labels = _codes(file, path, options, "label")
+            batches = _codes(file, path, options, "batch")
         genes = min(options["n_top_genes"] or genes, genes)
+        distinct = all_distinct(labels)
         return Observed(
-            (genes + proteins,), None, False, True, proteins, classes=classes, batches=batches
+            (genes + proteins,),
+            levels=None,
+            counts=True,
+            proteins=proteins,
+            classes=0 if distinct else len(np.unique(labels[labels >= 0])),
+            batches=len(np.unique(batches[batches >= 0])),
+            distinct_labels=distinct,
         )
 
     def label_names(self, options: Options) -> tuple[str, ...]:
@@ -327,18 +334,19 @@ def _column_names(table: Any) -> list[str]:
     return [str(name) for name in table.attrs["column-order"]]
 
 
-def _class_count(file: Any, path: Path, options: Options, option: str) -> int:
-    """Categories of the obs column that an option names; 0 where each cell has a label of its own.
+def _codes(file: Any, path: Path, options: Options, option: str) -> NDArray[np.int64]:
+    """Category of each cell in the obs column that an option names, −1 where it has none.
+
+    Returns:
+        [n], or [0] without the option.
 
     Raises:
         UserError: the column cannot be what the option says.
     """
     if options[option] is None:
-        return 0
-    names, codes = _checked_column(
-        path, option, options[option], _column(file["obs"], options[option])
-    )
-    return 0 if all_distinct(codes) else len(names)
+        return np.empty(0, np.int64)
+    column = _column(file["obs"], options[option])
+    return _checked_column(path, option, options[option], column)[1]
 
 
 def _checked_column(

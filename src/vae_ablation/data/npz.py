@@ -41,21 +41,25 @@ class Npz(Source):
         """The archive."""
         return [Path(options["path"])]
 
-    def known_labels(self, options: Options) -> list[int] | None:
-        """Integers of the array y from 0; the others are looked at in preparation."""
-        arrays = _read(Path(options["path"]), {"y"})
-        if "y" not in arrays:
-            return []
-        y = arrays["y"]
-        return [int(label) for label in np.unique(y[y >= 0])] if y.dtype.kind in "iu" else None
+    def known_labels(self, options: Options) -> tuple[str, ...]:
+        """Labels of the array y; none where each example has one of its own."""
+        path = Path(options["path"])
+        y = _read(path, {"y"}).get("y")
+        labels, names = (None, ()) if y is None else read_labels(y, f"{path}: y")
+        return () if labels is None or all_distinct(labels) else names
 
     def describe(self, options: Options) -> Observed:
-        """Shape and levels from the array x."""
+        """Shape and levels from the array x, classes from y."""
         raw = self.load(options)
-        labels = raw.labels
-        known = labels is not None and not all_distinct(labels)
-        classes = int(labels.max(initial=-1)) + 1 if known and labels is not None else 0
-        return Observed(raw.x.shape[1:], raw.levels, binary=raw.levels == 2, classes=classes)
+        labels = np.empty(0, np.int64) if raw.labels is None else raw.labels
+        distinct = all_distinct(labels)
+        return Observed(
+            raw.x.shape[1:],
+            raw.levels,
+            binary=raw.levels == 2,
+            classes=0 if distinct else int(labels.max(initial=-1)) + 1,
+            distinct_labels=distinct,
+        )
 
     def load(self, options: Options) -> RawData:
         """Read and check x, y and factors."""

@@ -174,7 +174,9 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the source's files are wrong, or a split would be empty.
     """
-    raw = _shared_labels(SOURCES[options["source"]].load(options))
+    loaded = SOURCES[options["source"]].load(options)
+    raw = _shared_labels(loaded)
+    distinct = loaded.labels is not None and raw.labels is None
     raw = _present_labels(_thin(raw, options))
     n = raw.x.shape[0]
     labels = np.full(n, -1, np.int64) if raw.labels is None else raw.labels
@@ -188,6 +190,7 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     _note_labels(raw, labels, split)
     arrays = {"labels": labels, "split": split}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
+    info |= {"distinct_labels": True} if distinct else {}
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x

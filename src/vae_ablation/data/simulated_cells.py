@@ -488,9 +488,9 @@ class SimulatedCells(Source):
                 "proteins, since the counts are drawn in memory."
             )
 
-    def known_labels(self, options: Options) -> range:
+    def known_labels(self, options: Options) -> tuple[str, ...]:
         """The states."""
-        return range(len(STATES))
+        return LABELS
 
     def describe(self, options: Options) -> Observed:
         """Counts of genes, then of proteins."""

@@ -12,13 +12,13 @@ class SklearnDigits(Source):
 
     name = "sklearn-digits"
 
-    def known_labels(self, options: Options) -> range:
+    def known_labels(self, options: Options) -> tuple[str, ...]:
         """The digits."""
-        return range(10)
+        return tuple("0123456789")
 
     def describe(self, options: Options) -> Observed:
         """Always 8×8 with grey levels 0 to 16."""
-        return Observed(shape=(8, 8), levels=17)
+        return Observed(shape=(8, 8), levels=17, classes=10)
 
     def load(self, options: Options) -> RawData:
         """Read the images from the installed scikit-learn; nothing is downloaded."""

@@ -130,13 +130,14 @@ class Sprites(Source):
                 f"of combinations of factors at size {options['size']}."
             )
 
-    def known_labels(self, options: Options) -> range:
+    def known_labels(self, options: Options) -> tuple[str, ...]:
         """The shapes."""
-        return range(len(SHAPES))
+        return tuple(map(str, range(len(SHAPES))))
 
     def describe(self, options: Options) -> Observed:
         """Square and binary."""
-        return Observed((options["size"], options["size"]), levels=2, binary=True)
+        shape = (options["size"], options["size"])
+        return Observed(shape, levels=2, binary=True, classes=len(SHAPES))
 
     def load(self, options: Options) -> RawData:
         """Draw combinations by their place in the product, which is never stored, and decode."""

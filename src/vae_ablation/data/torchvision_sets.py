@@ -95,13 +95,13 @@ class MNIST(Source):
         root = Path(options["root"]) if options["root"] else DOWNLOADS
         return root / self.dataset_class / "raw"
 
-    def known_labels(self, options: Options) -> range:
+    def known_labels(self, options: Options) -> tuple[str, ...]:
         """Ten classes."""
-        return range(10)
+        return tuple("0123456789")
 
     def describe(self, options: Options) -> Observed:
         """Always 28×28 with 256 grey levels."""
-        return Observed(shape=(28, 28), levels=256)
+        return Observed(shape=(28, 28), levels=256, classes=10)
 
     def load(self, options: Options) -> RawData:
         """Read the IDX files; without `root` they are downloaded first where they are absent."""

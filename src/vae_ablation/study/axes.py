@@ -266,6 +266,27 @@ def level_order(level: Level) -> tuple[int, Any]:
     return (2, level) if isinstance(level, tuple) else (3, str(level))
 
 
+def objective_levels(levels: Mapping[str, Any]) -> dict[str, Any]:
+    """Levels of the objective's axes in the one form that they mean together.
+
+    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
+    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO.
+    """
+    point = levels["posterior"] == "point"
+    with_kl = bool(levels["kl"]) and levels["beta"] > 0 and not point
+    draws = 1 if point else levels.get("importance_samples", 1)
+    objective = levels.get("objective", "elbo")
+    objective = "elbo" if objective == "iwae" and draws == 1 else objective
+    warm = with_kl and objective != "iwae"
+    return {
+        "kl": with_kl,
+        "beta": float(levels["beta"]) if with_kl else 0.0,
+        "importance_samples": draws,
+        "objective": objective,
+        "kl_warmup_epochs": levels.get("kl_warmup_epochs", 0) if warm else 0,
+    }
+
+
 class ArmName(str):
     """Name of an arm, `beta0.5-conv`, with the levels of its axes.
 

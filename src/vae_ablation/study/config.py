@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import re
 import sys
@@ -20,7 +21,14 @@ from vae_ablation.common.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.data import SOURCES
 from vae_ablation.models.likelihoods import LIKELIHOODS
-from vae_ablation.study.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
+from vae_ablation.study.axes import (
+    AXES,
+    NOT_AXES,
+    SECTIONS,
+    axis_order,
+    is_setting,
+    objective_levels,
+)
 from vae_ablation.study.config_files import read_as, read_file
 from vae_ablation.study.config_types import (
     Rule,
@@ -344,19 +352,29 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
         grid["dataset"] = grid["dataset"] or list(config["datasets"])
-        _check_warmup(where, grid, path, config["training"])
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
+        _check_warmup(where, grid, path, config["training"])
         _check_objective(where, grid)
         _check_digits(where, grid)
     _check_references(path, config)
 
 
+def _levels_read(grid: Mapping[str, Any]) -> dict[str, set[Any]]:
+    """Levels of the objective's axes that some run has: without a KL term there is no β, say."""
+    axes = ("kl", "beta", "posterior", "importance_samples", "objective", "kl_warmup_epochs")
+    products = itertools.product(*(grid[axis] for axis in axes))
+    found = [objective_levels(dict(zip(axes, levels, strict=True))) for levels in products]
+    return {axis: {levels[axis] for levels in found} for axis in found[0]}
+
+
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:
     """Runs are named after levels, of which six digits are shown."""
+    read = _levels_read(grid)
     for axis, levels in grid.items():
         for place, level in enumerate(levels if axis != "seed" else ()):
-            if isinstance(level, float) and float(f"{level:g}") != level:
+            named = axis not in read or level in read[axis]
+            if named and isinstance(level, float) and float(f"{level:g}") != level:
                 raise UserError(
                     f"{where}.{axis}[{place}] is {level!r}; allowed: at most six significant "
                     "digits, since runs are named after them."
@@ -375,7 +393,7 @@ def _check_references(path: Path, config: Config) -> None:
         if is_setting(axis):
             section, _, key = axis.partition(".")
             levels.append(config[section].get(key))
-        if level not in levels:
+        if not _fits(level, {"enum": levels}):  # to which true is not 1, but 1.0 is
             shown = ", ".join(dict.fromkeys(map(str, levels)))
             raise UserError(f"{where} is {_shown(level)}; allowed: a level of a grid ({shown}).")
 
@@ -423,14 +441,15 @@ def _check_read(where: str, options: Mapping[str, Any], schema: Rule) -> None:
 def _check_warmup(
     where: str, grid: dict[str, Any], path: Path, training: Mapping[str, Any]
 ) -> None:
-    """A grid's warm-up, training's where it says none, ends before training does."""
+    """A grid's warm-up, training's where it says none, ends before training if a run reads it."""
     own, lengths = grid["kl_warmup_epochs"], grid.get("training.epochs")
     epochs = min(lengths) if lengths else training["epochs"]
     ends = f"{where}.training.epochs has" if lengths else "training.epochs is"
     if own is None:
         grid["kl_warmup_epochs"] = [training["kl_warmup_epochs"]]
+    read = _levels_read(grid)["kl_warmup_epochs"]
     for place, warmup in enumerate(grid["kl_warmup_epochs"]):
-        if warmup > epochs:
+        if warmup > epochs and warmup in read:
             key = f"{path}: training.kl_warmup_epochs"
             key = key if own is None else f"{where}.kl_warmup_epochs[{place}]"
             raise UserError(

@@ -17,6 +17,7 @@ from vae_ablation.common.files import read_json, replace_link, stable_hash, writ
 from vae_ablation.common.settings import counted
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
+from vae_ablation.data.labels import label_text
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
@@ -199,10 +200,12 @@ def _unsupported_axes(run: Run, observed: Observed) -> str | None:
     return None
 
 
-def _ranges(labels: Sequence[int]) -> str:
-    """Labels in few words: "0 to 9", "0 to 2, 7", "none"."""
+def _ranges(labels: Sequence[str]) -> str:
+    """Labels in few words: "0 to 9", "0 to 2, 7", "cat, dog", "none"."""
+    if not all(label.isdecimal() for label in labels):
+        return ", ".join([*labels[:5], "…"] if len(labels) > 5 else labels)
     ends: list[list[int]] = []
-    for label in sorted(labels):
+    for label in sorted(map(int, labels)):
         if ends and label == ends[-1][1] + 1:
             ends[-1][1] = label
         else:
@@ -302,7 +305,7 @@ class Study:
                 observed, run.model_settings(self.config["model"])
             )
             complaint = complaint or _unsupported_axes(run, observed)
-            complaint = complaint or self._without_labels(run)
+            complaint = complaint or self.without_labels(run, observed)
             if complaint:
                 raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
             if run.latent_dim > observed.dims:
@@ -311,21 +314,22 @@ class Study:
                     f"examples have {observed.dims} dimensions; allowed: 1 to {observed.dims}."
                 )
 
-    def _without_labels(self, run: Run) -> str | None:
-        """Reason why a run cannot be conditioned on labels; None if it can, or is not known yet."""
-        if run.condition != "label":
+    def without_labels(self, run: Run, observed: Observed) -> str | None:
+        """Reason why a run cannot be conditioned on labels; None where it can."""
+        if run.condition != "label" or observed.classes >= 2:
             return None
-        classes = self.observed[run.dataset].classes
-        if not classes and not (self.prepared[run.dataset] / "dataset.json").is_file():
-            known = self._known_labels[run.dataset]
-            classes = 2 if known is None else len(known)
-        if classes >= 2:
-            return None
-        there = "have none" if classes == 0 else "have one class"
-        return f"condition label needs labels of at least two classes, and the data {there}"
+        options = self.config["datasets"][run.dataset]
+        file = options["path"] or f"source {options['source']}"
+        if observed.distinct_labels:
+            there = f"each labelled example of {file} has a label of its own"
+        else:
+            there = f"{file} has {'one class' if observed.classes else 'none'}"
+            unnamed = "label" in SOURCES[options["source"]].options and options["label"] is None
+            there += " without the option label" if unnamed else ""
+        return f"condition label needs labels of at least two classes, and {there}"
 
     @cached_property
-    def _known_labels(self) -> dict[str, Sequence[int] | None]:
+    def _known_labels(self) -> dict[str, Sequence[str] | None]:
         """Labels of each used dataset; None where they are known after preparation only."""
         used = {name: self.config["datasets"][name] for name in self.observed}
         return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
@@ -334,6 +338,11 @@ class Study:
         """Some dataset has, or may have, both labels of each pair."""
         for index, pair in enumerate(self.config["evaluation"]["interpolations"]):
             lacking = self._lacking(pair)
+            if label_text(pair[0]) == label_text(pair[1]):
+                raise UserError(
+                    f"{where}: evaluation.interpolations[{index}] is {pair}; allowed: two "
+                    "different labels."
+                )
             if lacking and len(lacking) == len(self._drawn):
                 there = "; ".join(f"dataset {n}: {_ranges(known)}" for n, known in lacking.items())
                 raise UserError(
@@ -346,13 +355,16 @@ class Study:
         """Datasets of pictures."""
         return [name for name, observed in self.observed.items() if len(observed.shape) == 2]
 
-    def _lacking(self, pair: Sequence[int]) -> dict[str, Sequence[int]]:
-        """Datasets of pictures of which one label of the pair is not, with the labels they have."""
+    def _lacking(self, pair: Sequence[Any]) -> dict[str, Sequence[str]]:
+        """Datasets of pictures of which one label of the pair is not, with the labels they have.
+
+        Labels are compared as text, as `Dataset.label_pairs` finds them: true is not 1.
+        """
         known = {name: self._known_labels[name] for name in self._drawn}
         return {
             name: labels
             for name, labels in known.items()
-            if labels is not None and not set(pair) <= set(labels)
+            if labels is not None and not set(map(label_text, pair)) <= set(labels)
         }
 
     def notes(self) -> list[str]:

@@ -19,6 +19,7 @@ from vae_ablation.study.axes import (
     further_levels,
     is_setting,
     level_order,
+    objective_levels,
 )
 
 _DEFAULTS = {name: axis.default for name, axis in AXES.items()}
@@ -178,20 +179,9 @@ def canonical_run(
 def canonical_levels(levels: Mapping[str, Any]) -> dict[str, Any]:
     """The levels of the one run that these name.
 
-    KL off and point posteriors have no β, and nothing to warm up, as the importance-weighted bound
-    has not; a point posterior has nothing to draw; of one sample that bound is the ELBO; most
-    likelihoods have no dispersion.
+    See `axes.objective_levels`; and most likelihoods have no dispersion.
     """
-    found = dict(levels)
-    point = found["posterior"] == "point"
-    with_kl = bool(found["kl"]) and found["beta"] > 0 and not point
-    found["kl"], found["beta"] = with_kl, float(found["beta"]) if with_kl else 0.0
-    draws = 1 if point else found.get("importance_samples", 1)
-    objective = found.get("objective", "elbo")
-    found["importance_samples"] = draws
-    found["objective"] = objective = "elbo" if objective == "iwae" and draws == 1 else objective
-    warm = with_kl and objective != "iwae"
-    found["kl_warmup_epochs"] = found.get("kl_warmup_epochs", 0) if warm else 0
+    found = dict(levels) | objective_levels(levels)
     dispersed = LIKELIHOODS[found["likelihood"]].dispersed
     found["dispersion"] = found.get("dispersion", "gene") if dispersed else "gene"
     return found
