@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +53,9 @@ def test_every_application_gives_scores_or_a_reason(name: str, application: str)
         if one.missing(dataset):
             continue
         for model in models:
-            applied = one.apply(model, dataset, SETTINGS[application], 0)
+            applied = one.attempt(model, dataset, SETTINGS[application], 0)
+            assert bool(applied.scores) != bool(applied.reason)
+            assert "error" not in applied.reason
             assert all(np.isfinite(row["value"]) for row in applied.scores)
 
 
@@ -63,6 +66,48 @@ def test_holes_among_less_than_two_cells_are_not_sought() -> None:
     )
     assert applied.reason == "needs at least two train cells, and there is one"
     assert applied.scores == []
+
+
+@pytest.mark.parametrize(
+    ("application", "name", "kind", "reason"),
+    [
+        ("forbidden_states", "two cells a split", {"posterior": "point"},
+         "needs posteriors with a density, and a point has none"),
+        ("modalities", "one gene and one protein", {}, "needs architecture poe, as no other"),
+        ("perturbation", "held-out perturbations", {}, "needs groups of 10 cells (min_cells)"),
+    ],
+)  # fmt: skip
+def test_a_run_that_cannot_be_scored_says_why(
+    application: str, name: str, kind: dict[str, Any], reason: str
+) -> None:
+    dataset = CELLS[name]()
+    run = make_run("poisson", 1, dataset="made", **kind)
+    options = model_options(hidden=[4])
+    (result,) = train_pack([run], dataset, options, training_settings(epochs=1, batch_size=10))
+    model = TrainedRun(run, {}, trained_model(result, dataset, options))
+    applied = APPLICATIONS[application].attempt(model, dataset, SETTINGS[application], 0)
+    assert applied.reason.startswith(reason)
+    assert applied.scores == []
+
+
+@pytest.mark.parametrize(
+    ("clean", "why"), [(3, "none of their 24 positive counts was"), (0, "they have no counts")]
+)
+def test_denoising_where_nothing_was_zeroed_says_so(clean: float, why: str) -> None:
+    dataset, (model, _) = trained("three cells", 2)
+    counts = np.full((18, 6), clean, np.float32)
+    dataset = replace(cells(18), x=counts, clean=counts, corruption={"kind": "zero", "share": 0.2})
+    applied = APPLICATIONS["denoising"].attempt(model, dataset, {"cells": 6}, 0)
+    assert applied.reason == f"needs test cells with zeroed counts, and {why}"
+
+
+def test_an_application_without_any_score_has_a_reason() -> None:
+    class Silent(Broken):
+        def apply(self, *_: Any) -> Applied:
+            return Applied()
+
+    applied = Silent(KeyError()).attempt(MODEL, cells(), {}, 0)  # type: ignore[arg-type]
+    assert applied.reason == "none of its scores is defined on these data"
 
 
 # --- errors stay where they are ----------------------------------------------------------------

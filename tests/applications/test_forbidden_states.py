@@ -148,7 +148,8 @@ def test_a_prior_that_is_one_hole_has_no_inside():
 
 def test_a_point_posterior_has_no_density_and_no_scores():
     model, data = cells(clusters(200), 0.1, posterior="point")
-    assert ForbiddenStates().apply(model, data, SETTINGS, 0) == Applied()
+    applied = ForbiddenStates().apply(model, data, SETTINGS, 0)
+    assert applied == Applied(reason="needs posteriors with a density, and a point has none")
 
 
 def test_draws_depend_on_the_seed_alone():

@@ -51,6 +51,15 @@ def cells(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
 
 def test_every_application_scores_the_models_that_it_is_for(cells: Place) -> None:
     table = pd.read_csv(cells.study / "tables" / "applications.csv")
+    table, unscored = table[table["reason"].isna()], table[table["reason"].notna()]
+    why = dict(
+        zip(unscored["dataset"] + " " + unscored["application"], unscored["reason"], strict=True)
+    )
+    assert why == {
+        "cells denoising": "the dataset was not corrupted before training (its option `corrupt` is "
+        "off)",
+        "zeroed modalities": "the dataset counts no proteins",
+    }
     found = {name: set(rows["application"]) for name, rows in table.groupby("dataset")}
     common = {"predictive_checks", "trajectory", "perturbation", "forbidden_states"}
     assert found == {"cells": common | {"modalities"}, "zeroed": common | {"denoising"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from vae_ablation.common.errors import UserError
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 TRUTH = "truth"
 """Method of rows about the truth itself: effect_p, the p of there being anything to predict."""
+NOTHING = "none of its scores is defined on these data"
+"""Reason of an application that gives no score and does not say why."""
 PERMUTATIONS = 199
 """Permutations behind a p, whose smallest value is 1 / 200."""
 
@@ -57,7 +60,7 @@ class Application(ABC):
         """`apply`, whose errors are the reason why there is nothing to score.
 
         So they take no other application and no other run along. Faults of the machine are raised,
-        since another attempt may succeed.
+        since another attempt may succeed. Where there is no score there is always a reason.
         """
         try:
             applied = self.apply(model, dataset, settings, seed)
@@ -66,6 +69,8 @@ class Application(ABC):
                 raise
             log.exception("%s of %s ended in an error", self.name, model.run.path)
             return Applied(reason=f"ended in an error ({error_text(error).rstrip('.')})")
+        if not applied.scores and not applied.reason:
+            applied = replace(applied, reason=NOTHING)
         if applied.reason:
             log.info("%s of %s: %s", self.name, model.run.path, applied.reason)
         return applied

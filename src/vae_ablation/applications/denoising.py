@@ -77,7 +77,15 @@ class Denoising(Application):
             for subject, target in targets.items():
                 for metric, value in denoising_scores(counts, target, library, truth).items():
                     applied.add(subject, method, metric, value)
-        return applied
+        if applied.scores:
+            return applied
+        return Applied(reason=f"needs test cells with zeroed counts, and {_none_zeroed(clean)}")
+
+
+def _none_zeroed(clean: Array) -> str:
+    """Why no count of clean cells was zeroed."""
+    positive = int((clean > 0).sum())
+    return f"none of their {positive} positive counts was" if positive else "they have no counts"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from vae_ablation.applications.paths import (
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on
+from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 from vae_ablation.store.applied import Applied
@@ -121,7 +122,7 @@ class ForbiddenStates(Application):
     def apply(
         self, model: TrainedRun, dataset: Dataset, settings: Mapping[str, Any], seed: int
     ) -> Applied:
-        """Draw from the prior, decode, and compare; nothing for a point posterior without density.
+        """Draw from the prior, decode, and compare; a point posterior has no density to compare.
 
         Scores, subject "all": hole_rate (METRICS.md, at `samples` draws); hole_distance and
         inside_distance, mean distance to the nearest real profile of what codes in and outside
@@ -129,8 +130,8 @@ class ForbiddenStates(Application):
         farther one. Method "held_out" has the inside_distance of neighbourhoods of test cells.
         """
         assert dataset.cells is not None
-        if model.run.posterior == "point":
-            return Applied()
+        if POSTERIORS[model.run.posterior].deterministic:
+            return Applied(reason="needs posteriors with a density, and a point has none")
         if len(dataset.rows("train")) < 2:
             return Applied(reason="needs at least two train cells, and there is one")
         generator = stream(seed, "forbidden states")

@@ -295,7 +295,9 @@ class Modalities(Application):
         """
         applied = Applied()
         if model.run.architecture != "poe":
-            return applied
+            return Applied(
+                reason="needs architecture poe, as no other encodes one modality without the other"
+            )
         kept = self._baselines(dataset, settings["cells"], seed)
         test, baselines = kept.test, kept.baselines
         truth = noise_free(dataset, test)

@@ -599,6 +599,12 @@ class Perturbation(Application):
         draws (from p(x | z), per control cell).
         """
         measured = self._measurements(dataset, settings["min_cells"], seed)
+        if not measured.conditions:
+            return Applied(
+                reason=f"needs groups of {settings['min_cells']} cells (min_cells): held-out, "
+                "controls of the same label, and cells with what a prediction is made from; no "
+                "held-out condition has them all"
+            )
         arithmetic = Arithmetic(model, measured, settings["draws"], seed)
         applied = Applied()
         shown: list[dict[str, Any]] = []

@@ -211,7 +211,7 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
         pack: id of the pack.
         target: the folder to write.
     """
-    from vae_ablation.applications import APPLICATIONS
+    from vae_ablation.applications import APPLICATIONS, Applied
 
     study = _opened(folder)
     held = _records(folder, pack).items()
@@ -231,14 +231,15 @@ def apply_job(folder: Path, pack: str, target: Path) -> None:
                 log.info("%s: dataset %s %s", name, dataset.name, reason)
         for one in loaded:
             applied[one.run.path] = {
-                name: application.attempt(
+                name: Applied(reason=f"the dataset {reasons[name]}")
+                if reasons[name]
+                else application.attempt(
                     one,
                     dataset,
                     settings[name],
                     study.config["evaluation"]["seed"],
                 )
                 for name, application in chosen.items()
-                if not reasons[name]
             }
     save_applications(applied, folder / "runs", target)
 

@@ -27,7 +27,7 @@ class Applied:
             method ("vae", or the name of a baseline), metric and value.
         arrays: what figures show, by name.
         reason: why there is nothing to score, in words that follow the application's name; empty
-            where there is something, and where nothing was to be expected of the run.
+            where there is something.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
