@@ -164,6 +164,55 @@ def test_values_that_rounding_moved_out_of_the_unit_interval_are_clipped_with_a_
     assert "clipped" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("x", "note"),
+    [
+        (np.arange(16, dtype=np.uint8), "256 levels, of which 15 is the largest"),
+        (np.arange(17, dtype=np.int64), "if they have 17 levels, from 0 to 16"),
+        (np.arange(101, dtype=np.uint8), "of which 100 is the largest"),
+        (np.arange(16) / 255, "of which 15 is the largest"),
+        (np.array([0.0, 0.1234, 0.3]), "the largest value of x is 0.3"),
+    ],
+)
+def test_dark_pictures_are_read_with_a_warning_that_names_the_remedy(
+    x: np.ndarray, note: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Npz().load({"path": str(save(tmp_path / "own.npz", x=x[None]))})
+    assert note in caplog.text
+    caplog.clear()
+    raw = Npz().load({"path": str(save(tmp_path / "own.npz", x=x[None] / x.max()))})
+    assert caplog.text == ""
+    assert raw.x.min() == 0
+    assert raw.x.max() == (1 if raw.levels is None else raw.levels - 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "written", "formula"),
+    [
+        (np.arange(16.0), "x / 15", lambda x: x / 15),
+        (np.arange(101.0), "x / 100", lambda x: x / 100),
+        (np.linspace(-0.5, 0.5, 7), "x + 0.5", lambda x: x + 0.5),
+        (np.linspace(-1, 1, 7), "(x + 1) / 2", lambda x: (x + 1) / 2),
+        (
+            np.linspace(-0.2, 0.9, 7),
+            "(x − x.min()) / (x.max() − x.min())",
+            lambda x: (x - x.min()) / (x.max() - x.min()),
+        ),
+        (np.arange(-128.0, 128), "(x + 128) / 255", lambda x: (x + 128) / 255),
+        (np.linspace(0, 255, 700), "x / 255", lambda x: x / 255),
+        (np.arange(4096.0), "x / 4095", lambda x: x / 4095),
+    ],
+)
+def test_the_formula_of_a_hint_brings_data_onto_the_whole_unit_interval(
+    x: np.ndarray, written: str, formula: Any, tmp_path: Path
+) -> None:
+    hint = str(error_of(save(tmp_path / "own.npz", x=x[None])))
+    assert f"({written} brings it to [0, 1])" in hint
+    scaled = formula(x)
+    assert (scaled.min(), scaled.max()) == (0, 1)
+    Npz().load({"path": str(save(tmp_path / "own.npz", x=scaled[None]))})
+
+
 def test_constant_pictures_are_read_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,6 +250,16 @@ WRONG = {
     "standardised": ({"x": np.array([[-1.8, 2.9]])}, ["-1.8 to 2.9", "standardised"]),
     "8 bits as floats": ({"x": np.array([[0.0, 255]])}, ["0 to 255", "8-bit", "x / 255"]),
     "0 to 255": ({"x": np.array([[0.5, 254.5]])}, ["0.5 to 254.5", "x / 255"]),
+    "a little above 255": ({"x": np.array([[0.5, 256]])}, ["10-bit", "x / 1023"]),
+    "16 levels as floats": ({"x": np.arange(16.0)[None]}, ["16 levels", "(x / 15 brings it to"]),
+    "17 levels as floats": ({"x": np.arange(17.0)[None]}, ["17 levels", "(x / 16 brings it to"]),
+    "percentages": ({"x": np.arange(101.0)[None]}, ["percentages", "(x / 100 brings it to"]),
+    "parts of 100": ({"x": np.array([[0.25, 99.5]])}, ["percentages", "(x / 100 brings it to"]),
+    "0 to 7.3": ({"x": np.array([[0.0, 7.3]])}, ["0 to 7.3 (x / x.max() brings it to [0, 1])"]),
+    "around 0": ({"x": np.array([[-0.5, 0.1, 0.5]])}, ["from −0.5 to 0.5", "(x + 0.5 brings it"]),
+    "off centre": ({"x": np.array([[-0.2, 0.9]])}, ["((x − x.min()) / (x.max() − x.min()) brings"]),
+    "from -255": ({"x": np.array([[-255.0, 0]])}, ["((x − x.min()) / (x.max() − x.min()) brings"]),
+    "8 bits less 128": ({"x": np.array([[-128.0, 127]])}, ["8-bit", "((x + 128) / 255 brings"]),
     "16 bits as floats": ({"x": np.array([[0.0, 60000]])}, ["0 to 60000", "x / 65535"]),
     "12 bits": ({"x": np.array([[0, 4000]], np.uint16)}, ["0 to 4000", "12-bit", "x / 4095"]),
     "with a sign": ({"x": np.array([[-128, 127]], np.int8)}, ["-128 to 127", "x.view('uint8')"]),

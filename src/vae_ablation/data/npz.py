@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _ARRAYS = {"x", "y", "factors"}
 
+_DEPTHS = (10, 12, 14, 16)
+"""Bits of a level in cameras and scanners, beyond eight."""
+
 ROUNDING = 1e-5
 """Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
@@ -128,9 +131,26 @@ def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None
         log.warning("%s: every value of x is %s, so there is nothing to learn", path, x.min())
     if x.dtype == np.bool_:
         return x.astype(np.uint8), 2
-    if x.dtype.kind in "iu":
-        return _check_levels(x, path)
-    return _float_levels(_check_floats(x, path))
+    whole = x.dtype.kind in "iu"
+    found, levels = _check_levels(x, path) if whole else _float_levels(_check_floats(x, path))
+    _note_darkness(found, levels, path)
+    return found, levels
+
+
+def _note_darkness(x: NDArray[Any], levels: int | None, path: Path) -> None:
+    """Warn of pictures that leave half the range unused, as on another scale they would."""
+    top = x.max()
+    if levels == 256 and x.min() < top < 128:
+        log.warning(
+            "%s: x is read as 256 levels, of which %s is the largest, so the pictures are dark; if "
+            "they have %s levels, from 0 to %s, save x / x.max() instead",
+            path, top, int(top) + 1, top,
+        )  # fmt: skip
+    elif levels is None and x.min() < top < 0.5:
+        log.warning(
+            "%s: the largest value of x is %.3g, so the pictures are dark; if their scale ends "
+            "there, save x / x.max() instead", path, top,
+        )  # fmt: skip
 
 
 def _channel_hint(shape: tuple[int, ...]) -> str:
@@ -158,7 +178,7 @@ def _integer_hint(low: int, high: int) -> str:
         return ", and these look like the two values −1 and 1 ((x + 1) // 2 brings them to 0 and 1)"
     if low >= -128 and low < 0 and high <= 127:
         return ", and these look like 8-bit levels read with a sign (x.view('uint8') mends int8)"
-    for bits in (10, 12, 14, 16):
+    for bits in _DEPTHS:
         if low >= 0 and high < 2**bits:
             top = 2**bits - 1
             return f", and these look like {bits}-bit levels (x / {top} brings them to [0, 1])"
@@ -207,18 +227,39 @@ def _check_floats(x: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _float_hint(x: NDArray[Any], low: float, high: float, slack: float) -> str:
-    """The likely scale of floats outside [0, 1], and the remedy."""
-    if low < -slack:
-        if low >= -1 - slack and high <= 1 + slack:
-            return ", which looks like a scale from −1 to 1 ((x + 1) / 2 brings it to [0, 1])"
-        return ", which looks standardised (undo it: x · standard deviation + mean)"
+    """The likely scale of floats outside [0, 1], and a formula that brings it there."""
     whole = bool((x == np.floor(x)).all())
-    if high <= 255 * (1 + slack) and (whole or high > 127):
-        scale = "8-bit levels stored as floats" if whole else "a scale from 0 to 255"
-        return f", which looks like {scale} (x / 255 brings it to [0, 1])"
+    looks, formula = (
+        _shifted_scale(low, high, whole) if low < -slack else _scale_from_0(high, whole)
+    )
+    return f"{looks and f', which looks like {looks}'} ({formula} brings it to [0, 1])"
+
+
+def _shifted_scale(low: float, high: float, whole: bool) -> tuple[str, str]:
+    """What floats look like of which some are negative, and the formula."""
+    if whole and low >= -128 and low < -64 and high <= 127:
+        return "8-bit levels less 128", "(x + 128) / 255"
+    for half, formula in ((1, "(x + 1) / 2"), (0.5, "x + 0.5")):
+        if all(abs(end / half - 1) <= 0.05 for end in (-low, high)):
+            return f"a scale from −{half} to {half}", formula
+    if not whole and low < -1 and high > 1 and max(-low, high) < 20:
+        return "standardised values", "undoing it, x · standard deviation + mean,"
+    return "", "(x − x.min()) / (x.max() − x.min())"
+
+
+def _scale_from_0(high: float, whole: bool) -> tuple[str, str]:
+    """What floats look like of which none is negative, and the formula."""
+    top = round(high)
+    if top == 100 if whole else 95 < high <= 100:
+        return "percentages", "x / 100"
+    if whole and top < 128:
+        return f"{top + 1} levels stored as floats", f"x / {top}"
+    if 127 < high <= 255 * (1 + ROUNDING):
+        return "8-bit levels stored as floats" if whole else "a scale from 0 to 255", "x / 255"
     if 255 < high <= 65535:
-        return ", which looks like 16-bit levels (x / 65535 brings them to [0, 1])"
-    return " (x / x.max() brings it to [0, 1])"
+        bits = next(bits for bits in _DEPTHS if high < 2**bits)
+        return f"{bits}-bit levels", f"x / {2**bits - 1}"
+    return "", "x / x.max()"
 
 
 def _float_levels(x: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
