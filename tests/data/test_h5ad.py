@@ -774,6 +774,32 @@ def test_antibodies_among_the_genes_are_named_and_split_off(
     np.testing.assert_array_equal(dense(split), counts()[rows][:, names])
     data.var["feature_types"] = categories(GENES, "Gene Expression")
     refused(save(path, data), "holds Gene Expression; allowed", protein="feature_types")
+    data.var["feature_types"] = categories(GENES, "Gene Expression", "CRISPR Guide Capture")
+    refused(save(path, data), "allowed", "without proteins, null", protein="feature_types")
+
+
+@pytest.mark.parametrize(
+    ("types", "note"),
+    [
+        (
+            ["Antibody Capture"],
+            "12 of 12 features in X are not genes by var.feature_types (Antibody",
+        ),
+        (["Peaks"], "give the RNA counts of these cells as genes"),
+        (["Antibody Capture", "Peaks"], "(Antibody Capture, Peaks: g0, g1, g2, g3, g4 and 7 more)"),
+        (["gene", "Peaks"], "6 of 12 features in X are not genes"),
+        (["gene"], ""),
+        (["Gene Expression"], ""),
+    ],
+)
+def test_features_of_which_none_is_a_gene_are_named(
+    types: list[str], note: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = cells()
+    data.var["feature_types"] = categories(GENES, *types)
+    assert load(save(tmp_path / "c.h5ad", data)).x.shape == (N, GENES)
+    assert (note in caplog.text) if note else (caplog.text == "")
+    assert "protein: feature_types" not in caplog.text  # which needs genes beside antibodies
 
 
 @pytest.mark.parametrize(

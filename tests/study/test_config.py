@@ -296,7 +296,13 @@ def test_an_option_that_the_source_does_not_read_is_refused(
 ) -> None:
     source = options.get("source", "sklearn-digits")
     error = error_of({"datasets": {"d": options}})
+    assert f"datasets.d.{key} is {options[key]!r}" in str(error)  # as written, no default filled in
     assert_one_sentence(error, f"datasets.d.{key} is ", f"source {source} does not read", taken)
+
+
+def test_corruption_of_images_is_shown_as_it_was_written() -> None:
+    error = error_of({"datasets": {"d": {"source": "npz", "path": "a.npz", "corrupt": {}}}})
+    assert_one_sentence(error, "datasets.d.corrupt is {}; allowed for images (source npz): null")
 
 
 def test_each_option_of_a_dataset_is_read_by_some_source() -> None:
@@ -552,6 +558,11 @@ LOST = [
     ("datasets: {1.0: {}}", "datasets has the name 1.0", "('1.0')"),
     ("datasets: {null: {}}", "datasets has the name null", "('null')"),
     ("datasets: {2020-01-01: {}}", "the name 2020-01-01", "the date"),
+    (
+        "datasets: {=: {}}",
+        "the name = in line 1, which YAML reads as something else than text;",
+        "",
+    ),
     ("grids: [{dataset: [007]}]", "grids[0].dataset[0] is 007", "('007')"),
     ("datasets: {d: {source: h5ad, label: 007}}", "datasets.d.label is 007", "('007')"),
     ("datasets: {d: {source: h5ad, obs: [a, off]}}", "datasets.d.obs[1] is off", "false"),

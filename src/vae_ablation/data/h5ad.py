@@ -56,6 +56,15 @@ RAW = "raw"
 FEATURE_TYPES = "feature_types"
 """The column of var that tells genes from antibodies; as the option `protein` it splits them."""
 _GENE, _ANTIBODY = "Gene Expression", "Antibody Capture"
+_NO_GENES = (
+    _ANTIBODY,
+    "Antigen Capture",
+    "CRISPR Guide Capture",
+    "Multiplexing Capture",
+    "Custom",
+    "Peaks",
+)
+"""Kinds of features but genes that 10x's Cell Ranger writes."""
 
 _HANDFUL = 5
 _MOST_NAMES = 1000
@@ -704,7 +713,8 @@ def _split_layout(path: Path, where: str, names: Names, types: Names | None) -> 
     if types is None or not {_GENE, _ANTIBODY} <= set(kinds):
         raise UserError(
             f"{path}: protein is {FEATURE_TYPES}, and var.{FEATURE_TYPES} of {where} holds "
-            f"{_few(kinds)}; allowed: a file in which it holds {_GENE} and {_ANTIBODY}."
+            f"{_few(kinds)}; allowed: a file in which it holds {_GENE} and {_ANTIBODY} (or the key "
+            "of obsm that holds the proteins; without proteins, null)."
         )
     left = (types != _GENE) & (types != _ANTIBODY)
     if left.any():
@@ -716,14 +726,17 @@ def _split_layout(path: Path, where: str, names: Names, types: Names | None) -> 
 def _warn_of_features(path: Path, where: str, names: Names, types: Names) -> None:
     """Warn of features among the genes that are not genes."""
     others = types != _GENE
-    if not others.any() or others.all():
+    if others.all():  # without the name that 10x has for genes, those that it has for others count
+        others = np.isin(types, _NO_GENES)
+    if not others.any():
         return
     kinds = ", ".join(np.unique(types[others]).tolist())
-    way = (
-        f"protein: {FEATURE_TYPES} reads the antibodies as proteins"
-        if (types == _ANTIBODY).any()
-        else "remove them from the file, or move them to obsm"
-    )
+    if others.all():
+        way = "give the RNA counts of these cells as genes, and these, if proteins, in obsm"
+    elif (types == _ANTIBODY).any() and (types == _GENE).any():
+        way = f"protein: {FEATURE_TYPES} reads the antibodies as proteins"
+    else:
+        way = "remove them from the file, or move them to obsm"
     log.warning(
         "%s: %s of %s features in %s are not genes by var.%s (%s: %s) but are read as genes; %s",
         path, int(others.sum()), len(names), where, FEATURE_TYPES, kinds,

@@ -122,7 +122,7 @@ def resolve_config(raw: Any, path: Path) -> Config:
     if errors:
         raise _sentence(errors[0], path)
     filled = _with_defaults(config, schema)
-    _check_names(filled, path, schema)
+    _check_names(filled, path, schema, config.get("datasets", {}))
     resolved: Config = canonical(filled, schema)
     _check_finite(resolved, path)  # whole numbers that were written as floats
     _resolve_paths(resolved, path)
@@ -333,7 +333,10 @@ def _with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_names(config: Config, path: Path, schema: Rule) -> None:
+def _check_names(
+    config: Config, path: Path, schema: Rule, written: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Names and options that the schema alone cannot refuse; `written` are datasets as written."""
     if not STUDY_NAME.fullmatch(config["study"]):
         raise UserError(
             f"{path}: study is {_shown(config['study'])}; allowed: a plain folder name of at most "
@@ -346,8 +349,9 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
         if options["source"] not in SOURCES:
             raise unknown_name(f"{path}: datasets.{name}.source", options["source"], SOURCES)
-        _check_kind(f"{path}: datasets.{name}", options)
-        _check_read(f"{path}: datasets.{name}", options, schema)
+        shown = {**options, **written.get(name, {})}
+        _check_kind(f"{path}: datasets.{name}", options, shown)
+        _check_read(f"{path}: datasets.{name}", options, shown, schema)
     _check_applications(config, path)
     for index, grid in enumerate(config["grids"]):
         where = f"{path}: grids[{index}]"
@@ -411,7 +415,7 @@ def _check_applications(config: Config, path: Path) -> None:
                 )
 
 
-def _check_kind(where: str, options: Mapping[str, Any]) -> None:
+def _check_kind(where: str, options: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     """Pictures are binarised, counts are corrupted."""
     counts = SOURCES[options["source"]].counts
     if counts and options["binarize"] != "none":
@@ -421,19 +425,21 @@ def _check_kind(where: str, options: Mapping[str, Any]) -> None:
         )
     if options["corrupt"] and not counts:
         raise UserError(
-            f"{where}.corrupt is {_shown(options['corrupt'])}; allowed for images "
+            f"{where}.corrupt is {_shown(shown['corrupt'])}; allowed for images "
             f"(source {options['source']}): null."
         )
 
 
-def _check_read(where: str, options: Mapping[str, Any], schema: Rule) -> None:
+def _check_read(
+    where: str, options: Mapping[str, Any], shown: Mapping[str, Any], schema: Rule
+) -> None:
     """Options that a source does not read have their default: they would do nothing."""
     source = SOURCES[options["source"]]
     rules = schema["properties"]["datasets"]["additionalProperties"]["properties"]
     for key, rule in rules.items():
         if key not in source.options and options[key] != rule["default"]:
             raise UserError(
-                f"{where}.{key} is {_shown(options[key])}, which source {source.name} does not "
+                f"{where}.{key} is {_shown(shown[key])}, which source {source.name} does not "
                 f"read; allowed with it: {', '.join(sorted(source.options))}."
             )
 

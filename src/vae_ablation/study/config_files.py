@@ -141,6 +141,8 @@ def read_as(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return f"the number {value}"
+    if isinstance(value, str):  # of a kind that only YAML has, such as =
+        return "something else than text"
     return f"the date {value}"
 
 
