@@ -575,7 +575,11 @@ def test_perturbations_that_are_not_there_are_told(
     tmp_path: Path, changes: dict[str, Any], parts: list[str]
 ) -> None:
     path = save(tmp_path / "c.h5ad")
-    refused(path, *parts, label="kind", perturbation={**PERTURBATION, **changes})
+    options = {"label": "kind", "perturbation": {**PERTURBATION, **changes}}
+    refused(path, *parts, **options)
+    with pytest.raises(UserError) as caught:  # before anything runs
+        describe(DEFAULTS | {"path": str(path)} | options)
+    assert_one_sentence(caught.value, path.name, *parts)
 
 
 def test_a_column_with_a_name_of_our_own_cannot_be_kept(tmp_path: Path) -> None:

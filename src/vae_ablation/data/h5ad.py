@@ -132,6 +132,7 @@ class H5ad(Source):
             genes, proteins = len(layout.genes), len(layout.proteins)
             labels = _codes(file, path, options, "label")
             batches = _codes(file, path, options, "batch")
+            _check_perturbation(file, path, layout, options)
         genes = min(options["n_top_genes"] or genes, genes)
         distinct = all_distinct(labels)
         return Observed(
@@ -1104,6 +1105,27 @@ def _canonical_name(name: str, settings: Mapping[str, Any]) -> str:
         return name
     parts = {part.strip() for part in name.split(settings["separator"])}
     return "+".join(sorted(parts - {settings["control"], ""})) or settings["control"]
+
+
+def _check_perturbation(file: Any, path: Path, layout: _Layout, options: Options) -> None:
+    """Refuse a control and held-out conditions that no cell of the file has."""
+    settings = options["perturbation"]
+    if settings is None:
+        return
+    columns = {
+        option: _column(file["obs"], name)
+        for option, name in _wanted(options).items()
+        if option in {"label", "perturbation.key"}
+    }
+    table = _Table(path, layout, (), np.empty(0, str), columns)
+    key = settings["key"]
+    _, all_codes = _checked_column(path, "perturbation.key", key, columns["perturbation.key"])
+    rows = np.flatnonzero(all_codes >= 0)  # cells without one may be filtered out
+    names, codes = _perturbations(table, rows, settings)
+    label_names, labels = (
+        ((), None) if options["label"] is None else _classes(table, "label", rows, options["label"])
+    )
+    _Perturbed(path, names, codes, label_names, labels, settings).held_out()
 
 
 @dataclass(frozen=True)
