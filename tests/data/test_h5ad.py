@@ -651,6 +651,7 @@ RANDOM = np.random.default_rng(0)
 NATURES = {
     "log1p": (normalised(), "log-transformed"),
     "per cell": (np.expm1(normalised()), "normalised to a common total"),
+    "by one factor": (counts() * 0.93, "counts that were scaled"),
     "scaled": (counts() - 1.3, "scaling"),
     "ambient": (counts() * RANDOM.uniform(0.8, 1, (N, GENES)), "round to counts"),
     "0.9999": (counts() * 0.9999, "round to counts"),

@@ -934,7 +934,7 @@ def _nature(block: sparse.csr_matrix) -> str:
     if _are_multiples(block, np.expm1(values)):
         return "; these look log-transformed (log1p)"
     if _are_multiples(block, values):
-        return "; these look normalised to a common total"
+        return "; these look like counts that were scaled (normalised to a common total, say)"
     return (
         "; values between whole numbers point to normalisation, or to correction for ambient RNA, "
         "whose values round to counts: store np.rint of them, or the counts before correction"

@@ -140,6 +140,29 @@ def test_without_a_significant_true_effect_there_is_no_finding(
     assert findings_of(run_rows(NB), pd.concat([applications, *tested]), application) == []
 
 
+@pytest.mark.parametrize(
+    ("limits", "conclusive"), [((0.9, 0.9), False), ((0.9, 0.5), True), ((0.05, 0.9), True)]
+)
+@pytest.mark.parametrize("application", NO_EFFECT)
+def test_where_no_method_is_above_chance_the_finding_says_so(
+    application: str, limits: tuple[float, float], conclusive: bool
+) -> None:
+    subject, own, rival, metric = NO_EFFECT[application]
+    applications = scores(
+        {
+            (application, subject, own, metric): (0.1, 0.11, 0.12),
+            (application, subject, rival, metric): (0.8, 0.81, 0.82),
+            (application, subject, own, f"{metric}_null_95"): (limits[0],) * 3,
+            (application, subject, rival, f"{metric}_null_95"): (limits[1],) * 3,
+        }
+    )
+    applications = pd.concat([applications, effect(application, **{subject: 0.005})])
+    (finding,) = findings_of(run_rows(NB), applications, application)
+    assert finding.conclusive == conclusive
+    said = "Neither is above what chance reaches in 5 % of permutations (0.900 and 0.900)."
+    assert (said in finding.sentence) != conclusive
+
+
 def test_conditions_without_a_measurable_effect_do_not_count() -> None:
     applications = scores(
         {

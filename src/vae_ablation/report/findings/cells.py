@@ -237,18 +237,41 @@ def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
     mine, theirs = over_seeds(found[own]), over_seeds(found[rival])
     if lead is None or mine is None or theirs is None:
         return
+    chance = _chance(evidence, cell, question, subjects.names, {own: mine, rival: theirs})
     method = "" if question.methods == ("vae",) else f" ({own.replace('_', ' ')} path)"
     yield Finding(
         kind=question.application,
         headline=question.better if lead.sign > 0 else question.worse,
         sentence=f"{question.done}: for {words.whole(cell)}{method} the {question.score} is "
         f"{words.estimate(mine)}, compared with {words.estimate(theirs)} for "
-        f"{rival.replace('_', ' ')}, the best baseline; {_lead(lead)}.{subjects.note}",
+        f"{rival.replace('_', ' ')}, the best baseline; {_lead(lead)}.{chance}{subjects.note}",
         dataset=evidence.dataset,
-        conclusive=lead.sign != 0,
+        conclusive=lead.sign != 0 and not chance,
         evidence={"subjects": subjects.tested, "rows": _evidence_rows(cell, question, found)},
         **figure_of((question.application,), evidence, cell),
     )
+
+
+def _chance(
+    evidence: Evidence,
+    cell: Cell,
+    question: Question,
+    subjects: Sequence[str],
+    found: Mapping[str, Estimate],
+) -> str:
+    """A sentence where no method's score is above the 95th percentile of permutations."""
+    metric = f"{question.metric}_null_95"
+    limits = {
+        method: over_seeds(
+            _scores(evidence, cell, question.application, metric, subjects, (method,))
+        )
+        for method in found
+    }
+    known = {method: limit.mean for method, limit in limits.items() if limit is not None}
+    if not known or any(found[method].mean > limit for method, limit in known.items()):
+        return ""
+    reached = " and ".join(words.number(limit) for limit in known.values())
+    return f" Neither is above what chance reaches in 5 % of permutations ({reached})."
 
 
 def _lead(lead: Estimate) -> str:
