@@ -101,6 +101,13 @@ def test_denoising_where_nothing_was_zeroed_says_so(clean: float, why: str) -> N
     assert applied.reason == f"needs test cells with zeroed counts, and {why}"
 
 
+def test_labels_that_were_left_out_are_named_as_such() -> None:
+    data = CELLS["no labels of cells"]()
+    assert APPLICATIONS["trajectory"].missing(data) == "has fewer than two labels"
+    data = replace(data, observed=replace(data.observed, distinct_labels=True))
+    assert APPLICATIONS["trajectory"].missing(data) == "has a label of its own for each cell"
+
+
 def test_an_application_without_any_score_has_a_reason() -> None:
     class Silent(Broken):
         def apply(self, *_: Any) -> Applied:

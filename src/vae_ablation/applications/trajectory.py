@@ -88,7 +88,10 @@ class Trajectory(Application):
         if dataset.cells is None:
             return "holds no cells"
         if len(np.unique(dataset.labels_of("train")[dataset.labels_of("train") >= 0])) < 2:
-            return "has fewer than two labels"
+            distinct = dataset.observed.distinct_labels
+            return (
+                f"has {'a label of its own for each cell' if distinct else 'fewer than two labels'}"
+            )
         return None
 
     def absent(self, dataset: Dataset, settings: Mapping[str, Any]) -> str | None:
