@@ -29,7 +29,7 @@ from vae_ablation.study.axes import (
     is_setting,
     objective_levels,
 )
-from vae_ablation.study.config_files import read_as, read_file
+from vae_ablation.study.config_files import NAMES_ALLOWED, read_as, read_file
 from vae_ablation.study.config_types import (
     Rule,
     TwiceError,
@@ -199,8 +199,7 @@ def _sentence(error: ValidationError, path: Path) -> UserError:
         return _unknown_key(error, key, path)
     if error.validator == "pattern":
         return UserError(
-            f"{path}: {key} has the name {_shown(error.instance)}; "
-            "allowed: at most 100 letters, digits, '_' and '-', starting with a letter or digit."
+            f"{path}: {key} has the name {_shown(error.instance)}; allowed: {NAMES_ALLOWED}."
         )
     where = f"{path}: {key}" if key else f"{path}: the config"
     return UserError(f"{where} is {_shown(error.instance)}; allowed: {_allowed(error)}.")

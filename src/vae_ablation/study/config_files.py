@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import yaml
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.study.config_types import Rule, inner_rule, types_of
+
+NAMES_ALLOWED = "at most 100 letters, digits, '_' and '-', starting with a letter or digit"
+"""Names of datasets, in words."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
@@ -96,7 +100,9 @@ class _Written:
             first[text] = name
             if rule and isinstance(name, yaml.ScalarNode) and name.tag != _TEXT:
                 has = f"{key} has" if key else "the config has"
-                raise self._not_text(f"{has} the name {_spelled(name)}", name)
+                pattern = rule.get("propertyNames", {}).get("pattern", "")
+                allowed = "" if re.match(pattern, name.value) else NAMES_ALLOWED
+                raise self._not_text(f"{has} the name {_spelled(name)}", name, allowed)
             self._check(item, inner_rule(rule, text), place)
 
     def _check_scalar(self, node: yaml.ScalarNode, rule: Rule, key: str) -> None:
@@ -126,10 +132,11 @@ class _Written:
             where = f"as {_spelled(first)} and as {_spelled(second)}"
         return UserError(f"{self.path}: the key {place} occurs twice, {where}; allowed: once.")
 
-    def _not_text(self, found: str, node: yaml.ScalarNode) -> UserError:
+    def _not_text(self, found: str, node: yaml.ScalarNode, allowed: str = "") -> UserError:
+        quoted = f"text, here in quotes ('{node.value}')"
         return UserError(
             f"{self.path}: {found}, which YAML reads as {read_as(self._read(node))}; "
-            f"allowed: text, here in quotes ('{node.value}')."
+            f"allowed: {allowed or quoted}."
         )
 
 
