@@ -164,13 +164,19 @@ def test_a_setting_has_contrasts_and_a_share_of_the_variance(tmp_path: Path) -> 
     table = settings_table(tmp_path)
     wanted = {"training.learning_rate": 0.001, "model.hidden": "512x256"}
     found = contrasts(table, ["mse"], None, wanted)
-    means = found.groupby("contrast")["mean_difference"].mean()
+    found = found.assign(gain=found["mean"] - found["reference_mean"])
+    means = found[found["scope"] == "pooled"].groupby("question")["gain"].mean()
     assert set(means.index) == {"model.hidden", "training.learning_rate"}
     assert means["training.learning_rate"] == pytest.approx(5, abs=0.05)
     assert means["model.hidden"] == pytest.approx(1, abs=0.05)
-    assert set(found[found["contrast"] == "training.learning_rate"]["reference_arm"]) == {
+    settings = found[
+        (found["question"] == "training.learning_rate") & (found["scope"] == "setting")
+    ]
+    assert set(settings["reference_arm"]) == {
         "beta1-hidden8-lr0.001", "beta1-hidden512x256-lr0.001",
     }  # fmt: skip
+    assert set(settings["model.hidden"]) == {"8", "512x256"}
+    assert settings["training.learning_rate"].isna().all()
     shares = importance(table).set_index("term")["share"]
     assert shares["training.learning_rate"] == pytest.approx(25 / 26, abs=0.01)
     assert shares["model.hidden"] == pytest.approx(1 / 26, abs=0.01)
@@ -212,10 +218,10 @@ def test_a_new_axis_is_in_tables_contrasts_and_importance(proof: Path) -> None:
     assert len(list((proof / "packs").iterdir())) == 2
     # a learning rate of 1e-5 has learned nothing after six epochs
     found = pd.read_csv(proof / "tables" / "contrasts.csv")
-    slow = found[(found["contrast"] == "training.learning_rate") & (found["metric"] == "mse")]
-    assert (slow["mean_difference"] > 0.01).all()
-    assert set(slow["reference_arm"]) == {"beta0.1", "beta0.1-hidden64"}
-    assert {"model.hidden"} <= set(found["contrast"])
+    slow = found[(found["question"] == "training.learning_rate") & (found["metric"] == "elbo")]
+    assert (slow["estimate"] < -1).all()
+    assert set(slow["reference_arm"].dropna()) == {"beta0.1", "beta0.1-hidden64"}
+    assert {"model.hidden"} <= set(found["question"])
     shares = pd.read_csv(proof / "tables" / "importance.csv")
     mse = shares[shares["metric"] == "mse"].set_index("term")["share"]
     assert mse["training.learning_rate"] > 0.9

@@ -44,7 +44,7 @@ rule contrasts:
         "../envs/environment.yaml"
     params:
         script=CALL.script("contrasts"),
-        primary=STATE.study.config["statistics"]["primary_metrics"],
+        statistics=STATE.study.config["statistics"],
         source=STATE.code("contrasts"),
     shell:
         "{params.script} {log:q}"

@@ -30,7 +30,7 @@ from vae_ablation.study.config_types import (
     read_text,
     types_of,
 )
-from vae_ablation.study.metrics import primary_candidates
+from vae_ablation.study.metrics import described, primary_candidates
 
 Config = dict[str, Any]
 
@@ -333,6 +333,7 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
         )
     primary = config["statistics"]["primary_metrics"]
     _check_each(f"{path}: statistics.primary_metrics", primary, primary_candidates())
+    _check_margins(f"{path}: statistics.margins", config["statistics"]["margins"])
     for name, options in config["datasets"].items():
         if name == "all":
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
@@ -350,6 +351,17 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
         _check_objective(where, grid)
         _check_digits(where, grid)
     _check_references(path, config)
+
+
+def _check_margins(where: str, margins: Mapping[str, float]) -> None:
+    """Margins are of results, and ratios are above 1, shares below it."""
+    _check_each(where, list(margins), primary_candidates())
+    for name, margin in margins.items():
+        scale = described(name).scale
+        if scale == "log" and margin <= 1:
+            raise UserError(f"{where}.{name} is {margin:g}; allowed: a ratio above 1, as 1.05.")
+        if scale == "arcsine" and margin >= 1:
+            raise UserError(f"{where}.{name} is {margin:g}; allowed: a share below 1, as 0.02.")
 
 
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:

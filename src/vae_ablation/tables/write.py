@@ -22,8 +22,15 @@ def write_statistics(folder: Path) -> None:
     tables = folder / "tables"
     study, plan = read_frozen(folder)
     metrics = read_metrics(tables / "metrics.csv")
-    primary = study.config["statistics"]["primary_metrics"]
-    write_csv(contrasts(metrics, primary, folder, study.references), tables / "contrasts.csv")
+    statistics = study.config["statistics"]
+    found = contrasts(
+        metrics,
+        statistics["primary_metrics"],
+        folder,
+        study.references,
+        statistics["margins"],
+    )
+    write_csv(found, tables / "contrasts.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")
     missing = missing_results(study, plan) if study.config["allow_missing"] else ()

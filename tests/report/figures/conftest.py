@@ -269,7 +269,7 @@ def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
         likelihood, dim, arm = key
         kind = {"kl-off": "kl_off", "point": "point"}.get(arm, "beta")
         wanted = [(kind, dim, "beta1"), ("latent_dim", max(plan.latent_dims), arm)]
-        for contrast, other_dim, other in wanted:
+        for question, other_dim, other in wanted:
             if (dim, arm) == (other_dim, other):
                 continue
             same = (rows["likelihood"] == likelihood) & (rows["latent_dim"] == other_dim)
@@ -277,14 +277,17 @@ def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             for metric in (*PRIMARY, "mse"):
                 value = mine[metric].astype(float).mean() - theirs[metric].astype(float).mean()
                 if np.isfinite(value):
+                    across = question == "latent_dim"
                     lines.append(
-                        {"dataset": plan.dataset, "likelihood": likelihood, "contrast": contrast,
-                         "latent_dim": dim, "arm": arm, "reference_latent_dim": other_dim,
+                        {"question": question, "scope": "setting", "dataset": plan.dataset,
+                         "likelihood": likelihood, "latent_dim": None if across else dim,
+                         "level": str(dim) if across else arm,
+                         "reference": str(other_dim) if across else "1", "arm": arm,
                          "reference_arm": other, "metric": metric, "primary": metric in PRIMARY,
-                         "n": len(mine), "lost": 0, "mean_difference": value,
-                         "ci_low": value - 1.5, "ci_high": value + 1.5,
-                         "boot_low": value - 0.5 if metric != "active_units" else None,
-                         "boot_high": value + 0.5 if metric != "active_units" else None}
+                         "scale": "identity", "n": len(mine), "lost": 0, "reference_mean": 1.0,
+                         "estimate": value, "effect": value, "effect_low": value - 1.5,
+                         "effect_high": value + 1.5,
+                         "margin": 0.5 if metric != "active_units" else None}
                     )  # fmt: skip
     return pd.DataFrame(lines)
 

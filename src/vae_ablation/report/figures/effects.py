@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
@@ -30,6 +30,7 @@ from vae_ablation.report.figures.selection import (
 )
 from vae_ablation.study.axes import ArmName, axis_of, axis_order
 from vae_ablation.study.metrics import described
+from vae_ablation.tables.scales import effect
 
 MAX_METRICS = 5
 MAX_ARMS = 8
@@ -39,6 +40,7 @@ _NAMES = 1.75
 _ROW = 0.19
 _HEADING = 0.32
 _GAP = 0.16
+_BAND = "#e9edf2"
 _FIRST = ("beta", "latent_dim", "likelihood")
 """Axes whose bars come first."""
 
@@ -57,7 +59,7 @@ class _Row:
 
 @figure(scope="likelihood", category="Comparison")
 def effects(results: StudyResults, selection: Selection) -> Figure | None:
-    """Mean differences between arms, paired by seed, with intervals: a panel per primary metric."""
+    """Differences between arms in each setting, with intervals: a panel per primary metric."""
     every = selection.rows(results)
     table = _primary(results.contrasts, selection)
     sections = _sections(table, every)
@@ -87,9 +89,12 @@ def effects(results: StudyResults, selection: Selection) -> Figure | None:
 
 
 def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
-    keep = (contrasts["dataset"] == selection.dataset) & contrasts["mean_difference"].notna()
-    keep &= contrasts["likelihood"] == selection.likelihood
-    return contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+    keep = (contrasts["dataset"] == selection.dataset) & contrasts["effect"].notna()
+    keep &= (contrasts["likelihood"] == selection.likelihood) & (contrasts["scope"] == "setting")
+    table = contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+    across = table["question"] == "latent_dim"
+    dims = table["latent_dim"].where(~across, table["level"])
+    return table.assign(latent_dim=pd.to_numeric(dims))
 
 
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
@@ -103,7 +108,7 @@ def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
     """Keys of contrasts within one likelihood: kind, arm and latent dimension."""
     return [
         (str(kind), arm, int(dim))
-        for kind, arm, dim in zip(table["contrast"], table["arm"], table["latent_dim"], strict=True)
+        for kind, arm, dim in zip(table["question"], table["arm"], table["latent_dim"], strict=True)
     ]
 
 
@@ -115,7 +120,7 @@ def _sections(table: pd.DataFrame, every: pd.DataFrame) -> list[tuple[float, str
     """
     dims = choose_latent_dims(every["latent_dim"].dropna())
     arms = choose_arms(every, MAX_ARMS)
-    at_dim = table["contrast"] == "latent_dim"
+    at_dim = table["question"] == "latent_dim"
     among = {False: arms, True: contrast_arms(arms)}
     found: list[tuple[float, str, list[_Row]]] = []
     y = 0.1
@@ -147,7 +152,7 @@ def _against_arm(table: pd.DataFrame) -> str:
 
 
 def _against_dim(table: pd.DataFrame) -> str:
-    dims = sorted({int(dim) for dim in table["reference_latent_dim"].dropna()})
+    dims = sorted({int(dim) for dim in table["reference"]})
     return f"against latent {dims[-1]}" if dims else ""
 
 
@@ -155,57 +160,77 @@ def _counts(table: pd.DataFrame) -> str:
     """Numbers of pairs of seeds, and of lost pairs."""
     low, high = int(table["n"].min()), int(table["n"].max())
     many = f"{low}" if low == high else f"{low} to {high}"
-    lost = int(table.groupby(["contrast", "arm", "latent_dim"])["lost"].max().sum())
+    lost = int(table.groupby(["question", "arm", "latent_dim"])["lost"].max().sum())
     return f"Pairs of seeds: {many}." + (f" Pairs lost to failed runs: {lost}." if lost else "")
 
 
 def _effect_handles(table: pd.DataFrame) -> list[Artist]:
-    handles: list[Artist] = [
-        grey_handle("mean difference, 95 % t interval over seeds", marker="o", markersize=5)
-    ]
-    if table["boot_low"].notna().any():
-        handles.append(grey_handle("95 % bootstrap over test examples", marker="|", linewidth=0.8))
+    interval = "difference or ratio (×), 95 % moderated t interval over seeds"
+    handles: list[Artist] = [grey_handle(interval, marker="o", markersize=5)]
+    if table["margin"].notna().any():
+        handles.append(Patch(facecolor=_BAND, label="within the margin of equivalence"))
     return handles
 
 
 def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float) -> None:
-    ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
+    ratios = bool(table["scale"].eq("log").any())
+    if ratios:
+        ax.set_xscale("log")
+    ax.axvline(float(ratios), color="#444444", linewidth=0.8, zorder=1)
+    if band := margin_band(table):
+        ax.axvspan(*band, color=_BAND, linewidth=0, zorder=0)
     places = {row.key: row.y for row in rows}
     y = np.array([places[key] for key in _keys(table)])
     arms = list(table["arm"])
     colors = [style.arm_color(arm) for arm in arms]
-    ax.hlines(y, table["ci_low"], table["ci_high"], colors=colors, linewidth=1.8)
-    low, high = table["boot_low"], table["boot_high"]
-    ax.hlines(y + 0.06, low, high, colors="#333333", linewidth=0.7)
-    ax.plot(
-        np.append(low, high), np.tile(y + 0.06, 2), linestyle="none", marker="|", markersize=3.5,
-        color="#333333", markeredgewidth=0.7,
-    )  # fmt: skip
+    ax.hlines(y, table["effect_low"], table["effect_high"], colors=colors, linewidth=1.8)
     for marker in sorted({style.arm_marker(arm) for arm in arms}):
         of = np.array([style.arm_marker(arm) == marker for arm in arms])
         ax.scatter(
-            table["mean_difference"][of], y[of], s=26, marker=marker, zorder=3, linewidths=0.5,
+            table["effect"][of], y[of], s=26, marker=marker, zorder=3, linewidths=0.5,
             c=[color for color, mine in zip(colors, of, strict=True) if mine], edgecolors="white",
         )  # fmt: skip
     ax.set_ylim(bottom, 0)
     ax.set_xlim(*effect_limits(table))
     ax.set_yticks([])
-    ax.xaxis.set_major_locator(MaxNLocator(3))
+    _ticks(ax, ratios)
     ax.spines["left"].set_visible(False)
 
 
+def _ticks(ax: Axes, ratios: bool) -> None:
+    """Three marks; ratios by 1, 2 and 5, with the sign of a product."""
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4) if ratios else MaxNLocator(3))
+    if ratios:
+        ax.xaxis.set_major_formatter(lambda value, _: f"×{value:.2g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+
+
+def margin_band(table: pd.DataFrame) -> tuple[float, float] | None:
+    """Ends of the middle margin of a panel, as people read differences; None without one."""
+    known = table.dropna(subset=["margin", "reference_mean"])
+    if known.empty:
+        return None
+    scale = str(known["scale"].iloc[0])
+    margin, reference = (float(known[name].median()) for name in ("margin", "reference_mean"))
+    low, high = effect(np.array([-margin, margin]), np.full(2, reference), scale)
+    return float(low), float(high)
+
+
 def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Ends of a panel: every mean and 0, and intervals as far as they would not hide the means.
+    """Ends of a panel: every mean and no difference, and intervals as far as they leave them room.
 
     With two seeds an interval over seeds is twelve standard errors long to each side.
     """
-    means = np.append(table["mean_difference"].to_numpy(float), 0.0)
+    ratios = bool(table["scale"].eq("log").any())
+    to, back = (np.log, np.exp) if ratios else (np.asarray, np.asarray)
+    means = np.append(to(table["effect"].to_numpy(float)), 0.0)
     low, high = float(means.min()), float(means.max())
     span = (high - low) or 1.0
-    ends = table[["ci_low", "ci_high", "boot_low", "boot_high"]].to_numpy(float).ravel()
+    with np.errstate(divide="ignore"):
+        ends = to(table[["effect_low", "effect_high"]].to_numpy(float).ravel())
     ends = np.append(ends[np.isfinite(ends)].clip(low - span, high + span), [low, high])
     margin = 0.06 * float(np.ptp(ends) or 1.0)
-    return float(ends.min()) - margin, float(ends.max()) + margin
+    return float(back(ends.min() - margin)), float(back(ends.max() + margin))
 
 
 @figure(scope="dataset", category="Comparison")
