@@ -31,8 +31,10 @@ _NOTES = {
         "resolve."
     ),
     "importance": (
-        "Analysis of variance on the balanced part of the grid: the share of each metric's "
-        "variance that an axis, or a pair of axes, explains. KL off is a level of beta."
+        "What each axis changes in a metric (span, in its units; a ratio on the log scale) and its "
+        "share in the variance of the cell means beyond noise, with bootstrap intervals over "
+        "seeds, on the rectangle of levels that is named. Regular: without KL off and collapsed "
+        "levels of beta."
     ),
     "applications": (
         "Scores of applications of the models: mean over seeds with its 95 % Student-t interval. "

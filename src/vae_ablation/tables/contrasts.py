@@ -80,6 +80,9 @@ def comparable_arms(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         metrics: metrics.csv.
+
+    Returns:
+        The columns of `comparable.comparable_runs`, and whether the arm is `collapsed`.
     """
     runs = comparable_runs(metrics)
     results = [name for name in result_metrics(metrics) if name in runs]
@@ -88,14 +91,8 @@ def comparable_arms(metrics: pd.DataFrame) -> pd.DataFrame:
         if metric.bound and metric.bound.flag in runs:
             flagged = runs[metric.bound.flag].eq(True).fillna(False) & (runs["status"] == "ok")
             runs.loc[flagged.groupby(arm).transform("any"), metric.name] = np.nan
-    if "rate" in runs:
-        logs = [name for name in results if described(name).scale == "log"]
-        runs.loc[collapsed(runs), logs] = np.nan
-    return runs
-
-
-def collapsed(runs: pd.DataFrame) -> pd.Series:
-    """Whether a run is of an arm whose rate is below `COLLAPSED_RATE` in all its seeds."""
-    arm = runs.groupby(arm_axes(runs.columns), sort=False, dropna=False).ngroup()
-    highest = runs["rate"].groupby(arm).transform("max")
-    return highest < COLLAPSED_RATE
+    rates = runs.get("rate", pd.Series(np.nan, runs.index))
+    dead = rates.groupby(arm).transform("max") < COLLAPSED_RATE
+    logs = [name for name in results if described(name).scale == "log"]
+    runs.loc[dead, logs] = np.nan
+    return runs.assign(collapsed=dead)

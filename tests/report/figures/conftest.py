@@ -293,16 +293,17 @@ def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def importance_rows(plan: Plan) -> pd.DataFrame:
-    """Planted shares: the likelihood is an axis of what the likelihoods share."""
-    within = {"beta": 0.5, "latent_dim": 0.25, "beta:latent_dim": 0.15, "residual": 0.1}
-    across = {"beta": 0.4, "latent_dim": 0.1, "likelihood": 0.2, "beta:latent_dim": 0.05,
-              "beta:likelihood": 0.05, "latent_dim:likelihood": 0.05, "residual": 0.15}  # fmt: skip
+    """Planted spans and shares: the likelihood is an axis of what the likelihoods share."""
+    within = {"beta": 0.7, "latent_dim": 0.3}
+    across = {"beta": 0.6, "latent_dim": 0.15, "likelihood": 0.25}
     parts = [("all", m, across) for m in ("mse", "rate", "probe_accuracy")]
     parts += [(name, m, within) for name in plan.likelihoods for m in ("nll", "rate")]
     return pd.DataFrame(
-        {"dataset": plan.dataset, "likelihood": likelihood, "metric": metric, "term": term,
-         "share": share, "n": 24}
+        {"dataset": plan.dataset, "likelihood": likelihood, "levels": levels,
+         "rectangle": "β 1, 4; latent dimension 2, 4", "metric": metric, "term": term,
+         "span": 12.5 + share, "share": share, "n": 24}
         for likelihood, metric, terms in parts for term, share in terms.items()
+        for levels in ("regular", "every")
     )  # fmt: skip
 
 

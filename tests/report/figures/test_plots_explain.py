@@ -191,24 +191,28 @@ def test_ratios_have_a_band_of_ratios():
     assert margin_band(pd.DataFrame({**rows, "margin": np.nan})) is None
 
 
-def test_importance_bars_are_the_shares_and_primary_metrics_stand_first(study):
+def test_importance_has_spans_and_bars_of_shares_and_primary_metrics_stand_first(study):
     fig = draw(study, "importance", None)
-    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in fig.axes]
-    assert names == [["rate", "probe accuracy", "MSE"], ["NLL"], ["NLL"]]
-    assert texts(fig)[-3:] == ["all likelihoods", "discretized logistic", "gaussian"]
+    shown = texts(fig)
     widths = [[bar.get_width() for bar in bars] for bars in fig.axes[0].containers]
-    np.testing.assert_allclose(
-        widths, np.repeat([[0.4], [0.1], [0.2], [0.05], [0.05], [0.05], [0.15]], 3, axis=1)
-    )
-    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[-1]]
+    np.testing.assert_allclose(widths, np.repeat([[0.6], [0.15], [0.25]], 3, axis=1))
+    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[1]]
     np.testing.assert_allclose(ends, [1.0])
     legend = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert set(legend) == {
-        "β", "latent dimension", "likelihood", "β × latent dimension", "β × likelihood",
-        "latent dimension × likelihood", "unexplained",
-    }  # fmt: skip
+    assert legend == ["β", "latent dimension", "likelihood"]
     written = [text.get_text() for text in fig.axes[1].texts]
-    assert written == ["50 %", "25 %", "15 %", "10 %"]
+    assert written == ["70 %", "30 %"]
+    labels = [text for text in shown if text.startswith(("rate", "probe", "MSE", "NLL"))]
+    assert labels == [
+        "rate (nats)",
+        "probe accuracy",
+        "MSE (intensity²)",
+        "NLL (nats)",
+        "NLL (nats)",
+    ]
+    assert "×13.1" in shown  # the ratio of rates over β, 12.5 + 0.6
+    assert "13.2" in shown  # nats of the NLL over β
+    assert any(text.startswith("All likelihoods: β 1, 4; latent") for text in shown)
 
 
 def test_the_aggregate_posterior_is_the_stored_density_beside_the_prior(study):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -35,6 +32,9 @@ from vae_ablation.tables.scales import effect
 MAX_METRICS = 5
 MAX_ARMS = 8
 MAX_BARS = 12
+MAX_TERMS = 4
+_LABELS = 1.6
+_SPAN = 0.72
 MAX_LIKELIHOODS = 6
 _NAMES = 1.75
 _ROW = 0.19
@@ -235,31 +235,43 @@ def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
 
 @figure(scope="dataset", category="Comparison")
 def importance(results: StudyResults, selection: Selection) -> Figure | None:
-    """Share of each metric's variance by axis and pair of axes: stacked bars."""
+    """What each axis changes in a metric, and its share of the variance as stacked bars."""
     table = results.importance
-    table = table[(table["dataset"] == selection.dataset) & table["share"].notna()]
+    table = table[(table["dataset"] == selection.dataset) & (table["levels"] == "regular")]
+    table = table[table["span"].notna()]
     groups = _importance_groups(table, _primary_metrics(results, selection))
     if not groups:
         return None
     every = selection.rows(results)
-    terms = _terms(table)
-    left = 2.05
-    height = sum(_ROW * 1.15 * len(metrics) + 0.62 for metrics in groups.values())
-    title = heading("Importance: share of variance", selection, every)
+    terms = _terms(table)[:MAX_TERMS]
+    left = _LABELS + _SPAN * len(terms) + 0.1
+    height = sum(_ROW * 1.15 * len(metrics) + 0.85 for metrics in groups.values())
+    title = heading("Importance: what each axis changes", selection, every)
     sheet = Sheet(
         style.FULL_WIDTH, TOP + height, title,
         legend=[_term_patch(term) for term in terms], note=left_out(every),
     )  # fmt: skip
-    y = TOP + 0.3
+    y = TOP + 0.5
     for likelihood, metrics in groups.items():
         size = _ROW * 1.15 * len(metrics)
+        rows = table[table["likelihood"] == likelihood]
         ax = sheet.axes(left, y, style.FULL_WIDTH - left - 0.3, size)
-        shares = table[table["likelihood"] == likelihood].pivot_table(
-            index="metric", columns="term", values="share", sort=False
-        )
+        shares = rows.pivot_table(index="metric", columns="term", values="share", sort=False)
         _draw_shares(ax, shares.reindex(index=metrics, columns=terms).fillna(0.0))
-        sheet.text(left, y - 0.12, _group_title(likelihood), size=9)
-        y += size + 0.62
+        sheet.text(0.1, y - 0.3, _panel_title(likelihood, rows), size=8.5)
+        spans = rows.set_index(["metric", "term"])["span"]
+        for i, term in enumerate(terms):
+            x = _LABELS + _SPAN * (i + 0.95)
+            sheet.text(x, y - 0.1, style.short(axis_of(term).label, 12), size=7.5, ha="right",
+                       color=style.axis_color(term))  # fmt: skip
+            for row, metric in enumerate(metrics):
+                text = _span_text(spans.get((metric, term)), metric)
+                down = y + (row + 0.5) * size / len(metrics)
+                sheet.text(x, down, text, size=7.5, ha="right")
+        for row, metric in enumerate(metrics):
+            down = y + (row + 0.5) * size / len(metrics)
+            sheet.text(0.1, down, _plain_label(metric), size=8)
+        y += size + 0.85
     return sheet.figure
 
 
@@ -288,42 +300,30 @@ def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list
 
 
 def _terms(table: pd.DataFrame) -> list[str]:
-    """Axes, then pairs of axes, then the residual."""
+    """Axes in order."""
 
     def place(axis: str) -> tuple[int, tuple[int, int, str]]:
         first = _FIRST.index(axis) if axis in _FIRST else len(_FIRST)
         return first, axis_order(axis)
 
-    def order(term: str) -> tuple[bool, int, list[tuple[int, tuple[int, int, str]]]]:
-        axes = term.split(":")
-        return term == "residual", len(axes), sorted(map(place, axes))
-
-    return sorted({str(term) for term in table["term"]}, key=order)
-
-
-def _term_look(term: str) -> dict[str, Any]:
-    """Colour of an axis; a pair has stripes, pale, in the colours of both; the rest is grey."""
-    if term == "residual":
-        return {"facecolor": style.PALE, "edgecolor": "white"}
-    first, *others = [style.axis_color(axis) for axis in term.split(":")]
-    if not others:
-        return {"facecolor": first, "edgecolor": "white"}
-    return {"facecolor": _pale(first), "edgecolor": _pale(others[-1]), "hatch": "//////"}
-
-
-def _pale(color: str) -> str:
-    red, green, blue = (0.45 * part + 0.55 for part in to_rgb(color))
-    return to_hex((red, green, blue))
+    return sorted({str(term) for term in table["term"]}, key=place)
 
 
 def _term_patch(term: str) -> Patch:
-    axes = [axis_of(axis).label for axis in term.split(":")]
-    label = "unexplained" if term == "residual" else " × ".join(axes)
-    return Patch(**_term_look(term), linewidth=0.5, label=label)
+    color = style.axis_color(term)
+    return Patch(facecolor=color, edgecolor="white", linewidth=0.5, label=axis_of(term).label)
 
 
-def _group_title(likelihood: str) -> str:
-    return "all likelihoods" if likelihood == "all" else style.plain(likelihood)
+def _panel_title(likelihood: str, rows: pd.DataFrame) -> str:
+    name = "All likelihoods" if likelihood == "all" else style.plain(likelihood)
+    return style.short(f"{name}: {rows['rectangle'].iloc[0]}", 110)
+
+
+def _span_text(span: float | None, metric: str) -> str:
+    """What an axis changes, in the metric's units; a ratio on the log scale."""
+    if span is None or not np.isfinite(span):
+        return ""
+    return f"×{span:.3g}" if described(metric).scale == "log" else f"{span:.3g}"
 
 
 def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
@@ -331,30 +331,20 @@ def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
     left = np.zeros(len(shares))
     for term in shares:
         width = shares[term].to_numpy(float).clip(0)
-        ax.barh(
-            range(len(shares)), width, left=left, height=0.76, linewidth=0.5,
-            **_term_look(str(term)),
-        )  # fmt: skip
+        color = style.axis_color(str(term))
+        ax.barh(range(len(shares)), width, left=left, height=0.76, color=color)
         for row, (start, size) in enumerate(zip(left, width, strict=True)):
-            if size >= 0.07:
-                _write_share(ax, start + size / 2, row, size, str(term))
+            if size >= 0.1:
+                ax.text(start + size / 2, row, f"{100 * size:.0f} %", ha="center",
+                        va="center_baseline", size=7.5, color="white")  # fmt: skip
         left = left + width
-    ax.set_yticks(range(len(shares)), [_plain_label(metric) for metric in shares.index])
+    ax.set_yticks([])
     ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
-    ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
 
 
-def _write_share(ax: Axes, x: float, row: int, size: float, term: str) -> None:
-    single = ":" not in term and term != "residual"
-    edge = [withStroke(linewidth=2, foreground="white")] if not single else []
-    ax.text(
-        x, row, f"{100 * size:.0f} %", ha="center", va="center_baseline", size=7.5,
-        color="white" if single else "black", path_effects=edge,
-    )  # fmt: skip
-
-
 def _plain_label(metric: str) -> str:
-    """A metric without its unit, which a share does not have."""
-    return style.short(described(metric).label, 30)
+    """A metric with its unit, in which spans are."""
+    one = described(metric)
+    return style.short(one.label + (f" ({one.unit})" if one.suffix else ""), 30)

@@ -37,7 +37,10 @@ _CONTRAST_COLUMNS = (
     "estimate", "ci_low", "ci_high", "effect", "effect_low", "effect_high", "margin",
     "verdict", "depends_on", "family",
 )  # fmt: skip
-_IMPORTANCE_COLUMNS = ("dataset", "likelihood", "metric", "term", "share", "n")
+_IMPORTANCE_COLUMNS = (
+    "dataset", "likelihood", "levels", "rectangle", "metric", "scale", "term", "span", "share",
+    "n",
+)  # fmt: skip
 _PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
 _APPLICATION_COLUMNS = (
     "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",
