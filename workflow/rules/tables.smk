@@ -37,6 +37,7 @@ rule contrasts:
         STUDY / "tables" / "metrics.csv",
     output:
         FILES.tables[2:],
+        FILES.paper,
     log:
         STUDY / "logs" / "contrasts.log",
     priority: 5
