@@ -187,7 +187,7 @@ ROOMS = {
     "figures": ("report.figures.images", "report.figures.style"),
     "findings": ("report.findings.words",),
     "explorer": ("report.explorer.page",),
-    "contrasts": ("tables.paired",),
+    "contrasts": ("tables.pooling",),
 }
 
 

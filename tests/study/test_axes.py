@@ -164,16 +164,22 @@ def test_a_setting_has_contrasts_and_a_share_of_the_variance(tmp_path: Path) -> 
     table = settings_table(tmp_path)
     wanted = {"training.learning_rate": 0.001, "model.hidden": "512x256"}
     found = contrasts(table, ["mse"], None, wanted)
-    means = found.groupby("contrast")["mean_difference"].mean()
+    found = found.assign(gain=found["mean"] - found["reference_mean"])
+    means = found[found["scope"] == "pooled"].groupby("question")["gain"].mean()
     assert set(means.index) == {"model.hidden", "training.learning_rate"}
     assert means["training.learning_rate"] == pytest.approx(5, abs=0.05)
     assert means["model.hidden"] == pytest.approx(1, abs=0.05)
-    assert set(found[found["contrast"] == "training.learning_rate"]["reference_arm"]) == {
+    settings = found[
+        (found["question"] == "training.learning_rate") & (found["scope"] == "setting")
+    ]
+    assert set(settings["reference_arm"]) == {
         "beta1-hidden8-lr0.001", "beta1-hidden512x256-lr0.001",
     }  # fmt: skip
-    shares = importance(table).set_index("term")["share"]
-    assert shares["training.learning_rate"] == pytest.approx(25 / 26, abs=0.01)
-    assert shares["model.hidden"] == pytest.approx(1 / 26, abs=0.01)
+    assert set(settings["model.hidden"]) == {"8", "512x256"}
+    assert settings["training.learning_rate"].isna().all()
+    spans = importance(table).set_index("term")["span"]
+    assert spans["training.learning_rate"] == pytest.approx(1.477, abs=0.03)
+    assert spans["model.hidden"] == pytest.approx(1.08, abs=0.03)
 
 
 # --- everywhere ----------------------------------------------------------------------------------
@@ -184,8 +190,8 @@ PROOF: dict[str, Any] = {
     "grids": [
         {
             "beta": [0.1],
-            "model.hidden": [[16], [64]],
-            "training.learning_rate": [1.0e-5, 1.0e-2],
+            "model.hidden": [[16], [32], [64]],
+            "training.learning_rate": [1.0e-5, 3.0e-3, 1.0e-2],
             "seed": [0, 1],
         }
     ],
@@ -206,19 +212,19 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_new_axis_is_in_tables_contrasts_and_importance(proof: Path) -> None:
     metrics = read_metrics(proof / "tables" / "metrics.csv")
     runs = metrics[metrics["model"] == "vae"]
-    assert sorted(runs["training.learning_rate"].unique()) == [1e-5, 1e-2]
+    assert sorted(runs["training.learning_rate"].unique()) == [1e-5, 3e-3, 1e-2]
     assert sorted(runs["model.hidden"].astype(str).unique()) == ["16", "64"]
     # one pack for each width, whatever the learning rates
-    assert len(list((proof / "packs").iterdir())) == 2
+    assert len(list((proof / "packs").iterdir())) == 3
     # a learning rate of 1e-5 has learned nothing after six epochs
     found = pd.read_csv(proof / "tables" / "contrasts.csv")
-    slow = found[(found["contrast"] == "training.learning_rate") & (found["metric"] == "mse")]
-    assert (slow["mean_difference"] > 0.01).all()
-    assert set(slow["reference_arm"]) == {"beta0.1", "beta0.1-hidden64"}
-    assert {"model.hidden"} <= set(found["contrast"])
+    slow = found[(found["question"] == "training.learning_rate") & (found["metric"] == "elbo")]
+    assert (slow["estimate"] < -1).all()
+    assert set(slow["reference_arm"].dropna()) == {"beta0.1", "beta0.1-hidden64"}
+    assert {"model.hidden"} <= set(found["question"])
     shares = pd.read_csv(proof / "tables" / "importance.csv")
-    mse = shares[shares["metric"] == "mse"].set_index("term")["share"]
-    assert mse["training.learning_rate"] > 0.9
+    elbo = shares[(shares["metric"] == "elbo") & (shares["levels"] == "regular")]
+    assert elbo.set_index("term")["share"]["training.learning_rate"] > 0.6
     summary = pd.read_csv(proof / "tables" / "summary.csv")
     assert {"training.learning_rate", "model.hidden"} <= set(summary.columns)
 
@@ -231,10 +237,10 @@ def test_a_new_axis_is_in_a_figure_a_finding_and_the_methods_paragraph(proof: Pa
     assert "learning rate explains the most variance" in told["headline"]
     assert any("learning rate 1e-05" in one["sentence"] for one in findings)
     overview = read_json(proof / "tables" / "overview.json")
-    assert "learning rate: 1e-05, 0.01" in overview["varied"]
+    assert "learning rate: 1e-05, 0.003, 0.01" in overview["varied"]
     text = methods_paragraph(proof)
-    assert "learning rate in {1e-05, 0.01}" in text
-    assert "hidden layers in {16, 64}" in text
+    assert "learning rate in {1e-05, 0.003, 0.01}" in text
+    assert "hidden layers in {16, 32, 64}" in text
 
 
 def test_levels_read_as_a_person_would_write_them() -> None:

@@ -251,21 +251,24 @@ def test_it_is_averaged_and_its_flag_is_not(table: pd.DataFrame) -> None:
 
 
 def test_it_is_contrasted_where_it_is_no_bound_and_has_an_optimum(table: pd.DataFrame) -> None:
-    found = contrasts(table, ["glow"], None)
+    assert set(contrasts(table, ["glow"], None)["metric"]) == {"mse"}
+    found = contrasts(table.assign(glow_loose=False), ["glow"], None)
     glow = found[found["metric"] == "glow"]
-    assert set(glow["contrast"]) == {"beta"}
-    assert list(glow["n"]) == [2, 2]
-    assert glow["mean_difference"].tolist() == pytest.approx([3.0, 3.0])
+    assert set(glow["question"]) == {"beta"}
+    assert list(glow["n"]) == [3, 3, 3]
+    assert glow["estimate"].tolist() == pytest.approx([3.0, 3.0, 3.0])
     assert glow["primary"].all()
 
 
-def test_its_examples_have_a_bootstrap(table: pd.DataFrame, tmp_path: Path) -> None:
-    for i, run in enumerate(table.loc[table["model"] == "vae", "run"]):
+def test_its_examples_give_its_margin(table: pd.DataFrame, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for run in table.loc[table["model"] == "vae", "run"]:
         (tmp_path / "runs" / run).mkdir(parents=True)
-        np.savez(tmp_path / "runs" / run / "examples.npz", glow=np.arange(20, dtype=np.float32) + i)
-    found = contrasts(table, ["glow"], tmp_path).set_index("metric")
-    assert (found.loc["glow", "examples"] == 20).all()
-    assert found.loc["mse", "examples"].isna().all()
+        glow = rng.normal(size=20).astype(np.float32)
+        np.savez(tmp_path / "runs" / run / "examples.npz", glow=glow)
+    found = contrasts(table.assign(glow_loose=False), ["glow"], tmp_path).set_index("metric")
+    assert set(found.loc["glow", "margin_from"]) == {"examples"}
+    assert set(found.loc["mse", "margin_from"]) == {"convention"}
 
 
 def test_as_a_score_it_is_explained_within_one_likelihood_alone(table: pd.DataFrame) -> None:

@@ -33,10 +33,12 @@ def pack(state: Workflow) -> str:
 def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> None:
     targets = Targets(state)
     everything = set(targets.everything)
-    tables = ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
+    tables = ("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto",
+              "failures")  # fmt: skip
     pages = ("arms", "runs", "contrasts", "importance", "pareto", "columns", "costs", "findings")
     assert everything == {
         *(STUDY / "tables" / f"{name}.csv" for name in tables),
+        *(STUDY / "tables" / f"ablation.{name}" for name in ("md", "tex", "bib")),
         *(STUDY / "tables" / f"{name}.html" for name in pages),
         *(STUDY / "tables" / f"{name}.json" for name in ("findings", "front_page")),
         *(STUDY / "explorer" / name for name in ("digits.html", "report/digits.html")),

@@ -1,4 +1,4 @@
-"""importance.csv against planted effects, closed forms and SciPy."""
+"""importance.csv against planted effects and their closed forms."""
 
 from __future__ import annotations
 
@@ -8,221 +8,178 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from study_rows import product, row, written
-from vae_ablation.tables.importance import COLUMNS, importance
+from vae_ablation.tables.importance import (
+    COLUMNS,
+    effects,
+    importance,
+    noise,
+    seed_weights,
+    shapley,
+)
 
 Rows = list[dict[str, Any]]
-BETA_EFFECT = {0.5: -3.0, 1.0: 1.0, 4.0: 2.0}
-DIM_EFFECT = {2: -1.0, 8: 1.0}
+BETA = {0.5: -3.0, 1.0: 1.0, 4.0: 2.0}
+DIM = {2: -1.0, 8: 0.0, 16: 1.0}
 
 
-def shares(table: pd.DataFrame, **where: Any) -> dict[str, float]:
-    for column, value in where.items():
-        table = table[table[column] == value]
-    return dict(zip(table["term"], table["share"], strict=True))
-
-
-def planted(noise: float = 0.0, interaction: float = 0.0, seeds: int = 3) -> Rows:
-    """Mse = effect of β + effect of the dimension + their interaction + noise over seeds."""
+def planted(spread: float = 0.0, interaction: float = 0.0, seeds: int = 3, **more: Any) -> Rows:
+    """An ELBO of the effects of β and the dimension, of their product, and noise over seeds."""
+    rng = np.random.default_rng(0)
     rows = []
-    cells = product(beta=list(BETA_EFFECT), latent_dim=list(DIM_EFFECT), seed=range(seeds))
-    for cell in cells:
-        beta, dim = BETA_EFFECT[cell["beta"]], DIM_EFFECT[cell["latent_dim"]]
-        own = noise * (cell["seed"] - (seeds - 1) / 2)
-        rows.append(row(metrics={"mse": 10 + beta + dim + interaction * beta * dim + own}, **cell))
+    for cell in product(beta=list(BETA), latent_dim=list(DIM), seed=range(seeds)):
+        beta, dim = BETA[cell["beta"]], DIM[cell["latent_dim"]]
+        value = 10 + beta + dim + interaction * beta * dim + spread * rng.normal()
+        rows.append(row(metrics={"elbo": value, "rate": 5.0, **more}, **cell))
     return rows
 
 
-def test_shares_are_those_of_the_planted_effects() -> None:
-    # Sums of squares per cell: β (9 + 1 + 4)/3; dimension 1; product of both; seeds 2/3 · noise².
-    noise, interaction = 1.5, 0.5
-    parts = {
-        "beta": 14 / 3,
-        "latent_dim": 1.0,
-        "beta:latent_dim": interaction**2 * 14 / 3,
-        "residual": noise**2 * 2 / 3,
-    }
-    total = sum(parts.values())
-    table = importance(pd.DataFrame(planted(noise, interaction)))
-    found = table.set_index("term")
-    assert list(found.index) == list(parts)
-    assert list(found["df"]) == [2, 1, 2, 12]
-    for term, part in parts.items():
-        assert found.loc[term, "share"] == pytest.approx(part / total)
-        assert found.loc[term, "sum_sq"] == pytest.approx(18 * part)
-    for term, df in (("beta", 2), ("latent_dim", 1), ("beta:latent_dim", 2)):
-        f = (18 * parts[term] / df) / (18 * parts["residual"] / 12)
-        assert found.loc[term, "f"] == pytest.approx(f)
-        assert found.loc[term, "p"] == pytest.approx(stats.f.sf(f, df, 12))
-        partial = parts[term] / (parts[term] + parts["residual"])
-        assert found.loc[term, "partial"] == pytest.approx(partial)
-    assert found.loc["residual", ["partial", "f", "p"]].isna().all()
-    assert set(found["n"]) == {18}
-    assert set(found["likelihood"]) == {"gaussian"}
+def table_of(rows: Rows, metric: str = "elbo", **where: Any) -> pd.DataFrame:
+    table = importance(pd.DataFrame(rows))
+    table = table[(table["metric"] == metric) & (table["levels"] == where.pop("levels", "regular"))]
+    for column, value in where.items():
+        table = table[table[column] == value]
+    return table.set_index("term")
 
 
-def test_additive_effects_without_noise_have_no_interaction_and_no_test() -> None:
-    table = importance(pd.DataFrame(planted()))
-    found = shares(table)
-    assert found["beta:latent_dim"] == 0.0
-    assert found["residual"] == 0.0
-    assert found["beta"] + found["latent_dim"] == pytest.approx(1.0)
-    assert table[["f", "p", "partial"]].isna().all(axis=None)
+def test_spans_and_shares_are_those_of_the_planted_effects() -> None:
+    table = table_of(planted())
+    assert dict(table["span"]) == pytest.approx({"beta": 5.0, "latent_dim": 2.0})
+    # Mean squares of the effects: (9 + 1 + 4)/3 and (1 + 0 + 1)/3.
+    assert dict(table["share"]) == pytest.approx({"beta": 14 / 16, "latent_dim": 2 / 16})
+    assert set(table["rectangle"]) == {"β 0.5, 1, 4; latent dimension 2, 8, 16"}
+    assert (set(table["seeds"]), set(table["n"])) == ({3}, {27})
 
 
-def test_one_axis_is_scipys_one_way_analysis() -> None:
-    rng = np.random.default_rng(0)
-    groups = {beta: rng.normal(effect, 2.0, 7) for beta, effect in BETA_EFFECT.items()}
-    rows = [row(metrics={"mse": value}, beta=beta, seed=seed)
-            for beta, values in groups.items() for seed, value in enumerate(values)]  # fmt: skip
-    found = importance(pd.DataFrame(rows)).set_index("term")
-    truth = stats.f_oneway(*groups.values())
-    assert list(found.index) == ["beta", "residual"]
-    assert found.loc["beta", "f"] == pytest.approx(truth.statistic)
-    assert found.loc["beta", "p"] == pytest.approx(truth.pvalue)
+def test_an_interaction_is_shared_by_its_axes() -> None:
+    table = table_of(planted(interaction=0.5))
+    # Of the product: ¼ · 14/3 · 2/3, half to each.
+    parts = np.array([14 / 3, 2 / 3, 0.25 * 14 / 3 * 2 / 3])
+    wanted = {"beta": parts[0] + parts[2] / 2, "latent_dim": parts[1] + parts[2] / 2}
+    assert dict(table["share"]) == pytest.approx({k: v / parts.sum() for k, v in wanted.items()})
+    assert table.loc["beta", "main"] == pytest.approx(parts[0] / parts.sum())
+    assert table["share"].sum() == pytest.approx(1)
 
 
-def noisy(draw: int = 0, /, **axes: Any) -> Rows:
-    rng = np.random.default_rng(draw)
-    return [row(metrics={"mse": rng.normal(), "elbo": rng.normal(), "rate": rng.normal()}, **cell)
-            for cell in product(**axes)]  # fmt: skip
+def test_noise_is_taken_off_and_intervals_hold_the_truth() -> None:
+    table = table_of(planted(spread=1.0, seeds=5))
+    assert table.loc["beta", "share_low"] < 14 / 16 < table.loc["beta", "share_high"]
+    assert table.loc["latent_dim", "span_low"] < 2 < table.loc["latent_dim", "span_high"]
+    rng = np.random.default_rng(1)
+    biased = [shapley(rng.normal(size=(3, 3, 4)) + np.arange(3)[:, None, None],
+                      seed_weights(4)[:, :1])[0][1, 0] for _ in range(300)]  # fmt: skip
+    # Without it the second axis would have (2 + 4/2) · 1/4 / 9 of about 0.67 + 8/36: 12 %.
+    assert np.mean(biased) < 0.06
 
 
-THREE = {"beta": [0.5, 1.0, 4.0], "kl": [True], "latent_dim": [2, 4],
-         "likelihood": ["gaussian", "bernoulli"], "seed": [0, 1, 2]}  # fmt: skip
+def test_components_are_those_of_an_analysis_of_variance() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(3, 4, 2, 5))
+    places = np.indices(values.shape).reshape(4, -1)
+    frame = pd.DataFrame({name: places[i].astype(str) for i, name in enumerate("abcs")})
+    frame["y"] = values.ravel()
+    table = anova_lm(ols("y ~ a * b * c + s", frame).fit())
+    assert noise(values) == pytest.approx(table.loc["Residual", "mean_sq"])
+    means = values.mean(axis=-1, keepdims=True)
+    for term, axes in (("a", (0,)), ("a:b", (0, 1)), ("a:b:c", (0, 1, 2))):
+        squares = (effects(means, axes) ** 2).mean() * values.size
+        assert squares == pytest.approx(table.loc[term, "sum_sq"])
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3])
-@pytest.mark.parametrize("order", ["b, d, m", "m, d, b", "d, m, b"])
-def test_no_type_of_sums_of_squares_and_no_order_of_terms_gives_others(
-    kind: int, order: str
-) -> None:
-    rows = noisy(**THREE)
-    found = importance(pd.DataFrame(rows)).query("likelihood == 'all' and metric == 'mse'")
-    names = {"b": "beta", "d": "latent_dim", "m": "likelihood"}
-    data = pd.DataFrame([{s: str(r[n]) for s, n in names.items()} | {"y": r["mse"]} for r in rows])
-    model = ols(f"y ~ ({' + '.join(f'C({s}, Sum)' for s in order.split(', '))}) ** 2", data)
-    truth = {}
-    for term, sum_sq in anova_lm(model.fit(), typ=kind)["sum_sq"].items():
-        symbols = [part[2] for part in str(term).split(":") if part.startswith("C(")]
-        truth[frozenset(names[s] for s in symbols)] = sum_sq
-    checked = found[found["term"] != "residual"]
-    assert len(checked) == 6
-    for item in checked.itertuples():
-        assert item.sum_sq == pytest.approx(truth[frozenset(item.term.split(":"))])
-
-
-def test_the_likelihood_is_a_factor_only_of_what_is_comparable_across_likelihoods() -> None:
-    table = importance(pd.DataFrame(noisy(**THREE)))
-    groups = set(zip(table["likelihood"], table["metric"], strict=True))
-    assert groups == {
-        ("all", "mse"), ("all", "rate"),
-        *((likelihood, metric) for likelihood in ("gaussian", "bernoulli")
-          for metric in ("mse", "elbo", "rate")),
-    }  # fmt: skip
-    assert set(shares(table, likelihood="all", metric="mse")) == {
-        "beta", "latent_dim", "likelihood", "beta:latent_dim", "beta:likelihood",
-        "latent_dim:likelihood", "residual",
-    }  # fmt: skip
-    sums = table.groupby(["likelihood", "metric"])["share"].sum()
-    assert list(sums) == pytest.approx([1.0] * 8)
-
-
-def test_kl_off_is_a_level_of_beta_except_where_it_has_no_optimum() -> None:
-    rows = noisy(beta=[1.0, 4.0], seed=range(3)) + noisy(1, kl=[False], seed=range(3))
-    table = importance(pd.DataFrame(rows)).set_index(["metric", "term"])
-    assert (table.loc[("mse", "beta"), "df"], table.loc[("mse", "beta"), "n"]) == (2, 9)
-    assert (table.loc[("rate", "beta"), "df"], table.loc[("rate", "beta"), "n"]) == (1, 6)
-
-
-def test_other_posteriors_are_no_levels_of_beta() -> None:
-    rows = noisy(beta=[1.0, 4.0], seed=range(3))
-    more = noisy(1, posterior=["point"], seed=range(3))
-    more += noisy(2, posterior=["fixed"], beta=[1.0, 4.0], seed=range(3))
-    pd.testing.assert_frame_equal(
-        importance(pd.DataFrame(rows + more)), importance(pd.DataFrame(rows))
-    )
-
-
-def test_architecture_and_objective_are_axes() -> None:
-    rows = noisy(architecture=["mlp", "conv"], latent_dim=[2, 4], seed=[0, 1])
-    assert list(shares(importance(pd.DataFrame(rows)), metric="mse")) == [
-        "latent_dim", "architecture", "latent_dim:architecture", "residual",
+def test_ratios_span_as_ratios_and_shares_as_points() -> None:
+    rows = [
+        row(metrics={"mse": beta * 2.0**seed, "probe_accuracy": 0.2 * dim, "rate": 5.0},
+            beta=beta, latent_dim=dim, seed=seed)
+        for beta in (0.5, 1.0, 4.0) for dim in (1, 2, 4) for seed in range(2)
     ]  # fmt: skip
-    rows = noisy(objective=["elbo", "iwae"], importance_samples=[5, 50], seed=[0, 1])
-    assert list(shares(importance(pd.DataFrame(rows)), metric="mse")) == [
-        "objective", "importance_samples", "objective:importance_samples", "residual",
-    ]  # fmt: skip
+    assert table_of(rows, "mse").loc["beta", "span"] == pytest.approx(8)
+    assert table_of(rows, "probe_accuracy").loc["latent_dim", "span"] == pytest.approx(0.6)
 
 
-def test_what_is_missing_takes_out_the_level_that_lacks_most() -> None:
-    rows = noisy(beta=[0.5, 1.0, 4.0], latent_dim=[2, 4], seed=range(4))
-    # All of one β and one run of another: the β goes, then the seed (6 − 2 runs) of the run.
-    broken = [
-        {**cells, "status": "diverged", "mse": None}
-        if cells["beta"] == 4.0
-        or (cells["beta"], cells["latent_dim"], cells["seed"]) == (1.0, 4, 2)
-        else cells
-        for cells in rows
-    ]
-    kept = [cells for cells in rows if cells["beta"] != 4.0 and cells["seed"] != 2]
-    found = importance(pd.DataFrame(broken)).query("metric == 'mse'").reset_index(drop=True)
-    truth = importance(pd.DataFrame(kept)).query("metric == 'mse'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(found, truth)
-    assert set(found["n"]) == {12}
+def with_collapse() -> Rows:
+    """Also KL off, and β = 16 at which the arms of one dimension collapse."""
+    rows = planted(probe_accuracy=0.9)
+    for cell in product(latent_dim=list(DIM), seed=range(3)):
+        rate = 0.01 if cell["latent_dim"] == 2 else 3.0
+        dead = {"elbo": 0.0, "rate": rate, "probe_accuracy": 0.1}
+        rows.append(row(metrics=dead, beta=16.0, **cell))
+        rows.append(
+            row(metrics={"elbo": 0.0, "rate": 9.0, "probe_accuracy": 0.9}, kl=False, **cell)
+        )
+    for i, one in enumerate(rows):
+        one["probe_accuracy"] += 0.001 * (i % 5) + 0.01 * np.log2(one["latent_dim"])
+    return rows
 
 
-def test_a_level_of_many_runs_goes_where_it_lacks_a_larger_share_than_others() -> None:
-    rows = noisy(beta=[1.0, 4.0], latent_dim=[2, 4], seed=range(10))
-    # β = 4 has 8 of 20 runs, each seed from 4 on 2 of 4.
-    kept = [cells for cells in rows if cells["beta"] == 1.0 or cells["seed"] < 4]
-    found = importance(pd.DataFrame(kept)).query("metric == 'mse'")
-    assert list(found["term"]) == ["latent_dim", "residual"]
-    assert set(found["n"]) == {20}
+def test_collapsed_levels_and_kl_off_are_in_a_rectangle_of_their_own() -> None:
+    regular = table_of(with_collapse(), "probe_accuracy")
+    assert set(regular["rectangle"]) == {"β 0.5, 1, 4; latent dimension 2, 8, 16"}
+    every = table_of(with_collapse(), "probe_accuracy", levels="every")
+    assert set(every["rectangle"]) == {"β 0, 0.5, 1, 4, 16; latent dimension 2, 8, 16"}
+    assert regular.loc["latent_dim", "share"] > 0.9
+    assert every.loc["beta", "share"] > 0.9
 
 
-def test_a_loose_bound_is_as_a_missing_run() -> None:
-    rows = [row(metrics={"nll": beta * seed, "nll_loose": beta == 0.5}, beta=beta, seed=seed)
-            for beta in (0.5, 1.0, 4.0) for seed in (1, 2)]  # fmt: skip
-    table = importance(pd.DataFrame(rows)).set_index("term")
-    assert (table.loc["beta", "df"], table.loc["beta", "n"]) == (1, 4)
+def test_a_metric_undefined_in_a_cell_is_refused_and_the_rectangle_stays() -> None:
+    every = table_of(with_collapse(), "rate", levels="every")
+    # No optimum without the KL term, no ratio of a collapsed arm.
+    assert list(every["refused"]) == ["undefined or not comparable in 4 of 15 cells"]
+    assert every[["span", "share"]].isna().all(axis=None)
+    assert set(every["n"]) == {45}
+
+
+def test_two_levels_have_a_span_and_no_share_and_are_averaged_over() -> None:
+    rows = [one | {"architecture": name, "elbo": one["elbo"] + 7 * (name == "conv")}
+            for one in planted() for name in ("mlp", "conv")]  # fmt: skip
+    table = table_of(rows)
+    assert table.loc["architecture", "refused"] == "two levels"
+    assert table.loc["architecture", "span"] == pytest.approx(7)
+    assert np.isnan(table.loc["architecture", "share"])
+    assert table.loc["beta", "share"] == pytest.approx(14 / 16)
+
+
+def test_one_axis_and_one_seed_have_spans_alone() -> None:
+    one = [cells for cells in planted(0.1) if cells["latent_dim"] == 2]
+    assert list(table_of(one)["refused"]) == ["the only axis with three levels"]
+    single = table_of([cells for cells in planted() if cells["seed"] == 0])
+    assert set(single["refused"]) == {"one seed"}
+    assert single[["share", "span_low"]].isna().all(axis=None)
+    assert single.loc["beta", "span"] == pytest.approx(5)
+
+
+def test_the_likelihood_is_an_axis_of_what_likelihoods_share() -> None:
+    names = ("gaussian", "continuous_bernoulli", "bernoulli")
+    rows = [row(metrics={"elbo": i + cell["beta"], "rate": cell["beta"] * (1 + i), "ari": i / 9},
+                likelihood=name, **cell)
+            for i, name in enumerate(names)
+            for cell in product(beta=[0.5, 1.0, 4.0], seed=range(2))]  # fmt: skip
+    table = importance(pd.DataFrame(rows))
+    assert set(table.loc[table["likelihood"] == "all", "metric"]) == {"rate", "ari"}
+    assert set(table.loc[table["metric"] == "elbo", "likelihood"]) == {*names}
+    shared = table[(table["likelihood"] == "all") & (table["metric"] == "rate")]
+    assert set(shared["term"]) == {"beta", "likelihood"}
 
 
 def test_a_study_beside_the_product_is_left_out() -> None:
-    rows = noisy(beta=[0.5, 1.0, 4.0], latent_dim=[2, 4], seed=range(3))
-    more = noisy(1, beta=[1.0], latent_dim=[16], seed=range(3))
-    more += noisy(2, beta=[1.0], latent_dim=[2], seed=range(3, 9))
-    more += noisy(3, beta=[1.0], architecture=["conv"], latent_dim=[2], seed=range(3))
-    pd.testing.assert_frame_equal(
-        importance(pd.DataFrame(rows + more)), importance(pd.DataFrame(rows))
-    )
+    rows = planted(0.1)
+    more = [row(metrics={"elbo": 99.0, "rate": 5.0}, beta=1.0, latent_dim=32, seed=s)
+            for s in range(3)]  # fmt: skip
+    more += [row("diverged", beta=8.0, latent_dim=d, seed=s) for d in DIM for s in range(3)]
+    truth = importance(pd.DataFrame(rows))
+    pd.testing.assert_frame_equal(importance(pd.DataFrame(rows + more)), truth)
 
 
-def test_with_one_seed_pairs_are_the_residual_and_one_axis_alone_has_none() -> None:
-    rows = noisy(beta=[0.5, 1.0, 4.0], latent_dim=[2, 4], seed=[0])
-    found = importance(pd.DataFrame(rows)).query("metric == 'mse'").set_index("term")
-    assert list(found.index) == ["beta", "latent_dim", "residual"]
-    assert found.loc["residual", "df"] == 2
-    assert importance(pd.DataFrame(noisy(beta=[0.5, 1.0], seed=[0]))).empty
-
-
-def test_a_metric_that_does_not_vary_and_an_empty_study_have_no_rows(tmp_path: Path) -> None:
-    rows = [row(metrics={"mse": 0.1 + 0.2, "ari": 0.3 * b}, beta=b, seed=s)
-            for b in (1.0, 4.0) for s in (0, 1)]  # fmt: skip
-    assert set(importance(pd.DataFrame(rows))["metric"]) == {"ari"}
+def test_neither_the_order_of_the_rows_nor_the_file_matters_and_nothing_gives_nothing(
+    tmp_path: Path,
+) -> None:
+    truth = importance(pd.DataFrame(planted(0.3)))
+    shuffled = importance(pd.DataFrame(planted(0.3)).sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(shuffled, truth)
+    pd.testing.assert_frame_equal(importance(written(planted(0.3), tmp_path)), truth)
     for nothing in ([], [row("failed")], [row(metrics={"mse": 1.0})]):
         table = importance(written(nothing, tmp_path))
         assert list(table.columns) == COLUMNS
         assert table.empty
-
-
-def test_importance_does_not_depend_on_the_order_of_the_rows_or_the_file(tmp_path: Path) -> None:
-    rows = noisy(**THREE)
-    truth = importance(pd.DataFrame(rows))
-    shuffled = importance(pd.DataFrame(rows).sample(frac=1, random_state=1))
-    pd.testing.assert_frame_equal(shuffled, truth)
-    pd.testing.assert_frame_equal(importance(written(rows, tmp_path)), truth)

@@ -37,6 +37,7 @@ rule contrasts:
         STUDY / "tables" / "metrics.csv",
     output:
         FILES.tables[2:],
+        FILES.paper,
     log:
         STUDY / "logs" / "contrasts.log",
     priority: 5
@@ -44,7 +45,7 @@ rule contrasts:
         "../envs/environment.yaml"
     params:
         script=CALL.script("contrasts"),
-        primary=STATE.study.config["statistics"]["primary_metrics"],
+        statistics=STATE.study.config["statistics"],
         source=STATE.code("contrasts"),
     shell:
         "{params.script} {log:q}"

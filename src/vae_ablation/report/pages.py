@@ -22,14 +22,19 @@ _TITLES = {
 }
 _NOTES = {
     "contrasts": (
-        "An arm minus its reference, paired by seed: mean difference with its 95 % Student-t "
-        "interval over seeds (ci) and the 95 % bootstrap interval over test examples (boot), "
-        "Hedges-corrected effect, and p with Holm's adjustment where there are five pairs or more. "
-        "Only arms that may be compared are listed, with the number of pairs lost to failed runs."
+        "An arm minus its reference, paired by seed, on the metric's scale: pooled over settings, "
+        "within the levels of the axis that the answer depends on, and in each setting. The effect "
+        "is a difference, a ratio (scale log) or a difference of shares (arcsine). Verdicts of "
+        "pooled rows are adjusted (Holm for primary metrics, Benjamini-Hochberg for exploratory "
+        "ones), so an interval that excludes 0 may stand beside undecided. Settings have moderated "
+        "intervals and no p. Equivalent: within the margin, which is what the evaluation can "
+        "resolve."
     ),
     "importance": (
-        "Analysis of variance on the balanced part of the grid: the share of each metric's "
-        "variance that an axis, or a pair of axes, explains. KL off is a level of beta."
+        "What each axis changes in a metric (span, in its units; a ratio on the log scale) and its "
+        "share in the variance of the cell means beyond noise, with bootstrap intervals over "
+        "seeds, on the rectangle of levels that is named. Regular: without KL off and collapsed "
+        "levels of beta."
     ),
     "applications": (
         "Scores of applications of the models: mean over seeds with its 95 % Student-t interval. "

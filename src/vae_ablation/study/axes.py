@@ -36,6 +36,8 @@ class Axis:
         nearness: sort key of levels; the smallest is the reference.
         words: a level in words; without it, the label and the level.
         sources: papers that introduced levels, for citations in the methods paragraph.
+        held: whether questions about other axes compare at its reference level alone, since its
+            levels are no settings of one model (KL off, collapse).
     """
 
     name: str
@@ -47,6 +49,7 @@ class Axis:
     nearness: Callable[[Level], Any] | None = None
     words: Callable[[Level], str] | None = None
     sources: Mapping[Level, str] = field(default_factory=dict)
+    held: bool = False
 
     @property
     def ordered(self) -> bool:
@@ -90,9 +93,9 @@ _STANDING = (
     Axis("dataset", "data set"),
     Axis("likelihood", "likelihood"),
     Axis("latent_dim", "latent dimension", scale="log", nearness=lambda level: -level),
-    Axis("beta", "β", shapes=False, scale="log", nearness=distance_to_one),
-    Axis("kl", "KL term", True, shapes=False),
-    Axis("posterior", "posterior", "gaussian", words=lambda level: f"{level} posterior"),
+    Axis("beta", "β", shapes=False, scale="log", nearness=distance_to_one, held=True),
+    Axis("kl", "KL term", True, shapes=False, held=True),
+    Axis("posterior", "posterior", "gaussian", words=lambda level: f"{level} posterior", held=True),
     Axis("seed", "seed", shapes=False),
     Axis(
         "architecture",

@@ -38,7 +38,7 @@ from vae_ablation.study.config_types import (
     read_text,
     types_of,
 )
-from vae_ablation.study.metrics import primary_candidates
+from vae_ablation.study.metrics import described, primary_candidates
 
 Config = dict[str, Any]
 
@@ -343,6 +343,7 @@ def _check_names(
         )
     primary = config["statistics"]["primary_metrics"]
     _check_each(f"{path}: statistics.primary_metrics", primary, primary_candidates())
+    _check_margins(f"{path}: statistics.margins", config["statistics"]["margins"])
     for name, options in config["datasets"].items():
         if name == "all":
             raise UserError(f"{path}: datasets has the name 'all'; allowed: any other name.")
@@ -369,6 +370,17 @@ def _levels_read(grid: Mapping[str, Any]) -> dict[str, set[Any]]:
     products = itertools.product(*(grid[axis] for axis in axes))
     found = [objective_levels(dict(zip(axes, levels, strict=True))) for levels in products]
     return {axis: {levels[axis] for levels in found} for axis in found[0]}
+
+
+def _check_margins(where: str, margins: Mapping[str, float]) -> None:
+    """Margins are of results, and ratios are above 1, shares below it."""
+    _check_each(where, list(margins), primary_candidates())
+    for name, margin in margins.items():
+        scale = described(name).scale
+        if scale == "log" and margin <= 1:
+            raise UserError(f"{where}.{name} is {margin:g}; allowed: a ratio above 1, as 1.05.")
+        if scale == "arcsine" and margin >= 1:
+            raise UserError(f"{where}.{name} is {margin:g}; allowed: a share below 1, as 0.02.")
 
 
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:

@@ -76,6 +76,10 @@ class Metric:
         per_example: whether it is the mean of its values of each test example (examples.npz).
         draws: config key of its number of Monte-Carlo draws, where one sets it.
         follows: the metric that determines it, where there is one.
+        margin: differences that are too small to matter, by convention: a difference, a ratio
+            above 1 (log) or points of a share (arcsine); None for that of its scale (see
+            `convention`).
+        spread: column of its standard deviation over refitted feature networks, where there is one.
     """
 
     name: str
@@ -93,11 +97,23 @@ class Metric:
     per_example: bool = False
     draws: str = ""
     follows: str = ""
+    margin: float | None = None
+    spread: str = ""
 
     @property
     def sign(self) -> int:
         """1 where higher is better, -1 where lower is, 0 where neither is."""
         return {"higher": 1, "lower": -1, None: 0}[self.better]
+
+    @property
+    def convention(self) -> float | None:
+        """Margin by convention: its own, a ratio of 1.1, 2 points of a share, half of a whole."""
+        if self.margin is not None:
+            return self.margin
+        if self.type == "whole":
+            return 0.5
+        share = self.scale == "identity" and self.unit == _SHARE
+        return 0.02 if share else {"log": 1.1, "arcsine": 0.02}.get(self.scale)
 
     @property
     def suffix(self) -> str:
@@ -394,17 +410,18 @@ for _metric in (
         "Mean squared error of E[x | z] at the posterior mean, per data dimension; "
         "squared counts where the data are counts.",
         "intensity²", "lower", scale="log", undefined="`raw`, `untrained`", per_example=True,
+        margin=1.05,
     ),
     Metric(
         "mse_log1p", "MSE of log counts",
         "Mean squared error of log-normalised counts at the posterior mean, per gene.",
         "log counts²", "lower", scale="log", undefined="images, `raw`, `untrained`",
-        per_example=True,
+        per_example=True, margin=1.05,
     ),
     Metric(
         "sample_fid", "sample Fréchet distance",
         "Fréchet distance between samples from the prior and held-out data.",
-        "", "lower", scale="log", undefined=_CONTROLS,
+        "", "lower", scale="log", undefined=_CONTROLS, margin=1.2,
     ),
     Metric(
         "sample_fid_floor", "floor of the Fréchet distance",
@@ -414,7 +431,7 @@ for _metric in (
     Metric(
         "sample_fid_expost", "Fréchet distance, ex post",
         "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes.",
-        "", "lower", scale="log", undefined=_CONTROLS,
+        "", "lower", scale="log", undefined=_CONTROLS, margin=1.2,
     ),
     Metric(
         "sample_precision", "sample precision", "Share of samples within the data's manifold.",

@@ -15,7 +15,11 @@ from vae_ablation.study.missing import missing_results
 from vae_ablation.study.plan import Planned, pack_limit
 from vae_ablation.study.workflow import Workflow
 
-TABLES = ("metrics", "summary", "contrasts", "importance", "pareto", "failures")
+TABLES = (
+    *("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto"),
+    "failures",
+)
+PAPER = ("ablation.md", "ablation.tex", "ablation.bib")
 PAGES = ("arms", "runs", "contrasts", "importance", "pareto", "columns")
 FINDINGS = ("findings.html", "findings.json", "front_page.json")
 FULL_PACK_MINUTES = 60
@@ -41,6 +45,11 @@ class Targets:
     def tables(self) -> list[Path]:
         """Tables of the study, metrics.csv first."""
         return [self._folder / "tables" / f"{name}.csv" for name in TABLES]
+
+    @property
+    def paper(self) -> list[Path]:
+        """The paper's table as Markdown, LaTeX and with its BibTeX entries."""
+        return [self._folder / "tables" / name for name in PAPER]
 
     @property
     def findings(self) -> list[Path]:
@@ -79,7 +88,7 @@ class Targets:
     @property
     def everything(self) -> list[Path]:
         """All that a call without targets makes."""
-        tables = [*self.tables, *self.applications, *self.findings, *self.pages]
+        tables = [*self.tables, *self.paper, *self.applications, *self.findings, *self.pages]
         costs = self._folder / "tables" / "costs.html"
         return [*tables, *self.explorers, *self.figures, costs]
 

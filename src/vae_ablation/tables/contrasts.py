@@ -1,33 +1,26 @@
-"""contrasts.csv: differences between two arms, paired by seed."""
+"""contrasts.csv: differences between arms, pooled over settings, with verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vae_ablation.study.axes import Level
 from vae_ablation.study.metrics import described
-from vae_ablation.tables.bootstrap import (
-    bootstrap_intervals,
-    read_examples,
-)
-from vae_ablation.tables.comparable import comparable_runs, result_metrics
-from vae_ablation.tables.designs import Arm, paired_arms
-from vae_ablation.tables.paired import holm, paired_statistics
-from vae_ablation.tables.replicates import Differences, Replicates
+from vae_ablation.study.questions import questions_of
+from vae_ablation.tables.comparable import arm_axes, comparable_runs, result_metrics
+from vae_ablation.tables.comparison import ORDER, compare
+from vae_ablation.tables.margins import resolution_of
+from vae_ablation.tables.replicates import Replicates
 
-COLUMNS = [
-    *("dataset", "likelihood", "contrast", "latent_dim", "arm"),
-    *("reference_latent_dim", "reference_arm", "metric", "primary", "n", "lost"),
-    *("mean_difference", "ci_low", "ci_high", "effect", "p", "p_holm"),
-    *("examples", "boot_low", "boot_high"),
-]
-_FAMILY = ["dataset", "likelihood", "contrast", "metric"]
+ALWAYS = ("dataset", "likelihood", "latent_dim")
+"""Axes that have a column whether or not they vary."""
+COLUMNS = ["question", "scope", *ALWAYS, *ORDER]
+COLLAPSED_RATE = 0.1
+"""Nats below which, in all its seeds, an arm carries no information."""
 
 
 def contrasts(
@@ -35,84 +28,71 @@ def contrasts(
     primary: Sequence[str],
     folder: Path | None,
     references: Mapping[str, Level] | None = None,
+    margins: Mapping[str, float] | None = None,
+    looks: int = 1,
 ) -> pd.DataFrame:
-    """Every contrast of `designs.contrasts_of`, in every metric in which its arms are comparable.
+    """Every answer to `questions.questions_of`, in every metric in which its arms are comparable.
 
     Pairs are runs of one seed. A pair counts as lost where a run of it is not ok; one whose value
-    is not defined or not comparable (`comparable.comparable_runs`) is merely not used. Where no
-    pair can be used there is no row: failures.csv names the runs. Intervals are Student-t over
-    seeds, the effect is `paired.hedges_effect`, p is of the two-sided paired t test (n ≥ 5 only),
-    adjusted after Holm within one data set, likelihood, contrast and metric. Where all differences
-    are equal, effect and p are not defined. The bootstrap is over test examples, of the difference
-    averaged over the pairs used: seeds are held fixed in it, examples in the other interval.
+    is not defined or not comparable (`comparable_arms`) is merely not used. Where no pair can be
+    used there is no row: failures.csv names the runs.
 
     Args:
         metrics: metrics.csv.
         primary: metrics that the config names as primary.
-        folder: results/<study>, whose runs may have examples.npz; without it no bootstrap.
-        references: as in `designs.contrasts_of`.
+        folder: results/<study>, whose runs may have examples.npz; without it the margins lack the
+            part of the test examples.
+        references: as in `questions.questions_of`.
+        margins: `statistics.margins` of the config.
+        looks: as in `comparison.compare`.
 
     Raises:
         UserError: a file of examples is damaged.
     """
-    replicates = Replicates(comparable_runs(metrics), result_metrics(metrics))
-    pairs = paired_arms(replicates.arms, references)
-    if not pairs:
-        return pd.DataFrame(columns=COLUMNS)
-    differences = Differences(replicates, pairs)
-    table = _rows(differences)
-    table = table.join(_bootstrap(differences, table, folder))
-    table["primary"] = table["metric"].isin(primary)
-    table["p_holm"] = table.groupby(_FAMILY)["p"].transform(holm)
-    return table[COLUMNS]
+    replicates = study_replicates(metrics)
+    axes = [axis for axis in arm_axes(metrics.columns) if axis != "arm"]
+    questions = questions_of(axes, references or {}) if replicates.arms else []
+    pairs = [pair for question in questions for pair in question.pairs(replicates.arms)]
+    runs = metrics[metrics["model"] == "vae"]
+    resolution = resolution_of(replicates, pairs, runs, margins or {}, folder)
+    table = compare(replicates, questions, primary, resolution, looks)
+    varied = [axis for axis in axes if len({arm[axis] for arm in replicates.arms}) > 1]
+    shown = list(dict.fromkeys([*ALWAYS, *varied]))
+    return table.reindex(columns=["question", "scope", *shown, *ORDER])
 
 
-def _rows(differences: Differences) -> pd.DataFrame:
-    """One row for each pair and metric that has a difference, without the bootstrap."""
-    pair, metric = differences.cells
-    names = pd.DataFrame([_names(*differences.pairs[i]) for i in pair], columns=COLUMNS[:7])
-    used, scale = differences.values[pair, :, metric], differences.scale[pair, metric]
-    return names.assign(
-        metric=np.array(differences.replicates.metrics, object)[metric],
-        lost=differences.lost[pair],
-        **paired_statistics(used, scale),
-    )
+def study_replicates(metrics: pd.DataFrame) -> Replicates:
+    """The comparable values of a study's runs, by arm and seed.
+
+    Args:
+        metrics: metrics.csv.
+    """
+    runs = comparable_arms(metrics)
+    return Replicates(runs, arm_axes(runs.columns), [described(m) for m in result_metrics(metrics)])
 
 
-def _names(contrast: str, arm: Arm, reference: Arm) -> dict[str, Any]:
-    return {
-        "dataset": arm.dataset,
-        "likelihood": arm.likelihood,
-        "contrast": contrast,
-        "latent_dim": arm.latent_dim,
-        "arm": arm.arm,
-        "reference_latent_dim": reference.latent_dim,
-        "reference_arm": reference.arm,
-    }
+def comparable_arms(metrics: pd.DataFrame) -> pd.DataFrame:
+    """As `comparable.comparable_runs`, with whole arms left out.
 
+    Also blank are: a metric in an arm of which one seed's value is only a bound, since the mean
+    over the others would be one of lucky seeds; and metrics on the log scale in collapsed arms
+    (rate below `COLLAPSED_RATE` in all seeds), where ratios are of noise.
 
-def _bootstrap(differences: Differences, table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
-    """Columns examples, boot_low and boot_high for the rows of a table of differences."""
-    found = [pd.DataFrame(columns=["examples", "boot_low", "boot_high"], dtype=np.float64)]
-    if folder is not None:
-        per_example = table[
-            table["metric"].map(lambda name: described(name).per_example).astype(bool)
-        ]
-        # Contrasts stay within these two axes: the examples of no more runs are held at a time.
-        for _, group in per_example.groupby(["dataset", "likelihood"], sort=False):
-            found += _group_intervals(differences, group, folder / "runs")
-    return pd.concat(found).reindex(table.index).astype({"examples": "Int64"})
+    Args:
+        metrics: metrics.csv.
 
-
-def _group_intervals(
-    differences: Differences, rows: pd.DataFrame, runs: Path
-) -> Iterator[pd.DataFrame]:
-    """Bootstrap intervals of some rows of a table of differences, a frame for each metric."""
-    read = cache(lambda run: read_examples(runs / run))
-    for metric, cells in rows.groupby("metric", sort=False):
-        values = {row: differences.of_examples(row, str(metric), read) for row in cells.index}
-        known = {row: column for row, column in values.items() if column is not None}
-        if known:
-            n, low, high = bootstrap_intervals(np.stack(list(known.values()), axis=1))
-            ends = {"examples": n or np.nan, "boot_low": low, "boot_high": high}
-            yield pd.DataFrame(ends, index=list(known))
+    Returns:
+        The columns of `comparable.comparable_runs`, and whether the arm is `collapsed`.
+    """
+    runs = comparable_runs(metrics)
+    results = [name for name in result_metrics(metrics) if name in runs]
+    arm = runs.groupby(arm_axes(runs.columns), sort=False, dropna=False).ngroup()
+    for metric in map(described, results):
+        if metric.bound and metric.bound.flag in runs:
+            flagged = runs[metric.bound.flag].eq(True).fillna(False) & (runs["status"] == "ok")
+            runs.loc[flagged.groupby(arm).transform("any"), metric.name] = np.nan
+    rates = runs.get("rate", pd.Series(np.nan, runs.index))
+    dead = rates.groupby(arm).transform("max") < COLLAPSED_RATE
+    logs = [name for name in results if described(name).scale == "log"]
+    runs.loc[dead, logs] = np.nan
+    return runs.assign(collapsed=dead)

@@ -1,30 +1,39 @@
-"""importance.csv: shares of a metric's variance by axis and by pair of axes."""
+"""importance.csv: what each axis changes in a metric, and its share of the variance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
 from math import prod
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
 
-from vae_ablation.study.metrics import described
-from vae_ablation.tables.comparable import (
-    arm_axes,
-    comparable_runs,
-    result_metrics,
-)
+from vae_ablation.study.axes import axis_of, level_cell, level_order, level_text
+from vae_ablation.study.metrics import Metric, described
+from vae_ablation.tables.comparable import arm_axes, result_metrics
+from vae_ablation.tables.contrasts import comparable_arms
+from vae_ablation.tables.scales import transformed
+
+Array = NDArray[np.float64]
 
 COLUMNS = [
-    *("dataset", "likelihood", "metric", "term", "df", "sum_sq", "share", "partial"),
-    *("f", "p", "n"),
+    *("dataset", "likelihood", "levels", "rectangle", "metric", "scale", "term"),
+    *("span", "span_low", "span_high", "share", "share_low", "share_high", "main"),
+    *("seeds", "n", "refused"),
 ]
 _FIRST = ("beta", "latent_dim", "likelihood")
 _NO_FACTORS = {*_FIRST, "dataset", "kl", "posterior", "arm"}
+ALL = "all"
+"""What the table calls the likelihood where it is itself a factor."""
+REGULAR, EVERY = "regular", "every"
+"""Levels without KL off and collapsed ones, and with them."""
+LEAST_LEVELS = 3
+_RESAMPLES = 400
 
 
 def factors_of(columns: Iterable[object]) -> list[str]:
@@ -32,39 +41,29 @@ def factors_of(columns: Iterable[object]) -> list[str]:
     return [*_FIRST, *(name for name in arm_axes(columns) if name not in _NO_FACTORS)]
 
 
-ALL = "all"
-"""What the table calls the likelihood where it is itself a factor."""
-
-_ROUNDING = 1e-12
-
-
 def importance(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Analysis of variance of each metric on the balanced part of the grid.
+    """Spans and shares of the axes in each metric, on a rectangle of levels.
 
-    Factors are the axes of `factors_of` with two levels or more; KL off is a level of `beta`: 0.
-    Arms with another posterior than the Gaussian are left out: they have no β in its sense, and
-    as a level of it would count as an effect of the KL term. Terms are the main effects and all
-    pairs; the residual is the spread over seeds and what three axes or more do together. Where
-    the pairs would leave no residual (one seed), they are part of it instead; where even the axes
-    themselves leave none there are no rows, nor are there for a metric that does not vary.
+    All metrics of a panel (dataset and likelihood) use the same rectangle, which stands in the
+    table. There are two where it matters: `regular` leaves out KL off and levels of β at which an
+    arm is collapsed, `every` has them (KL off is β = 0). Arms with another posterior than the
+    Gaussian are left out. Each likelihood has a panel of its own, and `all` has it as a factor, for
+    metrics that are comparable across likelihoods.
 
-    Each likelihood has rows of its own. Those of "all" have it as a factor: for the metrics that
-    are comparable across likelihoods. A run whose value is undefined or not comparable
-    (`comparable.comparable_runs`) is missing, so that its level or seed leaves by `balanced`;
-    `n` says how many runs are left. As these are balanced, sums of squares do not depend on the
-    order of the terms (types I, II and III agree).
+    A metric that is undefined or not comparable in a cell of the rectangle is refused, for its
+    cells would be others than those of its neighbours. Shares are refused of axes with two levels,
+    over which the others are averaged, of a single axis, and with one seed.
 
     Args:
         metrics: metrics.csv.
     """
-    runs = comparable_runs(metrics)
-    runs = runs[runs["posterior"] == "gaussian"]
+    runs = comparable_arms(metrics)
+    runs = runs[(runs["posterior"] == "gaussian") & (runs["status"] == "ok")]
     rows = [
-        {"dataset": dataset, "likelihood": likelihood, "metric": metric, **row}
+        {"dataset": dataset, "likelihood": likelihood, "levels": levels, **row}
         for dataset, likelihood, part in _parts(runs)
-        for metric in result_metrics(metrics)
-        if likelihood != ALL or not described(metric).is_score
-        for row in _terms(part, metric, likelihood == ALL)
+        for levels, chosen in _variants(part)
+        for row in _panel(chosen, metrics, likelihood == ALL)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -79,27 +78,197 @@ def _parts(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
             yield str(dataset), str(likelihood), part
 
 
-def _terms(part: pd.DataFrame, metric: str, across: bool) -> list[dict[str, Any]]:
-    """Rows of one analysis, empty where there is none.
+def _variants(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Runs without KL off and collapsed levels of β, then all where that is more."""
+    dead = set(runs.loc[runs["collapsed"], "beta"])
+    regular = runs[runs["kl"] & ~runs["beta"].isin(dead)]
+    yield REGULAR, regular
+    if len(regular) < len(runs):
+        yield EVERY, runs
+
+
+def _panel(runs: pd.DataFrame, metrics: pd.DataFrame, across: bool) -> Iterator[dict[str, Any]]:
+    """Rows of all metrics on one rectangle."""
+    grid = Rectangle.of(runs)
+    if not grid.factors or (across and "likelihood" not in grid.factors):
+        return
+    for metric in map(described, result_metrics(metrics)):
+        if not (across and metric.is_score) and metric.name in runs:
+            common = {"rectangle": grid.text, "metric": metric.name, "scale": metric.scale,
+                      "seeds": grid.shape[-1], "n": len(grid.runs)}  # fmt: skip
+            yield from (common | row for row in grid.explained(metric))
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Runs of a full product of levels and seeds.
+
+    Attributes:
+        runs: sorted by factors and seed.
+        factors: axes with several levels.
+    """
+
+    runs: pd.DataFrame
+    factors: list[str]
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> Rectangle:
+        """The balanced part of some runs."""
+        full = balanced(runs)
+        names = factors_of(full.columns)
+        factors = [name for name in names if len(full[name].unique()) > 1]
+        order = full.sort_values([*factors, "seed"]) if len(full) else full
+        return cls(order, factors)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Levels of each factor, then seeds."""
+        return tuple(self.runs[name].nunique(dropna=False) for name in [*self.factors, "seed"])
+
+    @property
+    def text(self) -> str:
+        """The levels in words: `β 0.01, 0.1, 1; latent dimension 2, 8`."""
+        parts = []
+        for name in self.factors:
+            levels = sorted(map(level_cell, self.runs[name].unique()), key=level_order)
+            parts.append(f"{axis_of(name).label} {', '.join(map(level_text, levels))}")
+        return "; ".join(parts)
+
+    def explained(self, metric: Metric) -> Iterator[dict[str, Any]]:
+        """A row for each axis, or one that says why there is none."""
+        raw = self.runs[metric.name].to_numpy(float)
+        values = transformed(raw, metric.scale).reshape(self.shape)
+        missing = int(np.isnan(values).any(axis=-1).sum())
+        cells = prod(self.shape[:-1])
+        if missing == cells:
+            return
+        if missing:
+            yield {"refused": f"undefined or not comparable in {missing} of {cells} cells"}
+        elif np.ptp(values) <= 1e-12 * np.abs(values).max():
+            yield {"refused": "it does not vary"}
+        else:
+            yield from self._rows(values, metric.scale)
+
+    def _rows(self, values: Array, scale: str) -> Iterator[dict[str, Any]]:
+        weights = seed_weights(self.shape[-1])
+        spans = [span(values, axis, weights, scale) for axis in range(len(self.factors))]
+        large = [axis for axis, size in enumerate(self.shape[:-1]) if size >= LEAST_LEVELS]
+        small = tuple(axis for axis in range(len(self.factors)) if axis not in large)
+        found = shapley(values.mean(axis=small), weights) if len(large) > 1 else None
+        alone = "the only axis with three levels"
+        for axis, name in enumerate(self.factors):
+            row = {"term": name} | _ends("span", spans[axis])
+            if axis in small:
+                yield row | {"refused": "two levels"}
+            elif self.shape[-1] < 2:
+                yield row | {"refused": "one seed"}
+            elif found is None:
+                yield row | {"refused": alone}
+            else:
+                shares, mains = found
+                of = shares[large.index(axis)]
+                no_share = "" if np.isfinite(of[0]) else "no variance beyond that between seeds"
+                main = mains[large.index(axis)]
+                yield row | _ends("share", of) | {"main": main, "refused": no_share}
+
+
+def _ends(name: str, draws: Array) -> dict[str, float]:
+    """A value and its 95 % bootstrap interval; draws have the value itself first."""
+    known = draws[1:][np.isfinite(draws[1:])]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return {name: draws[0], f"{name}_low": low, f"{name}_high": high}
+
+
+def seed_weights(seeds: int) -> Array:
+    """Weights of seeds in the mean itself, then in resamples of seeds: [seeds, 1 + resamples].
+
+    All resamples where they are few, else a fixed choice.
+    """
+    if seeds < 2:
+        return np.ones((seeds, 1))
+    if seeds**seeds <= _RESAMPLES:
+        draws = np.array(list(product(range(seeds), repeat=seeds)))
+    else:
+        draws = np.random.default_rng(0).integers(seeds, size=(_RESAMPLES, seeds))
+    counts = (draws[:, :, None] == np.arange(seeds)).sum(axis=1)
+    return np.concatenate([np.full((1, seeds), 1 / seeds), counts / seeds]).T
+
+
+def span(values: Array, axis: int, weights: Array, scale: str) -> Array:
+    """Largest minus smallest level mean of an axis in people's units; their ratio on the log scale.
 
     Args:
-        part: runs of a dataset.
-        metric: column to explain.
-        across: whether the likelihood has to be a factor.
+        values: [levels …, seeds], on the scale.
+        axis: its place.
+        weights: from `seed_weights`.
+        scale: identity, log or arcsine.
+
+    Returns:
+        [1 + resamples].
     """
-    runs = balanced(part.dropna(subset=[metric]))
-    factors = [name for name in factors_of(runs.columns) if _levels(runs, name) > 1]
-    values = runs[metric].to_numpy()
-    constant = not len(runs) or np.ptp(values) <= _ROUNDING * np.abs(values).max()
-    terms = _affordable_terms(runs, factors)
-    if constant or not terms or (across and "likelihood" not in factors):
-        return []
-    shares = variance_shares(runs[factors], values, terms)
-    return [row | {"n": len(runs)} for row in shares]
+    others = tuple(i for i in range(values.ndim - 1) if i != axis)
+    means = values.mean(axis=others) @ weights
+    if scale == "arcsine":
+        means = np.sin(means / 2) ** 2
+    widths = means.max(axis=0) - means.min(axis=0)
+    return np.asarray(np.exp(widths) if scale == "log" else widths)
 
 
-def _levels(runs: pd.DataFrame, name: str) -> int:
-    return len(runs[name].unique())
+def shapley(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Share of each axis in the variance of the cell means: main effect + ½ two-way + ⅓ three-way.
+
+    A component is the mean square of a term's effects minus what noise adds, df · σ² / (n cells),
+    at least 0, with σ² the variance within cells beside the seeds' own means. A resample of seeds
+    adds noise once more, which is taken off as well.
+
+    Args:
+        values: [levels …, seeds].
+        weights: from `seed_weights`.
+
+    Returns:
+        Shares, [axes, 1 + resamples], NaN where no component is above 0; shares of the main effects
+        alone, [axes].
+    """
+    axes, seeds = values.ndim - 1, values.shape[-1]
+    cells = prod(values.shape[:-1])
+    means = values @ weights
+    once = noise(values) / seeds
+    doubled = np.where(np.arange(weights.shape[1]) > 0, 1 + (seeds - 1) / seeds, 1.0)
+    parts: dict[tuple[int, ...], Array] = {}
+    for term in _terms(axes):
+        df = prod(values.shape[axis] - 1 for axis in term)
+        square = (effects(means, term) ** 2).mean(axis=tuple(range(axes)))
+        parts[term] = np.maximum(square - doubled * df * once / cells, 0.0)
+    total = np.sum([*parts.values()], axis=0)
+    total = np.where(total > 0, total, np.nan)
+    shares = [
+        sum(part / len(term) for term, part in parts.items() if axis in term) / total
+        for axis in range(axes)
+    ]
+    return np.array(shares), np.array([parts[axis,][0] / total[0] for axis in range(axes)])
+
+
+def _terms(axes: int) -> list[tuple[int, ...]]:
+    return [term for size in range(1, axes + 1) for term in combinations(range(axes), size)]
+
+
+def effects(means: Array, term: Sequence[int]) -> Array:
+    """Effects of a main effect or interaction in a full product: [levels or 1 …, columns]."""
+    others = tuple(i for i in range(means.ndim - 1) if i not in term)
+    found = means.mean(axis=others, keepdims=True)
+    for axis in term:
+        found = found - found.mean(axis=axis, keepdims=True)
+    return np.asarray(found)
+
+
+def noise(values: Array) -> float:
+    """Variance within cells of a product [levels …, seeds], the seeds' own means taken away."""
+    flat = values.reshape(-1, values.shape[-1])
+    cells, seeds = flat.shape
+    if seeds < 2 or cells < 2:
+        return 0.0
+    rest = flat - flat.mean(axis=1, keepdims=True) - flat.mean(axis=0) + flat.mean()
+    return float((rest**2).sum() / ((cells - 1) * (seeds - 1)))
 
 
 def balanced(runs: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +282,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     """
     names = [*factors_of(runs.columns), "seed"]
     while len(runs):
-        sizes = [_levels(runs, name) for name in names]
+        sizes = [runs[name].nunique(dropna=False) for name in names]
         if prod(sizes) == len(runs):
             break
         name, level = _emptiest_level(runs, names, prod(sizes))
@@ -130,58 +299,3 @@ def _emptiest_level(runs: pd.DataFrame, names: list[str], cells: int) -> tuple[s
         if len(counts) > 1:
             found += [(count / size, count, name, level) for level, count in counts.items()]
     return min(reversed(found), key=lambda item: item[:2])[2:]
-
-
-def _affordable_terms(runs: pd.DataFrame, factors: list[str]) -> list[tuple[str, ...]]:
-    """Main effects and pairs, or main effects, or nothing: as much as leaves a residual."""
-    mains: list[tuple[str, ...]] = [(name,) for name in factors]
-    for terms in ([*mains, *combinations(factors, 2)], mains):
-        used = sum(prod(_levels(runs, name) - 1 for name in term) for term in terms)
-        if used < len(runs) - 1:
-            return terms
-    return []
-
-
-def variance_shares(
-    factors: pd.DataFrame, values: NDArray[np.float64], terms: list[tuple[str, ...]]
-) -> list[dict[str, Any]]:
-    """Sums of squares of the terms and of the residual.
-
-    Args:
-        factors: level of each run, one column per factor; balanced.
-        values: what to explain, [runs]; not constant.
-        terms: names of the factors of each term; they leave degrees of freedom to the residual.
-
-    Returns:
-        term, df, sum_sq, share (η² = SS / SS total), partial (SS / (SS + SS residual)), f and p of
-        each term, then of "residual"; what is not defined is absent.
-    """
-    # Imported here: it takes a second, and no other step needs it.
-    from statsmodels.formula.api import ols
-    from statsmodels.stats.anova import anova_lm
-
-    # A formula takes no dots in names.
-    plain = {str(name): f"axis{i}" for i, name in enumerate(factors)}
-    data = factors.astype(str).rename(columns=plain).assign(value=values - values.mean())
-    formula = "value ~ " + " + ".join(":".join(plain[name] for name in term) for term in terms)
-    table = anova_lm(ols(formula, data).fit(), typ=1)
-    total = float(np.square(data["value"]).sum())
-    sums = np.where(table["sum_sq"] > _ROUNDING * total, table["sum_sq"], 0.0)
-    # In the table's order, which puts main effects first.
-    original = {":".join(plain[name] for name in term): ":".join(term) for term in terms}
-    names = [*(original[name] for name in table.index[:-1]), "residual"]
-    return [
-        _row(name, round(df), float(sum_sq), total, float(sums[-1]), round(table["df"].iloc[-1]))
-        for name, df, sum_sq in zip(names, table["df"], sums, strict=True)
-    ]
-
-
-def _row(
-    term: str, df: int, sum_sq: float, total: float, residual: float, residual_df: int
-) -> dict[str, Any]:
-    row = {"term": term, "df": df, "sum_sq": sum_sq, "share": sum_sq / total}
-    if term == "residual" or not residual:
-        return row
-    f = (sum_sq / df) / (residual / residual_df)
-    tests = {"f": f, "p": float(f_distribution.sf(f, df, residual_df))}
-    return row | {"partial": sum_sq / (sum_sq + residual)} | tests

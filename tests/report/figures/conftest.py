@@ -269,7 +269,7 @@ def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
         likelihood, dim, arm = key
         kind = {"kl-off": "kl_off", "point": "point"}.get(arm, "beta")
         wanted = [(kind, dim, "beta1"), ("latent_dim", max(plan.latent_dims), arm)]
-        for contrast, other_dim, other in wanted:
+        for question, other_dim, other in wanted:
             if (dim, arm) == (other_dim, other):
                 continue
             same = (rows["likelihood"] == likelihood) & (rows["latent_dim"] == other_dim)
@@ -277,29 +277,33 @@ def contrast_rows(metrics: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             for metric in (*PRIMARY, "mse"):
                 value = mine[metric].astype(float).mean() - theirs[metric].astype(float).mean()
                 if np.isfinite(value):
+                    across = question == "latent_dim"
                     lines.append(
-                        {"dataset": plan.dataset, "likelihood": likelihood, "contrast": contrast,
-                         "latent_dim": dim, "arm": arm, "reference_latent_dim": other_dim,
+                        {"question": question, "scope": "setting", "dataset": plan.dataset,
+                         "likelihood": likelihood, "latent_dim": None if across else dim,
+                         "level": str(dim) if across else arm,
+                         "reference": str(other_dim) if across else "1", "arm": arm,
                          "reference_arm": other, "metric": metric, "primary": metric in PRIMARY,
-                         "n": len(mine), "lost": 0, "mean_difference": value,
-                         "ci_low": value - 1.5, "ci_high": value + 1.5,
-                         "boot_low": value - 0.5 if metric != "active_units" else None,
-                         "boot_high": value + 0.5 if metric != "active_units" else None}
+                         "scale": "identity", "n": len(mine), "lost": 0, "reference_mean": 1.0,
+                         "estimate": value, "effect": value, "effect_low": value - 1.5,
+                         "effect_high": value + 1.5,
+                         "margin": 0.5 if metric != "active_units" else None}
                     )  # fmt: skip
     return pd.DataFrame(lines)
 
 
 def importance_rows(plan: Plan) -> pd.DataFrame:
-    """Planted shares: the likelihood is an axis of what the likelihoods share."""
-    within = {"beta": 0.5, "latent_dim": 0.25, "beta:latent_dim": 0.15, "residual": 0.1}
-    across = {"beta": 0.4, "latent_dim": 0.1, "likelihood": 0.2, "beta:latent_dim": 0.05,
-              "beta:likelihood": 0.05, "latent_dim:likelihood": 0.05, "residual": 0.15}  # fmt: skip
+    """Planted spans and shares: the likelihood is an axis of what the likelihoods share."""
+    within = {"beta": 0.7, "latent_dim": 0.3}
+    across = {"beta": 0.6, "latent_dim": 0.15, "likelihood": 0.25}
     parts = [("all", m, across) for m in ("mse", "rate", "probe_accuracy")]
     parts += [(name, m, within) for name in plan.likelihoods for m in ("nll", "rate")]
     return pd.DataFrame(
-        {"dataset": plan.dataset, "likelihood": likelihood, "metric": metric, "term": term,
-         "share": share, "n": 24}
+        {"dataset": plan.dataset, "likelihood": likelihood, "levels": levels,
+         "rectangle": "β 1, 4; latent dimension 2, 4", "metric": metric, "term": term,
+         "span": 12.5 + share, "share": share, "n": 24}
         for likelihood, metric, terms in parts for term, share in terms.items()
+        for levels in ("regular", "every")
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 from vae_ablation.evaluation.aggregate import PRIOR_REACH
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
 from vae_ablation.report.figures.aggregate import hole_field
-from vae_ablation.report.figures.effects import effect_limits
+from vae_ablation.report.figures.effects import effect_limits, margin_band
 from vae_ablation.report.figures.layout import evenly
 from vae_ablation.study.axes import ArmName
 
@@ -144,24 +144,25 @@ def test_effects_show_the_numbers_of_the_contrasts(study):
     table = table[(table["likelihood"] == "gaussian") & table["primary"]]
     titles = [ax.get_title().split("\n")[0] for ax in fig.axes]
     assert titles == ["rate", "NLL", "active units", "probe accuracy"]
-    wanted = table[(table["metric"] == "nll") & (table["contrast"] != "latent_dim")]
-    across = table[(table["metric"] == "nll") & (table["contrast"] == "latent_dim")]
+    wanted = table[(table["metric"] == "nll") & (table["question"] != "latent_dim")]
+    across = table[(table["metric"] == "nll") & (table["question"] == "latent_dim")]
     across = across[across["arm"].isin(["beta1", "kl-off"])]
     both = pd.concat([wanted, across])
     ax = fig.axes[1]
-    seeds, examples = (segments(collection) for collection in ax.collections[:2])
-    points = np.concatenate([found.get_offsets() for found in ax.collections[2:]])
-    assert len(seeds) == len(examples) == len(points) == len(both) == 8
-    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(both["mean_difference"]))
-    for column, found in (("ci_low", seeds[:, 0]), ("ci_high", seeds[:, 1]),
-                          ("boot_low", examples[:, 0]), ("boot_high", examples[:, 1])):  # fmt: skip
+    seeds = segments(ax.collections[0])
+    points = np.concatenate([found.get_offsets() for found in ax.collections[1:]])
+    assert len(seeds) == len(points) == len(both) == 8
+    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(both["effect"]))
+    for column, found in (("effect_low", seeds[:, 0]), ("effect_high", seeds[:, 1])):
         np.testing.assert_allclose(np.sort(found), np.sort(both[column]))
+    (band,) = (patch for patch in ax.patches if patch.get_width() == pytest.approx(1.0))
+    assert band.get_x() == pytest.approx(-0.5)
     row = both[(both["arm"] == "beta4") & (both["latent_dim"] == 2)]
     name = next(text for text in fig.texts if text.get_text() == "β = 4")
     height = fig.get_figheight()
     down = height * (1 - name.get_position()[1]) - height * (1 - ax.get_position().y1)
     at = seeds[np.isclose(seeds[:, 2], down)]
-    np.testing.assert_allclose(at[0, :2], row[["ci_low", "ci_high"]].to_numpy()[0])
+    np.testing.assert_allclose(at[0, :2], row[["effect_low", "effect_high"]].to_numpy()[0])
     assert "against β = 1" in texts(fig)
     assert "against latent 4" in texts(fig)
     assert "Pairs of seeds: 2." in texts(fig)
@@ -169,36 +170,49 @@ def test_effects_show_the_numbers_of_the_contrasts(study):
 
 def test_an_endless_interval_does_not_hide_the_means():
     table = pd.DataFrame(
-        {"mean_difference": [1.0, 2.0], "ci_low": [-500.0, 1.5], "ci_high": [500.0, 2.5],
-         "boot_low": [0.9, np.nan], "boot_high": [1.1, np.nan]}
+        {"effect": [1.0, 2.0], "effect_low": [-500.0, 1.5], "effect_high": [500.0, 2.5],
+         "scale": "identity"}
     )  # fmt: skip
     low, high = effect_limits(table)
     assert -3 < low < 0
     assert 2.5 < high < 5
-    narrow = table.assign(ci_low=table["mean_difference"], ci_high=table["mean_difference"])
+    narrow = table.assign(effect_low=table["effect"], effect_high=table["effect"])
     low, high = effect_limits(narrow)
     assert -0.2 < low < 0
     assert 2 < high < 2.2
+    low, high = effect_limits(narrow.assign(scale="log"))
+    assert 0.9 < low < 1
+    assert 2 < high < 2.2
 
 
-def test_importance_bars_are_the_shares_and_primary_metrics_stand_first(study):
+def test_ratios_have_a_band_of_ratios():
+    rows = {"scale": "log", "margin": np.log(1.25), "reference_mean": [3.0, 8.0]}
+    assert margin_band(pd.DataFrame(rows)) == pytest.approx((0.8, 1.25))
+    assert margin_band(pd.DataFrame({**rows, "margin": np.nan})) is None
+
+
+def test_importance_has_spans_and_bars_of_shares_and_primary_metrics_stand_first(study):
     fig = draw(study, "importance", None)
-    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in fig.axes]
-    assert names == [["rate", "probe accuracy", "MSE"], ["NLL"], ["NLL"]]
-    assert texts(fig)[-3:] == ["all likelihoods", "discretized logistic", "gaussian"]
+    shown = texts(fig)
     widths = [[bar.get_width() for bar in bars] for bars in fig.axes[0].containers]
-    np.testing.assert_allclose(
-        widths, np.repeat([[0.4], [0.1], [0.2], [0.05], [0.05], [0.05], [0.15]], 3, axis=1)
-    )
-    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[-1]]
+    np.testing.assert_allclose(widths, np.repeat([[0.6], [0.15], [0.25]], 3, axis=1))
+    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[1]]
     np.testing.assert_allclose(ends, [1.0])
     legend = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert set(legend) == {
-        "β", "latent dimension", "likelihood", "β × latent dimension", "β × likelihood",
-        "latent dimension × likelihood", "unexplained",
-    }  # fmt: skip
+    assert legend == ["β", "latent dimension", "likelihood"]
     written = [text.get_text() for text in fig.axes[1].texts]
-    assert written == ["50 %", "25 %", "15 %", "10 %"]
+    assert written == ["70 %", "30 %"]
+    labels = [text for text in shown if text.startswith(("rate", "probe", "MSE", "NLL"))]
+    assert labels == [
+        "rate (nats)",
+        "probe accuracy",
+        "MSE (intensity²)",
+        "NLL (nats)",
+        "NLL (nats)",
+    ]
+    assert "×13.1" in shown  # the ratio of rates over β, 12.5 + 0.6
+    assert "13.2" in shown  # nats of the NLL over β
+    assert any(text.startswith("All likelihoods: β 1, 4; latent") for text in shown)
 
 
 def test_the_aggregate_posterior_is_the_stored_density_beside_the_prior(study):

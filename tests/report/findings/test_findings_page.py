@@ -136,7 +136,7 @@ def test_files_are_written_from_the_two_tables_that_there_always_are(tmp_path: P
 
 def test_contrasts_and_importance_add_findings_where_they_are(tmp_path: Path) -> None:
     tables(tmp_path, "d")
-    row = {"dataset": "d", "likelihood": "all", "metric": "rate", "n": 6}
+    row = {"dataset": "d", "likelihood": "all", "levels": "regular", "metric": "rate", "n": 6}
     shares = [row | {"term": "beta", "share": 0.9}, row | {"term": "residual", "share": 0.1}]
     pd.DataFrame(shares).to_csv(tmp_path / "tables" / "importance.csv", index=False)
     pd.DataFrame(columns=["dataset", "primary"]).to_csv(

@@ -70,11 +70,14 @@ def contrast(
     likelihood: str = "gaussian", dataset: str = "d",
 ) -> dict[str, Any]:  # fmt: skip
     mean, low, high = difference
+    across = kind == "latent_dim"
     return {
-        "dataset": dataset, "likelihood": likelihood, "contrast": kind, "latent_dim": dim,
-        "arm": arm, "reference_latent_dim": reference[0], "reference_arm": reference[1],
-        "metric": metric, "primary": True, "n": n, "lost": 0, "mean_difference": mean,
-        "ci_low": low, "ci_high": high, "p": 0.012345, "p_holm": 0.02469,
+        "question": kind, "scope": "setting", "dataset": dataset, "likelihood": likelihood,
+        "latent_dim": None if across else dim, "level": str(dim) if across else arm,
+        "reference": str(reference[0]) if across else "1", "arm": arm,
+        "reference_arm": reference[1], "metric": metric, "primary": True, "scale": "identity",
+        "n": n, "lost": 0, "reference_mean": 1.0, "effect": mean, "effect_low": low,
+        "effect_high": high,
     }  # fmt: skip
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
@@ -30,15 +27,20 @@ from vae_ablation.report.figures.selection import (
 )
 from vae_ablation.study.axes import ArmName, axis_of, axis_order
 from vae_ablation.study.metrics import described
+from vae_ablation.tables.scales import effect
 
 MAX_METRICS = 5
 MAX_ARMS = 8
 MAX_BARS = 12
+MAX_TERMS = 4
+_LABELS = 1.6
+_SPAN = 0.72
 MAX_LIKELIHOODS = 6
 _NAMES = 1.75
 _ROW = 0.19
 _HEADING = 0.32
 _GAP = 0.16
+_BAND = "#e9edf2"
 _FIRST = ("beta", "latent_dim", "likelihood")
 """Axes whose bars come first."""
 
@@ -57,7 +59,7 @@ class _Row:
 
 @figure(scope="likelihood", category="Comparison")
 def effects(results: StudyResults, selection: Selection) -> Figure | None:
-    """Mean differences between arms, paired by seed, with intervals: a panel per primary metric."""
+    """Differences between arms in each setting, with intervals: a panel per primary metric."""
     every = selection.rows(results)
     table = _primary(results.contrasts, selection)
     sections = _sections(table, every)
@@ -87,9 +89,12 @@ def effects(results: StudyResults, selection: Selection) -> Figure | None:
 
 
 def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
-    keep = (contrasts["dataset"] == selection.dataset) & contrasts["mean_difference"].notna()
-    keep &= contrasts["likelihood"] == selection.likelihood
-    return contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+    keep = (contrasts["dataset"] == selection.dataset) & contrasts["effect"].notna()
+    keep &= (contrasts["likelihood"] == selection.likelihood) & (contrasts["scope"] == "setting")
+    table = contrasts[keep & contrasts["primary"].astype(str).str.lower().eq("true")]
+    across = table["question"] == "latent_dim"
+    dims = table["latent_dim"].where(~across, table["level"])
+    return table.assign(latent_dim=pd.to_numeric(dims))
 
 
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
@@ -103,7 +108,7 @@ def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
     """Keys of contrasts within one likelihood: kind, arm and latent dimension."""
     return [
         (str(kind), arm, int(dim))
-        for kind, arm, dim in zip(table["contrast"], table["arm"], table["latent_dim"], strict=True)
+        for kind, arm, dim in zip(table["question"], table["arm"], table["latent_dim"], strict=True)
     ]
 
 
@@ -115,7 +120,7 @@ def _sections(table: pd.DataFrame, every: pd.DataFrame) -> list[tuple[float, str
     """
     dims = choose_latent_dims(every["latent_dim"].dropna())
     arms = choose_arms(every, MAX_ARMS)
-    at_dim = table["contrast"] == "latent_dim"
+    at_dim = table["question"] == "latent_dim"
     among = {False: arms, True: contrast_arms(arms)}
     found: list[tuple[float, str, list[_Row]]] = []
     y = 0.1
@@ -147,7 +152,7 @@ def _against_arm(table: pd.DataFrame) -> str:
 
 
 def _against_dim(table: pd.DataFrame) -> str:
-    dims = sorted({int(dim) for dim in table["reference_latent_dim"].dropna()})
+    dims = sorted({int(dim) for dim in table["reference"]})
     return f"against latent {dims[-1]}" if dims else ""
 
 
@@ -155,86 +160,118 @@ def _counts(table: pd.DataFrame) -> str:
     """Numbers of pairs of seeds, and of lost pairs."""
     low, high = int(table["n"].min()), int(table["n"].max())
     many = f"{low}" if low == high else f"{low} to {high}"
-    lost = int(table.groupby(["contrast", "arm", "latent_dim"])["lost"].max().sum())
+    lost = int(table.groupby(["question", "arm", "latent_dim"])["lost"].max().sum())
     return f"Pairs of seeds: {many}." + (f" Pairs lost to failed runs: {lost}." if lost else "")
 
 
 def _effect_handles(table: pd.DataFrame) -> list[Artist]:
-    handles: list[Artist] = [
-        grey_handle("mean difference, 95 % t interval over seeds", marker="o", markersize=5)
-    ]
-    if table["boot_low"].notna().any():
-        handles.append(grey_handle("95 % bootstrap over test examples", marker="|", linewidth=0.8))
+    interval = "difference or ratio (×), 95 % moderated t interval over seeds"
+    handles: list[Artist] = [grey_handle(interval, marker="o", markersize=5)]
+    if table["margin"].notna().any():
+        handles.append(Patch(facecolor=_BAND, label="within the margin of equivalence"))
     return handles
 
 
 def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float) -> None:
-    ax.axvline(0, color="#444444", linewidth=0.8, zorder=1)
+    ratios = bool(table["scale"].eq("log").any())
+    if ratios:
+        ax.set_xscale("log")
+    ax.axvline(float(ratios), color="#444444", linewidth=0.8, zorder=1)
+    if band := margin_band(table):
+        ax.axvspan(*band, color=_BAND, linewidth=0, zorder=0)
     places = {row.key: row.y for row in rows}
     y = np.array([places[key] for key in _keys(table)])
     arms = list(table["arm"])
     colors = [style.arm_color(arm) for arm in arms]
-    ax.hlines(y, table["ci_low"], table["ci_high"], colors=colors, linewidth=1.8)
-    low, high = table["boot_low"], table["boot_high"]
-    ax.hlines(y + 0.06, low, high, colors="#333333", linewidth=0.7)
-    ax.plot(
-        np.append(low, high), np.tile(y + 0.06, 2), linestyle="none", marker="|", markersize=3.5,
-        color="#333333", markeredgewidth=0.7,
-    )  # fmt: skip
+    ax.hlines(y, table["effect_low"], table["effect_high"], colors=colors, linewidth=1.8)
     for marker in sorted({style.arm_marker(arm) for arm in arms}):
         of = np.array([style.arm_marker(arm) == marker for arm in arms])
         ax.scatter(
-            table["mean_difference"][of], y[of], s=26, marker=marker, zorder=3, linewidths=0.5,
+            table["effect"][of], y[of], s=26, marker=marker, zorder=3, linewidths=0.5,
             c=[color for color, mine in zip(colors, of, strict=True) if mine], edgecolors="white",
         )  # fmt: skip
     ax.set_ylim(bottom, 0)
     ax.set_xlim(*effect_limits(table))
     ax.set_yticks([])
-    ax.xaxis.set_major_locator(MaxNLocator(3))
+    _ticks(ax, ratios)
     ax.spines["left"].set_visible(False)
 
 
+def _ticks(ax: Axes, ratios: bool) -> None:
+    """Three marks; ratios by 1, 2 and 5, with the sign of a product."""
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4) if ratios else MaxNLocator(3))
+    if ratios:
+        ax.xaxis.set_major_formatter(lambda value, _: f"×{value:.2g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+
+
+def margin_band(table: pd.DataFrame) -> tuple[float, float] | None:
+    """Ends of the middle margin of a panel, as people read differences; None without one."""
+    known = table.dropna(subset=["margin", "reference_mean"])
+    if known.empty:
+        return None
+    scale = str(known["scale"].iloc[0])
+    margin, reference = (float(known[name].median()) for name in ("margin", "reference_mean"))
+    low, high = effect(np.array([-margin, margin]), np.full(2, reference), scale)
+    return float(low), float(high)
+
+
 def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Ends of a panel: every mean and 0, and intervals as far as they would not hide the means.
+    """Ends of a panel: every mean and no difference, and intervals as far as they leave them room.
 
     With two seeds an interval over seeds is twelve standard errors long to each side.
     """
-    means = np.append(table["mean_difference"].to_numpy(float), 0.0)
+    ratios = bool(table["scale"].eq("log").any())
+    to, back = (np.log, np.exp) if ratios else (np.asarray, np.asarray)
+    means = np.append(to(table["effect"].to_numpy(float)), 0.0)
     low, high = float(means.min()), float(means.max())
     span = (high - low) or 1.0
-    ends = table[["ci_low", "ci_high", "boot_low", "boot_high"]].to_numpy(float).ravel()
+    with np.errstate(divide="ignore"):
+        ends = to(table[["effect_low", "effect_high"]].to_numpy(float).ravel())
     ends = np.append(ends[np.isfinite(ends)].clip(low - span, high + span), [low, high])
     margin = 0.06 * float(np.ptp(ends) or 1.0)
-    return float(ends.min()) - margin, float(ends.max()) + margin
+    return float(back(ends.min() - margin)), float(back(ends.max() + margin))
 
 
 @figure(scope="dataset", category="Comparison")
 def importance(results: StudyResults, selection: Selection) -> Figure | None:
-    """Share of each metric's variance by axis and pair of axes: stacked bars."""
+    """What each axis changes in a metric, and its share of the variance as stacked bars."""
     table = results.importance
-    table = table[(table["dataset"] == selection.dataset) & table["share"].notna()]
+    table = table[(table["dataset"] == selection.dataset) & (table["levels"] == "regular")]
+    table = table[table["span"].notna()]
     groups = _importance_groups(table, _primary_metrics(results, selection))
     if not groups:
         return None
     every = selection.rows(results)
-    terms = _terms(table)
-    left = 2.05
-    height = sum(_ROW * 1.15 * len(metrics) + 0.62 for metrics in groups.values())
-    title = heading("Importance: share of variance", selection, every)
+    terms = _terms(table)[:MAX_TERMS]
+    left = _LABELS + _SPAN * len(terms) + 0.1
+    height = sum(_ROW * 1.15 * len(metrics) + 0.85 for metrics in groups.values())
+    title = heading("Importance: what each axis changes", selection, every)
     sheet = Sheet(
         style.FULL_WIDTH, TOP + height, title,
         legend=[_term_patch(term) for term in terms], note=left_out(every),
     )  # fmt: skip
-    y = TOP + 0.3
+    y = TOP + 0.5
     for likelihood, metrics in groups.items():
         size = _ROW * 1.15 * len(metrics)
+        rows = table[table["likelihood"] == likelihood]
         ax = sheet.axes(left, y, style.FULL_WIDTH - left - 0.3, size)
-        shares = table[table["likelihood"] == likelihood].pivot_table(
-            index="metric", columns="term", values="share", sort=False
-        )
+        shares = rows.pivot_table(index="metric", columns="term", values="share", sort=False)
         _draw_shares(ax, shares.reindex(index=metrics, columns=terms).fillna(0.0))
-        sheet.text(left, y - 0.12, _group_title(likelihood), size=9)
-        y += size + 0.62
+        sheet.text(0.1, y - 0.3, _panel_title(likelihood, rows), size=8.5)
+        spans = rows.set_index(["metric", "term"])["span"]
+        for i, term in enumerate(terms):
+            x = _LABELS + _SPAN * (i + 0.95)
+            sheet.text(x, y - 0.1, style.short(axis_of(term).label, 12), size=7.5, ha="right",
+                       color=style.axis_color(term))  # fmt: skip
+            for row, metric in enumerate(metrics):
+                text = _span_text(spans.get((metric, term)), metric)
+                down = y + (row + 0.5) * size / len(metrics)
+                sheet.text(x, down, text, size=7.5, ha="right")
+        for row, metric in enumerate(metrics):
+            down = y + (row + 0.5) * size / len(metrics)
+            sheet.text(0.1, down, _plain_label(metric), size=8)
+        y += size + 0.85
     return sheet.figure
 
 
@@ -263,42 +300,30 @@ def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list
 
 
 def _terms(table: pd.DataFrame) -> list[str]:
-    """Axes, then pairs of axes, then the residual."""
+    """Axes in order."""
 
     def place(axis: str) -> tuple[int, tuple[int, int, str]]:
         first = _FIRST.index(axis) if axis in _FIRST else len(_FIRST)
         return first, axis_order(axis)
 
-    def order(term: str) -> tuple[bool, int, list[tuple[int, tuple[int, int, str]]]]:
-        axes = term.split(":")
-        return term == "residual", len(axes), sorted(map(place, axes))
-
-    return sorted({str(term) for term in table["term"]}, key=order)
-
-
-def _term_look(term: str) -> dict[str, Any]:
-    """Colour of an axis; a pair has stripes, pale, in the colours of both; the rest is grey."""
-    if term == "residual":
-        return {"facecolor": style.PALE, "edgecolor": "white"}
-    first, *others = [style.axis_color(axis) for axis in term.split(":")]
-    if not others:
-        return {"facecolor": first, "edgecolor": "white"}
-    return {"facecolor": _pale(first), "edgecolor": _pale(others[-1]), "hatch": "//////"}
-
-
-def _pale(color: str) -> str:
-    red, green, blue = (0.45 * part + 0.55 for part in to_rgb(color))
-    return to_hex((red, green, blue))
+    return sorted({str(term) for term in table["term"]}, key=place)
 
 
 def _term_patch(term: str) -> Patch:
-    axes = [axis_of(axis).label for axis in term.split(":")]
-    label = "unexplained" if term == "residual" else " × ".join(axes)
-    return Patch(**_term_look(term), linewidth=0.5, label=label)
+    color = style.axis_color(term)
+    return Patch(facecolor=color, edgecolor="white", linewidth=0.5, label=axis_of(term).label)
 
 
-def _group_title(likelihood: str) -> str:
-    return "all likelihoods" if likelihood == "all" else style.plain(likelihood)
+def _panel_title(likelihood: str, rows: pd.DataFrame) -> str:
+    name = "All likelihoods" if likelihood == "all" else style.plain(likelihood)
+    return style.short(f"{name}: {rows['rectangle'].iloc[0]}", 110)
+
+
+def _span_text(span: float | None, metric: str) -> str:
+    """What an axis changes, in the metric's units; a ratio on the log scale."""
+    if span is None or not np.isfinite(span):
+        return ""
+    return f"×{span:.3g}" if described(metric).scale == "log" else f"{span:.3g}"
 
 
 def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
@@ -306,30 +331,20 @@ def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
     left = np.zeros(len(shares))
     for term in shares:
         width = shares[term].to_numpy(float).clip(0)
-        ax.barh(
-            range(len(shares)), width, left=left, height=0.76, linewidth=0.5,
-            **_term_look(str(term)),
-        )  # fmt: skip
+        color = style.axis_color(str(term))
+        ax.barh(range(len(shares)), width, left=left, height=0.76, color=color)
         for row, (start, size) in enumerate(zip(left, width, strict=True)):
-            if size >= 0.07:
-                _write_share(ax, start + size / 2, row, size, str(term))
+            if size >= 0.1:
+                ax.text(start + size / 2, row, f"{100 * size:.0f} %", ha="center",
+                        va="center_baseline", size=7.5, color="white")  # fmt: skip
         left = left + width
-    ax.set_yticks(range(len(shares)), [_plain_label(metric) for metric in shares.index])
+    ax.set_yticks([])
     ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
-    ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
 
 
-def _write_share(ax: Axes, x: float, row: int, size: float, term: str) -> None:
-    single = ":" not in term and term != "residual"
-    edge = [withStroke(linewidth=2, foreground="white")] if not single else []
-    ax.text(
-        x, row, f"{100 * size:.0f} %", ha="center", va="center_baseline", size=7.5,
-        color="white" if single else "black", path_effects=edge,
-    )  # fmt: skip
-
-
 def _plain_label(metric: str) -> str:
-    """A metric without its unit, which a share does not have."""
-    return style.short(described(metric).label, 30)
+    """A metric with its unit, in which spans are."""
+    one = described(metric)
+    return style.short(one.label + (f" ({one.unit})" if one.suffix else ""), 30)

@@ -19,7 +19,8 @@ Arrays = dict[str, NDArray[Any]]
 
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
-    "metric", "application", "subject", "method", "contrast", "reference_arm", "term",
+    "metric", "application", "subject", "method", "question", "scope", "level", "reference",
+    "reference_arm", "scale", "verdict", "depends_on", "family", "term",
     "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
@@ -31,11 +32,15 @@ _SUMMARY_COLUMNS = (
     "ci_high",
 )  # fmt: skip
 _CONTRAST_COLUMNS = (
-    "dataset", "likelihood", "contrast", "latent_dim", "arm", "reference_latent_dim",
-    "reference_arm", "metric", "primary", "n", "lost", "mean_difference", "ci_low", "ci_high",
-    "boot_low", "boot_high",
+    "question", "scope", "dataset", "likelihood", "latent_dim", "level", "reference", "arm",
+    "reference_arm", "metric", "primary", "scale", "settings", "n", "lost", "reference_mean",
+    "estimate", "ci_low", "ci_high", "effect", "effect_low", "effect_high", "margin",
+    "verdict", "depends_on", "family",
 )  # fmt: skip
-_IMPORTANCE_COLUMNS = ("dataset", "likelihood", "metric", "term", "share", "n")
+_IMPORTANCE_COLUMNS = (
+    "dataset", "likelihood", "levels", "rectangle", "metric", "scale", "term", "span", "share",
+    "n",
+)  # fmt: skip
 _PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
 _APPLICATION_COLUMNS = (
     "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",

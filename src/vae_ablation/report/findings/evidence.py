@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -246,14 +246,18 @@ class Evidence:
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, Cell, str], tuple[Cell, Estimate]]:
-        columns = ["contrast", "metric", "likelihood", "latent_dim", "arm", "reference_latent_dim"]
-        columns += ["reference_arm", "mean_difference", "ci_low", "ci_high", "n"]
         found: dict[tuple[str, Cell, str], tuple[Cell, Estimate]] = {}
-        for row in self.contrasts.reindex(columns=columns).values:
-            difference = estimate_of(*row[7:])
-            if difference is not None and {str(row[4]), str(row[6])} <= self._arms.keys():
-                reference = self._cell((row[2], row[5], row[6]))
-                found[str(row[0]), self._cell(row[2:5]), str(row[1])] = (reference, difference)
+        for row in self.contrasts.reindex(columns=_CONTRAST_COLUMNS).to_dict("records"):
+            difference = _in_units(row)
+            named = {str(row["arm"]), str(row["reference_arm"])} <= self._arms.keys()
+            if row["scope"] == "setting" and difference is not None and named:
+                across = row["question"] == "latent_dim"
+                dims = (row["level"], row["reference"]) if across else (row["latent_dim"],) * 2
+                cell, reference = (
+                    self.cell(row["likelihood"], float(dim), arm)
+                    for dim, arm in zip(dims, (row["arm"], row["reference_arm"]), strict=True)
+                )
+                found[str(row["question"]), cell, str(row["metric"])] = (reference, difference)
         return found
 
     @property
@@ -290,6 +294,20 @@ class Evidence:
         """The values of a text column under one likelihood, e.g. its measure."""
         values = self.runs.loc[self.runs["likelihood"] == likelihood, name].dropna()
         return ", ".join(sorted({str(value) for value in values}))
+
+
+_CONTRAST_COLUMNS = [
+    *("question", "scope", "metric", "likelihood", "latent_dim", "level", "reference", "arm"),
+    *("reference_arm", "scale", "reference_mean", "effect", "effect_low", "effect_high", "n"),
+]
+
+
+def _in_units(row: Mapping[Any, Any]) -> Estimate | None:
+    """Difference of a row of contrasts.csv in the metric's units; ratios from the reference."""
+    mean, low, high = (row[name] for name in ("effect", "effect_low", "effect_high"))
+    if row["scale"] == "log":
+        mean, low, high = (row["reference_mean"] * (ratio - 1) for ratio in (mean, low, high))
+    return estimate_of(mean, low, high, row["n"])
 
 
 def paired(one: pd.Series, other: pd.Series) -> Estimate | None:

@@ -62,6 +62,8 @@ def _shares(evidence: Evidence) -> Iterator[tuple[tuple[str, str], pd.DataFrame]
     table = evidence.importance
     if "share" not in table:
         return
+    if "levels" in table:
+        table = table[table["levels"] == "regular"]
     known = table[table["share"].between(0, 1) & table["metric"].isin(_primary(evidence))]
     # With the likelihood as a factor there is one decomposition, and one for each of them as well.
     joint = known.loc[known["likelihood"] == "all", "metric"]

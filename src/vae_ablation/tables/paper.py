@@ -1,0 +1,268 @@
+"""The paper's table: the full model and every arm one change away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vae_ablation.common.files import write_text
+from vae_ablation.study.axes import Level, axis_of, level_text
+from vae_ablation.study.metrics import Metric, described
+from vae_ablation.tables.collect import mean_interval, write_csv
+
+COLUMNS = [
+    *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
+    *("reference_mean", "effect", "effect_low", "effect_high", "verdict", "depends_on"),
+]
+POOLED = "all settings"
+FULL = "full model"
+MARKS = {
+    "better": "+", "worse": "−", "higher": "↑", "lower": "↓", "equivalent": "≈", "depends": "±",
+    "undecided": "?",
+}  # fmt: skip
+"""Signs of verdicts, which the note below a table explains."""
+BIBTEX = r"""@article{holm1979simple,
+  author = {Holm, Sture}, title = {A simple sequentially rejective multiple test procedure},
+  journal = {Scandinavian Journal of Statistics}, volume = {6}, number = {2}, pages = {65--70},
+  year = {1979}}
+@article{schuirmann1987comparison,
+  author = {Schuirmann, Donald J.}, title = {A comparison of the two one-sided tests procedure and
+  the power approach for assessing the equivalence of average bioavailability},
+  journal = {Journal of Pharmacokinetics and Biopharmaceutics}, volume = {15}, number = {6},
+  pages = {657--680}, year = {1987}}
+@article{smyth2004linear,
+  author = {Smyth, Gordon K.}, title = {Linear models and empirical {Bayes} methods for assessing
+  differential expression in microarray experiments},
+  journal = {Statistical Applications in Genetics and Molecular Biology}, volume = {3},
+  number = {1}, pages = {1--25}, year = {2004}}
+"""
+
+
+def full_model(arms: pd.DataFrame, references: Mapping[str, Level]) -> dict[str, Level]:
+    """Reference level of each axis that arms have.
+
+    Args:
+        arms: the runs, with a column for each axis.
+        references: as in `questions.questions_of`.
+    """
+    fixed = {"dataset", "likelihood", "seed", "arm"}
+    found: dict[str, Level] = {}
+    for axis in [str(name) for name in arms if name not in fixed]:
+        levels = arms.loc[arms["kl"], axis] if axis == "beta" and arms["kl"].any() else arms[axis]
+        found[axis] = axis_of(axis).reference(levels.unique(), references.get(axis))
+    return found
+
+
+def ablation(
+    contrasts: pd.DataFrame, arms: pd.DataFrame, primary: Sequence[str],
+    references: Mapping[str, Level] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """ablation.csv: mean, difference and verdict of each arm one change from the full model.
+
+    Args:
+        contrasts: contrasts.csv.
+        arms: comparable runs (`contrasts.comparable_arms`), whose axes are the table's.
+        primary: metrics of the table.
+        references: levels of the full model, by axis, where they are not the axis's own choice.
+    """
+    axes = [name for name in arms if name in contrasts or name in ("beta", "kl")]
+    axes = [name for name in axes if name not in {"dataset", "likelihood", "seed"}]
+    full = full_model(arms[axes], references or {})
+    rows = contrasts[contrasts["metric"].isin(primary)]
+    found = [*_pooled_rows(rows), *_setting_rows(rows, full), *_full_rows(arms, full, primary)]
+    table = pd.DataFrame(found, columns=COLUMNS)
+    rank = table.assign(a=table["setting"] != POOLED, b=table["change"] != FULL).sort_values(
+        ["dataset", "a", "setting", "b"], kind="stable"
+    )
+    return table.loc[rank.index].reset_index(drop=True)
+
+
+def _pooled_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows of the answers over several settings; means of nats over likelihoods mean nothing."""
+    for row in rows[(rows["scope"] == "pooled") & (rows["settings"] > 1)].to_dict("records"):
+        alone = described(str(row["metric"])).is_score
+        bare = {"mean": np.nan, "reference_mean": np.nan} if alone else {}
+        yield _row(row, POOLED) | bare
+
+
+def _setting_rows(rows: pd.DataFrame, full: Mapping[str, Level]) -> Iterator[dict[str, Any]]:
+    """Rows of the settings whose other axes are at the full model's levels."""
+    for row in rows[rows["scope"] == "setting"].to_dict("records"):
+        other = (row[axis] for axis in full if axis in row and not pd.isna(row[axis]))
+        wanted = (full[axis] for axis in full if axis in row and not pd.isna(row[axis]))
+        question = str(row["question"])
+        axis = "beta" if question in ("kl_off", "point") else question
+        at_full = str(row["reference"]) == level_text(full[axis]) if axis in full else True
+        if at_full and all(map(_same, other, wanted)):
+            yield _row(row, str(row["likelihood"]))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or str(one) == level_text(other)
+
+
+def _row(row: Mapping[Any, Any], setting: str) -> dict[str, Any]:
+    return {**{name: row.get(name) for name in COLUMNS}, "setting": setting, "change": _change(row)}
+
+
+def _change(row: Mapping[Any, Any]) -> str:
+    """What is changed in the full model: `KL term removed`, `latent dimension 16 → 2`."""
+    question = str(row["question"])
+    if question == "kl_off":
+        return "KL term removed"
+    if question == "point":
+        return "KL term and posterior variance removed"
+    return f"{axis_of(question).label} {row['reference']} → {row['level']}"
+
+
+def _full_rows(
+    arms: pd.DataFrame, full: Mapping[str, Level], primary: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Means of the full model itself, one row for each setting and metric."""
+    here = np.all([[_same(cell, full[axis]) for cell in arms[axis]] for axis in full], axis=0)
+    for (dataset, likelihood), runs in arms[here].groupby(["dataset", "likelihood"]):
+        for metric in (name for name in primary if name in runs):
+            n, mean, low, high = mean_interval(runs[metric])
+            if n:
+                yield {"dataset": dataset, "setting": likelihood, "change": FULL, "metric": metric,
+                       "scale": "identity", "n": n, "mean": mean, "effect_low": low,
+                       "effect_high": high}  # fmt: skip
+
+
+def decimals(low: float, high: float, value: float) -> int:
+    """Decimals that show two digits of the half width of an interval; of a bare value three."""
+    width = (high - low) / 2
+    if np.isfinite(width) and width > 0:
+        return int(np.clip(1 - np.floor(np.log10(width)), 0, 6))
+    size = abs(value) or 1.0
+    return int(np.clip(2 - np.floor(np.log10(size)), 0, 6)) if np.isfinite(size) else 0
+
+
+def number(value: float, digits: int) -> str:
+    """A number with a true minus sign; empty where undefined."""
+    text = f"{value:.{digits}f}" if np.isfinite(value) else ""
+    return text.replace("-", "−")
+
+
+def cell(row: Mapping[Any, Any]) -> str:
+    """A cell: mean, difference (or ratio) with its interval, and the sign of the verdict."""
+    effect, low, high = (float(row[name]) for name in ("effect", "effect_low", "effect_high"))
+    if row["change"] == FULL:
+        return number(float(row["mean"]), decimals(low, high, float(row["mean"])))
+    digits = decimals(low, high, effect)
+    sign = "×" if row["scale"] == "log" else "+" if effect > 0 else ""
+    text = f"{sign}{number(effect, digits)}"
+    if np.isfinite(low):
+        text += f" ({number(low, digits)} to {number(high, digits)})"
+    middle = float(row["mean"])
+    per_ratio = middle / effect if row["scale"] == "log" else 1.0
+    mean = number(middle, decimals(low * per_ratio, high * per_ratio, middle))
+    return f"{f'{mean}; ' if mean else ''}{text} {MARKS[str(row['verdict'])]}"
+
+
+def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Dataset, setting and cells of changes by metrics."""
+    # Rows of the full model are in the order of the primary metrics, and have most of them.
+    ordered = pd.concat([table[table["change"] == FULL], table])["metric"]
+    for (dataset, setting), rows in table.groupby(["dataset", "setting"], sort=False):
+        cells = rows.assign(cell=[cell(row) for row in rows.to_dict("records")])
+        metrics = [name for name in dict.fromkeys(ordered) if name in set(cells["metric"])]
+        wide = cells.pivot_table(
+            index="change", columns="metric", values="cell", aggfunc="first", sort=False
+        ).reindex(columns=metrics)
+        yield str(dataset), str(setting), wide.fillna("")
+
+
+def methods_sentence(table: pd.DataFrame) -> str:
+    """How the table was made, for a paper; its citations are those of `BIBTEX`."""
+    seeds = int(table["n"].max()) if len(table) else 0
+    return (
+        f"Arms differ from the full model in one setting and were trained with {seeds} "
+        f"seed{'' if seeds == 1 else 's'} each. Cells show the mean, then the difference (× marks "
+        "a ratio) from the full model, paired by seed, with its 95% interval. Answers over all "
+        "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
+        "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
+        "[schuirmann1987comparison] against the resolution of the evaluation. Signs: + better, − "
+        "worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, ? undecided."
+    )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for a README or a supplement."""
+    parts = ["# Ablation\n"]
+    for dataset, setting, cells in blocks(table):
+        heads = [_heading(described(str(metric))) for metric in cells]
+        lines = [["change", *heads], ["---"] * (len(heads) + 1)]
+        lines += [
+            [str(name), *row] for name, row in zip(cells.index, cells.to_numpy(), strict=True)
+        ]
+        body = "\n".join(f"| {' | '.join(_plain(text) for text in line)} |" for line in lines)
+        parts.append(f"## {dataset}, {setting}\n\n{body}\n")
+    return "\n".join([*parts, methods_sentence(table), ""])
+
+
+def _lines(cells: pd.DataFrame) -> list[list[str]]:
+    """Rows of a block as text, the change first."""
+    return [[str(name), *row] for name, row in zip(cells.index, cells.to_numpy(), strict=True)]
+
+
+def _plain(text: str) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def _heading(metric: Metric) -> str:
+    way = {"higher": " ↑", "lower": " ↓", None: ""}[metric.better]
+    return f"{metric.label}{f' ({metric.unit})' if metric.suffix else ''}{way}"
+
+
+def latex(table: pd.DataFrame) -> str:
+    r"""The table for a paper, to be `\input`; it needs booktabs and graphicx.
+
+    Citations are those of ablation.bib.
+    """
+    lines = [r"% \usepackage{booktabs,graphicx}; BibTeX entries: ablation.bib"]
+    sentence = _tex(methods_sentence(table))
+    for key in ("holm1979simple", "smyth2004linear", "schuirmann1987comparison"):
+        sentence = sentence.replace(f"[{key}]", rf"\cite{{{key}}}")
+    for dataset, setting, cells in blocks(table):
+        heads = [_tex(_heading(described(str(metric)))) for metric in cells]
+        body = [" & ".join(map(_tex, line)) + r" \\" for line in _lines(cells)]
+        lines += [
+            r"\begin{table}", r"\centering",
+            rf"\caption{{Ablation on {_tex(dataset)}, {_tex(setting)}. {sentence}}}",
+            r"\resizebox{\linewidth}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule",
+            " & ".join(["Change", *heads]) + r" \\", r"\midrule", *body, r"\bottomrule",
+            r"\end{tabular}}", r"\end{table}", "",
+        ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "−": "$-$", "×": r"$\times$", "→": r"$\rightarrow$", "↑": r"$\uparrow$", "±": r"$\pm$",
+    "↓": r"$\downarrow$", "≈": r"$\approx$", "β": r"$\beta$", "σ": r"$\sigma$", "²": "$^2$",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    """Text with what LaTeX would read as commands, and signs as mathematics."""
+    return "".join(_TEX.get(letter, letter) for letter in str(text))
+
+
+def write_paper(table: pd.DataFrame, folder: Path) -> None:
+    """Write ablation.csv, .md, .tex and .bib.
+
+    Args:
+        table: from `ablation`.
+        folder: results/<study>/tables.
+    """
+    write_csv(table, folder / "ablation.csv")
+    write_text(folder / "ablation.md", markdown(table))
+    write_text(folder / "ablation.tex", latex(table))
+    write_text(folder / "ablation.bib", BIBTEX)

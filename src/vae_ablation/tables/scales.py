@@ -1,0 +1,54 @@
+"""Scales on which metrics are subtracted, and the way back to units that people read.
+
+Logarithm for ratios, 2·arcsin√p for shares (whose variance then hardly depends on p), identity
+for the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def transformed(values: Array, scale: str) -> Array:
+    """Values on a scale; NaN where it has no place for them (log of 0, a share outside 0–1)."""
+    if scale == "log":
+        return np.log(np.where(values > 0, values, np.nan))
+    if scale == "arcsine":
+        return 2 * np.arcsin(np.sqrt(np.where((values >= 0) & (values <= 1), values, np.nan)))
+    return values
+
+
+def effect(difference: Array, reference: Array, scale: str) -> Array:
+    """A difference on a scale as people read it: difference, ratio or difference of shares.
+
+    Args:
+        difference: on the scale.
+        reference: mean of the reference in natural units, where a difference of shares starts.
+        scale: identity, log or arcsine.
+    """
+    if scale == "log":
+        return np.exp(difference)
+    if scale == "arcsine":
+        angle = np.clip(transformed(reference, scale) + difference, 0.0, np.pi)
+        return np.sin(angle / 2) ** 2 - reference
+    return difference
+
+
+def margin_on(scale: str, margin: float, reference: Array) -> Array:
+    """A margin in people's units (difference, ratio above 1, share) on a scale.
+
+    Args:
+        scale: identity, log or arcsine.
+        margin: in people's units.
+        reference: mean of the reference, round which a share's margin is taken.
+    """
+    if scale == "log":
+        return np.full(reference.shape, np.log(margin))
+    if scale == "arcsine":
+        low, high = (np.clip(reference + side * margin / 2, 0.0, 1.0) for side in (-1, 1))
+        width = np.maximum(high - low, np.finfo(float).tiny)
+        return (transformed(high, scale) - transformed(low, scale)) * margin / width
+    return np.full(reference.shape, margin)
