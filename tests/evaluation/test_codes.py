@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from vae_ablation.evaluation.codes import (
     label_hits,
     root_mean_square,
 )
+from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
 
 
@@ -155,3 +157,19 @@ def test_drift_of_noise_around_a_constant_is_that_of_a_least_squares_line() -> N
 def test_drift_is_undefined_for_fewer_than_three_epochs() -> None:
     assert drift(np.array([2.0, 1.0])) is None
     assert drift(np.array([3.0, 2.0, 1.0])) == pytest.approx(-2.0)
+
+
+def test_an_example_has_the_share_of_its_draws_that_are_named_right() -> None:
+    codes, labels = blobs(60.0)
+    elsewhere = codes[np.roll(np.arange(len(codes)), 1)]
+    wrong = (np.roll(labels, 1) != labels).astype(float)
+    drawn = SimpleNamespace(
+        point=False,
+        sampled_codes=(codes, np.stack([codes, codes, codes, elsewhere])),
+        train_labels=labels,
+        labels=labels,
+    )
+    found = FAMILIES["label accuracies of samples"](drawn)
+    for name in ("knn_accuracy_sampled", "probe_accuracy_sampled"):
+        np.testing.assert_allclose(found[name], 1 - wrong / 4)
+    assert FAMILIES["label accuracies of samples"](SimpleNamespace(point=True)) == {}
