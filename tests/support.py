@@ -13,7 +13,7 @@ import torch
 from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import TEST, TRAIN, VALIDATION, Dataset, Observed
 from vae_ablation.data.loading import Examples
-from vae_ablation.evaluation.features import FeatureExtractor, fit_features
+from vae_ablation.evaluation.features import FeatureNetworks, fit_features
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
 from vae_ablation.models.posteriors import Posterior
 from vae_ablation.models.priors import StandardNormal
@@ -129,7 +129,7 @@ def trained_model(result: TrainingResult, dataset: Dataset, options: dict[str, A
     return model
 
 
-def features_of(dataset: Dataset) -> FeatureExtractor:
+def features_of(dataset: Dataset) -> FeatureNetworks:
     """The features in which a dataset's samples are compared with it, seed 0."""
     return fit_features(dataset, 0)
 

@@ -60,7 +60,7 @@ def study(tmp_path, monkeypatch):
         write_json(folder / "runs" / run.path / "metrics.json", metrics)
         rows.append(
             {"model": "vae", **spec, "run": run.path, "status": status, "proper": True}
-            | {"reason": record["reason"], "slope": 0.001, "train_seconds": 2.0, "device": "cpu"}
+            | {"reason": record["reason"], "drift": 0.001, "train_seconds": 2.0, "device": "cpu"}
         )
     write_json(folder / "plan.json", {"config_path": "config.yaml", "runs": plan})
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

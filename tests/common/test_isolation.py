@@ -73,7 +73,7 @@ def test_a_finder_that_fails_says_so_and_the_others_speak(
 def test_a_run_of_which_something_is_missing_is_listed(tmp_path) -> None:
     common = {"model": "vae", "dataset": "d", "likelihood": "gaussian", "latent_dim": 2,
               "beta": 1.0, "arm": "beta1", "kl": True, "posterior": "gaussian", "proper": True,
-              "slope": 0.0, "train_seconds": 1.0, "device": "cpu", "epochs": 2}  # fmt: skip
+              "drift": 0.0, "train_seconds": 1.0, "device": "cpu", "epochs": 2}  # fmt: skip
     told = "could not be computed: samples (KeyError: 'x')"
     metrics = pd.DataFrame(
         [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
@@ -16,10 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from vae_ablation.evaluation.codes import (
     active_units,
     cluster_scores,
+    drift,
     label_hits,
     root_mean_square,
-    slope,
 )
+from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
 
 
@@ -130,27 +133,43 @@ def test_accuracies_without_two_classes_are_empty() -> None:
     assert label_accuracies(np.full((300, 3), np.inf), labels, codes, labels) == {}
 
 
-def test_slope_of_a_line_is_its_relative_change_over_the_last_tenth() -> None:
-    line = 200.0 - 0.5 * np.arange(100)
-    window = line[-10:]
-    assert slope(line) == pytest.approx((window[-1] - window[0]) / window.mean())
-    assert slope(-line) == pytest.approx(0.5 * 9 / abs(window.mean()))
+def test_drift_of_a_line_is_its_change_over_the_last_tenth() -> None:
+    line = -0.5 * np.arange(100.0)
+    assert drift(line) == pytest.approx(-0.5 * 9)
+    for level in (-1e4, 0.0, 1e4):
+        assert drift(line + level) == pytest.approx(-0.5 * 9)
 
 
-def test_slope_is_zero_where_nothing_changes_and_blind_to_what_came_before() -> None:
-    flat = np.concatenate([np.linspace(500, 80, 90), np.full(10, 80.0)])
-    assert slope(flat) == pytest.approx(0, abs=1e-12)
-    assert slope(np.full(3, 7.0)) == pytest.approx(0, abs=1e-12)
+def test_drift_is_zero_where_nothing_changes_and_blind_to_what_came_before() -> None:
+    flat = np.r_[np.linspace(1000, 7, 90), np.full(10, 7.0)]
+    assert drift(flat) == pytest.approx(0, abs=1e-12)
+    assert drift(np.zeros(50)) == 0
 
 
-def test_slope_of_noise_around_a_constant_is_small() -> None:
-    noise = 100 + np.random.default_rng(0).normal(size=1000) * 0.1
-    found = slope(noise)
-    assert found is not None
-    assert abs(found) < 1e-3
+def test_drift_of_noise_around_a_constant_is_that_of_a_least_squares_line() -> None:
+    noise = 100 + np.random.default_rng(0).normal(size=200)
+    found = drift(noise)
+    assert found == pytest.approx(stats.linregress(np.arange(20), noise[-20:]).slope * 19)
+    # standard error of a line's rise over n points of unit noise, √(12 / n)
+    assert abs(found) < 4.5 * np.sqrt(12 / 20)
 
 
-def test_slope_is_undefined_for_fewer_than_three_epochs() -> None:
-    assert slope(np.array([2.0, 1.0])) is None
-    assert slope(np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
-    assert slope(np.zeros(50)) is None
+def test_drift_is_undefined_for_fewer_than_three_epochs() -> None:
+    assert drift(np.array([2.0, 1.0])) is None
+    assert drift(np.array([3.0, 2.0, 1.0])) == pytest.approx(-2.0)
+
+
+def test_an_example_has_the_share_of_its_draws_that_are_named_right() -> None:
+    codes, labels = blobs(60.0)
+    elsewhere = codes[np.roll(np.arange(len(codes)), 1)]
+    wrong = (np.roll(labels, 1) != labels).astype(float)
+    drawn = SimpleNamespace(
+        point=False,
+        sampled_codes=(codes, np.stack([codes, codes, codes, elsewhere])),
+        train_labels=labels,
+        labels=labels,
+    )
+    found = FAMILIES["label accuracies of samples"](drawn)
+    for name in ("knn_accuracy_sampled", "probe_accuracy_sampled"):
+        np.testing.assert_allclose(found[name], 1 - wrong / 4)
+    assert FAMILIES["label accuracies of samples"](SimpleNamespace(point=True)) == {}

@@ -95,8 +95,10 @@ def test_every_run_is_evaluated_and_nothing_is_left_to_an_error(name: str, laten
 def test_every_control_has_a_row(name: str, hidden: list[int]) -> None:
     dataset = DATA[name]()
     runs = [run for dim in (1, 3) for run in arms(dataset, dim)]
-    rows = control_rows(dataset, runs, model_options(hidden=hidden, gaussian_scale="fixed"), 0)
-    assert {"raw", "pca", "untrained"} <= {row["model"] for row in rows}
+    options = model_options(hidden=hidden, gaussian_scale="fixed")
+    rows = control_rows(dataset, runs, options, 0, features_of(dataset), 2)
+    names = {"raw", "pca", "untrained", "real", "full_gaussian"}
+    assert names <= {row["model"] for row in rows}
     for row in rows:
         assert "status" not in row
         assert_columns(row)
@@ -177,8 +179,10 @@ def few() -> Dataset:
 LOST = {
     "nll": {"nll", "nll_gap", "nll_ess", "nll_loose"},
     "mse": {"mse"},
-    "aggregate posterior": {"mutual_information", "hole_rate", "marginal_kl"},
-    "samples": {"sample_fid", "sample_precision", "feature_accuracy"},
+    "aggregate posterior": {"mutual_information", "total_correlation", "marginal_kl"},
+    "samples": {"sample_fid", "sample_fid_expost", "feature_accuracy", "sample_coverage"},
+    "label accuracies of samples": {"knn_accuracy_sampled", "probe_accuracy_sampled"},
+    "generalization gap": {"generalization_gap"},
     "clusters": {"silhouette", "ari", "nmi"},
     "label accuracies": {"knn_accuracy", "probe_accuracy"},
     "history": {"epochs", "validation_objective"},

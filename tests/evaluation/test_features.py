@@ -16,7 +16,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import features as module
 from vae_ablation.evaluation.features import (
-    FeatureExtractor,
+    FeatureNetworks,
     fit_features,
     load_features,
     log_counts,
@@ -25,7 +25,7 @@ from vae_ablation.evaluation.features import (
 
 
 @pytest.fixture(scope="module")
-def fitted(digits: Dataset) -> FeatureExtractor:
+def fitted(digits: Dataset) -> FeatureNetworks:
     return fit_features(digits, seed=0)
 
 
@@ -37,23 +37,41 @@ def clouds(n: int = 90, dims: int = 5, classes: int = 3) -> tuple[np.ndarray, np
     return x.clip(0, 1).astype(np.float32), labels
 
 
-def saved(extractor: FeatureExtractor, folder: Path) -> bytes:
+def saved(extractor: FeatureNetworks, folder: Path) -> bytes:
     extractor.save(folder / "features.npz")
     return (folder / "features.npz").read_bytes()
 
 
-def test_the_classifier_reads_held_out_digits(fitted: FeatureExtractor) -> None:
-    assert fitted.kind == "classifier"
-    assert fitted.accuracy is not None
-    assert 0.9 < fitted.accuracy < 1
+def test_the_classifier_reads_held_out_digits(fitted: FeatureNetworks) -> None:
+    assert len(fitted) == 3
+    for one in fitted.extractors:
+        assert one.kind == "classifier"
+        assert one.accuracy is not None
+        assert 0.9 < one.accuracy < 1
+    assert fitted.accuracy == pytest.approx(np.mean([one.accuracy for one in fitted.extractors]))
+
+
+def test_classifiers_differ_in_their_start_and_agree_on_what_is_far(
+    fitted: FeatureNetworks, digits: Dataset
+) -> None:
+    features = fitted(digits.intensities("test"))
+    first, second = (features[:, k] - features[:, k].mean(0) for k in (0, 1))
+    # in no feature is one network the other, up to its sign
+    correlation = (first.T @ second) / (first.norm(dim=0)[:, None] * second.norm(dim=0))
+    assert correlation.abs().max() < 0.98
+    between = [torch.pdist(part) for part in (first, second)]
+    assert np.corrcoef(*between)[0, 1] > 0.6
 
 
 def test_accuracy_is_what_a_linear_readout_of_the_features_reaches(
-    fitted: FeatureExtractor, digits: Dataset
+    fitted: FeatureNetworks, digits: Dataset
 ) -> None:
     train, test = (fitted(digits.intensities(split)).numpy() for split in ("train", "test"))
-    readout = LogisticRegression(max_iter=1000).fit(train, digits.labels_of("train"))
-    assert fitted.accuracy == pytest.approx(readout.score(test, digits.labels_of("test")), abs=0.02)
+    for number, one in enumerate(fitted.extractors):
+        readout = LogisticRegression(max_iter=1000)
+        readout.fit(train[:, number], digits.labels_of("train"))
+        score = readout.score(test[:, number], digits.labels_of("test"))
+        assert one.accuracy == pytest.approx(score, abs=0.02)
 
 
 def test_accuracy_counts_the_test_split_and_takes_no_part_in_the_fit(few_digits: Dataset) -> None:
@@ -73,10 +91,10 @@ def test_accuracy_counts_the_test_split_and_takes_no_part_in_the_fit(few_digits:
 
 
 def test_features_are_sixteen_standardised_on_the_train_split(
-    fitted: FeatureExtractor, digits: Dataset
+    fitted: FeatureNetworks, digits: Dataset
 ) -> None:
     train = fitted(digits.intensities("train"))
-    assert train.shape == (len(digits.rows("train")), 16)
+    assert train.shape == (len(digits.rows("train")), 3, 16)
     assert train.dtype == torch.float64
     np.testing.assert_allclose(train.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(train.std(0, correction=0), 1, atol=1e-6)
@@ -88,23 +106,23 @@ def test_a_feature_that_is_constant_is_zero_and_divided_by_one() -> None:
     np.testing.assert_allclose(scale, [1, np.arange(10).std()])
 
 
-def test_no_feature_is_all_outliers(fitted: FeatureExtractor, digits: Dataset) -> None:
+def test_no_feature_is_all_outliers(fitted: FeatureNetworks, digits: Dataset) -> None:
     held_out = fitted(digits.intensities("test"))
     assert held_out.abs().max() < 8
     assert (held_out.std(0) - 1).abs().max() < 0.5
 
 
 def test_features_keep_leading_axes_and_precision_of_the_input(
-    fitted: FeatureExtractor, digits: Dataset
+    fitted: FeatureNetworks, digits: Dataset
 ) -> None:
     x = torch.from_numpy(digits.x[:24])
     flat = fitted(x)
-    np.testing.assert_allclose(fitted(x.reshape(2, 3, 4, 64)).reshape(24, 16), flat, atol=1e-5)
+    np.testing.assert_allclose(fitted(x.reshape(2, 3, 4, 64)).reshape(24, 3, 16), flat, atol=1e-5)
     np.testing.assert_allclose(fitted(x.double().numpy()), flat, atol=1e-5)
 
 
 def test_an_example_that_is_not_finite_has_no_features_and_spoils_no_other(
-    fitted: FeatureExtractor, digits: Dataset
+    fitted: FeatureNetworks, digits: Dataset
 ) -> None:
     x = torch.from_numpy(digits.x[:4].copy())
     whole = fitted(x)
@@ -136,13 +154,13 @@ def test_without_two_classes_the_features_are_principal_components(
 ) -> None:
     dataset = make_dataset(few_digits.x, labels)
     found = fit_features(dataset, seed=0)
-    assert found.kind == "pca"
+    assert [one.kind for one in found.extractors] == ["pca"]
     assert found.accuracy is None
     train = dataset.intensities("train").astype(np.float64)
     _, _, axes = np.linalg.svd(train - train.mean(0), full_matrices=False)
     scores = (dataset.x.astype(np.float64) - train.mean(0)) @ axes[:16].T
     scores /= np.sqrt(((train - train.mean(0)) @ axes[:16].T).var(0).mean())
-    features = found(dataset.x).numpy()
+    features = found(dataset.x)[:, 0].numpy()
     signs = np.sign((features * scores).sum(0))
     np.testing.assert_allclose(features, scores * signs, atol=1e-3)
 
@@ -151,7 +169,7 @@ def test_principal_components_have_mean_variance_one_and_keep_their_order(
     few_digits: Dataset,
 ) -> None:
     dataset = make_dataset(few_digits.x)
-    variance = fit_features(dataset, 0)(dataset.intensities("train")).var(0, correction=0)
+    variance = fit_features(dataset, 0)(dataset.intensities("train"))[:, 0].var(0, correction=0)
     assert variance.mean().item() == pytest.approx(1, abs=1e-9)
     assert (variance.diff() < 0).all()
     assert variance[0] > 5 * variance[-1]
@@ -161,7 +179,7 @@ def test_few_dimensions_few_examples_and_constant_data_have_as_many_components()
     rng = np.random.default_rng(0)
     for x, width in ((rng.random((30, 3)), 3), (rng.random((10, 40)), 6), (np.ones((30, 4)), 4)):
         features = fit_features(make_dataset(x), 0)(x.astype(np.float32))
-        assert features.shape == (len(x), width)
+        assert features.shape == (len(x), 1, width)
         assert features.isfinite().all()
 
 
@@ -183,7 +201,7 @@ def test_labels_missing_in_a_held_out_split_are_no_obstacle() -> None:
     x, labels = clouds()
     labels[54:] = -1
     found = fit_features(make_dataset(x, labels), 0)
-    assert found.kind == "classifier"
+    assert {one.kind for one in found.extractors} == {"classifier"}
     assert found.accuracy is None
 
 
@@ -200,7 +218,7 @@ def test_training_sees_no_more_numbers_than_its_budget(
     monkeypatch.setattr(module, "_train", spy)
     monkeypatch.setattr(module, "FITTED_VALUES", 50 * 64)
     fit_features(few_digits, 0)
-    assert shown == [50]
+    assert shown == [50] * 3
 
 
 def test_spaced_positions_are_even_and_all_where_they_fit() -> None:
@@ -215,7 +233,9 @@ def test_a_saved_extractor_is_the_same_when_loaded(labelled: bool, tmp_path: Pat
     made = fit_features(make_dataset(x, labels if labelled else None), 0)
     first = saved(made, tmp_path)
     loaded = load_features(tmp_path / "features.npz")
-    assert (loaded.kind, loaded.accuracy) == (made.kind, made.accuracy)
+    kinds = [[(one.kind, one.accuracy) for one in each.extractors] for each in (loaded, made)]
+    assert kinds[0] == kinds[1]
+    assert len(kinds[0]) == (3 if labelled else 1)
     assert torch.equal(loaded(x), made(x))
     assert saved(loaded, tmp_path) == first
 
@@ -236,8 +256,21 @@ def archive(**arrays: object) -> bytes:
         archive(kind="other", centre=np.zeros(2), scale=np.ones(2)),
         archive(kind="pca", centre=np.zeros(2), **{"0.weight": np.zeros((3, 4), np.float32)}),
         archive(kind=np.array([{}], dtype=object)),
+        archive(
+            **{
+                f"{number}/{name}": value
+                for number, width in enumerate((2, 3))
+                for name, value in {
+                    "kind": "pca",
+                    "centre": np.zeros(width),
+                    "scale": np.ones(width),
+                    "0.weight": np.zeros((width, 4), np.float32),
+                    "0.bias": np.zeros(width, np.float32),
+                }.items()
+            }
+        ),
     ],
-    ids=["absent", "empty", "text", "else", "kind", "shape", "pickled"],
+    ids=["absent", "empty", "text", "else", "kind", "shape", "pickled", "unlike"],
 )
 def test_a_damaged_file_is_named_in_one_sentence(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "features.npz"

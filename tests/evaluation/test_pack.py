@@ -19,6 +19,7 @@ from support import (
     make_dataset,
     make_run,
     model_options,
+    told_nothing,
     trained_model,
     training_settings,
 )
@@ -191,10 +192,12 @@ def test_point_arms_have_no_rate_elbo_or_nll(whole: dict[str, Evaluated]) -> Non
     metrics = whole["point"].metrics
     empty = {"rate", "elbo", "nll", "nll_ess", "nll_gap", "rate_per_dim", "bits_per_dim",
              "active_units", "collapsed_fraction", "posterior_std", "mutual_information",
-             "marginal_kl", "hole_rate", "validation_elbo"}  # fmt: skip
+             "marginal_kl", "hole_rate", "validation_elbo", "total_correlation", "dimension_kl",
+             "active_units_kl", "active_units_mi", "knn_accuracy_sampled",
+             "probe_accuracy_sampled"}  # fmt: skip
     assert not empty & set(metrics)
     assert metrics["test_objective"] == metrics["distortion"]
-    assert {"mse", "code_rms", "knn_accuracy", "slope", "sample_fid"} <= set(metrics)
+    assert {"mse", "code_rms", "knn_accuracy", "drift", "sample_fid"} <= set(metrics)
 
 
 def test_metrics_are_the_means_of_their_examples(whole: dict[str, Evaluated]) -> None:
@@ -206,16 +209,21 @@ def test_metrics_are_the_means_of_their_examples(whole: dict[str, Evaluated]) ->
             assert one.metrics[name] == pytest.approx(np.nanmean(values), rel=1e-5), (arm, name)
     terms = {"distortion", "rate", "elbo", "nll"}
     labelled = {"mse", "knn_accuracy", "probe_accuracy"}
-    assert set(whole["beta1"].examples) == terms | labelled
+    sampled = {"knn_accuracy_sampled", "probe_accuracy_sampled"}
+    assert set(whole["beta1"].examples) == terms | labelled | sampled
     assert set(whole["point"].examples) == {"distortion"} | labelled
 
 
-def test_the_rate_is_mutual_information_and_marginal_kl(whole: dict[str, Evaluated]) -> None:
+def test_the_rate_is_mutual_information_and_marginal_kl(
+    few_digits: Dataset, whole: dict[str, Evaluated]
+) -> None:
     for arm in ("beta1", "beta0.1", "beta50"):
         metrics = whole[arm].metrics
         parts = metrics["mutual_information"] + metrics["marginal_kl"]
         assert parts == pytest.approx(metrics["rate"], abs=0.25)
-        assert metrics["mi_ceiling"] == pytest.approx(math.log(len(whole[arm].codes["mean"])))
+        assert metrics["mi_ceiling"] == pytest.approx(math.log(len(few_digits.x)))
+        parts = metrics["total_correlation"] + metrics["dimension_kl"]
+        assert parts == pytest.approx(metrics["marginal_kl"], abs=0.25)
 
 
 def test_samples_are_scored_for_every_arm_above_the_floor_of_real_data(
@@ -225,7 +233,8 @@ def test_samples_are_scored_for_every_arm_above_the_floor_of_real_data(
     assert len(floors) == 1
     for one in whole.values():
         assert one.metrics["sample_fid"] > one.metrics["sample_fid_floor"]
-        assert {"sample_fid_expost", "sample_precision", "sample_recall"} <= set(one.metrics)
+        near = ("coverage", "density", "precision", "recall")
+        assert {"sample_fid_expost", *(f"sample_{name}" for name in near)} <= set(one.metrics)
 
 
 def test_disentanglement_is_measured_where_factors_are_known_only(
@@ -349,8 +358,42 @@ def test_history_columns_are_of_the_validation_objective(few_digits: Dataset) ->
     objective = result.history[:, 3] + 0.1 * result.history[:, 4]
     assert metrics["validation_objective"] == pytest.approx(objective[-1])
     assert metrics["epochs"] == 6
-    line = np.polyfit(range(3), objective[-3:], 1)[0] * 2 / objective[-3:].mean()
-    assert metrics["slope"] == pytest.approx(line)
+    line = np.polyfit(range(3), objective[-3:], 1)[0] * 2
+    assert metrics["drift"] == pytest.approx(line)
+
+
+def test_the_generalization_gap_is_validation_minus_train_distortion(few_digits: Dataset) -> None:
+    run = make_run(posterior="point")
+    (result,) = train_pack([run], few_digits, model_options(), training_settings(epochs=6))
+    model = trained_model(result, few_digits, model_options())
+    found = evaluated([run], few_digits, model_options())["point"].metrics
+    distortion = []
+    for split in ("validation", "train"):
+        x = torch.from_numpy(few_digits.observe(split))
+        with torch.no_grad():
+            z = model.encoder(x, told_nothing(x)).mean
+            predicted = model.decoder(z, told_nothing(x))
+            distortion.append(-predicted.log_prob(x).double().mean().item())
+    gap = distortion[0] - distortion[1]
+    assert found["generalization_gap"] == pytest.approx(gap, rel=1e-3, abs=1e-3)
+
+
+def test_codes_drawn_from_a_collapsed_posterior_are_at_chance(
+    whole: dict[str, Evaluated],
+) -> None:
+    collapsed = whole["beta50"].metrics
+    chance = 0.1 + 4.5 * math.sqrt(0.1 * 0.9 / 60)
+    assert collapsed["active_units"] == 0
+    for name in ("knn_accuracy", "probe_accuracy"):
+        assert collapsed[f"{name}_sampled"] < chance
+
+
+def test_units_are_counted_by_their_rate_where_it_is_trained(whole: dict[str, Evaluated]) -> None:
+    for arm in ("beta1", "beta0.1", "beta50"):
+        metrics = whole[arm].metrics
+        assert metrics["active_units_kl"] == sum(rate > 0.01 for rate in metrics["rate_per_dim"])
+    assert "active_units_kl" not in whole["kl-off"].metrics
+    assert whole["kl-off"].metrics["active_units_mi"] in {0, 1, 2}
 
 
 def test_the_evaluation_seed_moves_only_monte_carlo_columns(few_digits: Dataset) -> None:
@@ -360,8 +403,12 @@ def test_the_evaluation_seed_moves_only_monte_carlo_columns(few_digits: Dataset)
     )
     assert one["distortion"] != other["distortion"]
     assert one["distortion"] == pytest.approx(other["distortion"], rel=0.02)
-    assert one["nll"] != other["nll"]
-    for name in ("rate", "mse", "code_rms", "knn_accuracy", "slope", "active_units"):
+    for name in (
+        *("nll", "sample_fid", "sample_fid_expost", "sample_fid_floor", "mutual_information"),
+        *("total_correlation", "generalization_gap", "knn_accuracy_sampled"),
+    ):
+        assert one[name] != other[name], name
+    for name in ("rate", "mse", "code_rms", "knn_accuracy", "drift", "active_units"):
         assert one[name] == other[name]
 
 

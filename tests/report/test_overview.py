@@ -12,8 +12,8 @@ from vae_ablation.report.overview import read_captions, read_overview, write_ove
 def metrics(reason="because"):
     common = {"model": "vae", "dataset": "d", "likelihood": "gaussian", "latent_dim": 2}
     rows = [
-        {"beta": 0.5, "kl": True, "status": "ok", "slope": 0.002, "seed": 0},
-        {"beta": 0.5, "kl": True, "status": "ok", "slope": -0.2, "seed": 1},
+        {"beta": 0.5, "kl": True, "status": "ok", "drift": 0.2, "seed": 0},
+        {"beta": 0.5, "kl": True, "status": "ok", "drift": -2.0, "seed": 1},
         {"beta": 0.0, "kl": False, "status": "diverged", "reason": reason, "seed": 0},
     ]
     frame = pd.DataFrame([common | row | {"posterior": "gaussian"} for row in rows])
@@ -28,7 +28,7 @@ def test_counts_are_those_of_the_table(tmp_path):
     overview = read_json(tmp_path / "tables" / "overview.json")
     assert overview["runs"] == 3
     assert overview["status"] == {"ok": 2, "diverged": 1, "failed": 0}
-    assert (overview["converged"], overview["slopes"]) == (1, 2)
+    assert (overview["converged"], overview["drifts"]) == (1, 2)
     assert overview["train_time"] == "2 min"
     assert overview["varied"] == ["seed: 0, 1", "the KL term: on, off"]
     assert overview["improper"] == ["gaussian"]

@@ -157,6 +157,16 @@ def test_what_metrics_name_is_there() -> None:
             assert config[section][key] > 0
 
 
+@pytest.mark.parametrize(
+    ("drift", "margin", "truth"),
+    [(0.49, 0.5, True), (-0.49, 0.5, True), (-0.51, 0.5, False), (0.5, 0.5, False),
+     (-3.0, 4.0, True), (float("nan"), 0.5, False)],
+)  # fmt: skip
+def test_a_run_has_converged_below_the_margin(drift: float, margin: float, truth: bool) -> None:
+    assert metrics.converged(drift, margin) is truth
+    assert resolved()["statistics"]["converged_drift"] == metrics.CONVERGED_DRIFT
+
+
 def test_labels_tell_metrics_apart() -> None:
     labels = [metric.label for metric in METRICS.values()]
     assert len(set(labels)) == len(labels)

@@ -179,7 +179,7 @@ def test_failed_applications_stand_in_the_failures_of_runs_that_are_ok(state: Wo
 
 def test_the_front_page_names_what_is_missing(state: Workflow) -> None:
     fail(lose(state, "applications"), "x < 0_ holds *nothing*.")
-    columns = {"model": "vae", "slope": 0.0, "train_seconds": 1.0, "device": "cpu", "proper": True}
+    columns = {"model": "vae", "drift": 0.0, "train_seconds": 1.0, "device": "cpu", "proper": True}
     runs = [vars(item.run) | {"run": item.run.path, "status": "ok", "reason": "", **columns}
             for item in state.plan.planned]  # fmt: skip
     write_overview(state.study.folder, pd.DataFrame(runs), found(state))

@@ -62,7 +62,8 @@ def test_the_data_of_a_pack_are_those_of_its_dataset(state: Workflow) -> None:
     files = targets.prepared(asked(dataset="digits"))
     assert targets.prepared(asked(pack=pack(state))) == files
     assert [path.name for path in files] == ["arrays.npz", "dataset.json"]
-    assert targets.pack_features(asked(pack=pack(state))) == state.study.features_path("digits")
+    for wildcards in (asked(pack=pack(state)), asked(dataset="digits")):
+        assert targets.features(wildcards) == state.study.features_path("digits")
 
 
 def test_only_figures_of_one_likelihood_wait_for_the_embedding(state: Workflow) -> None:

@@ -407,7 +407,7 @@ def test_columns_without_an_optimum_have_no_contrast_where_the_kl_is_off() -> No
 
 def test_only_results_have_contrasts() -> None:
     no_result = {"objective": 1.0, "validation_objective": 1.0, "validation_elbo": 1.0,
-                 "nll_ess": 1.0, "nll_gap": 1.0, "slope": 1.0, "epochs": 3, "mi_ceiling": 1.0,
+                 "nll_ess": 1.0, "nll_gap": 1.0, "drift": 1.0, "epochs": 3, "mi_ceiling": 1.0,
                  "sample_fid_floor": 1.0, "feature_accuracy": 1.0, "train_seconds": 1.0,
                  "examples_per_second": 1.0, "peak_memory_mb": 1.0, "device": "cpu"}  # fmt: skip
     rows = [row(metrics={"mse": 1.0, "a_new_metric": 2.0} | no_result, beta=b) for b in (1.0, 4.0)]

@@ -17,7 +17,7 @@ rule features:
 rule evaluate:
     input:
         ancient(FILES.prepared),
-        features=FILES.pack_features,
+        features=FILES.features,
         trained=STUDY / "packs" / "{pack}" / "train",
     output:
         directory(STUDY / "packs" / "{pack}" / "evaluation" / "{hash}"),
@@ -38,6 +38,7 @@ rule evaluate:
 rule controls:
     input:
         ancient(FILES.prepared),
+        features=FILES.features,
     output:
         STUDY / "controls" / "{dataset}" / "{hash}.json",
     log:

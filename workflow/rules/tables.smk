@@ -28,6 +28,7 @@ rule summarize:
     params:
         script=CALL.script("summarize"),
         source=STATE.code("summarize"),
+        margin=STATE.study.config["statistics"]["converged_drift"],
     shell:
         "{params.script} {input:q} {output:q} {log:q}"
 

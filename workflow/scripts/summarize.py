@@ -15,4 +15,5 @@ with job(log):
     write_csv(summarize(metrics), Path(target))
     study, plan = read_frozen(Path(folder))
     missing = missing_results(study, plan) if study.config["allow_missing"] else ()
-    write_overview(Path(folder), metrics, missing)
+    margin = study.config["statistics"]["converged_drift"]
+    write_overview(Path(folder), metrics, missing, margin)

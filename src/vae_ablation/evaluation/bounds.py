@@ -90,6 +90,7 @@ def distortions(
     examples: Examples,
     generators: Sequence[torch.Generator],
     points: Sequence[bool],
+    draws: int = ELBO_DRAWS,
 ) -> NDArray[np.float64]:
     """E over z ~ q(z given x) of −log p(x given z), of every example: [runs, n], nats.
 
@@ -99,16 +100,17 @@ def distortions(
         examples: as observed.
         generators: one stream per run.
         points: runs with a point posterior, for which z = μ.
+        draws: of z per example.
     """
     latent = posterior.mean.shape[-1]
     parts = []
     device = posterior.mean.device
     mask = torch.tensor([not point for point in points], device=device)[:, None, None, None]
-    for rows in example_blocks(len(examples), ELBO_DRAWS * examples.x.shape[1]):
+    for rows in example_blocks(len(examples), draws * examples.x.shape[1]):
         x, context = examples.at(rows)
-        noise = _normals(generators, (len(x), ELBO_DRAWS, latent), device) * mask
+        noise = _normals(generators, (len(x), draws, latent), device) * mask
         z = Posterior(posterior.mean[:, rows], posterior.log_std[:, rows]).at(noise)
-        parts.append(-_by_runs(model, z, x, context, ELBO_DRAWS).mean(-1).cpu().numpy())
+        parts.append(-_by_runs(model, z, x, context, draws).mean(-1).cpu().numpy())
     return np.concatenate(parts, axis=1)
 
 

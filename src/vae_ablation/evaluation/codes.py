@@ -18,6 +18,8 @@ Codes = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
 ACTIVE_VARIANCE = 0.01
+ACTIVE_RATE = 0.01
+"""Nats of KL to the prior above which a dimension counts as active."""
 NEIGHBOURS = 15
 SILHOUETTE_EXAMPLES = 5000
 
@@ -130,20 +132,20 @@ def _spread(hits: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.flo
     return values
 
 
-def slope(objective: NDArray[np.float64]) -> float | None:
-    """Relative change of the validation objective over the last 10 % of epochs.
+def drift(objective: NDArray[np.float64]) -> float | None:
+    """Change of the validation objective over the last 10 % of epochs, nats.
 
-    The change is that of a straight line fitted to those epochs (three at least), relative to the
-    size of their mean: 0 has converged, negative still falls.
+    The change is that of a straight line fitted to those epochs (three at least): 0 has converged,
+    negative still falls. It is not relative to the level, which for a density may be near 0.
 
     Args:
         objective: validation objective per epoch, nats.
 
     Returns:
-        None where there are fewer than three epochs or the mean is 0.
+        None where there are fewer than three epochs.
     """
     window = objective[-max(3, round(len(objective) / 10)) :]
-    if len(window) < 3 or not window.mean():
+    if len(window) < 3:
         return None
-    rise = np.polynomial.Polynomial.fit(np.arange(len(window)), window, 1).convert().coef
-    return float(rise[1] * (len(window) - 1) / abs(window.mean())) if len(rise) > 1 else 0.0
+    line = np.polynomial.Polynomial.fit(np.arange(len(window)), window, 1).convert().coef
+    return float(line[1] * (len(window) - 1)) if len(line) > 1 else 0.0

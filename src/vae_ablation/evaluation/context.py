@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_ablation.common.isolation import unforeseen
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.data.loading import Examples
-from vae_ablation.evaluation.aggregate import Aggregate, aggregates, density_in_plane
+from vae_ablation.evaluation.aggregate import Aggregate, aggregates, density_in_plane, joined
 from vae_ablation.evaluation.bounds import NllEstimate, distortions, encode, importance_nll
 from vae_ablation.evaluation.codes import active_units
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
@@ -31,6 +30,12 @@ Array = NDArray[np.float64]
 
 TRAIN_CODES = 60_000
 """Most train examples whose codes are compared with held-out ones, evenly spaced: all of MNIST."""
+
+CODE_DRAWS = 4
+"""Draws of each held-out code whose label is named."""
+
+GAP_DRAWS = 4
+"""Draws of z per train and validation example behind the generalisation gap."""
 
 RATE_DRAWS = 32
 """Draws of z per example behind a rate that has no closed form."""
@@ -135,8 +140,8 @@ class CodeContext:
 class EvaluationContext:
     """What an evaluation of the runs of one pack shares; the first axis of an array is the run.
 
-    A run's noise is one stream: distortions draw from it first, then bounds, then the aggregate
-    posterior, whichever of them is asked first.
+    A run's noise is one stream: distortions draw from it first, then bounds, whichever of them is
+    asked first.
 
     Args:
         runs: runs of one pack, all with status ok.
@@ -189,6 +194,13 @@ class EvaluationContext:
         return encode(self.model, fitted.spaced(TRAIN_CODES))
 
     @once
+    def validation_posterior(self) -> Posterior:
+        """Posteriors of the validation split, [runs, k, latent]."""
+        condition = self.runs[0].condition
+        seen = Examples.of(self.dataset, "validation", condition, self.device)
+        return encode(self.model, seen.spaced(TRAIN_CODES))
+
+    @once
     def noise(self) -> list[torch.Generator]:
         """One stream per run, which depends on its seed and on that of the evaluation."""
         return [stream(run.seed, f"evaluation {self.settings['seed']}") for run in self.runs]
@@ -200,6 +212,21 @@ class EvaluationContext:
         return distortions(self.model, self.posterior, self.held_out, self.noise, points)
 
     @once
+    def generalization_gaps(self) -> Array:
+        """Validation minus train distortion, both after training, [runs], nats."""
+        points = [POSTERIORS[run.posterior].deterministic for run in self.runs]
+        parts = ("validation", self.validation_posterior), ("train", self.train_posterior)
+        found = []
+        for split, posterior in parts:
+            seen = Examples.of(self.dataset, split, self.runs[0].condition, self.device)
+            noise = [stream(run.seed, f"{split} {self.settings['seed']}") for run in self.runs]
+            split_examples = seen.spaced(TRAIN_CODES)
+            each = distortions(self.model, posterior, split_examples, noise, points, GAP_DRAWS)
+            found.append(each.mean(1))
+        gaps: Array = found[0] - found[1]
+        return gaps
+
+    @once
     def bounds(self) -> NllEstimate:
         """Importance-weighted bounds of every test example, [runs, n]."""
         _ = self.distortions  # whose draws come first in the streams of noise
@@ -209,13 +236,11 @@ class EvaluationContext:
     @once
     def aggregates(self) -> list[Aggregate]:
         """The aggregate posterior of each run; one of point posteriors means nothing."""
-        try:
-            _ = self.bounds  # whose draws come before these, also where it ends in an error
-        except Exception as error:
-            if not unforeseen(error):
-                raise
-        priors = self.model.priors()
-        return aggregates(self.posterior, self.train_posterior, self.noise, priors)
+        seed, priors = self.settings["seed"], self.model.priors()
+        noise = [stream(run.seed, f"aggregate posterior {seed}") for run in self.runs]
+        held_out, train = self.posterior, self.train_posterior
+        mixture = joined(held_out, self.validation_posterior, train)
+        return aggregates(held_out, train, noise, priors, mixture)
 
     @once
     def squared_errors(self) -> Array:
@@ -227,15 +252,17 @@ class EvaluationContext:
     def log_errors(self) -> Array:
         """The same of log-normalised counts, where the data are counts."""
         means, context = self.posterior.mean, self.held_out.context
-        return log_errors(self.model, self.runs, means, self.dataset, context)
+        seed = self.settings["seed"]
+        return log_errors(self.model, self.runs, means, self.dataset, context, seed)
 
     @once
-    def samples(self) -> list[dict[str, float]]:
+    def samples(self) -> list[dict[str, Any]]:
         """Quality of each run's samples; empty without features of the dataset."""
         if self.real is None:
             return [{} for _ in self.runs]
-        means, seed = self.train_posterior.mean, self.settings["seed"]
-        return sample_columns(self.model, self.runs, means, self.dataset, self.real, seed)
+        means, settings = self.train_posterior.mean, self.settings
+        common = self.dataset, self.real, settings["seed"], settings["sample_draws"]
+        return sample_columns(self.model, self.runs, means, *common)
 
     @once
     def pictures(self) -> list[Pictures]:
@@ -310,11 +337,31 @@ class RunContext(CodeContext):
         """KL of the test split, [n], nats; from draws without a closed form."""
         if self.rate_per_dim is not None:
             return self.rate_per_dim.sum(-1)
-        mean, generator = self.posterior.mean, stream(self.run.seed, "rate")
+        mean, generator = self.posterior.mean, stream(self.run.seed, f"rate {self.seed}")
         noise = torch.randn(
             len(mean), RATE_DRAWS, mean.shape[-1], generator=generator, dtype=mean.dtype
         )
         return self.prior.rate(self.posterior, noise.to(mean.device))
+
+    @once
+    def sampled_codes(self) -> tuple[Array, Array]:
+        """Draws of train codes, [m, latent], and of held-out ones, [CODE_DRAWS, n, latent]."""
+        generator = stream(self.run.seed, f"sampled codes {self.seed}")
+        shared = self.shared.train_posterior
+        train = Posterior(shared.mean[self.place].double(), shared.log_std[self.place].double())
+
+        def at(posterior: Posterior, draws: int) -> Array:
+            shape = (len(posterior.mean), draws, posterior.mean.shape[-1])
+            noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+            found: Array = posterior.at(noise.to(posterior.mean.device)).cpu().numpy()
+            return found.swapaxes(0, 1)
+
+        return at(train, 1)[0], at(self.posterior, CODE_DRAWS)
+
+    @property
+    def generalization_gap(self) -> float:
+        """Validation minus train distortion, nats."""
+        return float(self.shared.generalization_gaps[self.place])
 
     @property
     def distortion(self) -> Array:
@@ -343,7 +390,7 @@ class RunContext(CodeContext):
         return self.shared.log_errors[self.place]
 
     @property
-    def samples(self) -> dict[str, float]:
+    def samples(self) -> dict[str, Any]:
         """Quality of its samples."""
         return self.shared.samples[self.place]
 

@@ -20,8 +20,9 @@ from vae_ablation.evaluation.codes import active_units
 from vae_ablation.evaluation.context import CodeContext
 from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
-from vae_ablation.evaluation.features import FITTED_VALUES, seen
+from vae_ablation.evaluation.features import FITTED_VALUES, FeatureNetworks, seen
 from vae_ablation.evaluation.pack import measure_columns
+from vae_ablation.evaluation.samples import RealFeatures, quality_columns
 from vae_ablation.models.streams import seeded
 from vae_ablation.models.vae import Encoder
 from vae_ablation.study.control_plan import ControlPlan
@@ -50,6 +51,11 @@ class Spectrum:
         wide = x.astype(np.float64)
         values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(wide, rowvar=False, bias=True)))
         return cls(wide.mean(0), values[::-1], vectors[:, ::-1])
+
+    def sample(self, count: int, random: np.random.Generator) -> Array:
+        """Draws from the Gaussian of this mean and full covariance, [count, dims]."""
+        scaled = random.normal(size=(count, len(self.mean))) * np.sqrt(self.values.clip(min=0))
+        return np.asarray(self.mean + scaled @ self.vectors.T)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,13 @@ class ProbabilisticPCA:
     def decode(self, codes: Array) -> Array:
         """E[x given z], [n, dims]."""
         return np.asarray(self.mean + codes @ self.weights.T, dtype=np.float64)
+
+    def sample(self, count: int, random: np.random.Generator, noise: bool) -> Array:
+        """E[x given z] at z ~ N(0, I), [count, dims]; with `noise`, draws of x."""
+        means = self.decode(random.normal(size=(count, self.weights.shape[1])))
+        if not noise:
+            return means
+        return means + np.sqrt(self.variance) * random.normal(size=means.shape)
 
     def nll(self, x: NDArray[np.floating]) -> float:
         """−log N(x; mean, WWᵀ + σ²I), mean over x [n, dims]; nats per example."""
@@ -165,9 +178,17 @@ class LinearOptimum:
 
 
 def control_rows(
-    dataset: Dataset, runs: Sequence[Run], model: Mapping[str, Any], seed: int
+    dataset: Dataset,
+    runs: Sequence[Run],
+    model: Mapping[str, Any],
+    seed: int,
+    extractor: FeatureNetworks | None = None,
+    draws: int = 1,
 ) -> list[dict[str, Any]]:
     """Rows of metrics.csv for the raw data, PCA and untrained encoders of a dataset.
+
+    Beside them two generators that bound the quality of samples: `real`, train examples themselves,
+    and `full_gaussian`, draws from a Gaussian with the data's mean and covariance.
 
     A row in which an error arises that nobody foresaw is failed, with its reason; the others stay.
 
@@ -176,12 +197,19 @@ def control_rows(
         runs: the study's runs on it: their latent dimensions and seeds are controlled for.
         model: the config's model section.
         seed: of the evaluation.
+        extractor: features of the dataset; None leaves out what samples are measured by.
+        draws: sets of samples of each control, as many in each as held-out examples.
     """
     plan = ControlPlan.of(runs, model)
     train = cache(lambda: Spectrum.of(_data(dataset, "train")))
+    samples = None if extractor is None else ControlSamples(dataset, extractor, seed, draws)
     rows = [_row(dataset, ("raw",), lambda: _raw_row(dataset, seed))]
+    if samples is not None:
+        rows.append(_row(dataset, ("real",), lambda: _real_row(dataset, samples)))
+        compute = partial(_full_gaussian_row, dataset, train, samples)
+        rows.append(_row(dataset, ("full_gaussian",), compute))
     for dim in plan.latent_dims:
-        compute = partial(_pca_row, dataset, train, dim, plan.gaussian, model, seed)
+        compute = partial(_pca_row, dataset, train, dim, plan.gaussian, model, seed, samples)
         rows.append(_row(dataset, ("pca", f"z{dim}"), compute, dim))
     for start in plan.starts:
         compute = partial(_untrained_row, dataset, *start, model, seed)
@@ -300,6 +328,62 @@ def _code_columns(context: CodeContext, *left_out: str) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value is not None}
 
 
+class ControlSamples:
+    """Samples of controls, measured as those of runs are.
+
+    Args:
+        dataset: the prepared dataset.
+        extractor: its features.
+        seed: of the evaluation.
+        draws: sets of samples, as many in each as held-out examples.
+    """
+
+    def __init__(self, dataset: Dataset, extractor: FeatureNetworks, seed: int, draws: int) -> None:
+        self.real = cache(lambda: RealFeatures.of(dataset, extractor, seed))
+        self.seed = seed
+        self.draws = draws
+
+    def columns(self, sample: Callable[[int, np.random.Generator], Array]) -> dict[str, Any]:
+        """Columns of a generator: from a count and a stream to x as `_data` has it."""
+        real = self.real()
+        random, count = np.random.default_rng([self.seed, 1]), len(real.rows)
+        sets = [torch.from_numpy(sample(count, random)).float() for _ in range(self.draws)]
+        features = torch.stack([real.extractor.seen(one) for one in sets])
+        return self._known(features.transpose(1, 2))
+
+    def of_real_data(self) -> dict[str, Any]:
+        """Columns of train examples: of the draws that the floor is a mean over."""
+        return self._known(torch.from_numpy(self.real().train))
+
+    def _known(self, sets: torch.Tensor) -> dict[str, Any]:
+        """Columns of sets of features [draws, networks, n, features], with those of the data."""
+        real = self.real()
+        found = {**quality_columns(sets, real), "sample_fid_floor": real.floor}
+        found["feature_accuracy"] = real.extractor.accuracy
+        plain = {name: value for name, value in found.items() if not isinstance(value, list)}
+        return {name: value for name, value in plain.items() if value is not None}
+
+
+def _real_row(dataset: Dataset, samples: ControlSamples) -> dict[str, Any]:
+    return {
+        "run": f"{dataset.name}/real",
+        "model": "real",
+        "dataset": dataset.name,
+        **samples.of_real_data(),
+    }
+
+
+def _full_gaussian_row(
+    dataset: Dataset, data: Callable[[], Spectrum], samples: ControlSamples
+) -> dict[str, Any]:
+    return {
+        "run": f"{dataset.name}/full_gaussian",
+        "model": "full_gaussian",
+        "dataset": dataset.name,
+        **samples.columns(data().sample),
+    }
+
+
 def _raw_row(dataset: Dataset, seed: int) -> dict[str, Any]:
     train, test = _data(dataset, "train"), _data(dataset, "test")
     return {
@@ -317,6 +401,7 @@ def _pca_row(
     gaussian: bool,
     model: Mapping[str, Any],
     seed: int,
+    samples: ControlSamples | None,
 ) -> dict[str, Any]:
     """PCA with the gaussian arms' own σ²; its nll only where those have one scalar scale."""
     scale = model["gaussian_scale"]
@@ -336,6 +421,7 @@ def _pca_row(
         **_code_columns(
             _context(dataset, pca.codes(train), codes, seed, scaled=True, latent_dim=latent_dim)
         ),
+        **({} if samples is None else samples.columns(partial(pca.sample, noise=counts))),
     }
     if gaussian and scale != "learned_per_dimension":
         row |= {"likelihood": "gaussian", "nll": pca.nll(test)}

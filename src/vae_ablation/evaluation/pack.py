@@ -18,7 +18,7 @@ from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation.context import EvaluationContext, RunContext
 from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
-from vae_ablation.evaluation.features import FeatureExtractor
+from vae_ablation.evaluation.features import FeatureNetworks
 from vae_ablation.evaluation.pictures import Pictures
 from vae_ablation.evaluation.samples import RealFeatures
 from vae_ablation.models.likelihoods import LIKELIHOODS
@@ -79,7 +79,7 @@ def evaluate_pack(
     models: Sequence[VAE],
     histories: Sequence[NDArray[np.float64]],
     dataset: Dataset,
-    extractor: FeatureExtractor,
+    extractor: FeatureNetworks,
     settings: Mapping[str, Any],
     device: torch.device,
 ) -> list[Evaluated]:

@@ -44,12 +44,17 @@ def squared_errors(
 
 @torch.no_grad()
 def log_errors(
-    model: StackedVAE, runs: Sequence[Run], means: Tensor, dataset: Dataset, context: Tensor
+    model: StackedVAE,
+    runs: Sequence[Run],
+    means: Tensor,
+    dataset: Dataset,
+    context: Tensor,
+    seed: int,
 ) -> NDArray[np.float64]:
     """Squared error of the mean of log1p(library-normalised x) under p(x given z = μ): [runs, n].
 
     The mean of log1p and not log1p of the mean, which favours likelihoods with little spread; over
-    LOG_DRAWS draws. Of counts alone; arguments as in `squared_errors`.
+    LOG_DRAWS draws. Of counts alone; arguments as in `squared_errors`, and the evaluation's seed.
     """
     genes = dataset.observed.genes
     library = context[:, :1] if dataset.observed.outside else None
@@ -57,7 +62,7 @@ def log_errors(
     target = log_counts(observed, genes, library)
     found = []
     for place, run in enumerate(runs):
-        generator = stream(run.seed, "predicted x")
+        generator = stream(run.seed, f"predicted x {seed}")
         decoder = model.one(place).decoder
         parts = []
         for rows in example_blocks(len(target), LOG_DRAWS * target.shape[1]):

@@ -1,9 +1,9 @@
-"""Quality of samples in the features of a dataset: distance, precision, recall."""
+"""Quality of samples in the features of a dataset: distance, density and coverage."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +16,24 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.bounds import decode_mean
-from vae_ablation.evaluation.features import FeatureExtractor, outer_library
+from vae_ablation.evaluation.features import FeatureNetworks, outer_library
 from vae_ablation.models.streams import stream
 from vae_ablation.study.run import Run
 from vae_ablation.training.stacked import StackedVAE
 
 Features = NDArray[np.float64]
+Columns = dict[str, float | list[float]]
 
 EXAMPLES = 10_000
-"""Most examples that samples are compared with, and as many samples."""
+"""Most examples that samples are compared with, and as many samples in each draw."""
 
-NEIGHBOURS = 3
+NEIGHBOUR_EXAMPLES = 2000
+"""Most of them behind density, coverage, precision and recall, whose cost grows with the square."""
+
+NEIGHBOURS = 5
+"""k of the balls behind density and coverage (Naeem et al. 2020)."""
+
+MANIFOLD_NEIGHBOURS = 3
 """k of the manifolds behind precision and recall (Kynkäänniemi et al. 2019)."""
 
 FLOOR_DRAWS = 20
@@ -44,8 +51,43 @@ MIXTURE_CODES = 5000
 MIXTURE_STEPS = 50
 """Most steps of expectation-maximisation."""
 
-_PAIRS = 2**21
 _VALUES = 2**24
+
+
+# --- distance ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and covariance S of features, with S^½; leading axes are sets.
+
+    Attributes:
+        mean: [..., features].
+        root: the symmetric square root of S, singular or not, [..., features, features].
+        trace: of S, [...].
+    """
+
+    mean: Features
+    root: Features
+    trace: Features
+
+    @classmethod
+    def of(cls, values: Features) -> Moments:
+        """Moments of sets of at least two rows [..., n, features], all finite."""
+        mean = values.mean(-2)
+        centred = values - mean[..., None, :]
+        covariance = np.swapaxes(centred, -1, -2) @ centred / (values.shape[-2] - 1)
+        spectrum, vectors = np.linalg.eigh(covariance)
+        scaled = vectors * np.sqrt(spectrum.clip(min=0))[..., None, :]
+        root = scaled @ np.swapaxes(vectors, -1, -2)
+        return cls(mean, root, np.trace(covariance, axis1=-2, axis2=-1))
+
+    def distance(self, other: Moments) -> Features:
+        """Fréchet distance of each set to each of another's, as their leading axes broadcast."""
+        shared = np.linalg.norm(self.root @ other.root, "nuc", axis=(-2, -1))
+        shift = np.square(self.mean - other.mean).sum(-1)
+        distance: Features = np.maximum(0, shift + self.trace + other.trace - 2 * shared)
+        return distance
 
 
 def frechet_distance(a: Features, b: Features) -> float | None:
@@ -63,86 +105,111 @@ def frechet_distance(a: Features, b: Features) -> float | None:
     """
     if min(len(a), len(b)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
-    covariances = [np.atleast_2d(np.cov(values, rowvar=False)) for values in (a, b)]
-    roots = [_square_root(covariance) for covariance in covariances]
-    shared = np.linalg.norm(roots[0] @ roots[1], "nuc")
-    spread = sum(np.trace(covariance) for covariance in covariances) - 2 * shared
-    return max(0.0, float(np.square(a.mean(0) - b.mean(0)).sum() + spread))
+    return float(Moments.of(a).distance(Moments.of(b)))
 
 
-def _square_root(covariance: Features) -> Features:
-    """The symmetric square root of a covariance, singular or not."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-
-
-def precision_recall(
-    real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS
-) -> tuple[float, float]:
-    """Share of generated examples in the real manifold, and of real ones in the generated.
-
-    A manifold is the union of balls around its examples, each as wide as the distance to the k-th
-    nearest other example (Kynkäänniemi et al. 2019).
-
-    Args:
-        real: features, [n, features].
-        generated: features, [m, features].
-        neighbours: k, less than n and m.
-
-    Returns:
-        Precision and recall.
-    """
-    return _precision_recall(Manifold.of(real, neighbours), Manifold.of(generated, neighbours))
+# --- neighbours ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Manifold:
-    """Balls around examples.
+class Balls:
+    """Balls around examples; leading axes are sets.
 
     Attributes:
-        centres: [n, features].
-        radii: [n].
+        centres: [..., n, features].
+        inner: distance to the MANIFOLD_NEIGHBOURS-th nearest other centre, [..., n].
+        outer: to the NEIGHBOURS-th, [..., n]; None where there are no more than NEIGHBOURS centres.
     """
 
     centres: Tensor
-    radii: Tensor
+    inner: Tensor
+    outer: Tensor | None
 
     @classmethod
-    def of(cls, centres: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
-        """Balls that reach to the k-th nearest other centre."""
-        nearest = [
-            _distances(block, centres).topk(neighbours + 1, largest=False).values[:, -1]
-            for block in _blocks(centres, len(centres))
-        ]
-        return cls(centres, torch.cat(nearest))
+    def around(cls, centres: Tensor) -> Balls | None:
+        """Balls around centres [..., n, features]; None where they are too few for any."""
+        if centres.shape[-2] <= MANIFOLD_NEIGHBOURS:
+            return None
+        enough = centres.shape[-2] > NEIGHBOURS
+        nearest = _nearest(centres, NEIGHBOURS if enough else MANIFOLD_NEIGHBOURS)
+        outer = nearest[..., NEIGHBOURS] if enough else None
+        return cls(centres, nearest[..., MANIFOLD_NEIGHBOURS], outer)
 
-    def to(self, device: torch.device) -> Manifold:
+    def to(self, device: torch.device) -> Balls:
         """The same on a device."""
-        return Manifold(self.centres.to(device), self.radii.to(device))
+        outer = None if self.outer is None else self.outer.to(device)
+        return Balls(self.centres.to(device), self.inner.to(device), outer)
 
-    def covers(self, points: Tensor) -> Tensor:
-        """[n] whether each of the points, [n, features], lies in a ball."""
-        inside = [
-            (_distances(block, self.centres) <= self.radii).any(1)
-            for block in _blocks(points, len(self.centres))
-        ]
-        return torch.cat(inside)
+    def scores(self, generated: Tensor) -> dict[str, Tensor]:
+        """What generated examples [..., m, features] and these have of each other: [...] each.
+
+        Returns:
+            sample_density and sample_coverage, sample_precision and sample_recall; see
+            `density_coverage` and `precision_recall`.
+        """
+        distances = _distances(self.centres, generated)
+        scores = {}
+        if self.outer is not None:
+            inside = distances <= self.outer[..., None]
+            scores["sample_density"] = _share(inside.flatten(-2)) * inside.shape[-2] / NEIGHBOURS
+            scores["sample_coverage"] = _share(inside.any(-1))
+        scores["sample_precision"] = _share((distances <= self.inner[..., None]).any(-2))
+        radii = _nearest(generated, MANIFOLD_NEIGHBOURS)[..., None, :, MANIFOLD_NEIGHBOURS]
+        scores["sample_recall"] = _share((distances <= radii).any(-1))
+        return scores
+
+
+def density_coverage(real: Tensor, generated: Tensor) -> tuple[float, float]:
+    """Density and coverage of generated examples (Naeem et al. 2020).
+
+    Around every real example lies a ball that reaches to its 5th nearest other. Density is the mean
+    number of balls that a generated example lies in, over 5: 1 on average for real ones, more where
+    samples crowd where data are dense. Coverage is the share of balls with a generated example in
+    them, at most 1: near 1 − 2⁻⁵ for as many real ones, since a ball's own radius was chosen.
+
+    Args:
+        real: features, [n, features], n > 5.
+        generated: features, [m, features], m > 3.
+    """
+    balls = Balls.around(real)
+    assert balls is not None
+    scores = balls.scores(generated)
+    return scores["sample_density"].item(), scores["sample_coverage"].item()
+
+
+def precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
+    """Share of generated examples in the real manifold, and of real ones in the generated.
+
+    A manifold is the union of balls around its examples, each as wide as the distance to the 3rd
+    nearest other example (Kynkäänniemi et al. 2019). Collapse raises precision, noise raises
+    recall: read them beside density and coverage.
+
+    Args:
+        real: features, [n, features], n > 3.
+        generated: features, [m, features], m > 3.
+    """
+    balls = Balls.around(real)
+    assert balls is not None
+    scores = balls.scores(generated)
+    return scores["sample_precision"].item(), scores["sample_recall"].item()
+
+
+def _nearest(points: Tensor, count: int) -> Tensor:
+    """Distances of each point to its nearest others, itself first: [..., n, count + 1]."""
+    return _distances(points, points).topk(count + 1, largest=False).values
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """|a_i − b_j|, [n, m], exactly 0 where they are equal: not by way of a matrix product."""
+    """|a_i − b_j|, [..., n, m], exactly 0 where they are equal: not by way of a matrix product."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _blocks(points: Tensor, others: int) -> Sequence[Tensor]:
-    """Rows of points, so many at a time that their distances to the others fit."""
-    return points.split(max(1, _PAIRS // others))
+def _share(hits: Tensor) -> Tensor:
+    """Share of True in the last axis, float64."""
+    return hits.double().mean(-1)
 
 
-def _precision_recall(real: Manifold, generated: Manifold) -> tuple[float, float]:
-    precision = real.covers(generated.centres).double().mean().item()
-    recall = generated.covers(real.centres).double().mean().item()
-    return precision, recall
+# --- real data -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -152,22 +219,26 @@ class RealFeatures:
     Attributes:
         extractor: the features.
         rows: positions of the held-out examples in the dataset, [n].
-        held_out: [n, features] of the test split; n is the lesser of the test split, the train
-            split and EXAMPLES, evenly spaced where there are more.
-        manifold: the same features with their radii, or None where n is no more than NEIGHBOURS.
-        floor: Fréchet distance of the held-out data to n examples of the train split, the mean
-            over FLOOR_DRAWS draws of them: what samples as good as data reach, None for n = 1.
+        held_out: [networks, n, features] of the test split; n is the lesser of the test split, the
+            train split and EXAMPLES, evenly spaced where there are more.
+        moments: of the same; None for n = 1.
+        balls: around at most NEIGHBOUR_EXAMPLES of them, or None where there are too few.
+        train: FLOOR_DRAWS draws of n train examples, [draws, networks, n, features].
+        floor: Fréchet distance of the held-out data to the train draws, a mean over draws and
+            networks: what samples as good as data reach, None for n = 1.
     """
 
-    extractor: FeatureExtractor
+    extractor: FeatureNetworks
     rows: NDArray[np.int64]
     held_out: Features
-    manifold: Manifold | None
+    moments: Moments | None
+    balls: Balls | None
+    train: Features
     floor: float | None
 
     @classmethod
-    def of(cls, dataset: Dataset, extractor: FeatureExtractor, seed: int) -> RealFeatures:
-        """Features of a dataset's test split and their distance to others of the train split.
+    def of(cls, dataset: Dataset, extractor: FeatureNetworks, seed: int) -> RealFeatures:
+        """Features of a dataset's test split, and of as many examples of its train split.
 
         The others are drawn without order, as samples are: evenly spaced ones would have each
         class's exact share where examples are sorted by class.
@@ -181,44 +252,46 @@ class RealFeatures:
         count = min(len(test), len(train), EXAMPLES)
         rows = test[spaced(len(test), count)]
         held_out = _data_features(dataset, rows, extractor)
-        pool = _data_features(dataset, train[spaced(len(train), FLOOR_POOL)], extractor)
+        pool = _data_features(dataset, train[spaced(len(train), FLOOR_POOL)], extractor).numpy()
+        random = np.random.default_rng(seed)
+        draws = [random.choice(pool.shape[1], count, replace=False) for _ in range(FLOOR_DRAWS)]
+        moments = _moments(held_out.numpy())
+        others = np.stack([pool[:, draw] for draw in draws])
+        floors = distances_to(moments, others)
         return cls(
             extractor,
             rows,
             held_out.numpy(),
-            Manifold.of(held_out) if count > NEIGHBOURS else None,
-            real_floor(held_out.numpy(), pool.numpy(), seed),
+            moments,
+            Balls.around(held_out[:, spaced(count, NEIGHBOUR_EXAMPLES)]),
+            others,
+            None if floors is None else float(floors.mean()),
         )
 
 
-def _data_features(
-    dataset: Dataset, rows: NDArray[np.int64], extractor: FeatureExtractor
-) -> Tensor:
-    """Features of the examples at these positions, [n, features]."""
+def _data_features(dataset: Dataset, rows: NDArray[np.int64], extractor: FeatureNetworks) -> Tensor:
+    """Features of the examples at these positions, [networks, n, features]."""
     step = max(1, _VALUES // dataset.x.shape[1])
-    return torch.cat(
-        [
-            extractor(dataset.x[part], outer_library(dataset, part))
-            for part in np.split(rows, range(step, len(rows), step))
-        ]
-    )
-
-
-def real_floor(held_out: Features, pool: Features, seed: int) -> float | None:
-    """Mean Fréchet distance of real examples to as many others, drawn from a pool.
-
-    Args:
-        held_out: [n, features].
-        pool: [m, features], m ≥ n.
-        seed: of the draws, each of n different examples.
-    """
-    random = np.random.default_rng(seed)
-    distances = [
-        frechet_distance(held_out, pool[random.choice(len(pool), len(held_out), replace=False)])
-        for _ in range(FLOOR_DRAWS)
+    parts = [
+        extractor(dataset.x[part], outer_library(dataset, part))
+        for part in np.split(rows, range(step, len(rows), step))
     ]
-    known = [distance for distance in distances if distance is not None]
-    return float(np.mean(known)) if known else None
+    return torch.cat(parts).movedim(1, 0)
+
+
+def _moments(values: Features) -> Moments | None:
+    """Moments of sets [..., n, features]; None for one row or where a value is not finite."""
+    defined = values.shape[-2] > 1 and np.isfinite(values).all()
+    return Moments.of(values) if defined else None
+
+
+def distances_to(moments: Moments | None, values: Features) -> Features | None:
+    """Fréchet distances of sets [..., n, features] to these moments; None where undefined."""
+    own = _moments(values)
+    return None if own is None or moments is None else own.distance(moments)
+
+
+# --- samples -------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -229,7 +302,8 @@ def sample_columns(
     dataset: Dataset,
     real: RealFeatures,
     seed: int,
-) -> list[dict[str, float]]:
+    draws: int,
+) -> list[Columns]:
     """Quality of every run's samples, against the held-out data.
 
     Args:
@@ -238,57 +312,147 @@ def sample_columns(
         train_means: posterior means of the train split, [runs, n, latent].
         dataset: the prepared dataset; each sample has the context of one held-out example.
         real: `RealFeatures.of` the dataset.
-        seed: of the mixtures fitted to the codes.
+        seed: of the evaluation, which all streams depend on.
+        draws: sets of samples, as many in each as held-out examples.
 
     Returns:
-        Per run, as far as they are defined: sample_fid, sample_precision and sample_recall of
-        samples at z ~ p(z); sample_fid_expost, with z from a mixture fitted to the codes instead;
-        sample_fid_floor, what the distance of real examples is; feature_accuracy.
+        Per run, as far as they are defined: `quality_columns` of samples at z ~ p(z); those of
+        the Fréchet distance with z from a mixture fitted to the codes instead, as
+        sample_fid_expost; sample_fid_floor, what the distance of real examples is;
+        feature_accuracy.
     """
-    count = len(real.held_out)
-    device = model.device
+    count = draws * len(real.rows)
     prior = torch.stack(
         [
-            prior.sample(stream(run.seed, "fid samples"), count)
+            prior.sample(stream(run.seed, f"fid samples {seed}"), count)
             for prior, run in zip(model.priors(), runs, strict=True)
         ]
     )
     expost = torch.stack([expost_codes(codes, count, seed) for codes in train_means])
-    context = torch.from_numpy(dataset.context(real.rows, runs[0].condition)).to(device)
-    draws = [[stream(run.seed, "sampled x") for run in runs] for _ in range(2)]
-    from_prior = _sample_features(model, prior.to(device), context, real.extractor, draws[0])
-    from_expost = _sample_features(model, expost.to(device), context, real.extractor, draws[1])
-    manifold = real.manifold and real.manifold.to(device)
+    context = torch.from_numpy(dataset.context(real.rows, runs[0].condition)).to(model.device)
+    common: Columns = {"sample_fid_floor": real.floor} if real.floor is not None else {}
+    if real.extractor.accuracy is not None:
+        common["feature_accuracy"] = real.extractor.accuracy
+    found = []
+    for z, name, balls in ((prior, "sample_fid", real.balls), (expost, "sample_fid_expost", None)):
+        generators = [stream(run.seed, f"sampled x {seed}") for run in runs]
+        sets = _sample_features(model, z.to(model.device), context, real, generators)
+        found.append(_quality(sets, real.moments, balls, name))
+    return [{**own, **fitted, **common} for own, fitted in zip(*found, strict=True)]
+
+
+def quality_columns(draws: Tensor, real: RealFeatures) -> Columns:
+    """Quality of sets of samples of one origin, as far as it is defined.
+
+    Args:
+        draws: features of each set, [draws, networks, n, features].
+        real: the held-out data.
+
+    Returns:
+        Means over draws and networks of sample_fid, sample_density, sample_coverage,
+        sample_precision and sample_recall; sample_fid_se, the Monte-Carlo standard error of the
+        mean over draws; sample_fid_spread, the standard deviation over networks;
+        sample_fid_networks, the mean over draws of each network, a list.
+    """
+    (columns,) = _quality([draws[None]], real.moments, real.balls, "sample_fid")
+    return columns
+
+
+def _quality(
+    groups: Iterable[Tensor], moments: Moments | None, balls: Balls | None, name: str
+) -> list[Columns]:
+    """`quality_columns` of every run from groups of its draws [runs, draws, networks, n, features].
+
+    Args:
+        groups: some draws of all runs each.
+        moments: of the held-out data.
+        balls: around them; None leaves density, coverage, precision and recall out.
+        name: of the distance's column.
+    """
+    distances: list[list[Features | None]] = []
+    scores: list[dict[str, list[Tensor]]] = []
+    for group in groups:
+        distances = distances or [[] for _ in group]
+        scores = scores or [{} for _ in group]
+        near = None if balls is None else balls.to(group.device)
+        for place, sets in enumerate(group):
+            distances[place].append(distances_to(moments, sets.cpu().numpy()))
+            for column, values in _near(near, sets).items():
+                scores[place].setdefault(column, []).append(values)
     return [
-        _columns(features, fitted, real, manifold)
-        for features, fitted in zip(from_prior, from_expost, strict=True)
+        {
+            **_distance_columns(name, own),
+            **{
+                column: torch.cat(values).mean().item()
+                for column, values in near_own.items()
+                if len(values) == len(own)
+            },
+        }
+        for own, near_own in zip(distances, scores, strict=True)
     ]
 
 
-def _columns(
-    features: Tensor, fitted: Tensor, real: RealFeatures, manifold: Manifold | None
-) -> dict[str, float]:
-    """The defined columns of one run from features at z ~ p(z) and at ex-post z, [n, features]."""
-    columns: dict[str, float | None] = {
-        "sample_fid": frechet_distance(features.cpu().numpy(), real.held_out),
-        "sample_fid_floor": real.floor,
-        "sample_fid_expost": frechet_distance(fitted.cpu().numpy(), real.held_out),
-        "feature_accuracy": real.extractor.accuracy,
-    }
-    if manifold is not None and features.isfinite().all():
-        scores = _precision_recall(manifold, Manifold.of(features))
-        columns["sample_precision"], columns["sample_recall"] = scores
-    return {name: value for name, value in columns.items() if value is not None}
+def _near(balls: Balls | None, sets: Tensor) -> dict[str, Tensor]:
+    """Scores of sets [draws, networks, n, features] around held-out examples, draw by draw.
+
+    None without balls, or where a value is not finite.
+    """
+    if balls is None or not sets.isfinite().all():
+        return {}
+    rows = torch.from_numpy(spaced(sets.shape[-2], NEIGHBOUR_EXAMPLES)).to(sets.device)
+    each = [balls.scores(one[:, rows]) for one in sets]
+    return {column: torch.stack([one[column] for one in each]) for column in each[0]}
+
+
+def _distance_columns(name: str, groups: Sequence[Features | None]) -> Columns:
+    """Mean, error and spread of distances [draws, networks] in groups; none where undefined."""
+    known = [group for group in groups if group is not None]
+    if len(known) < len(groups):
+        return {}
+    distances = np.concatenate(known)
+    draws, networks = distances.shape
+    columns: Columns = {name: float(distances.mean())}
+    if draws > 1:
+        error = distances.mean(1).std(ddof=1) / np.sqrt(draws)
+        columns[f"{name}_se"] = float(error)
+    if networks > 1:
+        columns[f"{name}_spread"] = float(distances.mean(0).std(ddof=1))
+        columns[f"{name}_networks"] = distances.mean(0).tolist()
+    return columns
 
 
 def _sample_features(
     model: StackedVAE,
     z: Tensor,
     context: Tensor,
-    extractor: FeatureExtractor,
+    real: RealFeatures,
+    generators: Sequence[torch.Generator],
+) -> Iterator[Tensor]:
+    """Features of samples at z, some draws at a time: [runs, draws, networks, n, features].
+
+    Args:
+        model: the pack.
+        z: [runs, draws · n, latent].
+        context: of one draw, [n, context].
+        real: the held-out data.
+        generators: a stream of each run.
+    """
+    count, size = len(context), real.held_out.shape[0] * real.held_out.shape[2]
+    together = max(1, _VALUES // (len(model) * count * size))
+    for codes in z.split(together * count, dim=1):
+        told = context.repeat(codes.shape[1] // count, 1)
+        features = _features(model, codes, told, real.extractor, generators)
+        yield features.unflatten(1, (-1, count)).transpose(2, 3)
+
+
+def _features(
+    model: StackedVAE,
+    z: Tensor,
+    context: Tensor,
+    extractor: FeatureNetworks,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Features of samples at z [runs, n, latent] and context [n, context]: [runs, n, features]."""
+    """Features of samples at z [runs, n, latent]: [runs, n, networks, features]."""
     step = max(1, _VALUES // (len(model) * model.template.decoder.observed.dims))
     blocks = zip(z.split(step, dim=1), context.split(step), strict=True)
     sampled = _sampled_counts if model.template.decoder.observed.counts else _pictured
@@ -330,7 +494,7 @@ def expost_codes(means: Tensor, count: int, seed: int) -> Tensor:
 
     Args:
         means: posterior means of the train split, [n, latent].
-        count: number of draws.
+        count: number of draws, in random order.
         seed: of fit and draws.
 
     Returns:
@@ -344,9 +508,10 @@ def expost_codes(means: Tensor, count: int, seed: int) -> Tensor:
     components = min(COMPONENTS, len(np.unique(standard, axis=0)))
     if components == 1:
         return torch.from_numpy(centre.astype(np.float32)).expand(count, -1)
-    mixture = GaussianMixture(components, max_iter=MIXTURE_STEPS, random_state=seed)
+    random = np.random.RandomState(seed)
+    mixture = GaussianMixture(components, max_iter=MIXTURE_STEPS, random_state=random)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(standard)
-    draws, _ = mixture.sample(count)
+    draws = random.permutation(mixture.sample(count)[0])  # they come component by component
     return torch.from_numpy((centre + scale * draws).astype(np.float32))

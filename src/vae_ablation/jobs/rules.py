@@ -275,9 +275,11 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
         target: the JSON file to write.
     """
     from vae_ablation.evaluation.controls import control_rows
+    from vae_ablation.evaluation.features import load_features
 
     study = _opened(folder)
     dataset = load_dataset(name, study.prepared[name])
     runs = [run for run in study.runs if run.dataset == name]
-    seed = study.config["evaluation"]["seed"]
-    write_json(target, control_rows(dataset, runs, study.config["model"], seed))
+    settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
+    common = settings["seed"], extractor, settings["sample_draws"]
+    write_json(target, control_rows(dataset, runs, study.config["model"], *common))

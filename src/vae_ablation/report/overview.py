@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.study.axes import axis_columns, axis_of, level_order
+from vae_ablation.study.metrics import CONVERGED_DRIFT, converged
 from vae_ablation.study.progress import duration
 
 if TYPE_CHECKING:
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
 
     from vae_ablation.study.missing import Missing
 
-CONVERGED_SLOPE = 0.01
-"""Largest relative change of the validation objective, over the last tenth, of a converged run."""
 
-
-def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missing] = ()) -> None:
+def write_overview(
+    folder: Path,
+    metrics: pd.DataFrame,
+    missing: Iterable[Missing] = (),
+    margin: float = CONVERGED_DRIFT,
+) -> None:
     """Write tables/overview.json: axes and values, counts by status and code, runs that are not ok.
 
     Args:
         folder: results/<study>.
         metrics: metrics.csv.
         missing: results that are missing.
+        margin: nats that the validation objective of a converged run may change.
     """
     runs = metrics[metrics["model"] == "vae"]
     axes = {
@@ -36,15 +40,16 @@ def write_overview(folder: Path, metrics: pd.DataFrame, missing: Iterable[Missin
     }
     fine = runs["status"] == "ok"
     bad, incomplete = runs[~fine], runs[fine & runs["reason"].fillna("").ne("")]
-    slopes = runs["slope"].dropna().abs()
+    drifts = runs["drift"].dropna()
     overview = {
         "study": folder.name,
         "axes": axes,
         "varied": _varied(runs, axes),
         "runs": len(runs),
         "status": {name: int((runs["status"] == name).sum()) for name in _STATUSES},
-        "converged": int((slopes < CONVERGED_SLOPE).sum()),
-        "slopes": len(slopes),
+        "converged": sum(converged(drift, margin) for drift in drifts),
+        "drifts": len(drifts),
+        "margin": margin,
         "train_time": duration(float(runs["train_seconds"].sum())),
         "code": _versions(runs),
         "device": sorted(map(str, runs["device"].dropna().unique())),

@@ -158,6 +158,9 @@ _WHERE = {
     "everywhere": "",
 }
 
+CONVERGED_DRIFT = 0.5
+"""Drift in nats below which a run has converged, as a rule: the margin of the digits' scores."""
+
 METRICS: dict[str, Metric] = {}
 """Every registered metric by name, in the order of the columns."""
 
@@ -199,6 +202,17 @@ def primary_candidates() -> list[str]:
     return [name for name, metric in METRICS.items() if metric.role == "result"]
 
 
+def converged(drift: float, margin: float = CONVERGED_DRIFT) -> bool:
+    """Whether a run had converged: it moved by less than what differences are judged by.
+
+    Args:
+        drift: change of the validation objective over the last tenth of training, nats; NaN for a
+            run too short to have one, of which nothing is known.
+        margin: smallest difference that matters, nats.
+    """
+    return abs(drift) < margin
+
+
 def bounded_by_flag() -> Iterator[tuple[str, list[Metric]]]:
     """Each flag with the metrics that are only bounds where it is True."""
     bounded = [metric for metric in METRICS.values() if metric.bound]
@@ -216,11 +230,15 @@ _LOOSE = Bound(
     0.1,
     "changes by more than {limit} nats when the number of samples is doubled",
 )
-_SATURATED = "lies within {limit} nat of ln N, the maximum for N test examples"
-_INFORMATION = Bound("mi_saturated", "lower", 1.0, _SATURATED)
+_SATURATED = "lies within {limit} nats of ln N, the maximum for N examples"
+_INFORMATION = Bound("mi_saturated", "lower", 2.0, _SATURATED)
 _MARGINAL = Bound(
-    "mi_saturated", "upper", 1.0, f"is the rate minus mutual information that {_SATURATED}"
+    "mi_saturated", "upper", 2.0, f"is the rate minus mutual information that {_SATURATED}"
 )
+_CORRELATION = Bound(
+    "mi_saturated", "upper", 2.0, f"is part of the rate minus mutual information that {_SATURATED}"
+)
+_NO_SAMPLES = "`raw`, `untrained`, `optimum`"
 
 for _metric in (
     # --- objective terms ---
@@ -269,10 +287,10 @@ for _metric in (
         "controls",
     ),
     Metric(
-        "slope", "relative slope",
-        "Relative change of the validation objective over the last tenth of the epochs; "
-        "0 has converged.",
-        "", None, "everywhere", role="check", undefined="fewer than 3 epochs, controls",
+        "drift", "drift",
+        "Change of the validation objective over the last tenth of the epochs; 0 has converged, "
+        "negative still falls.",
+        "nats", None, "everywhere", role="check", undefined="fewer than 3 epochs, controls",
     ),
     Metric(
         "epochs", "training length", "Epoch of the kept weights.",
@@ -288,6 +306,11 @@ for _metric in (
         "ELBO on the validation split, used to select arms of different β.",
         "nats", "higher", "measure", role="record", undefined="point, controls",
     ),
+    Metric(
+        "generalization_gap", "generalisation gap",
+        "Distortion of the validation split minus that of the train split.",
+        "nats", None, "measure", undefined=_CONTROLS,
+    ),
     # --- latent space ---
     Metric(
         "active_units", "active units",
@@ -301,18 +324,29 @@ for _metric in (
         follows="active_units",
     ),
     Metric(
+        "active_units_kl", "active units by KL",
+        "Dimensions whose mean KL to the prior is above 0.01 nats.",
+        "dimensions", None, "everywhere", role="check", type="whole",
+        undefined="KL off, point, controls",
+    ),
+    Metric(
+        "active_units_mi", "active units by information",
+        "Dimensions whose mutual information with the examples is above 0.01 nats.",
+        "dimensions", None, "everywhere", role="check", type="whole", undefined="point, controls",
+    ),
+    Metric(
         "mutual_information", "mutual information",
         "Mutual information between test examples and their codes.",
         "nats", None, "everywhere", undefined="point, controls", bound=_INFORMATION,
     ),
     Metric(
         "mi_ceiling", "ceiling of mutual information",
-        "ln N for N test examples, the maximum of mutual information.",
+        "ln N for the N examples of all splits, the maximum of mutual information.",
         "nats", None, "everywhere", role="record", undefined="point, controls",
     ),
     Metric(
         "mi_saturated", "saturated mutual information",
-        f"Whether mutual information lies within {_INFORMATION.limit:g} nat of its ceiling.",
+        f"Whether mutual information lies within {_INFORMATION.limit:g} nats of its ceiling.",
         "True, False", None, "everywhere", role="check", type="flag", undefined="point, controls",
     ),
     Metric(
@@ -320,10 +354,23 @@ for _metric in (
         "nats", "lower", "everywhere", undefined="point, controls", bound=_MARGINAL, needs_kl=True,
     ),
     Metric(
+        "total_correlation", "total correlation",
+        "KL of the aggregate posterior to the product of its dimensions, a part of the marginal "
+        "KL.",
+        "nats", "lower", "everywhere", undefined="point, controls", bound=_CORRELATION,
+        needs_kl=True,
+    ),
+    Metric(
+        "dimension_kl", "dimension-wise KL",
+        "Sum of the KL of each dimension of the aggregate posterior to the prior, the other part.",
+        "nats", "lower", "everywhere", undefined="point, controls", needs_kl=True,
+    ),
+    Metric(
         "hole_rate", "hole rate",
         "Share of the prior's draws with lower aggregate-posterior density than 99 % of held-out "
         "codes; 0.01 if the codes fill the prior.",
-        _SHARE, "lower", "everywhere", "arcsine", undefined="point, controls",
+        _SHARE, "lower", "everywhere", "arcsine",
+        undefined="`mi_saturated`, point, controls",
     ),
     Metric(
         "code_rms", "code RMS", "Root mean square of the posterior means.",
@@ -355,6 +402,18 @@ for _metric in (
         "probe_accuracy", "probe accuracy",
         "Test accuracy of logistic regression from standardised codes to labels.",
         _SHARE, "higher", scale="arcsine", undefined="fewer than two classes", per_example=True,
+    ),
+    Metric(
+        "knn_accuracy_sampled", "15-NN accuracy of sampled codes",
+        "Accuracy of the label by vote of the 15 nearest, of codes drawn from the posteriors.",
+        _SHARE, "higher", scale="arcsine", undefined="fewer than two classes, point, controls",
+        per_example=True,
+    ),
+    Metric(
+        "probe_accuracy_sampled", "probe accuracy of sampled codes",
+        "Accuracy of logistic regression to labels, of codes drawn from the posteriors.",
+        _SHARE, "higher", scale="arcsine", undefined="fewer than two classes, point, controls",
+        per_example=True,
     ),
     Metric(
         "batch_knn_mixing", "batch mixing",
@@ -420,31 +479,71 @@ for _metric in (
     ),
     Metric(
         "sample_fid", "sample Fréchet distance",
-        "Fréchet distance between samples from the prior and held-out data.",
-        "", "lower", scale="log", undefined=_CONTROLS, margin=1.2,
+        "Fréchet distance between samples from the prior and held-out data, a mean over draws and "
+        "feature networks.",
+        "", "lower", scale="log", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+        margin=1.2,
+    ),
+    Metric(
+        "sample_fid_se", "Monte-Carlo error of the Fréchet distance",
+        "Standard error of the sample Fréchet distance over draws of samples.",
+        "", None, role="check", undefined=f"a single draw, {_NO_SAMPLES}",
+        draws="evaluation.sample_draws",
+    ),
+    Metric(
+        "sample_fid_spread", "spread of the Fréchet distance",
+        "Standard deviation of the sample Fréchet distance over feature networks.",
+        "", None, role="check", undefined=f"data without labels, {_NO_SAMPLES}",
     ),
     Metric(
         "sample_fid_floor", "floor of the Fréchet distance",
         "Fréchet distance between held-out and train data, the value of perfect samples.",
-        "", None, scale="log", role="record", undefined=_CONTROLS,
+        "", None, scale="log", role="record", undefined=_NO_SAMPLES,
     ),
     Metric(
         "sample_fid_expost", "Fréchet distance, ex post",
-        "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes.",
-        "", "lower", scale="log", undefined=_CONTROLS, margin=1.2,
+        "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes; compared "
+        "with other ex-post distances.",
+        "", "lower", scale="log", undefined=_CONTROLS, draws="evaluation.sample_draws",
+        margin=1.2,
     ),
     Metric(
-        "sample_precision", "sample precision", "Share of samples within the data's manifold.",
-        _SHARE, "higher", scale="arcsine", undefined=_CONTROLS,
+        "sample_fid_expost_se", "Monte-Carlo error of the ex-post distance",
+        "Standard error of the ex-post Fréchet distance over draws of samples.",
+        "", None, role="check", undefined="a single draw, controls",
+        draws="evaluation.sample_draws",
     ),
     Metric(
-        "sample_recall", "sample recall", "Share of data within the samples' manifold.",
-        _SHARE, "higher", scale="arcsine", undefined=_CONTROLS,
+        "sample_fid_expost_spread", "spread of the ex-post distance",
+        "Standard deviation of the ex-post Fréchet distance over feature networks.",
+        "", None, role="check", undefined="data without labels, controls",
+    ),
+    Metric(
+        "sample_coverage", "sample coverage",
+        "Share of held-out examples that have a sample nearer than their 5th nearest neighbour.",
+        _SHARE, "higher", scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+    ),
+    Metric(
+        "sample_density", "sample density",
+        "Density of the data where samples lie; 1 for real data, higher also where samples are "
+        "too much alike.",
+        "", None, undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+    ),
+    Metric(
+        "sample_precision", "sample precision",
+        "Share of samples within the data's manifold; high also for collapsed arms.",
+        _SHARE, None, scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+    ),
+    Metric(
+        "sample_recall", "sample recall",
+        "Share of data within the samples' manifold; high also for noise.",
+        _SHARE, None, scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
     ),
     Metric(
         "feature_accuracy", "accuracy of the feature classifier",
-        "Test accuracy of the classifier whose features are used to compare samples.",
-        _SHARE, None, scale="arcsine", role="record", undefined="controls, data without labels",
+        "Mean test accuracy of the classifiers whose features are used to compare samples.",
+        _SHARE, None, scale="arcsine", role="record",
+        undefined=f"{_NO_SAMPLES}, data without labels",
     ),
     # --- cost ---
     Metric(

@@ -97,8 +97,8 @@ class Targets:
         folder = self.study.prepared[self._dataset(wildcards)]
         return [folder / "arrays.npz", folder / "dataset.json"]
 
-    def pack_features(self, wildcards: Any) -> Path:
-        """Features in which samples of a pack's runs are compared with their dataset."""
+    def features(self, wildcards: Any) -> Path:
+        """Features in which samples are compared with a dataset, or with that of a pack's runs."""
         return self.study.features_path(self._dataset(wildcards))
 
     def embedding(self, wildcards: Any) -> list[Path]:

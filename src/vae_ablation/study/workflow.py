@@ -13,6 +13,7 @@ import yaml
 from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, stable_hash, write_json, write_text
+from vae_ablation.common.settings import counted
 from vae_ablation.study.config import Config, config_schema, resolve_config
 from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
@@ -160,8 +161,9 @@ class Workflow:
         """Control rows of a dataset; the name changes with everything they depend on."""
         model = self.study.config["model"]
         plan = ControlPlan.of([run for run in self.study.runs if run.dataset == dataset], model)
-        seed = int(self.study.config["evaluation"]["seed"])
-        parts = [plan.to_json(), plan.settings(model), seed, self.code("controls")]
+        evaluation = self.study.config["evaluation"]
+        drawn = counted("evaluation", {key: evaluation[key] for key in ("seed", "sample_draws")})
+        parts = [plan.to_json(), plan.settings(model), drawn, self.code("controls")]
         digest = stable_hash([*parts, self.study.prepared[dataset].name])
         return self.study.folder / "controls" / dataset / f"{digest}.json"
 

@@ -38,7 +38,7 @@ _TEXT = [
 ]
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
-_NOT_COLUMNS = {"rate_per_dim"}
+_NOT_COLUMNS = {"rate_per_dim", "sample_fid_networks", "sample_fid_expost_networks"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
 
 

@@ -82,7 +82,7 @@ def numbers(arm: str, beta: float, likelihood: str, latent_dim: int, rng: Any) -
         "nll_gap": 0.02,
         "nll_loose": arm == "kl-off",
         "bits_per_dim": (distortion + rate) / 44 if likelihood == "discretized_logistic" else None,
-        "slope": 0.001,
+        "drift": 0.001,
         "epochs": 150,
         "validation_objective": distortion + beta * rate + 1,
         "active_units": active,

@@ -314,5 +314,5 @@ def test_later_columns_appear_among_the_heatmaps(make_study):
     fig = FIGURES["heatmaps"].draw(StudyResults(study), Selection("digits", "gaussian"))
     titles = [ax.get_title() for ax in fig.axes]
     assert titles[-1] == "my new metric"
-    assert "relative slope" not in titles
+    assert "drift (nats)" not in titles
     assert "collapsed fraction (0–1)" not in titles

@@ -532,7 +532,7 @@ def test_runs_that_diverged_are_counted_by_arm_with_their_reason() -> None:
 
 
 def test_a_study_in_which_all_diverged_says_only_that() -> None:
-    metrics = make_metrics(lambda *_: {"mse": np.nan, "slope": np.nan}, BETAS)
+    metrics = make_metrics(lambda *_: {"mse": np.nan, "drift": np.nan}, BETAS)
     metrics = metrics.assign(status="diverged", reason="not finite")
     assert [finding.kind for finding in found(metrics)] == ["failures"]
 
@@ -543,7 +543,7 @@ def test_a_study_without_failures_says_so_shortly() -> None:
 
 def test_runs_that_still_changed_are_counted() -> None:
     def values(lik: str, dim: int, arm: str, seed: int) -> dict[str, Any]:
-        return {"slope": -0.2 if arm == "beta1" and seed else 0.001}
+        return {"drift": -2.0 if arm == "beta1" and seed else 0.001}
 
     finding = only(found(make_metrics(values, ["beta1", "beta4"], dims=(2,)), kind="convergence"))
     assert finding.headline == "2 of 6 runs had not converged"
@@ -654,7 +654,7 @@ any_number = st.one_of(
 )
 METRICS = ["elbo", "validation_elbo", "nll", "rate", "mse", "active_units", "code_rms",
            "hole_rate", "sample_fid", "sample_fid_expost", "sample_fid_floor", "probe_accuracy",
-           "mig", "slope"]  # fmt: skip
+           "mig", "drift"]  # fmt: skip
 
 
 @settings(max_examples=40, deadline=None)
@@ -697,7 +697,7 @@ def test_random_tables_never_fail_and_cite_only_finite_numbers(data: st.DataObje
 def collapsing(likelihood: str, dim: int, arm: str, seed: int) -> dict[str, Any]:
     """Active units that end at β = 4, the same in every seed."""
     units = 0 if arm in ("beta4", "beta16") else dim
-    return {"active_units": units, "elbo": -100.0 + noise(seed), "slope": 0.001, "epochs": 80}
+    return {"active_units": units, "elbo": -100.0 + noise(seed), "drift": 0.1, "epochs": 80}
 
 
 def test_one_seed_is_not_conclusive_and_is_said() -> None:
@@ -725,7 +725,7 @@ def test_runs_that_still_change_are_said_and_decide_nothing_where_they_are_many(
     changing: int, conclusive: bool
 ) -> None:
     metrics = make_metrics(collapsing, BETAS)
-    metrics.loc[metrics.index[:changing], "slope"] = -0.05
+    metrics.loc[metrics.index[:changing], "drift"] = -0.5
     finding = only(found(metrics, kind="collapse"))
     assert finding.conclusive is conclusive
     assert (
@@ -735,8 +735,8 @@ def test_runs_that_still_change_are_said_and_decide_nothing_where_they_are_many(
 
 
 def test_two_epochs_decide_nothing_with_any_number_of_seeds() -> None:
-    metrics = make_metrics(collapsing, BETAS).assign(epochs=2, slope=math.nan)
-    for frame in (metrics, metrics.drop(columns="slope")):
+    metrics = make_metrics(collapsing, BETAS).assign(epochs=2, drift=math.nan)
+    for frame in (metrics, metrics.drop(columns="drift")):
         finding = only(found(frame, kind="collapse"))
         assert not finding.conclusive
         assert "24 of 24 runs" in finding.sentence
@@ -745,7 +745,7 @@ def test_two_epochs_decide_nothing_with_any_number_of_seeds() -> None:
 def test_only_the_runs_that_a_finding_is_about_count() -> None:
     metrics = make_metrics(collapsing, BETAS, likelihoods=("gaussian", "bernoulli"))
     metrics.loc[metrics["likelihood"] == "bernoulli", "active_units"] = 2
-    metrics.loc[metrics["likelihood"] == "bernoulli", "slope"] = -0.5
+    metrics.loc[metrics["likelihood"] == "bernoulli", "drift"] = -5.0
     gaussian, bernoulli = sorted(
         found(metrics, kind="collapse"), key=lambda one: "bernoulli" in one.headline.lower()
     )
@@ -770,7 +770,7 @@ def test_the_rule_holds_for_every_kind_of_finding(seeds: int, epochs: int) -> No
         "code_rms",
     ):
         metrics[column] = metrics["beta"] + 0.01 * random.normal(size=len(metrics))
-    metrics = metrics.assign(epochs=epochs, slope=0.001 if epochs > 2 else math.nan)
+    metrics = metrics.assign(epochs=epochs, drift=0.1 if epochs > 2 else math.nan)
     rows = [contrast("kl_off", m, (1.0, 0.9, 1.1), n=seeds) for m in ("hole_rate", "sample_fid")]
     claims = [one for one in found(metrics, rows) if one.kind not in ("failures", "convergence")]
     assert len(claims) > 4

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from vae_ablation.evaluation.codes import slope
+from vae_ablation.evaluation.codes import drift
 from vae_ablation.evaluation.context import RunContext
 from vae_ablation.evaluation.family import Columns, family
 
 
-@family("history", "slope", "epochs", "validation_objective", "validation_elbo")
+@family("history", "drift", "epochs", "validation_objective", "validation_elbo")
 def history(context: RunContext) -> Columns:
-    """Slope and values of the validation split after the last epoch, at the run's β and at 1."""
+    """Drift and values of the validation split after the last epoch, at the run's β and at 1."""
     epochs = context.history
     columns: Columns = {
-        "slope": slope(epochs[:, 5]),
+        "drift": drift(epochs[:, 5]),
         "epochs": len(epochs),
         "validation_objective": float(epochs[-1, 5]),
     }

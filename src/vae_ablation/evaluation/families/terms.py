@@ -33,3 +33,9 @@ def terms(context: RunContext) -> Columns:
         "rate_per_dim": None if rates is None else rates.tolist(),
         "posterior_std": float(context.posterior.std.mean()),
     }
+
+
+@family("generalization gap", "generalization_gap")
+def generalization_gap(context: RunContext) -> Columns:
+    """Distortion of the validation split minus that of the train split, after training."""
+    return {"generalization_gap": context.generalization_gap}

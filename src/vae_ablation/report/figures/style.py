@@ -93,8 +93,20 @@ _LIKELIHOOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 NATS = "nats per example"
 
-CONTROL_LABELS = {"pca": "PCA", "raw": "raw data", "untrained": "untrained encoder"}
-CONTROL_LINES = {"pca": (0, (5, 2)), "raw": (0, (1, 1.5)), "untrained": (0, (4, 1.5, 1, 1.5))}
+CONTROL_LABELS = {
+    "pca": "PCA",
+    "raw": "raw data",
+    "untrained": "untrained encoder",
+    "full_gaussian": "full Gaussian",
+    "real": "real data",
+}
+CONTROL_LINES = {
+    "pca": (0, (5, 2)),
+    "raw": (0, (1, 1.5)),
+    "untrained": (0, (4, 1.5, 1, 1.5)),
+    "full_gaussian": (0, (2, 2)),
+    "real": (0, (1, 1)),
+}
 
 
 def context() -> AbstractContextManager[None]:

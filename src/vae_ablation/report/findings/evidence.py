@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from vae_ablation.report.figures.selection import nearest_to_one
-from vae_ablation.report.overview import CONVERGED_SLOPE
 from vae_ablation.study.axes import ArmName, arm_names, with_arms
+from vae_ablation.study.metrics import CONVERGED_DRIFT, converged
 from vae_ablation.tables.collect import mean_interval
 
 Row = dict[str, Any]
 
-SLOPE_EPOCHS = 3
-"""Fewest epochs with a slope; convergence of shorter runs is unknown."""
+DRIFT_EPOCHS = 3
+"""Fewest epochs with a drift; convergence of shorter runs is unknown."""
 
 
 @dataclass(frozen=True)
@@ -225,10 +225,16 @@ class Evidence:
         named = [row | {"arm": row["reference"]} for row in rows if row.get("reference")]
         return [c for c in self.cells if not rows or any(_names(r, c) for r in [*rows, *named])]
 
+    @property
+    def converged_drift(self) -> float:
+        """Nats that the validation objective of a converged run may change."""
+        statistics = self.config.get("statistics", {})
+        return float(statistics.get("converged_drift", CONVERGED_DRIFT))
+
     def weakness(self, cells: Sequence[Cell]) -> Weakness:
         """Weaknesses of the runs of some cells."""
         runs = [self._runs_of[cell] for cell in cells]
-        moving = [_still_changing(rows) for rows in runs]
+        moving = [_still_changing(rows, self.converged_drift) for rows in runs]
         return Weakness(
             arms=len(cells),
             single=sum(len(rows) < 2 for rows in runs),
@@ -339,15 +345,16 @@ def _names(row: Row, cell: Cell) -> bool:
     return all(row[axis] in values for axis, values in own.items() if row.get(axis))
 
 
-def _still_changing(rows: pd.DataFrame) -> pd.Series:
-    """Runs whose validation objective still moved, or that are too short to have a slope."""
-    slopes, epochs = (
+def _still_changing(rows: pd.DataFrame, margin: float) -> pd.Series:
+    """Runs whose validation objective still moved, or that are too short to have a drift."""
+    drifts, epochs = (
         pd.to_numeric(rows[name], errors="coerce")
         if name in rows
         else pd.Series(np.nan, rows.index)
-        for name in ("slope", "epochs")
+        for name in ("drift", "epochs")
     )
-    return (slopes.abs() >= CONVERGED_SLOPE) | (slopes.isna() & (epochs < SLOPE_EPOCHS))
+    moved = drifts.notna() & ~drifts.map(lambda drift: converged(drift, margin)).astype(bool)
+    return moved | (drifts.isna() & (epochs < DRIFT_EPOCHS))
 
 
 def _of(table: pd.DataFrame | None, dataset: str) -> pd.DataFrame:

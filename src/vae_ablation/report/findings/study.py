@@ -10,9 +10,8 @@ import pandas as pd
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Cell, Evidence, Row
 from vae_ablation.report.findings.finding import Finding, figure_of, finder
-from vae_ablation.report.overview import CONVERGED_SLOPE
 from vae_ablation.study.axes import axis_of
-from vae_ablation.study.metrics import Metric, bounded_by_flag, primary_candidates
+from vae_ablation.study.metrics import Metric, bounded_by_flag, converged, primary_candidates
 
 INTERACTION = 0.1
 """Share of the variance above which an interaction of two axes is reported."""
@@ -157,27 +156,26 @@ def _failed(groups: Sequence[Row], bad: int, total: int) -> str:
 @finder
 def convergence(evidence: Evidence) -> Iterator[Finding]:
     """Runs that had not converged when training ended."""
-    slopes = _number_column(evidence.ok, "slope")
-    if slopes.empty:
+    drifts = _number_column(evidence.ok, "drift")
+    if drifts.empty:
         return
-    late = slopes.abs() >= CONVERGED_SLOPE
-    rows = _by_arm(evidence.ok.loc[slopes.index], late)
-    limit = f"{words.number(100 * CONVERGED_SLOPE)} %"
+    margin = evidence.converged_drift
+    late = ~drifts.map(lambda drift: converged(drift, margin)).astype(bool)
+    rows = _by_arm(evidence.ok.loc[drifts.index], late)
     text = (
-        f"{int((~late).sum())} of {words.count(len(slopes), 'run')} changed their validation "
-        f"objective by less than {limit} over the last tenth of training."
+        f"{int((~late).sum())} of {words.count(len(drifts), 'run')} changed their validation "
+        f"objective by less than {margin:g} nats over the last tenth of training."
     )
     yield Finding(
         kind="convergence",
         headline="Every run had converged" if not late.any()
-        else f"{int(late.sum())} of {words.count(len(slopes), 'run')} had not converged",
-        sentence=text + (_most(rows, " Arms with the most unconverged runs: ") + (
-            " Where the objective is near 0, a large relative change is not meaningful."
-        ) if late.any() else ""),
+        else f"{int(late.sum())} of {words.count(len(drifts), 'run')} had not converged",
+        sentence=text
+        + (_most(rows, " Arms with the most unconverged runs: ") if late.any() else ""),
         dataset=evidence.dataset,
         conclusive=not late.any(),
-        evidence={"runs": len(slopes), "converged": int((~late).sum()),
-                  "percent": 100 * CONVERGED_SLOPE, "rows": rows},
+        evidence={"runs": len(drifts), "converged": int((~late).sum()),
+                  "nats": margin, "rows": rows},
         **figure_of(("loss_curves", "heatmaps"), evidence, _first_cell(evidence, rows)),
     )  # fmt: skip
 
