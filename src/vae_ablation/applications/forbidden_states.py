@@ -25,6 +25,7 @@ from vae_ablation.applications.paths import (
     log_expression,
     spread_rows,
 )
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on
@@ -109,6 +110,7 @@ class RealProfiles:
         return found[:, 0].astype(np.float64)
 
 
+@register
 class ForbiddenStates(Application):
     """Holes of the aggregate posterior: distances of decoded profiles to the nearest real cells."""
 

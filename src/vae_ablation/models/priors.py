@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vae_ablation.common.registry import Options, Registry, register
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -22,17 +24,21 @@ if TYPE_CHECKING:
 LOG_2PI = math.log(2 * math.pi)
 
 
+PRIORS: Registry[type[Prior]] = Registry("prior", lambda cls: cls)
+
+
 class Prior(ABC):
-    """p(z) of one model. A subclass in `PRIORS` and a test is all that a new prior needs.
+    """p(z) of one model. A registered subclass and a test is all that a new prior needs.
 
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads.
+        options: settings that it reads, in the config's model section.
         span: ends of the range of each dimension that a traversal covers.
     """
 
+    registry: ClassVar[Registry[type[Prior]]] = PRIORS
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Options] = ()
     span: tuple[float, float] = (-3.0, 3.0)
 
     def __init__(
@@ -119,6 +125,7 @@ class Prior(ABC):
         return None
 
 
+@register
 class StandardNormal(Prior):
     """N(0, I)."""
 
@@ -182,5 +189,3 @@ def draws_from(
 
 
 DEFAULT_PRIOR = StandardNormal.name
-
-PRIORS: dict[str, type[Prior]] = {one.name: one for one in (StandardNormal,)}

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, write_json, write_text
+from vae_ablation.common.registry import REGISTRIES, load_parts
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.data.labels import label_text
 from vae_ablation.data.loading import Examples
@@ -39,6 +40,7 @@ from vae_ablation.study.plan import (
     SNAPSHOTS_FILE,
     TRAIN_FILES,
 )
+from vae_ablation.study.plugins import add_plugins, model_parts
 from vae_ablation.study.run import Run
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ def load_run(path: str | Path) -> TrainedRun:
     try:
         record = read_json(folder / "run.json")
         run = Run(**record["run"])
+        _know_parts(run, record)
         model = build_model(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: holds no run ({type(error).__name__}: {error}).") from None
@@ -179,6 +182,14 @@ def load_run(path: str | Path) -> TrainedRun:
             f"{folder / 'model.safetensors'}: not the weights of this run ({reason})."
         ) from None
     return TrainedRun(run, record, model.eval())
+
+
+def _know_parts(run: Run, record: Mapping[str, Any]) -> None:
+    """Import the plug-ins of a run whose parts are not known yet, where they still are."""
+    unknown = [part for part in model_parts(run) if part[1] not in REGISTRIES[part[0]]]
+    if unknown:
+        add_plugins(file for file in record.get("plugins", ()) if Path(file).is_file())
+    load_parts()
 
 
 def build_model(record: Mapping[str, Any]) -> VAE:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pandas as pd
 
 from vae_ablation.common.isolation import Isolated
+from vae_ablation.common.registry import Registry
 from vae_ablation.report.figures import FIGURES
 from vae_ablation.report.figures.selection import choose_latent_dims
 from vae_ablation.report.findings import words
@@ -54,7 +56,23 @@ class Finding:
 
 Finder = Callable[[Evidence], Iterator[Finding]]
 
-_FINDERS: dict[str, Finder] = {}
+_FINDERS: Registry[Finder] = Registry("question", lambda cls: cls().answer)
+
+
+class Question(ABC):
+    """A question about one dataset that a study's tables answer: a finder as a class.
+
+    Attributes:
+        name: kind of its findings.
+    """
+
+    registry: ClassVar[Registry[Finder]] = _FINDERS
+    name: ClassVar[str]
+
+    @abstractmethod
+    def answer(self, evidence: Evidence) -> Iterator[Finding]:
+        """Its findings; none where the tables cannot answer it."""
+
 
 ORDER = (
     "best_arm", "collapse", "kl_off_codes", "kl_off_holes", "kl_off_samples",
@@ -67,7 +85,7 @@ ORDER = (
 
 def finder(function: Finder) -> Finder:
     """Register a function that answers one question about one dataset."""
-    _FINDERS[function.__name__] = function
+    _FINDERS.put(function.__name__, function)
     return function
 
 
