@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from vae_ablation.models.posteriors import LOG_STD_BOUND
-from vae_ablation.models.shapes import KERNEL
+from vae_ablation.models.shapes import KERNEL, LOG_STD_BOUND
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 """All map 0 to 0, so that padded units stay 0."""

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vae_ablation.common.registry import Options, Registry, register
+from vae_ablation.models.shapes import LOG_STD_BOUND as LOG_STD_BOUND
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-LOG_STD_BOUND = 10.0
-"""Largest absolute log σ of a learned posterior, so that an exploding run overflows no float."""
 
 
 @dataclass(frozen=True)
