@@ -7,6 +7,7 @@ PUBLIC = {
     "Likelihood": "models.likelihoods",
     "Given": "models.likelihoods",
     "Distribution": "models.distributions",
+    "FromTorch": "models.from_torch",
     "Prior": "models.priors",
     "StandardNormal": "models.priors",
     "Posterior": "models.posteriors",

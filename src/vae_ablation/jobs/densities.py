@@ -62,6 +62,7 @@ def disagreement(log_prob: LogProb, draws: Tensor) -> tuple[float, float]:
     for axis in range(dims):
         own = mass.sum([other for other in range(dims) if other != axis]) if dims > 1 else mass
         along = places.select(1 - axis, 0)[..., axis] if dims > 1 else places[:, 0]
+        along = along.contiguous()
         below = own.cumsum(0) - 0.5 * own
         largest = max(largest, _distance(draws[:, axis].double(), along, below / own.sum()))
     return largest, 2.3 / len(draws) ** 0.5

@@ -137,9 +137,9 @@ def _drawn_from(act: Callable[[], object]) -> list[str]:
 def _global(streams: list[str], what: str) -> Found:
     return _judged(
         not streams,
-        f"{what} draws from no global stream",
-        f"{what} draws from the global stream of {' and '.join(streams)}; allowed: the generator "
-        "that it is given, or none",
+        f"nothing in {what} is drawn from a global stream",
+        f"something in {what} is drawn from the global stream of {' and '.join(streams)}; allowed: "
+        "the generator that is given, or none",
     )
 
 
