@@ -78,21 +78,32 @@ class Registry(dict[str, T], Generic[T]):
         Raises:
             PartError: it has no docstring or no allowed name, or the name is taken.
         """
-        self.put(_checked_name(cls, self.kind), self.make(cls))
+        name = _checked_name(cls, self.kind)
+        self._refuse_taken(name)
+        self.put(name, self.make(cls), cls.__module__)
 
-    def put(self, name: str, entry: T) -> None:
+    def put(self, name: str, entry: T, module: str) -> None:
         """Register an entry.
+
+        Args:
+            name: of the part.
+            entry: what the registry holds of it.
+            module: where it is defined.
 
         Raises:
             PartError: the name is taken by another part.
         """
-        key = self.kind, name
-        own = _loading is not None and _entries.get(key) == _loading
-        if name in self and not own:
-            raise taken(*key)
-        if _loading is not None:
+        self._refuse_taken(name)
+        # a file from outside may be the first to import a module of the package
+        if _loading is not None and not module.startswith(_PACKAGE):
+            key = self.kind, name
             ORIGINS[key] = _entries[key] = _loading
         self[name] = entry
+
+    def _refuse_taken(self, name: str) -> None:
+        own = _loading is not None and _entries.get((self.kind, name)) == _loading
+        if name in self and not own:
+            raise taken(self.kind, name)
 
 
 def taken(kind: str, name: str) -> PartError:
@@ -109,6 +120,7 @@ PLUGINS: dict[str, Plugin] = {}
 ORIGINS: dict[tuple[str, str], Plugin] = {}
 """File of each part from outside the package, by kind and name."""
 
+_PACKAGE = f"{__name__.partition('.')[0]}."
 _entries: dict[tuple[str, str], Plugin] = {}  # entries of registries that a file has put there
 _loading: Plugin | None = None
 _loaded: dict[Path, tuple[str, ModuleType]] = {}

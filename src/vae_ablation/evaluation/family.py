@@ -94,7 +94,7 @@ def family(
 
     def register(compute: Callable[[Any], Columns]) -> Callable[[Any], Columns]:
         made = Family(name, frozenset(columns), compute, codes, essential)
-        FAMILIES.put(name, _checked(made))
+        FAMILIES.put(name, _checked(made), compute.__module__)
         return compute
 
     return register

@@ -168,6 +168,8 @@ def serve() -> None:
 def _answer(question: Mapping[str, Any], output: IO[str]) -> None:
     path, module, digest = question["plugin"]
     plugin = Plugin(Path(path), module, digest)
+    for other in [one for one in registry.PLUGINS.values() if one != plugin]:
+        registry.withdraw(other)
     registry.PLUGINS[path] = plugin
     try:
         registry.load_parts()

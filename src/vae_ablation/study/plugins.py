@@ -179,7 +179,8 @@ def _checked_name(part: Declared) -> str:
 
 def _known(kind: str, name: str) -> bool:
     """Whether a name is taken, as far as planning can see."""
-    if kind in _BARE and any(name in _PLANNED[axis] for axis in _BARE):
+    alike = _BARE if kind in _BARE else (kind,)
+    if any(name in _PLANNED.get(each, ()) for each in alike):
         return True
     if kind == "application":
         return name in file_schema()["properties"]["applications"]["properties"]

@@ -88,7 +88,8 @@ def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callabl
 
     def register(draw: Draw) -> Draw:
         name, styled = draw.__name__, _styled(draw)
-        FIGURES.put(name, FigureSpec(name, styled, scope, category, per_latent_dim))
+        spec = FigureSpec(name, styled, scope, category, per_latent_dim)
+        FIGURES.put(name, spec, draw.__module__)
         return styled
 
     return register

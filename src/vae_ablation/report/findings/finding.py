@@ -85,7 +85,7 @@ ORDER = (
 
 def finder(function: Finder) -> Finder:
     """Register a function that answers one question about one dataset."""
-    _FINDERS.put(function.__name__, function)
+    _FINDERS.put(function.__name__, function, function.__module__)
     return function
 
 
