@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vae_ablation.models.posteriors import Posterior
 
 LOG_2PI = math.log(2 * math.pi)
+REGION_DRAWS = 10_000
 
 
 PRIORS: Registry[type[Prior]] = Registry("prior", lambda cls: cls)
@@ -124,6 +125,25 @@ class Prior(ABC):
         """Quantiles of each dimension, [shares, latent]; None where they are not known."""
         return None
 
+    @property
+    def standard(self) -> bool:
+        """Whether it is N(0, I), of which regions are known without drawing."""
+        return False
+
+    def regions(self, shares: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Levels of log p(z) above which these shares of the prior lie, and draws, [n, latent].
+
+        Estimated from draws of one fixed stream: regions of highest density.
+        """
+        import numpy as np
+        import torch
+
+        with torch.no_grad():
+            z = self.sample(torch.Generator().manual_seed(0), REGION_DRAWS)
+            heights = self.log_prob(z).double().cpu().numpy()
+        levels: NDArray[np.float64] = np.quantile(heights, [1 - share for share in shares])
+        return levels, z.double().cpu().numpy()
+
 
 @register
 class StandardNormal(Prior):
@@ -162,6 +182,11 @@ class StandardNormal(Prior):
         z = posterior.at(noise)
         squares = 0.5 * (z.square() - noise.square())
         return (squares - posterior.log_std.unsqueeze(-2)).sum(-1)
+
+    @property
+    def standard(self) -> bool:
+        """It is N(0, I)."""
+        return True
 
     def quantile(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """See Prior."""

@@ -31,6 +31,7 @@ from vae_ablation.data.labels import label_text
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
+from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
 from vae_ablation.study.plan import (
@@ -64,6 +65,11 @@ class TrainedRun:
     run: Run
     record: Mapping[str, Any]
     model: VAE
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.model.prior
 
     @torch.no_grad()
     def encode(

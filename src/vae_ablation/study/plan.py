@@ -22,7 +22,7 @@ from vae_ablation.data.prepare import data_hash, describe_observed, read_observe
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.posteriors import POSTERIORS
-from vae_ablation.models.priors import PRIORS
+from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS
 from vae_ablation.study.application_settings import Names, check_trajectory
 from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
@@ -198,6 +198,11 @@ def _unsupported_axes(run: Run, observed: Observed) -> str | None:
         return f"condition batch needs two batches, and the data have {observed.batches}"
     if run.architecture == "poe" and run.posterior == "fixed":
         return "architecture poe multiplies learned posteriors; posterior fixed has none"
+    if run.architecture == "poe" and run.prior != DEFAULT_PRIOR:
+        return (
+            "architecture poe multiplies its experts by the standard normal prior, and a grid has "
+            f"the prior {run.prior}"
+        )
     if run.objective == "mvae" and run.architecture != "poe":
         return f"objective mvae needs architecture poe, and a grid has {run.architecture}"
     return None
