@@ -398,6 +398,12 @@ def docs_text() -> str:
     return "\n".join([*lines, ""])
 
 
+def captions() -> dict[str, str]:
+    """Captions of figures from outside the package: the docstrings of their classes."""
+    own = (part for _, part in _parts() if part.kind == "figure")
+    return {part.attributes["name"]: part.doc for part in own}
+
+
 def _cells(metric: Metric) -> list[str]:
     """Cells of a metric's row in the guide to the columns."""
     meaning = metric.description or f"{metric.label}."
