@@ -57,7 +57,7 @@ def test_every_part_is_in_the_tables(extended: Place) -> None:
     assert "residual_net" in set(metrics["architecture"])
     assert "squares" in set(metrics["dataset"])
     assert pd.to_numeric(metrics["code_correlation"]).between(0, 1).all()
-    assert set(metrics["training.tc_weight"]) == {2.0, 5.0}
+    assert set(pd.to_numeric(metrics["training.tc_weight"])) == {2.0, 5.0}
 
 
 def test_every_part_is_compared(extended: Place) -> None:
