@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     missing.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     missing.set_defaults(command=_missing)
+    check = commands.add_parser(
+        "check", help="try the parts that a file of your own registers; status 1 if one is wrong"
+    )
+    check.add_argument("file", help="a Python file with parts, as a config's plugins names it")
+    check.set_defaults(command=_check)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
     name.add_argument("config", help="a config file")
     name.set_defaults(command=_study_name)
@@ -180,6 +185,18 @@ def _missing(options: argparse.Namespace) -> int:
     for one in missing:
         print(f"Missing: {one}")
     return bool(missing)
+
+
+def _check(options: argparse.Namespace) -> int:
+    """What each check of a file's parts found, and whether any part is wrong."""
+    from vae_ablation.jobs.part_checks import check_file
+
+    outcomes = check_file(Path(options.file))
+    for outcome in outcomes:
+        print(outcome)
+    wrong = len({one.part for one in outcomes if one.verdict == "wrong"})
+    print(f"{wrong} of {len({one.part for one in outcomes})} parts are wrong.")
+    return bool(wrong)
 
 
 # --- compare -----------------------------------------------------------------------------------

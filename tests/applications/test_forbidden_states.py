@@ -19,6 +19,7 @@ from vae_ablation.applications.forbidden_states import (
     misfit,
 )
 from vae_ablation.data.base import TEST, TRAIN, Cells, Dataset, Observed
+from vae_ablation.models.priors import Prior, StandardNormal
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 from vae_ablation.store.applied import Applied
@@ -41,6 +42,7 @@ class Given:
     def __init__(self, codes: np.ndarray, std: float, posterior: str = "gaussian") -> None:
         self.codes, self.std = codes, std
         self.run = SimpleNamespace(condition="none", posterior=posterior, latent_dim=codes.shape[1])
+        self.prior: Prior = StandardNormal.of(codes.shape[1])
 
     def encode(self, x: Any, context: Any = None, present: Any = None) -> Posterior:
         digits = np.asarray(x)[:, :2].astype(int)
@@ -212,3 +214,35 @@ def test_genes_and_pairs_of_the_gap_carry_names():
     assert (arrays["gene_holes"][:6] > arrays["gene_inside"][:6]).all()
     for name, values in arrays.items():
         assert values.dtype.kind in "fiuU", name
+
+
+class Right(StandardNormal):
+    """N((4, 0), I)."""
+
+    name = "right"
+    standard = False
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(z - torch.tensor([4.0, 0.0]))
+
+    def at(self, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return noise + torch.tensor([4.0, 0.0])
+
+
+def test_holes_are_those_of_the_runs_own_prior() -> None:
+    codes = np.random.default_rng(0).normal(size=(400, 2))
+    model, dataset = cells(codes, 0.3)
+    usual = ForbiddenStates().apply(model, dataset, {"samples": 500}, 0)  # type: ignore[arg-type]
+    model.prior = Right.of(2)
+    moved = ForbiddenStates().apply(model, dataset, {"samples": 500}, 0)  # type: ignore[arg-type]
+    assert "map_prior" not in usual.arrays
+    rates = [
+        next(row["value"] for row in one.scores if row["metric"] == "hole_rate")
+        for one in (usual, moved)
+    ]
+    assert rates[0] < 0.1
+    assert rates[1] > 0.8
+    side, inside = moved.arrays["map_side"], moved.arrays["map_prior"] > 0
+    x, y = np.meshgrid(side, side)
+    assert abs(x[inside].mean() - 4) < 0.2
+    assert abs(np.hypot(x[inside] - 4, y[inside]).max() - np.sqrt(-2 * np.log(0.05))) < 0.25

@@ -12,7 +12,7 @@ import vae_ablation
 PACKAGE = Path(vae_ablation.__file__).parent
 ROOMS = [
     "common", "data", "models", "study", "training", "tables", "evaluation", "store",
-    "applications", "report", "jobs", "cli",
+    "applications", "report", "parts", "jobs", "cli",
 ]  # fmt: skip
 MOST_FLOORS = 14
 

@@ -14,12 +14,14 @@ from support import rate_per_dim
 from vae_ablation.evaluation import aggregate, bounds
 from vae_ablation.evaluation.aggregate import (
     PRIOR_REACH,
+    PRIOR_SHARES,
     aggregates,
     density_in_plane,
     joined,
     log_density,
     mixture_log_prob,
 )
+from vae_ablation.models.priors import StandardNormal
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 
@@ -374,3 +376,33 @@ def test_a_posterior_narrower_than_a_cell_is_seen_between_the_points() -> None:
     assert math.isnan(found["hole_level"])
     assert found["side"][-1] == pytest.approx(1.06 * 20)
     assert (found["log_q"].max(1) > -5).sum() >= 2
+
+
+class Shifted(StandardNormal):
+    """N((3, 0), I), which does not say that it is standard."""
+
+    name = "shifted"
+    standard = False
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(z - torch.tensor([3.0, 0.0]))
+
+    def at(self, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return noise + torch.tensor([3.0, 0.0])
+
+
+def test_the_plane_shows_regions_of_another_prior() -> None:
+    codes = Posterior(torch.zeros(50, 2), torch.zeros(50, 2))
+    prior = Shifted.of(2)
+    density = density_in_plane(codes, codes, -5.0, prior)
+    shares = np.array(PRIOR_SHARES)
+    truth = np.log1p(-shares) - np.log(2 * np.pi)  # −r²/2 − log 2π with r² = −2 log(1 − share)
+    np.testing.assert_allclose(density["prior_levels"], truth, atol=0.15)
+    side = density["side"]
+    place = np.unravel_index(density["prior_log_p"].argmax(), density["prior_log_p"].shape)
+    assert abs(side[place[1]] - 3) < 0.1
+    assert abs(side[place[0]]) < 0.1
+    inside = density["hole_prior"] > 0
+    x, _ = np.meshgrid(density["hole_side"], density["hole_side"])
+    assert x[inside].min() > 3 - 4.5
+    assert "prior_log_p" not in density_in_plane(codes, codes, -5.0, StandardNormal.of(2))

@@ -180,6 +180,11 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
         f"vae-ablation compare {RUNS}/beta0.5/seed0 {RUNS}/kl-off/seed0", "RUN stands for a folder"
     ),
     "vae-ablation status": Form("vae-ablation status default", "with a name"),
+    "vae-ablation check my_parts.py": Form(
+        f"sed -n '/^```python/,/^```/p' {REPOSITORY}/docs/extending.md | grep -v '^```'"
+        " > my_parts.py && vae-ablation check my_parts.py",
+        "a file of one's own",
+    ),
     "vae-ablation prune default": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation prune": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation join FOLDER default": Form(

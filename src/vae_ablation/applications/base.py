@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import error_text, unforeseen
+from vae_ablation.common.registry import Options, Registry
 from vae_ablation.data.base import Dataset
 from vae_ablation.store.applied import Applied
 from vae_ablation.store.trained import TrainedRun
@@ -24,14 +25,20 @@ PERMUTATIONS = 199
 """Permutations behind a p, whose smallest value is 1 / 200."""
 
 
+APPLICATIONS: Registry[Application] = Registry("application")
+
+
 class Application(ABC):
-    """One thing that a trained model is for. A subclass in a module of this package is found.
+    """One thing that a trained model is for. A registered subclass is all that a new one needs.
 
     Attributes:
         name: the key of its block in the config's applications section.
+        options: settings in that block, where the config's schema does not have them.
     """
 
+    registry: ClassVar[Registry[Application]] = APPLICATIONS
     name: ClassVar[str]
+    options: ClassVar[Options] = ()
 
     @abstractmethod
     def missing(self, dataset: Dataset) -> str | None:

@@ -12,6 +12,7 @@ from scipy.special import xlogy
 from scipy.stats import rankdata
 
 from vae_ablation.applications.base import Application
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.store.applied import Applied
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
+@register
 class Denoising(Application):
     """Counts were thinned or zeroed before training; score what is predicted in their place.
 

@@ -25,10 +25,12 @@ from vae_ablation.applications.paths import (
     log_expression,
     spread_rows,
 )
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
-from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on
+from vae_ablation.evaluation.aggregate import HOLE_SHARE, log_density, log_density_on, prior_on
 from vae_ablation.models.posteriors import POSTERIORS
+from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import Posterior
 from vae_ablation.store.applied import Applied
@@ -110,6 +112,7 @@ class RealProfiles:
         return found[:, 0].astype(np.float64)
 
 
+@register
 class ForbiddenStates(Application):
     """Holes of the aggregate posterior: distances of decoded profiles to the nearest real cells."""
 
@@ -137,7 +140,8 @@ class ForbiddenStates(Application):
         generator = stream(seed, "forbidden states")
         train = encode_rows(model, dataset, spread_rows(dataset, "train", MAX_POSTERIORS))
         test = spread_rows(dataset, "test", settings["samples"])
-        draws = draw_prior(train, encode_rows(model, dataset, test), settings["samples"], generator)
+        held = encode_rows(model, dataset, test)
+        draws = draw_prior(train, held, settings["samples"], generator, model.prior)
         rows = spread_rows(dataset, "train")
         real = RealProfiles(log_expression(dataset, rows))
         decoded = decoded_profiles(model, dataset, draws.z)
@@ -148,7 +152,7 @@ class ForbiddenStates(Application):
         names = np.array(dataset.cells.features, np.str_)
         applied.arrays.update(_violations(decoded, draws.hole, real.profiles, names))
         if model.run.latent_dim == 2:
-            applied.arrays.update(_map(train, draws.threshold))
+            applied.arrays.update(_map(train, draws.threshold, model.prior))
             applied.arrays.update(_codes(model, dataset, rows))
         return applied
 
@@ -157,7 +161,11 @@ class ForbiddenStates(Application):
 
 
 def draw_prior(
-    train: Posterior, held_out: Posterior, samples: int, generator: torch.Generator
+    train: Posterior,
+    held_out: Posterior,
+    samples: int,
+    generator: torch.Generator,
+    prior: Prior | None = None,
 ) -> PriorDraws:
     """Draws of z ~ p(z), and where holes begin.
 
@@ -167,9 +175,12 @@ def draw_prior(
         samples: draws of the prior; as many come from the held-out posteriors, or m if that is
             more.
         generator: stream of the draws.
+        prior: N(0, I) unless given.
     """
     latent = train.mean.shape[-1]
     z = torch.randn(samples, latent, generator=generator, dtype=torch.float64)
+    if prior is not None:
+        z = prior.at(z, generator).detach().double()
     each = math.ceil(samples / len(held_out.mean))
     shape = (len(held_out.mean), each, latent)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -268,10 +279,19 @@ def forbidden_pairs(profiles: Array, real: NDArray[np.float32]) -> tuple[NDArray
 # --- the map -------------------------------------------------------------------------------------
 
 
-def _map(train: Posterior, threshold: float) -> dict[str, NDArray[Any]]:
-    """Log density of the aggregate on a grid of the plane, [y, x], and where holes begin."""
-    side = torch.linspace(-MAP_LIMIT, MAP_LIMIT, MAP_SIDE, dtype=torch.float64)
-    return {
+def _map(train: Posterior, threshold: float, prior: Prior) -> dict[str, NDArray[Any]]:
+    """Log density of the aggregate on a grid of the plane, [y, x], and where holes begin.
+
+    Of another prior than N(0, I) also map_prior [y, x], positive within 95 % of it.
+    """
+    limit, own = MAP_LIMIT, {}
+    if not prior.standard:
+        (level,), draws = prior.regions([0.95])
+        limit = max(limit, 1.2 * float(np.quantile(np.abs(draws), 0.99)))
+    side = torch.linspace(-limit, limit, MAP_SIDE, dtype=torch.float64)
+    if not prior.standard:
+        own = {"map_prior": (prior_on(side, prior) - level).astype(np.float32)}
+    return own | {
         "map": log_density_on(side, train).astype(np.float32),
         "map_side": side.numpy(),
         "threshold": np.array(threshold),

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application
 from vae_ablation.applications.perturbation import expected_proportions
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
@@ -271,6 +272,7 @@ def _decoded(
     return model.decode(posterior.mean, context)
 
 
+@register
 class Modalities(Application):
     """One modality from the other, for runs with a product-of-experts posterior."""
 

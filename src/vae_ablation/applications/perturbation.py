@@ -37,6 +37,7 @@ from scipy import stats
 
 from vae_ablation.applications.base import PERMUTATIONS, TRUTH, Application
 from vae_ablation.applications.paths import label_name
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import HELD_OUT, TRAIN, Cells, Dataset
 from vae_ablation.data.counts import log_normalized
 from vae_ablation.models.streams import stream
@@ -572,6 +573,7 @@ def score(predicted: tuple[Array, Array], true: tuple[Array, Array], top: Rows) 
     }
 
 
+@register
 class Perturbation(Application):
     """Held-out perturbations and combinations, predicted from those in the train split."""
 

@@ -18,6 +18,7 @@ from scipy.stats import ks_2samp
 
 from vae_ablation.applications.base import Application
 from vae_ablation.applications.denoising import chosen_rows, gene_proportions, row_blocks
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Dataset
 from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.streams import stream
@@ -31,6 +32,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
+@register
 class PredictiveChecks(Application):
     """Draw z from q(z given x) and x from p(x given z) for each test cell, at its own context."""
 

@@ -28,6 +28,7 @@ from vae_ablation.applications.paths import (
     straight_path,
 )
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import TRAIN, Cells, Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.store.applied import Applied
@@ -78,6 +79,7 @@ class Truth:
     off_path: list[Array]
 
 
+@register
 class Trajectory(Application):
     """Straight and density-following paths, against a line between mean expressions."""
 

@@ -61,6 +61,42 @@ def code_digest(*roots: str | Path, package: Path = PACKAGE, length: int = 12) -
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:length]
 
 
+def outside_digest(path: Path, module: str = "", length: int = 12) -> str:
+    """Hex digest of a Python file outside the package and of its own modules that it imports.
+
+    Args:
+        path: the file.
+        module: its name in an installed package, whose modules are its own; of a file without, they
+            are the modules in its folder.
+        length: of the digest.
+    """
+    above = max(len(module.split(".")) - 1, 0) + (path.name == "__init__.py")
+    root = path.parents[above]
+    reached: dict[Path, str] = {}
+    waiting = [path]
+    while waiting:
+        one = waiting.pop()
+        if one not in reached:
+            source = _read(one)
+            reached[one] = source.digest
+            waiting.extend(_beside(source, one, root, module.partition(".")[0]))
+    _keep_notes()
+    parts = sorted(f"{one.relative_to(root)} {digest}" for one, digest in reached.items())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:length]
+
+
+def _beside(source: Source, path: Path, root: Path, package: str) -> Iterator[Path]:
+    """Files that a source outside the package imports from below `root`."""
+    for dots, module, attribute in source.imports:
+        if not dots and package and module.partition(".")[0] != package:
+            continue
+        base = path.parents[dots - 1] if dots else root
+        place = base.joinpath(*module.split(".")) if module else base
+        for one in (place / attribute, place) if attribute.isidentifier() else (place,):
+            files = [one.with_name(f"{one.name}.py"), one / "__init__.py"]
+            yield from (file for file in files if file.is_file() and file.is_relative_to(root))
+
+
 def import_closure(
     *roots: str | Path, package: Path = PACKAGE, beyond: Collection[str] = BEYOND
 ) -> set[str]:

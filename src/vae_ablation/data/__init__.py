@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
 
-from vae_ablation.data.base import Source
+from vae_ablation.data.base import SOURCES
+
+__all__ = ["SOURCES"]
 
 _NOT_SOURCES = {"base", "cells_file", "counts", "examples", "kinds", "labels", "loading", "prepare"}
 """Modules of this package that hold no source; some import torch, which planning has no need of."""
 
-
-def _subclasses(cls: type[Source]) -> Iterator[type[Source]]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from _subclasses(child)
-
-
-def _find_sources() -> dict[str, Source]:
-    """Every subclass of Source in a module of this package, by its name."""
-    for module in pkgutil.iter_modules(__path__):
-        if module.name not in _NOT_SOURCES:
-            importlib.import_module(f"{__name__}.{module.name}")
-    found = [cls() for cls in _subclasses(Source)]  # type: ignore[type-abstract]
-    return {source.name: source for source in sorted(found, key=lambda source: source.name)}
-
-
-SOURCES = _find_sources()
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name not in _NOT_SOURCES:
+        importlib.import_module(f"{__name__}.{_module.name}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import Registry, Rule
 from vae_ablation.data.labels import label_text
 
 if TYPE_CHECKING:
@@ -185,8 +186,14 @@ COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
 
 
+SOURCES: Registry[Source] = Registry("source")
+
+
 class Source(ABC):
-    """One place that data come from. A subclass in a module of this package is all a new one needs.
+    """One place that data come from. A registered subclass is all that a new one needs.
+
+    A class from outside the package writes its settings as `options`, keys of a dataset's section
+    with their JSON schema; an empty rule means a key that the section has already, such as path.
 
     Attributes:
         name: what the config calls it.
@@ -195,13 +202,25 @@ class Source(ABC):
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
         shared_options: keys that this source and some others read: test, path, root.
+        rules: JSON schema of own_options, where the config's schema does not have it.
     """
 
+    registry: ClassVar[Registry[Source]] = SOURCES
     name: ClassVar[str]
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
+    rules: ClassVar[Mapping[str, Rule]] = {}
     own_options: ClassVar[frozenset[str]] = frozenset()
     shared_options: ClassVar[frozenset[str]] = frozenset({"test"})
+
+    def __init_subclass__(cls) -> None:
+        """Take `options` of a class body for the keys that it reads."""
+        fragment = cls.__dict__.get("options")
+        if isinstance(fragment, Mapping):
+            del cls.options
+            cls.rules = {key: rule for key, rule in fragment.items() if rule}
+            cls.own_options = frozenset(cls.rules)
+            cls.shared_options = frozenset({"test", *(fragment.keys() - cls.rules.keys())})
 
     @property
     def options(self) -> frozenset[str]:

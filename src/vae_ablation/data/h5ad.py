@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
 from vae_ablation.data.counts import (
     BLOCK_ENTRIES,
@@ -83,6 +84,7 @@ _UNREADABLE = (
 """What h5py and anndata raise for damaged files."""
 
 
+@register
 class H5ad(Source):
     """Counts of RNA, and of proteins if asked for, with labels, batches and perturbations."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import UNREADABLE_NPZ
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Observed, Options, RawData, Source
 from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import all_distinct, read_labels
@@ -27,6 +28,7 @@ ROUNDING = 1e-5
 """Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
 
+@register
 class Npz(Source):
     """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vae_ablation.common import registry
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import (
     UNREADABLE_NPZ,
@@ -61,7 +62,8 @@ def data_hash(options: Options) -> str:
     counting = counted("datasets", options, options.keys() - source.options)
     settings = {key: value for key, value in counting.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
-    return stable_hash([PREPARE_VERSION, source.version, settings, digests])
+    outside = registry.digests([("source", source.name)])
+    return stable_hash([PREPARE_VERSION, source.version, settings, digests, *outside])
 
 
 def describe_observed(options: Options) -> Observed:

@@ -58,6 +58,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, softmax
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Cells, Observed, Options, RawData, Source, generator
 
 Array = NDArray[np.float64]
@@ -449,6 +450,7 @@ def _compact(truth: Truth) -> Truth:
     }
 
 
+@register
 class SimulatedCells(Source):
     """A branching trajectory, two clusters apart from it, batches, dropout and perturbations.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Observed, Options, RawData, Source
 
 
+@register
 class SklearnDigits(Source):
     """1,797 real 8×8 digits with 17 grey levels (Alpaydin and Kaynak 1998; UCI test split)."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Observed, Options, RawData, Source, generator
 
 Grid = NDArray[np.float64]
@@ -108,6 +109,7 @@ def draw(factors: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
     return pictures
 
 
+@register
 class Sprites(Source):
     """A rectangle, an ellipse or a heart: five factors, drawn at random without replacement.
 

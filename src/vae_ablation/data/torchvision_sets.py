@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import register
 from vae_ablation.data.base import Observed, Options, RawData, Source
 
 DOWNLOADS = Path("results/.data/downloads")
@@ -49,6 +50,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
+@register
 class MNIST(Source):
     """28×28 images with 256 grey levels and their own test split (LeCun, Cortes, Burges)."""
 
@@ -165,6 +167,7 @@ def _folders(root: Path) -> list[Path]:
         return []
 
 
+@register
 class FashionMNIST(MNIST):
     """Zalando's clothing images."""
 
@@ -172,6 +175,7 @@ class FashionMNIST(MNIST):
     dataset_class = "FashionMNIST"
 
 
+@register
 class KMNIST(MNIST):
     """Kuzushiji characters."""
 

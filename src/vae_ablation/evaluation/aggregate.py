@@ -58,6 +58,8 @@ HOLE_SIDE = 64
 
 PRIOR_REACH = math.sqrt(-2 * math.log(0.001))
 """Radius of the disc that holds 99.9 % of N(0, I) in the plane: r² = −2 log(1 − share)."""
+PRIOR_SHARES = (0.393, 0.5, 0.865, 0.95)
+"""Shares of a prior whose regions figures show; of N(0, I) the first and third are 1σ and 2σ."""
 
 _LOG_2PI = math.log(2 * math.pi)
 _EXPANSION_ERROR = 1e-8
@@ -238,7 +240,7 @@ def _holes(
 
 
 def density_in_plane(
-    train: Posterior, held_out: Posterior, hole_level: float
+    train: Posterior, held_out: Posterior, hole_level: float, prior: Prior | None = None
 ) -> dict[str, NDArray[np.generic]]:
     """Density of all train posteriors in the plane, as density.npz holds it for figures.
 
@@ -246,26 +248,54 @@ def density_in_plane(
         train: posteriors of a run's train split, [m, 2].
         held_out: posteriors of its held-out split, [n, 2].
         hole_level: see `Aggregate`.
+        prior: N(0, I) unless given.
 
     Returns:
         side [PLANE_SIDE], coordinates on both axes, which reach the held-out means and 99.9 % of
         the prior; log_q [y, x], log density there, of posteriors that are at least half a cell
         wide, since narrower ones would fall between the points; hole_side [HOLE_SIDE], within the
-        prior's 99.9 %; hole_log_q [y, x], the log density itself; hole_level. Nats.
+        prior's 99.9 %; hole_log_q [y, x], the log density itself; hole_level. Of another prior than
+        N(0, I) also prior_log_p [y, x] on side, prior_levels, above which `PRIOR_SHARES` of it lie,
+        and hole_prior [y, x] on hole_side, positive within its 99.9 %. Nats.
     """
     means = held_out.mean[held_out.mean.isfinite()].abs()
-    limit = max(PRIOR_REACH, float(means.max())) * 1.06 if len(means) else PRIOR_REACH * 1.06
+    other = None if prior is None or prior.standard else prior
+    levels, reach = ([], PRIOR_REACH) if other is None else _reach(other)
+    limit = max(reach, float(means.max())) * 1.06 if len(means) else reach * 1.06
     side = torch.linspace(-limit, limit, PLANE_SIDE, dtype=torch.float64)
-    holes = torch.linspace(-PRIOR_REACH, PRIOR_REACH, HOLE_SIDE, dtype=torch.float64)
+    holes = torch.linspace(-reach, reach, HOLE_SIDE, dtype=torch.float64)
     cell = float(side[1] - side[0])
     width = torch.hypot(train.std.double(), torch.tensor(cell / 2, dtype=torch.float64))
-    return {
+    own = {}
+    if other is not None:
+        within = prior_on(holes, other) - levels[-1]
+        own = {
+            "prior_log_p": prior_on(side, other).astype(np.float32),
+            "prior_levels": np.array(levels[:-1]),
+            "hole_prior": within.astype(np.float32),
+        }
+    return own | {
         "side": side.numpy(),
         "log_q": log_density_on(side, Posterior(train.mean, width.log())).astype(np.float32),
         "hole_side": holes.numpy(),
         "hole_log_q": log_density_on(holes, train).astype(np.float32),
         "hole_level": np.array(hole_level),
     }
+
+
+def _reach(prior: Prior) -> tuple[list[float], float]:
+    """Levels of `PRIOR_SHARES` and of 99.9 % of a prior, and how far the latter reaches."""
+    levels, draws = prior.regions([*PRIOR_SHARES, 0.999])
+    heights = prior.log_prob(torch.from_numpy(draws)).detach().cpu().numpy()
+    return levels.tolist(), float(np.abs(draws[heights >= levels[-1]]).max())
+
+
+@torch.no_grad()
+def prior_on(side: Tensor, prior: Prior) -> NDArray[np.float64]:
+    """Log density of a prior on a square grid of the plane: [y, x], nats."""
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    found = prior.log_prob(torch.stack([x.flatten(), y.flatten()], dim=1))
+    return np.asarray(found.reshape(len(side), len(side)).double().cpu().numpy())
 
 
 def log_density_on(side: Tensor, posterior: Posterior) -> NDArray[np.float64]:

@@ -406,7 +406,7 @@ class RunContext(CodeContext):
             return {}
         train = self.shared.train_posterior
         part = Posterior(train.mean[self.place], train.log_std[self.place])
-        return density_in_plane(part, self.posterior, self.aggregate.hole_level)
+        return density_in_plane(part, self.posterior, self.aggregate.hole_level, self.prior)
 
     @property
     def stored_codes(self) -> dict[str, NDArray[Any]]:

@@ -442,6 +442,7 @@ def _untrained_row(
     """The encoder that the runs of this seed start from, whatever their likelihood."""
     with seeded(run_seed, "encoder weights"):
         encoder = Encoder(dataset.observed, latent_dim, model, architecture, condition=condition)
+    encoder.eval()
     cpu = torch.device("cpu")
     fitted, held_out = (Examples.of(dataset, split, condition, cpu) for split in ("train", "test"))
     encoder.center_on(fitted.sample())

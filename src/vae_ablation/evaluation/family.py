@@ -1,16 +1,21 @@
 """Families of metrics: functions of what an evaluation shares, registered with their columns.
 
 To add a metric is to write a module of `evaluation/families` with a function under `@family`, and
-to register what is said of its columns (`study.metrics.register`).
+to register what is said of its columns (`study.metrics.register`); from outside the package, a
+registered `MetricFamily`, which says both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+from vae_ablation.common.registry import PartError, Registry
+from vae_ablation.study.metrics import Metric
 
 Columns = dict[str, Any]
 """Columns of a run by name. An array [n] has a value for each test example: the column is its mean,
@@ -47,8 +52,35 @@ class Family:
         return columns
 
 
-FAMILIES: dict[str, Family] = {}
+def _made(cls: type[MetricFamily]) -> Family:
+    """The entry of a class; it names its columns by their metrics."""
+    columns = frozenset(metric.name for metric in cls.metrics)
+    return _checked(Family(cls.name, columns, cls().compute, cls.codes, cls.essential))
+
+
+FAMILIES: Registry[Family] = Registry("metric family", _made)
 """Every registered family by name."""
+
+
+class MetricFamily(ABC):
+    """Metrics that are computed together: a family as a class, with what is said of its columns.
+
+    Attributes:
+        name: its name in the reason of a run for which it could not be computed.
+        metrics: the columns that it may give; outside the package, written out in the class.
+        codes: it asks for codes alone, not for a decoder, and so controls have its columns too.
+        essential: a run without it counts as failed.
+    """
+
+    registry: ClassVar[Registry[Family]] = FAMILIES
+    name: ClassVar[str]
+    metrics: ClassVar[Sequence[Metric]] = ()
+    codes: ClassVar[bool] = False
+    essential: ClassVar[bool] = False
+
+    @abstractmethod
+    def compute(self, context: Any) -> Columns:
+        """Columns of a run from its `RunContext`, or from a `CodeContext` where codes is true."""
 
 
 def family(
@@ -57,19 +89,24 @@ def family(
     """Register the function below as a family; see `Family`.
 
     Raises:
-        ValueError: another family has its name or gives one of its columns.
+        PartError: another family has its name or gives one of its columns.
     """
 
     def register(compute: Callable[[Any], Columns]) -> Callable[[Any], Columns]:
-        for other in FAMILIES.values():
-            if shared := sorted(other.columns & set(columns)):
-                raise ValueError(f"families {other.name!r} and {name!r} both give {shared[0]}")
-        if name in FAMILIES:
-            raise ValueError(f"there is a family {name!r} already")
-        FAMILIES[name] = Family(name, frozenset(columns), compute, codes, essential)
+        made = Family(name, frozenset(columns), compute, codes, essential)
+        FAMILIES.put(name, _checked(made), compute.__module__)
         return compute
 
     return register
+
+
+def _checked(made: Family) -> Family:
+    """A family whose columns no other one gives."""
+    for other in FAMILIES.values():
+        shared = sorted(other.columns & made.columns)
+        if shared and other.name != made.name:
+            raise PartError(f"families {other.name!r} and {made.name!r} both give {shared[0]}")
+    return made
 
 
 def means(columns: Mapping[str, Any]) -> Columns:

@@ -104,7 +104,8 @@ def evaluate_pack(
     """
     if device.type == "mps":
         device = torch.device("cpu")
-    size = 1 if device.type == "cpu" else len(runs)
+    # networks from outside the package have buffers of each run, and may not be batched
+    size = len(runs) if device.type != "cpu" and models[0].padded else 1
     shared = Isolated(dataset.name)
     real = shared("features", lambda: RealFeatures.of(dataset, extractor, settings["seed"]), None)
     common = dataset, real, settings, device

@@ -21,6 +21,7 @@ from vae_ablation.jobs.forkserver import start_forkservers
 from vae_ablation.jobs.interruption import Interruption
 from vae_ablation.jobs.scripting import machine_fault
 from vae_ablation.report.overview import read_captions, read_overview
+from vae_ablation.study import plugins
 from vae_ablation.study.config import with_overrides
 from vae_ablation.study.costs import time_line
 from vae_ablation.study.disk import disk_line
@@ -180,7 +181,7 @@ class Call:
         for line in filter(None, lines):
             self._logger.info(line)
         self._config["overview"] = read_overview(self.folder)
-        self._config["captions"] = read_captions(CAPTIONS)
+        self._config["captions"] = read_captions(CAPTIONS) | plugins.captions()
 
     # --- jobs ------------------------------------------------------------------------------------
 

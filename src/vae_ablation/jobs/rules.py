@@ -13,6 +13,7 @@ import torch
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
+from vae_ablation.common.registry import ORIGINS, load_parts
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.jobs.tracking import Tracking
@@ -30,6 +31,7 @@ from vae_ablation.store.trained import (
     save_pack,
 )
 from vae_ablation.study.plan import Study
+from vae_ablation.study.plugins import model_parts
 from vae_ablation.study.progress import PackProgress
 from vae_ablation.study.run import Run
 from vae_ablation.study.workflow import read_frozen
@@ -49,6 +51,7 @@ log = logging.getLogger(__name__)
 def _opened(folder: Path) -> Study:
     """The frozen study, with as many CPU threads as its jobs may have."""
     study, _ = read_frozen(folder)
+    load_parts()
     torch.set_num_threads(study.config["packs"]["threads"])
     return study
 
@@ -73,6 +76,7 @@ def train_job(folder: Path, pack: str) -> None:
         pack: id of the pack in plan.json.
     """
     study, plan = read_frozen(folder)
+    load_parts()
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
     name = runs[0].dataset
@@ -119,6 +123,8 @@ def train_job(folder: Path, pack: str) -> None:
             result,
             train_hash=hashes[result.run.path],
             **common,
+            **_plugins_of(result.run),
+            **({"alone": result.alone} if result.alone else {}),
             model=result.run.model_settings(study.config["model"]),
             training=result.run.training_settings(study.config["training"]),
         )
@@ -126,6 +132,12 @@ def train_job(folder: Path, pack: str) -> None:
     ]
     save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
     checkpointer.discard()
+
+
+def _plugins_of(run: Run) -> dict[str, list[str]]:
+    """Files of the parts from outside the package that a run is made of, for its record."""
+    files = {str(ORIGINS[part].path) for part in model_parts(run) if part in ORIGINS}
+    return {"plugins": sorted(files)} if files else {}
 
 
 def _cost(

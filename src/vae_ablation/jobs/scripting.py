@@ -14,9 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
+
 from vae_ablation.common.errors import UserError, out_of_memory
 from vae_ablation.common.job_logs import log_failure
 from vae_ablation.study.costs import CostNote
+from vae_ablation.study.plugins import use_plugins
 
 _ROOM = "free some space (vae-ablation prune lists results that no config wants any more)"
 _FAULTS = {
@@ -134,6 +137,7 @@ def job(log_file: str) -> Iterator[None]:
     try:
         _open_log(path)
         prepare_caches()
+        _know_plugins(_written_to(path))
         yield
         with suppress(OSError):  # a note that cannot be written does not undo what was done
             cost.write(path)
@@ -151,6 +155,13 @@ def job(log_file: str) -> Iterator[None]:
         if sentence is None:
             raise
         _end(sentence)
+
+
+def _know_plugins(study: Path) -> None:
+    """Know the plug-ins of the study that a job is of, without importing them."""
+    config = study / "config.yaml"
+    if config.is_file():
+        use_plugins(yaml.safe_load(config.read_text(encoding="utf-8")).get("plugins", ()))
 
 
 def _leave(status: int) -> NoReturn:

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vae_ablation.common.registry import Options as PartOptions
+from vae_ablation.common.registry import Registry, register
 from vae_ablation.data.base import Observed
 from vae_ablation.models.shapes import KERNEL, halved
 
@@ -16,20 +18,34 @@ if TYPE_CHECKING:
 Options = Mapping[str, Any]
 
 
+ARCHITECTURES: Registry[Architecture] = Registry("architecture")
+
+
 class Architecture(ABC):
     """A pair of networks, x → parameters of q(z given x) and z → parameters of p(x given z).
 
+    Any `nn.Module` will do that maps rows, [n, inputs] to [n, outputs]: x flattened, the condition
+    beside it. Those that `torch.func` can batch are trained in packs; the others (running
+    statistics, draws from the global stream, steps that depend on values) are found by trying, and
+    train alone.
+
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads.
+        options: settings that it reads, in the config's model section.
+        padded: whether its networks take weights that are wider than their own (`StackedVAE`), and
+            x and its condition with any leading axes, as those of the package do.
+        packable: False for networks that must train alone; True leaves it to a trial.
     """
 
+    registry: ClassVar[Registry[Architecture]] = ARCHITECTURES
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ("hidden", "activation", "center")
+    options: ClassVar[PartOptions] = ()
+    padded: ClassVar[bool] = False
+    packable: ClassVar[bool] = True
 
     def reads(self, options: Options) -> Collection[str]:
-        """Those of its options that change anything under these settings."""
-        return self.options
+        """Keys of the model section that change anything under these settings."""
+        return {*self.options, "center"}
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Why the data do not fit this architecture, or None."""
@@ -39,23 +55,38 @@ class Architecture(ABC):
     def encoder(
         self, observed: Observed, condition: int, outputs: int, options: Options
     ) -> nn.Module:
-        """Network from x [..., dims] and its condition [..., condition] to [..., outputs]."""
+        """Network from x and its condition, [n, dims + condition], to [n, outputs]."""
 
     @abstractmethod
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
-        """Network from z and condition [..., inputs] to [..., outputs]."""
+        """Network from z and condition, [n, inputs], to [n, outputs]."""
 
-    @abstractmethod
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
     ) -> tuple[int, int]:
-        """Weights of both networks, and floats that one example leaves in them on its way."""
+        """Weights of both networks, and floats that one example leaves in them on its way.
+
+        Counted by a forward pass on the meta device, which takes no memory.
+        """
+        from vae_ablation.models.networks import measured_size
+
+        encoder, decoder = (
+            measured_size(make, inputs)
+            for make, inputs in (
+                (lambda: self.encoder(observed, 0, 2 * latent_dim, options), observed.dims),
+                (lambda: self.decoder(observed, latent_dim, outputs, options), latent_dim),
+            )
+        )
+        return encoder[0] + decoder[0], encoder[1] + 4 * decoder[1]
 
 
+@register
 class Mlp(Architecture):
     """Dense layers; the decoder mirrors the encoder."""
 
     name = "mlp"
+    options = ("hidden", "activation", "center")
+    padded = True
 
     def reads(self, options: Options) -> Collection[str]:
         """Without hidden layers there is nothing to activate."""
@@ -86,11 +117,13 @@ class Mlp(Architecture):
         return _dense_weights(encoder) + _dense_weights(decoder), sum(encoder) + 4 * sum(decoder)
 
 
+@register
 class Conv(Architecture):
     """Strided convolutions (4×4, stride 2), then the dense layers; the decoder mirrors them."""
 
     name = "conv"
     options = ("hidden", "activation", "center", "channels")
+    padded = True
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""
@@ -140,6 +173,7 @@ class Conv(Architecture):
         return 2 * (kernels + _dense_weights(dense)), 5 * passed
 
 
+@register
 class ProductOfExperts(Mlp):
     """One encoder for RNA and one for proteins; their posteriors and the prior are multiplied.
 
@@ -169,6 +203,3 @@ class ProductOfExperts(Mlp):
 
 def _dense_weights(widths: Sequence[int]) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
-
-
-ARCHITECTURES: dict[str, Architecture] = {one.name: one() for one in (Mlp, Conv, ProductOfExperts)}

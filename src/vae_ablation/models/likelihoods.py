@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vae_ablation.common.registry import Options, Registry, register
 from vae_ablation.data.base import Observed
 
 if TYPE_CHECKING:
@@ -37,20 +38,24 @@ class Given:
     library: Tensor | None = None
 
 
+LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
+
+
 class Likelihood(ABC):
-    """p(x given z) of one decoder. A subclass here and a test is all a new likelihood needs.
+    """p(x given z) of one decoder. A registered subclass and a test is all a new one needs.
 
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads.
+        options: settings that it reads, in the config's model section.
         limits: those of its options without which its score would have no upper bound.
         mass: whether it is a mass (on grey levels: comparable in bits) or a density.
         counts: whether it is for counts.
         dispersed: whether it has a dispersion, per gene or per gene and cell.
     """
 
+    registry: ClassVar[Registry[Likelihood]] = LIKELIHOODS
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Options] = ()
     limits: ClassVar[tuple[str, ...]] = ()
     mass: ClassVar[bool] = False
     counts: ClassVar[bool] = False
@@ -98,6 +103,7 @@ class Likelihood(ABC):
         """Decoder output [..., outputs] and learned scales to p(x given z)."""
 
 
+@register
 class Bernoulli(Likelihood):
     """Logits to a mass on {0, 1}; on grey pixels a cross-entropy, which is marked improper."""
 
@@ -117,6 +123,7 @@ class Bernoulli(Likelihood):
         return distributions.Bernoulli(output)
 
 
+@register
 class ContinuousBernoulli(Likelihood):
     """Logits, softly bounded by logit_clamp, to a density on [0, 1]."""
 
@@ -138,6 +145,7 @@ def _floored(raw: Tensor, floor: float) -> Tensor:
     return floor + raw.exp()
 
 
+@register
 class Gaussian(Likelihood):
     """A free mean and a scale that is fixed, one learned number, or learned per dimension."""
 
@@ -176,6 +184,7 @@ class Gaussian(Likelihood):
         return distributions.Gaussian(output, scale.expand(output.shape[-1]))
 
 
+@register
 class DiscretizedLogistic(Likelihood):
     """An honest mass on the data's own grey levels, with a learned scale per dimension."""
 
@@ -295,6 +304,7 @@ def _log_mean(head: Tensor, given: Given) -> Tensor:
     return given.library.log() + head.log_softmax(-1)
 
 
+@register
 class Poisson(CountLikelihood):
     """Counts without overdispersion."""
 
@@ -313,6 +323,7 @@ class Poisson(CountLikelihood):
         return distributions.Poisson(_log_mean(heads[0], given))
 
 
+@register
 class NegativeBinomial(CountLikelihood):
     """Overdispersed counts: variance μ + μ²/θ."""
 
@@ -333,6 +344,7 @@ class NegativeBinomial(CountLikelihood):
         return distributions.NegativeBinomial(_log_mean(heads[0], given), log_dispersion)
 
 
+@register
 class ZeroInflatedNegativeBinomial(CountLikelihood):
     """A negative binomial, and zeros beside it whose share is an output of the decoder."""
 
@@ -356,6 +368,7 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
         )
 
 
+@register
 class LogNormalGaussian(CountLikelihood):
     """A Gaussian on log1p of library-normalised counts, as a density on the counts' own scale.
 
@@ -389,18 +402,3 @@ class LogNormalGaussian(CountLikelihood):
         return distributions.LogNormalGaussian(
             heads[0], scale.expand(heads[0].shape[-1]), given.library
         )
-
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    likelihood.name: likelihood
-    for likelihood in (
-        Bernoulli(),
-        ContinuousBernoulli(),
-        Gaussian(),
-        DiscretizedLogistic(),
-        Poisson(),
-        NegativeBinomial(),
-        ZeroInflatedNegativeBinomial(),
-        LogNormalGaussian(),
-    )
-}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from vae_ablation.models.posteriors import LOG_STD_BOUND
-from vae_ablation.models.shapes import KERNEL
+from vae_ablation.models.shapes import KERNEL, LOG_STD_BOUND
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 """All map 0 to 0, so that padded units stay 0."""
@@ -163,6 +162,63 @@ class Experts(nn.Module):
         if precision is None or weighted is None:
             raise ValueError("a posterior needs one modality at least")
         return torch.cat([weighted / precision, -0.5 * precision.log()], dim=-1)
+
+
+class Rows(nn.Module):
+    """A module of rows as a network: the condition beside x, leading axes flattened.
+
+    Args:
+        module: maps [n, inputs] to [n, outputs].
+        outputs: how many must come out.
+    """
+
+    def __init__(self, module: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.module = module
+        self.outputs = outputs
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map x [..., inputs] and its condition to [..., outputs].
+
+        Raises:
+            ValueError: the module gives another shape.
+        """
+        x = beside(x, condition)
+        rows = x.reshape(-1, x.shape[-1])
+        found: Tensor = self.module(rows)
+        if found.shape != (len(rows), self.outputs):
+            raise ValueError(
+                f"{type(self.module).__name__} gives the shape {tuple(found.shape)} for "
+                f"{len(rows)} rows of {rows.shape[-1]}; wanted: {(len(rows), self.outputs)}"
+            )
+        return found.reshape(*x.shape[:-1], self.outputs)
+
+
+def measured_size(make: Callable[[], nn.Module], inputs: int) -> tuple[int, int]:
+    """Weights of a module, and floats that one row leaves in it, measured on the meta device.
+
+    Where no row can pass there (steps that depend on values), the weights stand for the floats.
+
+    Args:
+        make: constructs the module, which maps [n, inputs].
+        inputs: values of a row.
+    """
+    passed = [inputs]
+
+    def note(module: nn.Module, arguments: object, output: object) -> None:
+        if isinstance(output, Tensor) and not list(module.children()):
+            passed.append(output.numel() // 2)
+
+    with torch.device("meta"):
+        module = make()
+        for one in module.modules():
+            one.register_forward_hook(note)
+        weights = sum(parameter.numel() for parameter in module.parameters())
+        try:
+            module(torch.zeros(2, inputs))
+        except Exception:
+            passed.append(weights)
+    return weights, sum(passed)
 
 
 def beside(x: Tensor, condition: Tensor | None) -> Tensor:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from vae_ablation.common.registry import Options, Registry, register
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -73,13 +75,17 @@ class Batch:
         return cls(x, context, noise, x.new_full((len(x),), 1 / len(x)), len(x))
 
 
+OBJECTIVES: Registry[Objective] = Registry("objective")
+
+
 class Objective(ABC):
-    """What training minimises. A subclass in `OBJECTIVES` and a test is all that a new one needs.
+    """What training minimises. A registered subclass and a test is all that a new one needs.
 
     Steps are traced: neither `terms` nor `loss` may branch on the values of tensors.
 
     Attributes:
         name: what the config calls it.
+        options: settings that it reads, in the config's training section, beside its numbers.
         names: names of its terms, in order; `distortion` and `rate` are always among them.
         numbers: names and defaults of the numbers that weigh its terms. A run brings those that
             are an axis, the training section the others.
@@ -87,7 +93,9 @@ class Objective(ABC):
         reads_epoch: whether its terms depend on the epoch.
     """
 
+    registry: ClassVar[Registry[Objective]] = OBJECTIVES
     name: ClassVar[str]
+    options: ClassVar[Options] = ()
     names: ClassVar[tuple[str, ...]] = ("distortion", "rate")
     numbers: ClassVar[Mapping[str, float]] = {"beta": 1.0}
     warmed: ClassVar[frozenset[str]] = frozenset({"beta"})
@@ -131,6 +139,7 @@ def weighted(number: Any, term: Any) -> Any:
     return 0.0 if isinstance(number, float) and number == 0 else number * term
 
 
+@register
 class Elbo(Objective):
     """Distortion + β·rate (Alemi et al. 2018; Higgins et al. 2017).
 
@@ -151,6 +160,7 @@ class Elbo(Objective):
         return terms["distortion"] + weighted(numbers["beta"], terms["rate"])
 
 
+@register
 class Iwae(Objective):
     """The importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, eq. 8).
 
@@ -176,6 +186,7 @@ class Iwae(Objective):
         return terms["bound"]
 
 
+@register
 class Mvae(Elbo):
     """The ELBO of both modalities together and of each alone (Wu and Goodman 2018, eq. 5).
 
@@ -216,6 +227,3 @@ class Mvae(Elbo):
 def distortion_of_draws(likelihood: Distribution, x: Tensor) -> Tensor:
     """−log p(x | z) of every draw: [batch, draws]."""
     return -likelihood.log_prob(x[:, None])
-
-
-OBJECTIVES: dict[str, Objective] = {one.name: one() for one in (Elbo, Iwae, Mvae)}

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vae_ablation.common.registry import Options, Registry, register
+from vae_ablation.models.shapes import LOG_STD_BOUND as LOG_STD_BOUND
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-LOG_STD_BOUND = 10.0
-"""Largest absolute log σ of a learned posterior, so that an exploding run overflows no float."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,22 @@ class Posterior:
         return per_dim.sum(-1)
 
 
+POSTERIORS: Registry[PosteriorKind] = Registry("posterior")
+
+
 class PosteriorKind(ABC):
     """A kind of posterior: the meaning of the encoder's outputs, and whether z is drawn.
 
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads.
+        options: settings that it reads, in the config's model section.
         deterministic: whether z is the mean: noise is masked, the KL is not finite and codes have
             no width.
     """
 
+    registry: ClassVar[Registry[PosteriorKind]] = POSTERIORS
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Options] = ()
     deterministic: ClassVar[bool] = False
 
     @abstractmethod
@@ -69,6 +73,7 @@ class PosteriorKind(ABC):
         """
 
 
+@register
 class Gaussian(PosteriorKind):
     """A Gaussian whose mean and diagonal scale are learned functions of x."""
 
@@ -84,6 +89,7 @@ class Gaussian(PosteriorKind):
         return Posterior(mean, log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND))
 
 
+@register
 class Point(Gaussian):
     """A deterministic code: the Gaussian's mean, its scale ignored.
 
@@ -94,6 +100,7 @@ class Point(Gaussian):
     deterministic = True
 
 
+@register
 class Fixed(PosteriorKind):
     """A Gaussian whose mean is learned and whose scale is posterior_sigma for every x."""
 
@@ -110,6 +117,3 @@ class Fixed(PosteriorKind):
 
         log_std = math.log(float(options["posterior_sigma"]))
         return Posterior(output, torch.full_like(output, log_std))
-
-
-POSTERIORS: dict[str, PosteriorKind] = {one.name: one() for one in (Gaussian, Point, Fixed)}

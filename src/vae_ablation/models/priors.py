@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vae_ablation.common.registry import Options, Registry, register
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -20,19 +22,24 @@ if TYPE_CHECKING:
     from vae_ablation.models.posteriors import Posterior
 
 LOG_2PI = math.log(2 * math.pi)
+REGION_DRAWS = 10_000
+
+
+PRIORS: Registry[type[Prior]] = Registry("prior", lambda cls: cls)
 
 
 class Prior(ABC):
-    """p(z) of one model. A subclass in `PRIORS` and a test is all that a new prior needs.
+    """p(z) of one model. A registered subclass and a test is all that a new prior needs.
 
     Attributes:
         name: what the config calls it.
-        options: keys of the config's model section that it reads.
+        options: settings that it reads, in the config's model section.
         span: ends of the range of each dimension that a traversal covers.
     """
 
+    registry: ClassVar[Registry[type[Prior]]] = PRIORS
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Options] = ()
     span: tuple[float, float] = (-3.0, 3.0)
 
     def __init__(
@@ -118,7 +125,27 @@ class Prior(ABC):
         """Quantiles of each dimension, [shares, latent]; None where they are not known."""
         return None
 
+    @property
+    def standard(self) -> bool:
+        """Whether it is N(0, I), of which regions are known without drawing."""
+        return False
 
+    def regions(self, shares: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Levels of log p(z) above which these shares of the prior lie, and draws, [n, latent].
+
+        Estimated from draws of one fixed stream: regions of highest density.
+        """
+        import numpy as np
+        import torch
+
+        with torch.no_grad():
+            z = self.sample(torch.Generator().manual_seed(0), REGION_DRAWS)
+            heights = self.log_prob(z).double().cpu().numpy()
+        levels: NDArray[np.float64] = np.quantile(heights, [1 - share for share in shares])
+        return levels, z.double().cpu().numpy()
+
+
+@register
 class StandardNormal(Prior):
     """N(0, I)."""
 
@@ -156,6 +183,11 @@ class StandardNormal(Prior):
         squares = 0.5 * (z.square() - noise.square())
         return (squares - posterior.log_std.unsqueeze(-2)).sum(-1)
 
+    @property
+    def standard(self) -> bool:
+        """It is N(0, I)."""
+        return True
+
     def quantile(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """See Prior."""
         import numpy as np
@@ -182,5 +214,3 @@ def draws_from(
 
 
 DEFAULT_PRIOR = StandardNormal.name
-
-PRIORS: dict[str, type[Prior]] = {one.name: one for one in (StandardNormal,)}

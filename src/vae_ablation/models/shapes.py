@@ -1,4 +1,4 @@
-"""Shapes of convolutions, which planning needs without torch."""
+"""Shapes and bounds of networks, which planning needs without torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 KERNEL = 4
 """Width of every convolution's kernel; with stride 2 and padding 1 an even side is halved."""
+
+LOG_STD_BOUND = 10.0
+"""Largest absolute log σ of a learned posterior, so that an exploding run overflows no float."""
 
 
 def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:

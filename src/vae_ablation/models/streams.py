@@ -20,6 +20,17 @@ def stream(seed: int, purpose: str) -> torch.Generator:
 
 
 @contextmanager
+def seeded_on(device: torch.device, seed: int, purpose: str) -> Iterator[None]:
+    """`seeded`, for torch's generators on the CPU and on a device."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.set_state(stream(seed, purpose).get_state())
+        if cuda:
+            torch.cuda.manual_seed(stream(seed, purpose).initial_seed())
+        yield
+
+
+@contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
     """Make torch's global generator the stream of one seed and purpose; restore it afterwards."""
     with torch.random.fork_rng(devices=[]):

@@ -12,6 +12,7 @@ from vae_ablation.data.base import Observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
+from vae_ablation.models.networks import Rows
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS, Prior
 from vae_ablation.models.streams import seeded
@@ -37,6 +38,11 @@ def split_context(
     if context is None:
         return torch.full((1,), DEFAULT_LIBRARY), None
     return context[..., :1], context[..., 1:]
+
+
+def as_network(architecture: str, module: nn.Module, outputs: int) -> nn.Module:
+    """A module of an architecture as `Encoder` and `Decoder` call it."""
+    return module if ARCHITECTURES[architecture].padded else Rows(module, outputs)
 
 
 class Encoder(nn.Module):
@@ -65,11 +71,13 @@ class Encoder(nn.Module):
         self.register_buffer("centre", torch.zeros(observed.dims) if options["center"] else None)
         self.options = options
         self.kind = POSTERIORS[posterior]
-        self.network = ARCHITECTURES[architecture].encoder(
-            observed,
-            observed.condition_size(condition),
-            self.kind.outputs(latent_dim),
-            options,
+        outputs = self.kind.outputs(latent_dim)
+        self.network = as_network(
+            architecture,
+            ARCHITECTURES[architecture].encoder(
+                observed, observed.condition_size(condition), outputs, options
+            ),
+            outputs,
         )
 
     def center_on(self, x: Tensor) -> None:
@@ -117,11 +125,13 @@ class Decoder(nn.Module):
         self.likelihood = LIKELIHOODS[likelihood]
         self.options = options
         self.conditional = observed.condition_size(condition) > 0
-        self.network = ARCHITECTURES[architecture].decoder(
-            observed,
-            latent_dim + observed.condition_size(condition),
-            self.likelihood.outputs(observed, options),
-            options,
+        outputs = self.likelihood.outputs(observed, options)
+        self.network = as_network(
+            architecture,
+            ARCHITECTURES[architecture].decoder(
+                observed, latent_dim + observed.condition_size(condition), outputs, options
+            ),
+            outputs,
         )
         initial = self.likelihood.parameters(observed, options)
         self.scale_sizes = {name: len(value) for name, value in initial.items()}
@@ -137,7 +147,11 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """A variational autoencoder (Kingma and Welling 2014)."""
+    """A variational autoencoder (Kingma and Welling 2014).
+
+    Attributes:
+        padded: whether its networks take weights that are wider than their own.
+    """
 
     def __init__(
         self,
@@ -149,6 +163,7 @@ class VAE(nn.Module):
         architecture: str = "mlp",
         posterior: str = "gaussian",
         condition: str = "none",
+        prior: str = DEFAULT_PRIOR,
     ) -> None:
         """Networks and prior at initial weights, which depend on the seed and the shapes alone.
 
@@ -156,13 +171,15 @@ class VAE(nn.Module):
             observed: the observed variable.
             likelihood: name of the likelihood.
             latent_dim: dimensions of z.
-            options: the config's model section, and the run's dispersion; `prior` names the prior.
+            options: the config's model section, and the run's dispersion.
             seed: of the initial weights.
             architecture: name of the networks' architecture.
             posterior: name of the kind of posterior.
             condition: what both networks are told: none, label or batch.
+            prior: name of the prior.
         """
         super().__init__()
+        self.padded = ARCHITECTURES[architecture].padded
         with seeded(seed, "encoder weights"):
             self.encoder = Encoder(
                 observed, latent_dim, options, architecture, posterior, condition
@@ -171,7 +188,7 @@ class VAE(nn.Module):
             self.decoder = Decoder(
                 observed, likelihood, latent_dim, options, architecture, condition
             )
-        self.prior_type = PRIORS[options.get("prior", DEFAULT_PRIOR)]
+        self.prior_type = PRIORS[prior]
         with seeded(seed, "prior parameters"):
             initial = self.prior_type.initial(observed, latent_dim, options)
         self.prior_shapes = {name: value.shape for name, value in initial.items()}
@@ -207,6 +224,7 @@ class VAE(nn.Module):
             run.architecture,
             run.posterior,
             run.condition,
+            run.prior,
         )
 
     def forward(self, x: Tensor, context: Tensor, noise: Tensor) -> tuple[Posterior, Distribution]:

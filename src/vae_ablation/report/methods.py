@@ -58,10 +58,12 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
     if "point" in axes["posterior"]:
         arms.append("a deterministic autoencoder")
     further = [_levels(axis_of(name), found) for name, found in axes.items() if name not in _NAMED]
+    priors = sorted({run.prior.replace("_", " ") for run in study.runs})
     likelihoods = [likelihood(name) for name in axes["likelihood"]]
     return (
         f"Variational autoencoders (Kingma and Welling 2014) with a diagonal Gaussian posterior, a "
-        f"standard normal prior and {widths if 'model.hidden' not in axes else 'dense layers'}"
+        f"{_listed(priors)} prior{'s' if len(priors) > 1 else ''} and "
+        f"{widths if 'model.hidden' not in axes else 'dense layers'}"
         f"{_channels(study)} were trained with {_counted_noun(likelihoods, 'likelihood')}, "
         f"{_counted_noun(axes['latent_dim'], 'latent dimension')} and "
         f"{_listed([*arms, *filter(None, further)])}, "

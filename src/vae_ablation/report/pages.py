@@ -12,6 +12,7 @@ import pandas as pd
 
 from vae_ablation.common.files import write_text
 from vae_ablation.study.metrics import METRICS, Metric, described
+from vae_ablation.study.plugins import docs_text
 from vae_ablation.tables.collect import read_metrics, summarize_applications
 
 _TITLES = {
@@ -128,7 +129,8 @@ def write_pages(folder: Path, guide: Path) -> None:
     for name in ("contrasts", "importance", "pareto"):
         frame = _read_table(tables / f"{name}.csv")
         write_text(tables / f"{name}.html", plain_page(_TITLES[name], frame, _NOTES[name]))
-    write_text(tables / "columns.html", guide_page(guide.read_text(encoding="utf-8")))
+    text = guide.read_text(encoding="utf-8") + docs_text()
+    write_text(tables / "columns.html", guide_page(text))
 
 
 def _read_table(path: Path) -> pd.DataFrame:

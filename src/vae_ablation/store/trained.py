@@ -25,11 +25,13 @@ from torch import Tensor
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, write_json, write_text
+from vae_ablation.common.registry import REGISTRIES, load_parts
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.data.labels import label_text
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
+from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
 from vae_ablation.study.plan import (
@@ -39,6 +41,7 @@ from vae_ablation.study.plan import (
     SNAPSHOTS_FILE,
     TRAIN_FILES,
 )
+from vae_ablation.study.plugins import add_plugins, model_parts
 from vae_ablation.study.run import Run
 
 if TYPE_CHECKING:
@@ -62,6 +65,11 @@ class TrainedRun:
     run: Run
     record: Mapping[str, Any]
     model: VAE
+
+    @property
+    def prior(self) -> Prior:
+        """p(z)."""
+        return self.model.prior
 
     @torch.no_grad()
     def encode(
@@ -162,6 +170,7 @@ def load_run(path: str | Path) -> TrainedRun:
     try:
         record = read_json(folder / "run.json")
         run = Run(**record["run"])
+        _know_parts(run, record)
         model = build_model(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: holds no run ({type(error).__name__}: {error}).") from None
@@ -179,6 +188,14 @@ def load_run(path: str | Path) -> TrainedRun:
             f"{folder / 'model.safetensors'}: not the weights of this run ({reason})."
         ) from None
     return TrainedRun(run, record, model.eval())
+
+
+def _know_parts(run: Run, record: Mapping[str, Any]) -> None:
+    """Import the plug-ins of a run whose parts are not known yet, where they still are."""
+    unknown = [part for part in model_parts(run) if part[1] not in REGISTRIES[part[0]]]
+    if unknown:
+        add_plugins(file for file in record.get("plugins", ()) if Path(file).is_file())
+    load_parts()
 
 
 def build_model(record: Mapping[str, Any]) -> VAE:

@@ -147,6 +147,13 @@ _STANDING = (
         nearness=lambda level: -level,
         words=lambda level: f"{level} training examples",
     ),
+    Axis(
+        "prior",
+        "prior",
+        "standard_normal",
+        trace="prior",
+        words=lambda level: f"{str(level).replace('_', ' ')} prior",
+    ),
 )
 
 _SETTINGS = {
@@ -193,9 +200,13 @@ NOT_AXES = {
 """Keys of the sections that cannot be in a grid, with the reason."""
 
 
+PLUGGED: dict[str, Axis] = {}
+"""Settings that parts from outside the package bring along, filled by `study.plugins`."""
+
+
 def axis_of(name: str) -> Axis:
     """Axis of a column or a grid's key; a key of the config without an entry is a plain axis."""
-    known = AXES.get(name) or _SETTINGS.get(name)
+    known = AXES.get(name) or _SETTINGS.get(name) or PLUGGED.get(name)
     if known is not None:
         return known
     key = name.partition(".")[2]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from vae_ablation.study.axes import AXES, axis_columns
 
 _CORE = ["dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"]
-_OPTIONAL = ["train_examples"]
+_OPTIONAL = ["train_examples", "prior"]
 FURTHER_AXES = [name for name in AXES if name not in (*_CORE, *_OPTIONAL)]
 """Axes beside those that every reader looks for first."""
 

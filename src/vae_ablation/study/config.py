@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vae_ablation.common.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.data import SOURCES
 from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.study import plugins
 from vae_ablation.study.axes import (
     AXES,
     NOT_AXES,
@@ -54,6 +55,7 @@ def read_config(path: Path) -> Config:
         UserError: the file is absent, is not a YAML mapping, or has a value that is not allowed.
     """
     try:
+        use_plugins_of(_peeked(path), path)
         raw = read_file(path, config_schema())
     except OSError as error:
         raise UserError(f"{path}: no config file can be read here ({error.strerror}).") from None
@@ -63,10 +65,26 @@ def read_config(path: Path) -> Config:
     return resolve_config({} if raw is None else raw, path)
 
 
-@cache
+def _peeked(path: Path) -> Any:
+    """Content of a config file before it is checked; None where it cannot be read."""
+    try:
+        return read_file(path, {})
+    except (OSError, UserError, yaml.YAMLError, ValueError, RecursionError):
+        return None
+
+
 def config_schema() -> dict[str, Any]:
-    """The closed schema of a config, in which a grid takes the keys of model and training too."""
+    """The closed schema of a config, in which a grid takes the keys of model and training too.
+
+    It has the settings and names of the known plug-ins.
+    """
+    return _composed(plugins.state())
+
+
+@lru_cache(maxsize=4)
+def _composed(known: object) -> dict[str, Any]:
     composed = copy.deepcopy(file_schema())
+    plugins.compose_(composed)
     grid = composed["properties"]["grids"]["items"]["properties"]
     for section in SECTIONS:
         for key, rule in composed["properties"][section]["properties"].items():
@@ -109,7 +127,6 @@ def resolve_config(raw: Any, path: Path) -> Config:
     Raises:
         UserError: one sentence naming file, key, what was found and what is allowed.
     """
-    schema = config_schema()
     if not isinstance(raw, Mapping):
         raise UserError(f"{path}: the config is {_shown(raw)}; allowed: a mapping of keys.")
     try:
@@ -118,6 +135,8 @@ def resolve_config(raw: Any, path: Path) -> Config:
     except RecursionError:
         raise UserError(f"{path}: the config holds itself; allowed: finite nesting.") from None
     _check_finite(config, path)
+    use_plugins_of(config, path)
+    schema = config_schema()
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_depth)
     if errors:
         raise _sentence(errors[0], path)
@@ -127,6 +146,21 @@ def resolve_config(raw: Any, path: Path) -> Config:
     _check_finite(resolved, path)  # whole numbers that were written as floats
     _resolve_paths(resolved, path)
     return resolved
+
+
+def use_plugins_of(raw: Any, path: Path) -> None:
+    """Know the parts of a config's plug-ins, before its other keys are checked.
+
+    Args:
+        raw: the config; what is not a list of texts is left to the schema.
+        path: the config file, to whose folder paths are relative.
+
+    Raises:
+        UserError: see `plugins.use_plugins`.
+    """
+    files = raw.get("plugins") if isinstance(raw, Mapping) else None
+    named = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
+    plugins.use_plugins([_absolute(file, path, "plugins") for file in named])
 
 
 def _check_keys(value: Any, path: Path, place: str = "") -> None:
@@ -494,6 +528,7 @@ def _check_each(where: str, found: list[str], known: Collection[str]) -> None:
 
 
 def _resolve_paths(config: Config, path: Path) -> None:
+    config["plugins"] = [_absolute(file, path, "plugins") for file in config["plugins"]]
     for name, options in config["datasets"].items():
         for key in ("path", "root"):
             if options[key] is not None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vae_ablation.common.registry import digests
 from vae_ablation.common.settings import counted
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
+from vae_ablation.models.priors import DEFAULT_PRIOR
 
 if TYPE_CHECKING:
     from vae_ablation.study.run import Run
@@ -47,6 +49,10 @@ class ControlPlan:
             read |= {*LIKELIHOODS["gaussian"].reads(model)}
         return counted("model", model, model.keys() - read)
 
+    def code(self) -> list[str]:
+        """Digests of the plug-ins of the untrained encoders."""
+        return digests(("architecture", name) for _, name, _, _ in self.starts)
+
     def to_json(self) -> dict[str, Any]:
         """Plain form, for a hash."""
         return asdict(self)
@@ -57,4 +63,5 @@ def has_linear_optimum(run: Run, model: Mapping[str, Any]) -> bool:
     own = run.model_settings(model)
     linear = run.architecture == "mlp" and run.condition == "none" and not own["hidden"]
     fixed_scale = run.likelihood == "gaussian" and own["gaussian_scale"] == "fixed"
-    return linear and fixed_scale and run.kl and run.posterior == "gaussian"
+    usual = run.prior == DEFAULT_PRIOR and run.objective in {"elbo", "iwae"}
+    return linear and fixed_scale and usual and run.kl and run.posterior == "gaussian"

@@ -14,6 +14,7 @@ from typing import Any
 from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, stable_hash, write_json
+from vae_ablation.common.registry import digests, kind_digests
 from vae_ablation.common.settings import counted
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
@@ -26,6 +27,7 @@ from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS
 from vae_ablation.study.application_settings import Names, check_trajectory
 from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
+from vae_ablation.study.plugins import model_parts, training_keys
 from vae_ablation.study.run import Run, expand_runs
 from vae_ablation.study.started import started
 
@@ -153,6 +155,7 @@ def plan_packs(
 def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
     """Dotted keys of the settings that a run's result depends on."""
     training = {*config["training"]} - {"device", "kl_warmup_epochs"}
+    training -= training_keys(run.objective)
     model = _model_keys_read(run, run.model_settings(config["model"]))
     return {f"model.{key}" for key in model} | {f"training.{key}" for key in training}
 
@@ -160,9 +163,8 @@ def settings_read(run: Run, config: Mapping[str, Any]) -> set[str]:
 def _model_keys_read(run: Run, model: Mapping[str, Any]) -> set[str]:
     """Keys of the model section that a run reads where the section is this."""
     parts = (ARCHITECTURES[run.architecture], LIKELIHOODS[run.likelihood])
-    posterior, prior = POSTERIORS[run.posterior], PRIORS[model.get("prior", DEFAULT_PRIOR)]
     own = {key for part in parts for key in part.reads(model)}
-    return own | {*posterior.options, *prior.options} | ({"prior"} & model.keys())
+    return own | {*POSTERIORS[run.posterior].options, *PRIORS[run.prior].options}
 
 
 def run_size(run: Run, observed: Observed, config: Config) -> tuple[int, int]:
@@ -178,6 +180,8 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
     `auto` divides memory_gb by what one run takes: weights, gradients and Adam's two moments, the
     activations of one batch (forward and backward) and its share of the evaluation's blocks.
     """
+    if not ARCHITECTURES[run.architecture].packable:
+        return 1
     wanted = config["packs"]["max_runs"]
     if wanted != "auto":
         return int(wanted)
@@ -195,6 +199,11 @@ def _unsupported_axes(run: Run, observed: Observed) -> str | None:
         return f"condition batch needs two batches, and the data have {observed.batches}"
     if run.architecture == "poe" and run.posterior == "fixed":
         return "architecture poe multiplies learned posteriors; posterior fixed has none"
+    if run.architecture == "poe" and run.prior != DEFAULT_PRIOR:
+        return (
+            "architecture poe multiplies its experts by the standard normal prior, and a grid has "
+            f"the prior {run.prior}"
+        )
     if run.objective == "mvae" and run.architecture != "poe":
         return f"objective mvae needs architecture poe, and a grid has {run.architecture}"
     return None
@@ -407,13 +416,15 @@ class Study:
     def train_hash(self, run: Run, checksum: str | None) -> str:
         """Digest of what changes this run's result: its spec, settings it reads, and its data."""
         training = counted("training", run.training_settings(self.config["training"]))
-        training = {k: v for k, v in training.items() if k != "device"}
+        unread = {"device", *training_keys(run.objective)}
+        training = {key: value for key, value in training.items() if key not in unread}
         training["kl_warmup_epochs"] = run.kl_warmup_epochs
         model = self._model_settings(run)
         # A fresh draw in every epoch is a way of training: the prepared arrays do not show it.
         dynamic = self.config["datasets"][run.dataset]["binarize"] == "dynamic"
         parts = [TRAINING_VERSION, run.path, training, model, checksum]
-        return stable_hash([*parts, "dynamic"] if dynamic else parts)
+        further = ["dynamic"] if dynamic else []
+        return stable_hash([*parts, *further, *digests(model_parts(run))])
 
     def _model_settings(self, run: Run) -> dict[str, Any]:
         """Settings of the model that could matter to runs like this; unread, as their default."""
@@ -428,7 +439,8 @@ class Study:
     def eval_hash(self) -> str:
         """Digest of the evaluation settings and of the code that evaluates."""
         settings = counted("evaluation", self.config["evaluation"])
-        return stable_hash([settings, code_digest(*EVALUATION_CODE)], 8)
+        outside = kind_digests("metric family")
+        return stable_hash([settings, code_digest(*EVALUATION_CODE), *outside], 8)
 
     @cached_property
     def applied(self) -> list[str]:
@@ -440,7 +452,8 @@ class Study:
         """Digest of the applications' settings and of their code."""
         blocks = {name: self.config["applications"][name] for name in self.applied}
         settings = counted("applications", blocks)
-        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE)], 8)
+        outside = digests(("application", name) for name in self.applied)
+        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE), *outside], 8)
 
     @property
     def _seed(self) -> int:

@@ -49,6 +49,7 @@ class Run(Mapping[str, Level]):
     kl_warmup_epochs: int
     dispersion: str
     train_examples: int | None
+    prior: str
 
     def __init__(
         self,

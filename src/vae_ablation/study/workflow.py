@@ -13,11 +13,13 @@ import yaml
 from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, stable_hash, write_json, write_text
+from vae_ablation.common.registry import kind_digests
 from vae_ablation.common.settings import counted
-from vae_ablation.study.config import Config, config_schema, resolve_config
+from vae_ablation.study.config import Config, config_schema, resolve_config, use_plugins_of
 from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
 from vae_ablation.study.plan import READING, Plan, Study
+from vae_ablation.study.plugins import use_plugins
 
 RESULTS = Path("results")
 CODE = {
@@ -38,6 +40,12 @@ CODE = {
     ),
 }
 """Modules that do the work of each rule after evaluation: their import closure is its digest."""
+_KINDS = {
+    "findings": ("question", "figure"),
+    "figures": ("figure",),
+    "explorer": ("likelihood", "prior", "architecture"),
+}
+"""Kinds of parts from outside the package that a rule asks, beside metrics."""
 LEAST_FREE = 500_000
 """Bytes without which no call can even keep its own records."""
 
@@ -73,6 +81,7 @@ class Workflow:
             UserError: the config is wrong, a dataset cannot be read, or the study folder belongs to
                 another config.
         """
+        use_plugins_of(raw, config_path)
         for path in files:
             check_file(path, config_schema())
         config = resolve_config(raw, config_path)
@@ -123,8 +132,9 @@ class Workflow:
         return stable_hash([[item.run.path, item.pack] for item in self.plan.planned])
 
     def code(self, rule: str) -> str:
-        """Digest of a rule's code."""
-        return code_digest(*CODE[rule])
+        """Digest of a rule's code, and of the plug-ins that tables and figures show."""
+        outside = kind_digests("metric family", *_KINDS.get(rule, ()))
+        return "-".join([code_digest(*CODE[rule]), *outside])
 
     @property
     def evaluations(self) -> list[Path]:
@@ -164,7 +174,7 @@ class Workflow:
         evaluation = self.study.config["evaluation"]
         drawn = counted("evaluation", {key: evaluation[key] for key in ("seed", "sample_draws")})
         parts = [plan.to_json(), plan.settings(model), drawn, self.code("controls")]
-        digest = stable_hash([*parts, self.study.prepared[dataset].name])
+        digest = stable_hash([*parts, self.study.prepared[dataset].name, *plan.code()])
         return self.study.folder / "controls" / dataset / f"{digest}.json"
 
     def likelihoods(self, dataset: str) -> list[str]:
@@ -198,6 +208,7 @@ def read_frozen(folder: Path) -> tuple[Study, Plan]:
     """
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        use_plugins(config.get("plugins", ()))
         plan = Plan.from_json(read_json(folder / "plan.json"))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(

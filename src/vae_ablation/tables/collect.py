@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,11 @@ from vae_ablation.study.columns import (
     arm_columns,
 )
 from vae_ablation.study.metrics import columns_of_type, cost_columns, described, metric_columns
-from vae_ablation.study.missing import Missing
 from vae_ablation.study.plan import APPLICATION_FILES, Plan, Planned, Study
 from vae_ablation.study.run import Run
+
+if TYPE_CHECKING:
+    from vae_ablation.study.missing import Missing
 
 _TEXT = [
     *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
@@ -185,7 +187,7 @@ def run_columns(run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class VariedAxes:
-    """Axes that have a column only where a study varies them: settings and the train split's size.
+    """Axes that have a column only where a study varies them: settings, priors, train splits.
 
     Attributes:
         names: the axes, in order.
@@ -201,8 +203,10 @@ class VariedAxes:
         known = list(runs)
         names = {name for run in known for name in run if is_setting(name)}
         names |= {"train_examples" for run in known if run.train_examples is not None}
+        names |= {"prior" for run in known if run.prior != AXES["prior"].default}
         shared = {
-            name: study.setting(name) if is_setting(name) else study.train_sizes for name in names
+            name: study.setting(name) if is_setting(name) else study.train_sizes
+            for name in names - {"prior"}
         }
         return cls(sorted(names, key=axis_order), shared)
 
@@ -213,7 +217,7 @@ class VariedAxes:
     def _level(self, run: Run, name: str) -> Level:
         if name == "train_examples":
             return run.train_examples or self.shared[name][run.dataset]
-        return run.get(name, self.shared[name])
+        return run[name] if name in run else self.shared[name]
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

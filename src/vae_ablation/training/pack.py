@@ -7,7 +7,8 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -22,9 +23,10 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.objectives import OBJECTIVES, Batch, Objective
 from vae_ablation.models.posteriors import POSTERIORS
-from vae_ablation.models.streams import stream
+from vae_ablation.models.streams import seeded_on, stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
+from vae_ablation.training.alone import why_alone
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.optimizer import StackedAdam
 from vae_ablation.training.snapshots import Snapshots
@@ -80,6 +82,7 @@ class TrainingResult:
             split, then of the validation split, nats per example: [epochs, 6] float64.
         epochs_kept: epochs after which the kept weights stood.
         snapshots: from `Snapshots`; empty where the data are not images.
+        alone: why it did not share a pack with others, empty where it could have.
     """
 
     run: Run
@@ -89,6 +92,7 @@ class TrainingResult:
     history: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6)))
     epochs_kept: int = 0
     snapshots: dict[str, NDArray[Any]] = field(default_factory=dict)
+    alone: str = ""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -145,8 +149,11 @@ def train_pack(
     Raises:
         Stopped: a signal asked the job to stop, and a checkpoint holds what was done.
     """
+    alone = why_alone(runs[0], dataset, model_options, choose_device(settings["device"]))
 
     def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
+        if alone and len(members) > 1:
+            return [result for run in members for result in train([run], False)]
         try:
             state = checkpointer.load([run.path for run in members]) if checkpointer else None
             training = _PackTraining(
@@ -169,8 +176,13 @@ def train_pack(
         half = len(members) // 2
         return train(members[:half], False) + train(members[half:], False)
 
+    if alone:
+        log.warning("%d runs train one by one: %s", len(runs), alone)
+        shrunk(1)
     order = sorted(range(len(runs)), key=lambda i: _rate_order(runs[i].training_settings(settings)))
     results = train([runs[i] for i in order], True)
+    for one in results:
+        one.alone = alone or ""
     return [result for _, result in sorted(zip(order, results, strict=True), key=lambda x: x[0])]
 
 
@@ -239,7 +251,10 @@ class _PackTraining:
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
-        self.gradient = self.hooks.trace(self._gradient)
+        self.template = self.model.template.eval()
+        self.own = not self.template.padded and len(runs) == 1
+        # a trace would replay the steps of one batch, whatever a network does for another
+        self.gradient = self._gradient if self.own else self.hooks.trace(self._gradient)
         self.optimizer = StackedAdam(
             self.model.leaves, [float(one["learning_rate"]) for one in self.each]
         )
@@ -293,7 +308,8 @@ class _PackTraining:
                 size = min(batch_size, len(block) - start)
                 inside = torch.arange(start, start + _even(size), device=self.device) % len(block)
                 rows = order[:, block.start + inside]
-                terms = self._step(rows, noise[:, inside], numbers, size)
+                with self._in_training(epoch, block.start + start):
+                    terms = self._step(rows, noise[:, inside], numbers, size)
                 self.sums.append(_summed(terms, self._wide))
                 self.place = (epoch, number, start + batch_size)
                 if self.checkpointer and self.checkpointer.due:
@@ -333,6 +349,23 @@ class _PackTraining:
         found = [step(part) for part in self._parts()]
         self.optimizer.steps += 1
         return [torch.cat(terms)[:, :size] for terms in zip(*found, strict=True)]
+
+    @contextmanager
+    def _in_training(self, epoch: int, start: int) -> Iterator[None]:
+        """Networks in training mode; what one from outside the package draws has its own stream.
+
+        It depends on the run's seed and the batch, so that no state of it needs to be kept.
+        """
+        self.template.train()
+        try:
+            if self.own:
+                seed = self.results[self.active[0]].run.seed
+                with seeded_on(self.device, seed, f"module {epoch} {start}"):
+                    yield
+            else:
+                yield
+        finally:
+            self.template.eval()
 
     def _parts(self) -> list[slice]:
         """The active runs in parts of about equal size that take a step one after the other."""
@@ -505,6 +538,9 @@ class _PackTraining:
         else:
             tensors |= {f"best/{name}": leaf for name, leaf in best.items()}
             tensors |= self.streams[index].state()
+            if self.own:
+                buffers = self.template.named_buffers()
+                tensors |= {f"buffers/{name}": value.cpu().clone() for name, value in buffers}
             tensors["weights"] = row_of(self.model.leaves, position)
             tensors["means"] = row_of(self.optimizer.means, position)
             tensors["squares"] = row_of(self.optimizer.squares, position)
@@ -550,6 +586,9 @@ class _PackTraining:
         self.optimizer.means, self.optimizer.squares = leaves("means"), leaves("squares")
         self.optimizer.steps = torch.full_like(self.optimizer.steps, steps)
         self.validation_noise = self.validation_noise[self.active]
+        for name, value in self.template.named_buffers():
+            if f"buffers/{name}" in tensors[0]:
+                value.copy_(tensors[0][f"buffers/{name}"])
         if "sums" in tensors[0]:
             self.sums = list(torch.stack([one["sums"] for one in tensors], 1).to(self.device))
         for index, one in zip(self.active, tensors, strict=True):

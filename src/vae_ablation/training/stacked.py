@@ -66,7 +66,8 @@ class StackedVAE:
 
     Attributes:
         template: a VAE that gives the architecture; its own weights are not used.
-        leaves: each weight of every run, padded: [runs, ...]. A matrix is stored by inputs,
+        leaves: each weight of every run: [runs, ...], padded but for networks from outside the
+            package. A matrix is stored by inputs,
             [runs, inputs, outputs]: its gradient xᵀ·δ then needs no transposing.
     """
 
@@ -79,7 +80,8 @@ class StackedVAE:
     def stack(cls, models: Sequence[VAE], device: torch.device) -> StackedVAE:
         """Stack single-run models, on a device."""
         leaves = zip(*(model.parameters() for model in models), strict=True)
-        stored = [torch.stack(list(map(_stored, each))).to(device) for each in leaves]
+        store = _stored if models[0].padded else _transposed
+        stored = [torch.stack(list(map(store, each))).to(device) for each in leaves]
         return cls(models[0].to(device), stored)
 
     def __len__(self) -> int:
@@ -100,7 +102,13 @@ class StackedVAE:
         }
 
     def map(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
-        """`function(model, *arguments)` of every run, batched: arguments, results [runs, ...]."""
+        """`function(model, *arguments)` of every run, batched: arguments, results [runs, ...].
+
+        A single run of networks from outside the package is called as it is, since `torch.func`
+        may not be able to batch it.
+        """
+        if len(self) == 1 and not self.template.padded:
+            return _as_stack(function(self.one(0), *(each[0] for each in stacked)))
 
         def single(weights: dict[str, Tensor], *arguments: Tensor) -> Any:
             return function(BoundVAE(self.template, weights), *arguments)
@@ -149,6 +157,20 @@ def from_rows(rows: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
 def _padded(shape: torch.Size) -> torch.Size:
     """Widths and channels made multiples of WIDTH; the sides of a kernel stay as they are."""
     return torch.Size([*(-(-size // WIDTH) * WIDTH for size in shape[:2]), *shape[2:]])
+
+
+def _as_stack(result: Any) -> Any:
+    """A result of one run as that of a pack of one: tensors with an axis before theirs."""
+    if isinstance(result, Mapping):
+        return {name: _as_stack(value) for name, value in result.items()}
+    if isinstance(result, tuple):
+        return tuple(map(_as_stack, result))
+    return result.unsqueeze(0)
+
+
+def _transposed(leaf: Tensor) -> Tensor:
+    """A single run's leaf as it is stored where nothing is padded."""
+    return (leaf.detach().T if leaf.ndim == 2 else leaf.detach()).contiguous()
 
 
 def _stored(leaf: Tensor) -> Tensor:

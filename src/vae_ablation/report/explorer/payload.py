@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.evaluation.features import log_counts, outer_library
+from vae_ablation.models.priors import DEFAULT_PRIOR
 from vae_ablation.report.explorer.arrays import Bundle, rounded
 from vae_ablation.report.explorer.choice import Choice
 from vae_ablation.report.explorer.layers import UndrawableError, decoder_steps, enough_bits
@@ -106,6 +107,8 @@ def describe_run(
 def _describe_decoder(
     trained: TrainedRun, bundle: Bundle, probes: NDArray[np.float32]
 ) -> dict[str, Any]:
+    if trained.run.prior != DEFAULT_PRIOR:
+        return {"undrawable": f"the prior {trained.run.prior}, not the standard normal"}
     try:
         steps = decoder_steps(trained.model.decoder)
     except UndrawableError as reason:

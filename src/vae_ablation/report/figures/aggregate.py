@@ -92,11 +92,23 @@ def draw_density(ax: Axes, density: Arrays) -> None:
         interpolation_stage="data", zorder=0.5,
     )  # fmt: skip
     ax.grid(False)
-    for radius in (HALF, MOST):
-        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#222222", linewidth=1.2,
-                            linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
+    if "prior_log_p" in density:
+        draw_regions(ax, density, 1, 3)
+    else:
+        for radius in (HALF, MOST):
+            ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#222222", linewidth=1.2,
+                                linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
     _hatch_holes(ax, density)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+
+
+def draw_regions(ax: Axes, density: Arrays, *places: int) -> None:
+    """Outlines of regions of a prior other than N(0, I), by place in its levels."""
+    side, levels = density["side"], density["prior_levels"]
+    ax.contour(
+        side, side, density["prior_log_p"], levels=sorted({float(levels[i]) for i in places}),
+        colors="#222222", linewidths=1.2, linestyles=[(0, (4, 2))], zorder=3,
+    )  # fmt: skip
 
 
 def hole_field(density: Arrays) -> NDArray[np.float64]:
@@ -104,7 +116,8 @@ def hole_field(density: Arrays) -> NDArray[np.float64]:
     side = density["hole_side"]
     x, y = np.meshgrid(side, side)
     depth = density["hole_level"] - density["hole_log_q"].astype(np.float64)
-    field: NDArray[np.float64] = np.minimum(depth, side[-1] ** 2 - x**2 - y**2).clip(-1, 1)
+    within = density.get("hole_prior", side[-1] ** 2 - x**2 - y**2)
+    field: NDArray[np.float64] = np.minimum(depth, within).clip(-1, 1)
     return field
 
 

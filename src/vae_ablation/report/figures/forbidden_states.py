@@ -113,16 +113,21 @@ def draw_map(ax: Axes, arrays: Arrays) -> None:
     classes = sorted({int(label) for label in np.unique(labels)} - {-1})
     scatter(ax, arrays["codes"], labels, classes, names=False)
     depth = arrays["threshold"] - arrays["map"]
-    # Only the disc with 95 % of the prior counts.
+    # Only the region with 95 % of the prior counts.
     x, y = np.meshgrid(side, side)
-    depth = np.minimum(depth, MOST**2 - x**2 - y**2).clip(-1, 1)
+    within = arrays["map_prior"] if "map_prior" in arrays else MOST**2 - x**2 - y**2
+    depth = np.minimum(depth, within).clip(-1, 1)
     if (depth > 0).any():
         holes = ax.contourf(
             side, side, depth, levels=[0, 2], colors="none", hatches=["////"], zorder=2
         )
         holes.set(edgecolor=HOLE, linewidth=0.8)
-    ax.add_patch(Circle((0, 0), MOST, fill=False, edgecolor="#222222", linewidth=1.2,
-                        linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
+    if "map_prior" in arrays:
+        ax.contour(side, side, within, levels=[0], colors="#222222", linewidths=1.2,
+                   linestyles=[(0, (4, 2))], zorder=3)  # fmt: skip
+    else:
+        ax.add_patch(Circle((0, 0), MOST, fill=False, edgecolor="#222222", linewidth=1.2,
+                            linestyle=(0, (4, 2)), zorder=3))  # fmt: skip
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
     ax.set(xlabel="z₁ (prior σ)", ylabel="z₂ (prior σ)")
 

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
+from vae_ablation.report.figures.aggregate import draw_regions
 from vae_ablation.report.figures.images import square
 from vae_ablation.report.figures.layout import (
     TOP,
@@ -80,7 +81,7 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
     )  # fmt: skip
     for i, (ax, (arm, codes)) in enumerate(zip(axes, found.items(), strict=True)):
         scatter(ax, codes["mean"], codes["labels"], classes, called=_class_names([codes]))
-        draw_prior(ax)
+        draw_prior(ax, arm, results.density(runs[arm]))
         limit = plane_limit([codes["mean"]])
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
         _plane_axes(ax, first=i % 3 == 0)
@@ -225,8 +226,16 @@ def _prior_handles() -> list[Artist]:
     return [grey_handle("prior, 1σ and 2σ", linewidth=1.2, linestyle=(0, (4, 2)))]
 
 
-def draw_prior(ax: Axes) -> None:
-    """Circles of one and two standard deviations of the prior N(0, I) in a latent plane."""
+def draw_prior(ax: Axes, arm: ArmName, density: Arrays | None = None) -> None:
+    """One and two standard deviations of the prior in a latent plane.
+
+    Of N(0, I) these are circles, of another prior the regions that hold as much of it; they come
+    with the run's density, without which nothing is drawn.
+    """
+    if "prior" in arm.further:
+        if density is not None and "prior_log_p" in density:
+            draw_regions(ax, density, 0, 2)
+        return
     for radius in (1, 2):
         ax.add_patch(
             Circle(
@@ -303,20 +312,20 @@ def _plane_panel(
     label = arm.label
     shrunk = limit > _ZOOM_ABOVE * plane_limit([codes["mean"]])
     # On axes that shrink the codes to a spot, the names of the classes would hide it.
-    _plane(ax, codes, classes, limit, names=not shrunk)
+    _plane(ax, arm, codes, classes, limit, names=not shrunk)
     _plane_axes(ax, first)
     if shrunk:
-        _zoom(ax, codes, classes)
+        _zoom(ax, arm, codes, classes)
     ax.set_title(f"KL on, {label}" if first else label, pad=6)
     ax.spines["top"].set(visible=True, color=style.arm_color(arm), linewidth=3)
 
 
 def _plane(
-    ax: Axes, codes: Arrays, classes: Sequence[int], limit: float, names: bool = True
+    ax: Axes, arm: ArmName, codes: Arrays, classes: Sequence[int], limit: float, names: bool = True
 ) -> None:
     scatter(ax, codes["mean"], codes["labels"], classes, names, _class_names([codes]))
     _posterior_widths(ax, codes)
-    draw_prior(ax)
+    draw_prior(ax, arm)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
 
 
@@ -332,11 +341,11 @@ def _posterior_widths(ax: Axes, codes: Arrays) -> None:
     ax.add_collection(ellipses)
 
 
-def _zoom(ax: Axes, codes: Arrays, classes: Sequence[int]) -> None:
+def _zoom(ax: Axes, arm: ArmName, codes: Arrays, classes: Sequence[int]) -> None:
     """Show codes that the common axes have shrunk to a spot once more, enlarged, in a corner."""
     limit = plane_limit([codes["mean"]])
     inset = ax.inset_axes((0.53, 0.03, 0.44, 0.44))
-    _plane(inset, codes, classes, limit)
+    _plane(inset, arm, codes, classes, limit)
     inset.set(xticks=[], yticks=[], facecolor="white")
     inset.set_title(f"enlarged: ±{limit:.1f} σ", size=8, pad=2)
     for spine in inset.spines.values():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Literal
+from typing import ClassVar, Literal
 
 from matplotlib.figure import Figure
 
+from vae_ablation.common.registry import Registry
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection
@@ -22,7 +24,8 @@ class FigureSpec:
     """One kind of figure.
 
     Attributes:
-        name: file stem of the figure and of its caption in workflow/report/figures/.
+        name: file stem of the figure and of its caption in workflow/report/figures/; the caption of
+            one from outside the package is the docstring of its class.
         draw: gives the figure, or None where the study has nothing to show there.
         scope: drawn once per dataset and likelihood, once per dataset, or once per study.
         category: heading of the report under which it stands.
@@ -46,7 +49,27 @@ CATEGORIES = (
 )
 """Headings in the order in which a reader meets them; another one comes after these."""
 
-FIGURES: dict[str, FigureSpec] = {}
+
+def _made(cls: type[FigurePart]) -> FigureSpec:
+    """The entry of a class."""
+    return FigureSpec(cls.name, _styled(cls().draw), cls.scope, cls.category, cls.per_latent_dim)
+
+
+FIGURES: Registry[FigureSpec] = Registry("figure", _made)
+
+
+class FigurePart(ABC):
+    """A figure as a class; see `FigureSpec` for its attributes."""
+
+    registry: ClassVar[Registry[FigureSpec]] = FIGURES
+    name: ClassVar[str]
+    scope: ClassVar[Scope] = "likelihood"
+    category: ClassVar[str] = "Comparison"
+    per_latent_dim: ClassVar[bool] = False
+
+    @abstractmethod
+    def draw(self, results: StudyResults, selection: Selection) -> Figure | None:
+        """The figure, or None where the study has nothing to show there."""
 
 
 def heading(name: str) -> str:
@@ -60,20 +83,24 @@ def figure(scope: Scope, category: str, per_latent_dim: bool = False) -> Callabl
     """Register a drawing function as a figure; it then runs under the project's style.
 
     Raises:
-        ValueError: two functions share a name, so that one figure would overwrite the other.
+        PartError: two functions share a name, so that one figure would overwrite the other.
     """
 
     def register(draw: Draw) -> Draw:
-        name = draw.__name__
-        if name in FIGURES:
-            raise ValueError(f"two figures are named {name}")
-
-        @wraps(draw)
-        def styled(results: StudyResults, selection: Selection) -> Figure | None:
-            with style.context():
-                return draw(results, selection)
-
-        FIGURES[name] = FigureSpec(name, styled, scope, category, per_latent_dim)
+        name, styled = draw.__name__, _styled(draw)
+        spec = FigureSpec(name, styled, scope, category, per_latent_dim)
+        FIGURES.put(name, spec, draw.__module__)
         return styled
 
     return register
+
+
+def _styled(draw: Draw) -> Draw:
+    """A drawing function that runs under the project's style."""
+
+    @wraps(draw)
+    def styled(results: StudyResults, selection: Selection) -> Figure | None:
+        with style.context():
+            return draw(results, selection)
+
+    return styled

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from vae_ablation.common.isolation import Isolated
+from vae_ablation.common.registry import Registry
 from vae_ablation.report.findings.evidence import Evidence, Row
 from vae_ablation.report.findings.quotes import Part, Phrase, join, phrase, say
 from vae_ablation.report.findings.wording import SPECIAL, subject
@@ -76,7 +78,23 @@ class Finding:
 
 Finder = Callable[[Evidence], Iterator[Finding]]
 
-_FINDERS: dict[str, Finder] = {}
+_FINDERS: Registry[Finder] = Registry("question", lambda cls: cls().answer)
+
+
+class Question(ABC):
+    """A question about one dataset that a study's tables answer: a finder as a class.
+
+    Attributes:
+        name: kind of its findings.
+    """
+
+    registry: ClassVar[Registry[Finder]] = _FINDERS
+    name: ClassVar[str]
+
+    @abstractmethod
+    def answer(self, evidence: Evidence) -> Iterator[Finding]:
+        """Its findings; none where the tables cannot answer it."""
+
 
 ORDER = (
     *("collapse", "kl_term", "trade_off", "sampled_codes", "effects", "likelihoods", "matched"),
@@ -87,7 +105,7 @@ ORDER = (
 
 def finder(function: Finder) -> Finder:
     """Register a function that answers one question about one dataset."""
-    _FINDERS[function.__name__] = function
+    _FINDERS.put(function.__name__, function, function.__module__)
     return function
 
 
