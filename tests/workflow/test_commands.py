@@ -135,14 +135,20 @@ def foreign(command: str) -> Form:
 
 AS_WRITTEN = [
     *("make", "make help", "make setup", "make study", "make report", "make report FORMAT=zip"),
-    *("snakemake --cores all", "snakemake --report results/default/report.html", "snakemake -n"),
+    *(
+        "snakemake --cores all",
+        "snakemake --report results/default/snakemake-report.html",
+        "snakemake -n",
+    ),
     *("vae-ablation status default", "vae-ablation export default", "snakemake --unlock"),
     *("make study PROFILE=slurm ARGS=-n", "make study PROFILE=slurm ARGS=--unlock"),
     *("export XDG_CACHE_HOME=$PWD/.snakemake/cache", "vae-ablation missing default"),
 ]
 FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "snakemake": Form("snakemake -n", "the program alone; Snakemake wants --cores to run"),
-    "snakemake --report": Form("snakemake --report results/default/report.html", "a name follows"),
+    "snakemake --report": Form(
+        "snakemake --report results/default/snakemake-report.html", "a name follows"
+    ),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
         "make study ARGS='--cores 2 --config allow_missing=true'", "added to any command",

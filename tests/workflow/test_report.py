@@ -1,4 +1,4 @@
-"""The report opens offline in a browser: figures visible, no error, no request to anywhere."""
+"""Snakemake's own report opens offline: figures visible, no error, no request to anywhere."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_report_shows_tables_and_figures_without_a_network(
     # a second latent dimension: the page then has labels to sort
     place.config["grids"][0]["latent_dim"] = [2, 16]
     place.call()
-    place.call("--report", "results/tiny/report.html")
+    place.call("--report", "results/tiny/snakemake-report.html")
     browser.get_log("performance")  # what the browser does before it is asked for anything
-    browser.get((place.study / "report.html").as_uri())
+    browser.get((place.study / "snakemake-report.html").as_uri())
 
     page = eventually(
         browser, lambda d: "Study tiny" in (text := d.find_element("id", "app").text) and text

@@ -1,7 +1,7 @@
 """A decoder as a list of layers that the page computes: the one place where PyTorch meets it.
 
 A layer that is not in `_LAYERS`, or a likelihood that is not in `_MEANS`, cannot be drawn, and the
-page says so. What is added here needs its counterpart in explorer.js (`LAYERS`, `MEANS`).
+page says so. What is added here needs its counterpart in decoder.js (`LAYERS`, `MEANS`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Step:
     """One layer, or the likelihood's mean.
 
     Attributes:
-        type: what explorer.js calls it.
+        type: its name in decoder.js.
         options: plain values.
         arrays: its weights.
     """
