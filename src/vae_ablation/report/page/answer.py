@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from vae_ablation.report.page.values import scrubbed
 
 MOST = 5
 """Findings on the first screen."""
-LONGEST = 330
+LONGEST = 230
 """Characters of a finding on the first screen, where its sentences can be cut there."""
 
 _SECTIONS = {
@@ -46,7 +46,8 @@ class Answer:
         conclusive: whether the evidence decides the question.
         dataset: the data set that it is about; None where it is about all.
         rank: place in findings.json.
-        where: level of an axis by its name, where it is about one level.
+        leads: whether it may stand on the first screen.
+        caveats: sentences about its metrics, shared by findings on them.
     """
 
     section: str
@@ -55,7 +56,8 @@ class Answer:
     conclusive: bool = True
     dataset: str | None = None
     rank: int = 0
-    where: Mapping[str, str] = field(default_factory=dict)
+    leads: bool = True
+    caveats: tuple[str, ...] = ()
 
     @property
     def lead(self) -> str:
@@ -88,15 +90,17 @@ def read_answers(folder: Path, sections: Iterable[str]) -> list[Answer]:
 
 
 def _answer(rank: int, one: Mapping[str, Any], known: set[str]) -> Answer:
-    where = {"likelihood": one["likelihood"]} if one.get("likelihood") else {}
+    verdict = one.get("verdict")
+    conclusive = verdict not in ("", "undecided") if verdict is not None else one["conclusive"]
     return Answer(
         section=_section(one, known),
         headline=str(one["headline"]),
         text=str(one.get("text") or one.get("sentence") or ""),
-        conclusive=bool(one.get("conclusive", True)),
+        conclusive=bool(conclusive),
         dataset=one.get("dataset"),
         rank=rank,
-        where=where,
+        leads=bool(one.get("lead", rank < 4)),
+        caveats=tuple(map(str, one.get("caveats", ()))),
     )
 
 
@@ -104,28 +108,33 @@ def _section(one: Mapping[str, Any], known: set[str]) -> str:
     """Section that a finding names, or that of its question or kind; the map otherwise."""
     kind = str(one.get("kind", ""))
     named = [str(one.get(key) or "") for key in ("section", "question")]
+    named += ["kl_off", "beta"] if "point" in named else []
     by_kind = [section for name, section in _SECTIONS.items() if kind.startswith(name)]
     begins = [name for name in sorted(known, key=len, reverse=True) if kind.startswith(name)]
     return next((name for name in [*named, *by_kind, *begins] if name in known), "map")
 
 
 def five(answers: Sequence[Answer], order: Sequence[str]) -> list[Answer]:
-    """The answer of the first screen: one finding of each section, conclusive ones first.
+    """The answer of the first screen: leading findings, one of each section before a second.
 
     Args:
         answers: all findings.
         order: sections of the page in order.
     """
-    best = {
-        section: min(own, key=_weight)
-        for section in order
-        if (own := [one for one in answers if one.section == section])
-    }
-    chosen = sorted(best.values(), key=lambda one: (not one.conclusive, one.rank))[:MOST]
-    if "trust" in best and best["trust"] not in chosen and len(chosen) == MOST:
-        chosen[-1] = best["trust"]
-    return sorted(chosen, key=lambda one: order.index(one.section))
+    leading = sorted((one for one in answers if one.leads), key=_weight)
+    seen: dict[str, int] = {}
+    turns = []
+    for one in leading:
+        seen[one.section] = seen.get(one.section, 0) + 1
+        turns.append((seen[one.section], *_weight(one)))
+    chosen = [one for _, one in sorted(zip(turns, leading, strict=True), key=lambda pair: pair[0])]
+    return sorted(chosen[:MOST], key=lambda one: (order.index(one.section), one.rank))
 
 
-def _weight(one: Answer) -> tuple[bool, int]:
-    return not one.conclusive, one.rank
+def _weight(one: Answer) -> tuple[bool, bool, int]:
+    return one.section == "trust", not one.conclusive, one.rank
+
+
+def caveats(answers: Iterable[Answer]) -> list[str]:
+    """Every caveat once, in order."""
+    return list(dict.fromkeys(text for one in answers for text in one.caveats))

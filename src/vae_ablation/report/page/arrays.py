@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import Isolated
 from vae_ablation.data.examples import spaced
 from vae_ablation.report.explorer.arrays import Bundle, Stored, rounded
@@ -159,7 +160,12 @@ def _decoder(
 ) -> dict[str, Any]:
     """Layers of the decoder, in a part of their own, or the reason why there are none."""
     weights = Bundle()
-    described = describe_decoder(load_run(results.study_dir / "runs" / shown.run), weights, points)
+    try:
+        trained = load_run(results.study_dir / "runs" / shown.run)
+    except UserError as error:
+        log.warning("%s: no decoder: %s", shown.run, error)
+        return {"undrawable": "the run's weights cannot be read"}
+    described = describe_decoder(trained, weights, points)
     if "steps" in described and not parts.add(f"decoder{shown.arm}", weights):
         return {"undrawable": "it is too large for this page"}
     return described

@@ -16,6 +16,7 @@ from vae_ablation.report.page.values import short
 from vae_ablation.study.axes import (
     ArmName,
     Axis,
+    as_level,
     axis_columns,
     axis_of,
     level_order,
@@ -148,14 +149,18 @@ def _described(axis: Axis, level: str) -> Level:
 
 
 def _order(level: Level) -> tuple[Any, ...]:
-    if level.id in ("point", "kl-off"):
-        return (-1, ("point", "kl-off").index(level.id))
+    if level.id in _WITHOUT_KL:
+        return (-1, list(_WITHOUT_KL).index(level.id))
     return level_order(level.id if level.value is None else level.value)
 
 
 def _reference(axis: Axis, levels: list[Level], wanted: Any) -> int:
-    """Place of the reference level: the config's, else the axis's own choice."""
-    known = [level for level in levels if level.id not in ("point", "kl-off")] or levels
+    """Place of the reference level: the config's, else the axis's own choice; KL off at last."""
+    ids = [level.id for level in levels]
+    if wanted is not None and (text := level_text(as_level(wanted))) in ids:
+        return ids.index(text)
+    known = [level for level in levels if level.id not in _WITHOUT_KL]
+    if not known:
+        return len(levels) - 1
     values = {level.id if level.value is None else level.value: level for level in known}
-    chosen = axis.reference(values, wanted) if known != levels or values else None
-    return levels.index(values[chosen]) if chosen in values else 0
+    return levels.index(values[axis.reference(values)])

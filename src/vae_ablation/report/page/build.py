@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from vae_ablation.common.files import write_text
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.answer import Answer, five, read_answers
+from vae_ablation.report.page.answer import Answer, caveats, five, read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import Section, sections
@@ -54,7 +56,8 @@ def report(folder: Path) -> str:
         config=contents.config_text(),
         provenance=data["provenance"],
         checks=checks(contents),
-        words=words,
+        caveats=caveats,
+        when=_when if len(contents.datasets) > 1 else lambda one: "",
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
     )
@@ -89,12 +92,19 @@ def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, lis
     return words.capital(heading), own
 
 
+def _when(one: Answer) -> Markup:
+    """The attribute of a finding that is shown only while its data set is."""
+    wanted = escape(json.dumps({"dataset": one.dataset})) if one.dataset else ""
+    return Markup(f' data-when="{wanted}"') if wanted else Markup("")
+
+
 # --- text --------------------------------------------------------------------------------------
 
 
 def question(axes: Sequence[PageAxis]) -> str:
     """The study's question: `What do β, the likelihood and the KL term do to a VAE?`."""
-    names = [name for axis in axes for name in _names(axis)]
+    ordered = sorted(axes, key=lambda axis: axis.axis.name != STRENGTH)
+    names = [name for axis in ordered for name in _names(axis)]
     if not names:
         return "How well does this variational autoencoder do?"
     verb = "does" if len(names) == 1 else "do"

@@ -17,6 +17,8 @@ function node(name, attributes = {}, ...children) {
   return made;
 }
 
+// Text with a capital first letter; a Greek letter is a symbol and stays as it is.
+const capital = (text) => (/^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text);
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 // Three significant digits, a true minus sign; an undefined value is a dash.

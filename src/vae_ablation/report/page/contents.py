@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,11 +12,13 @@ import pandas as pd
 import yaml
 
 from vae_ablation import __version__
+from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.common.isolation import Isolated
-from vae_ablation.report.figures import style
-from vae_ablation.report.findings import words
+from vae_ablation.data.examples import spaced
+from vae_ablation.data.prepare import load_dataset
 from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.findings import words
 from vae_ablation.report.page.arms import Arms, control_rows, metrics_json, multiples
 from vae_ablation.report.page.arrays import (
     MAX_CODES,
@@ -27,13 +30,17 @@ from vae_ablation.report.page.arrays import (
 )
 from vae_ablation.report.page.axes import PageAxis, page_axes
 from vae_ablation.report.page.paper import paper_tables
+from vae_ablation.report.page.profiles import describe_profiles
 from vae_ablation.report.page.values import plain, scrubbed, short, shorts, table, without_places
 from vae_ablation.study.metrics import described
 from vae_ablation.study.workflow import read_frozen
 
+log = logging.getLogger(__name__)
+
 MOST_CONTRASTS = 20_000
 """Rows of contrasts.csv that the page holds; pooled and primary ones first."""
 LOG_LINES = 20
+_OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
 MOST_LOGS = 50
 _CONTRASTS = (
     "question", "scope", "level", "reference", "arm", "reference_arm", "metric", "primary",
@@ -138,20 +145,30 @@ class Contents:
         shown = [arm["run"] for arm in self.shown.values() if arm["run"].startswith(f"{name}/")]
         runs = [*shown, *own.loc[own["status"] == "ok", "run"].astype(str).head(3)]
         record = next(filter(None, map(self._record, runs)), {})
+        observed = record.get("observed") or {}
         described = {
-            "observed": {
-                key: value
-                for key, value in (record.get("observed") or {}).items()
-                if key in ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
-            },
+            "observed": {key: observed[key] for key in _OBSERVED if key in observed},
             "originals": describe_originals(self.results, runs, name, self.parts),
         }
-        return {**described, **self._labels(name, runs, record)}
+        profiles = self._profiles(name) if observed.get("counts") else {}
+        return {**described, **profiles, **self._labels(name, runs, record)}
+
+    def _profiles(self, name: str) -> dict[str, Any]:
+        """Names of features and profiles of test cells; nothing where the data are not there."""
+
+        def read() -> dict[str, Any]:
+            study, _ = read_frozen(self.folder)
+            return describe_profiles(load_dataset(name, study.prepared[name]), MAX_CODES)
+
+        nothing: dict[str, Any] = {}
+        try:
+            return Isolated("report")(f"profiles of {name}", read, nothing)
+        except (UserError, OSError) as error:
+            log.warning("no profiles of %s: %s", name, error)
+            return nothing
 
     def _labels(self, name: str, runs: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
         """Class of each shown test example, and names of the classes."""
-        from vae_ablation.data.examples import spaced
-
         arrays = next((found for run in runs if (found := self.results.codes(run))), None)
         if arrays is None or "labels" not in arrays:
             return {"labels": [], "classes": [], "test": None}
@@ -302,7 +319,6 @@ class Contents:
             "logs": self.logs(),
             "provenance": self.provenance(),
             "omitted": self.parts.omitted,
-            "classColors": [style.class_color(rank) for rank in range(10)],
         }
 
     def _settings(self) -> dict[str, Any]:

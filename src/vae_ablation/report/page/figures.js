@@ -23,11 +23,11 @@ function contextAxis(id, taken) {
   const wanted = contextChoice[id] ?? usual.find((name) => free.some((axis) => axis.name === name));
   return { free, axis: free.find((axis) => axis.name === wanted) ?? null };
 }
-function contextSelect(id, free, chosen) {
+function contextSelect(id, free, chosen, words = "grey") {
   if (free.length < 2) return null;
   const select = node("select", { class: "btn", "aria-label": "Axis whose other levels are grey", onchange: () => { contextChoice[id] = select.value; drawFigure(id); } },
     free.map((axis) => node("option", { value: axis.name, selected: axis === chosen ? "" : null }, axis.label)));
-  return node("label", { class: "ask" }, "grey: ", select);
+  return node("label", { class: "ask" }, `${words}: `, select);
 }
 // The other levels of the context axis, at most six, those nearest to the chosen one.
 function contextLevels(axis, at) {
@@ -193,6 +193,39 @@ function decodedView(loaded, shape) {
   return { element, images: null, show: (values) => profile(element, values, loaded.about) };
 }
 
+// Profiles of test cells, or of draws of the prior, as rows of a heat map.
+function profileMap(place, rows, about, label) {
+  const { features } = about.profile;
+  const top = Math.max(1e-6, ...rows.flatMap(([, values]) => values.filter(isNumber)));
+  const c = chart(place, {
+    height: 15 * rows.length + 64, margin: { left: 92, bottom: 58, top: 4, right: 4 }, grid: false,
+    x: { type: "band", domain: range(features.length), format: () => "" }, y: { type: "band", domain: range(rows.length), format: (k) => shorten(rows[k][0], 14) },
+    alt: `${label}. ${rows.slice(0, 8).map(([name, values]) => `${name}: ${values.slice(0, 5).map((v) => number(v, 2)).join(", ")}`).join(". ")}.`,
+  });
+  features.forEach((feature, i) => c.put(node("text", { class: "small", "text-anchor": "end", transform: `translate(${(c.X(i) + 4).toFixed(1)} ${c.base + 8}) rotate(-60)` }, shorten(featureName(about, feature), 9))));
+  rows.forEach(([name, values], k) => values.forEach((value, i) => isNumber(value) && c.put(node("rect", {
+    x: c.X(i) - c.X.step / 2 + 0.5, y: c.Y(k) - c.Y.step / 2 + 0.5, width: Math.max(0.5, c.X.step - 1), height: Math.max(0.5, c.Y.step - 1), class: "heatcell",
+    style: `fill:color-mix(in srgb, var(--accent) ${Math.round((90 * Math.max(0, value)) / top)}%, var(--card))`, tip: tipOf(featureName(about, features[i]), [[name, number(value)]]),
+  }))));
+}
+// Normal draws that are the same in every page.
+function normals(count) {
+  let seed = 20260;
+  const uniform = () => ((seed = (seed * 1664525 + 1013904223) >>> 0) + 0.5) / 4294967296;
+  return range(count).map(() => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+}
+// Rows of test cells, each above its reconstruction, and of draws of the prior.
+function profileRows(loaded) {
+  const { cells, features, values } = loaded.about.profile;
+  const decoded = (z) => { const out = Decoder.decode({ steps: loaded.steps }, z); return features.map((k) => out[k]); };
+  const name = (cell) => loaded.about.classes?.[loaded.about.labels?.[cell]] ?? `cell ${cell + 1}`;
+  const pairs = cells.flatMap((cell, k) => [[name(cell), values[k]], ["decoded", decoded(loaded.codes.subarray(cell * loaded.width, (cell + 1) * loaded.width))]]);
+  const draws = normals(8 * loaded.width);
+  const samples = range(8).map((k) => [`sample ${k + 1}`, decoded(Float32Array.from(draws.slice(k * loaded.width, (k + 1) * loaded.width)))]);
+  return { pairs, samples };
+}
+const hasProfiles = (loaded) => Boolean(loaded?.steps && loaded.codes && loaded.about.profile?.features.length);
+
 const PROFILE = 12;
 // The features with the largest decoded values, as bars.
 function profile(place, values, about) {
@@ -351,7 +384,7 @@ let mosaicOn = false;
 const planeDims = {};
 
 function statList(arm) {
-  return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, metricOf(m).label), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
+  return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, capital(metricOf(m).label)), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
 }
 
 async function drawCard(card, arm) {
@@ -368,17 +401,25 @@ async function drawCard(card, arm) {
   const recon = reconstructionsOf(loaded, arm);
   const codes = loaded?.codes ? node("div", { class: "plane", id: "card-plane" }) : null;
   const probe = node("div", { class: "probe noprint", id: "card-probe" });
+  const profiles = hasProfiles(loaded) ? node("div", {}) : null;
+  const drawnProfiles = profiles && node("div", {});
   const axes = codes && loaded.width > 2 ? dimensionSelects(arm, loaded) : null;
   picks.replaceChildren(...[
     samples && node("div", { class: "cell" }, node("h3", {}, "Samples from the prior"), samples),
     codes && node("div", { class: samples ? "cell" : "cell wide" }, node("h3", {}, "Codes of test examples", axes), codes),
     codes && node("div", { class: "cell wide" }, probe, loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
+    profiles && node("div", { class: "cell wide" }, node("h3", {}, "Test cells above, reconstructions below ", node("small", {}, "log counts")), profiles),
+    drawnProfiles && node("div", { class: "cell wide" }, node("h3", {}, "Samples from the prior ", node("small", {}, "log counts")), drawnProfiles),
     klOf(arm).length && node("div", { class: "cell wide" }, node("h3", {}, "KL per latent dimension ", node("small", {}, "nats; bars are means, dots seeds")), kl),
     !loaded && node("p", { class: "note wide" }, "No pictures or codes of this arm are held."),
   ].filter(Boolean));
   if (codes) plane(codes, arm, loaded, { height: 300, probe, mosaic: mosaicOn, dims: planeDims[arm] });
   if (klOf(arm).length) klBars(kl, arm, { height: 118 });
+  if (!profiles) return;
+  const { pairs, samples: drawn } = profileRows(loaded);
+  profileMap(profiles, pairs, loaded.about, `Profiles of test cells and their reconstructions, ${armTitle(arm)}`);
+  profileMap(drawnProfiles, drawn, loaded.about, `Profiles decoded from draws of the prior, ${armTitle(arm)}`);
 }
 
 function dimensionSelects(arm, loaded) {
@@ -410,7 +451,7 @@ FIGURES.ladder = (place, state, { axis }) => {
     const spot = node("div", { class: "spot" });
     loadArm(arm).then((loaded) => spot.replaceChildren(samplesOf(loaded, arm, 4) ?? node("span", { class: "note" }, word(data.runs.status, runsOf[arm][0]) === "ok" ? "no pictures" : word(data.runs.status, runsOf[arm][0]))));
     return node("button", { type: "button", "aria-pressed": String(arm === state.arm), "aria-label": `${AXES[at].levels[level].label}: ${spoken(arm, metric)}`, onclick: () => choose(arm) },
-      node("b", {}, AXES[at].levels[level].label), spot, node("small", {}, `${metricOf(metric).label} ${number(mean(arm, metric))}`));
+      node("b", {}, AXES[at].levels[level].label), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
   }));
   return [[AXES[at].label, metric, "low", "high"], ...arms.map(([level, arm]) => [AXES[at].levels[level].id, mean(arm, metric), ...interval(arm, metric)])];
 };
@@ -438,7 +479,7 @@ FIGURES.response = (place, state, { axis }, id) => {
   const rows = [[AXES[at].label, ...(context ? [context.label] : []), "metric", "mean", "low", "high", "n"]];
   for (const metric of shown) {
     const spot = node("div", {});
-    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, metricOf(metric).label, node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
+    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
     rows.push(...drawResponse(spot, state, AXES[at], at, context, metric));
   }
   if (usable.length < data.multiples.length && own.length && new Set(own.map((arm) => data.arms.measure[arm])).size > 1) say(place, "Scores in nats are left out, since these levels measure them on different scales.");
@@ -538,8 +579,10 @@ async function drawPair(panels, arms) {
       samples && node("div", { class: "cell" }, node("h3", {}, "Samples"), samples),
       codes && node("div", { class: samples ? "cell" : "cell wide" }, node("h3", {}, "Codes, same axes"), codes),
       recon && node("div", { class: "cell wide" }, node("h3", {}, "Reconstructions"), recon),
+      hasProfiles(one) && node("div", { class: "cell wide" }, node("h3", {}, "Samples ", node("small", {}, "log counts")), node("div", { class: "drawn" })),
       kl && node("div", { class: "cell wide" }, node("h3", {}, "KL per dimension (nats)"), kl),
     ].filter(Boolean));
+    if (hasProfiles(one)) profileMap(grid.querySelector(".drawn"), profileRows(one).samples, one.about, `Profiles decoded from draws of the prior, ${armTitle(arm)}`);
     if (codes) plane(codes, arm, one, { reach, height: 280 });
     if (kl) klBars(kl, arm, { height: 120, top });
   });
@@ -557,7 +600,7 @@ FIGURES.heat = (place, state, { metric }, id) => {
   const columns = AXES[strength].levels.map((_, level) => level).filter((level) => AXES[strength].levels[level].value !== null);
   const canvas = node("div", {});
   place.className = "drawing panel";
-  place.replaceChildren(canvas, node("div", { class: "ui askbar noprint" }, contextSelect(id, free, axis)));
+  place.replaceChildren(canvas, node("div", { class: "ui askbar noprint" }, contextSelect(id, free, axis, "rows")));
   const armAt = (row, column) => armOf.get(armKey(withLevel(row === null ? state.at : withLevel(state.at, axis.i, row), strength, column)));
   const label = (row) => (row === null ? "" : shorten(titleWithSymbol(axis, axis.levels[row]), 22));
   const left = Math.min(150, 14 + 6.4 * Math.max(0, ...rows.map((row) => label(row).length)));
@@ -602,8 +645,8 @@ FIGURES.spectrum = (place, state) => {
     return seeds[0].map((_, i) => seeds.reduce((sum, kl) => sum + (kl[i] ?? 0), 0) / seeds.length);
   });
   const width = Math.max(...means.map((m) => m.length));
-  const on = means.filter((_, k) => !isOff(arms[k])).flat();
-  const top = Math.max(1, ...(on.length ? on : means.flat()));
+  const middle = arms.indexOf(along(strength, state.at).find(([level]) => level === AXES[strength].reference)?.[1]);
+  const top = Math.max(0.5, ...(means[middle] ?? means.filter((_, k) => !isOff(arms[k])).flat()), middle < 0 && !means.some((_, k) => !isOff(arms[k])) ? Math.max(...means.flat()) : 0);
   const every = Math.ceil(width / 16);
   const c = chart(place, {
     height: 24 * arms.length + 52, margin: { left: 74, bottom: 44, top: 6, right: 6 },
@@ -636,7 +679,7 @@ FIGURES.matched = (place, state, { axis }) => {
   const rows = [[AXES[at].label, "arm", "rate", "metric", "mean", "low", "high"]];
   for (const metric of metrics) {
     const spot = node("div", {});
-    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, metricOf(metric).label, node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
+    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
     drawMatched(spot, levels, metric, state);
     for (const level of levels) for (const arm of level.arms) rows.push([level.id, data.arms.name[arm], mean(arm, "rate"), metric, mean(arm, metric), ...interval(arm, metric)]);
   }
@@ -681,7 +724,7 @@ const isTrue = (value) => value === true || value === "True";
 
 function levelWords(question, level) {
   const axis = AXES[axisAt[question === "kl_off" || question === "point" ? "beta" : question]];
-  const found = axis?.levels.find((one) => one.id === String(level));
+  const found = axis?.levels.find((one) => one.id === String(level) || (String(level) === "off" && one.id === "kl-off"));
   return found ? found.label : question === "kl_off" ? "KL off" : `${questionWords(question)} ${level}`;
 }
 // Pooled rows of a question; where none is pooled, those of the chosen setting.
@@ -702,23 +745,43 @@ function effectText(i) {
 }
 const verdictTag = (i) => node("span", { class: `verdict ${VERDICT_CLASS[contrast("verdict", i)] ?? "open"}` }, [contrast("verdict", i) ?? "undecided", contrast("verdict", i) === "depends" && contrast("depends_on", i) ? ` on ${AXES[axisAt[contrast("depends_on", i)]]?.label ?? contrast("depends_on", i)}` : ""]);
 
-// A table of a question's pooled effects on the primary metrics, in its own section.
+// A question's effects in its own section: levels down, primary metrics across. Where the pooled
+// verdict is "depends", the rows of each level that it depends on follow.
 function drawEffectTables(state) {
-  document.querySelectorAll(".effects[data-question]").forEach((place) => {
-    const question = place.dataset.question;
-    const rows = effectRows(question, state).filter((i) => isTrue(contrast("primary", i)));
-    if (!rows.length) return void place.replaceChildren();
-    const shown = place.dataset.all ? rows : rows.slice(0, 10);
-    const pooled = contrast("scope", rows[0]) === "pooled";
-    place.replaceChildren(node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
+  document.querySelectorAll(".effects[data-question]").forEach((place) => drawEffects(place, place.dataset.question, state));
+}
+function drawEffects(place, question, state) {
+  const rows = effectRows(question, state).filter((i) => isTrue(contrast("primary", i)));
+  if (!rows.length) return void place.replaceChildren();
+  const metrics = [...new Set(rows.map((i) => contrast("metric", i)))].sort((p, q) => data.primary.indexOf(p) - data.primary.indexOf(q));
+  const lines = effectLines(question, rows, state);
+  const cell = (i) => {
+    if (i === undefined) return node("td", { class: "t" }, "–");
+    const text = effectText(i);
+    return node("td", { class: "t" }, node("span", { class: "effect" }, text.value), node("small", {}, ` ${text.ci}`), node("br"), verdictTag(i));
+  };
+  const pooled = contrast("scope", rows[0]) === "pooled";
+  place.replaceChildren(
+    node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
-      node("thead", {}, node("tr", {}, ["Contrast", "Metric", "Effect", "95 % interval", "Verdict", pooled ? "Settings" : "Seeds"].map((t, k) => node("th", { scope: "col", class: k < 2 || k === 4 ? "t" : null }, t)))),
-      node("tbody", {}, shown.map((i) => {
-        const text = effectText(i);
-        return node("tr", {}, node("th", { scope: "row" }, `${levelWords(question, contrast("level", i))} against ${levelWords(question, contrast("reference", i))}`), node("td", { class: "t", tip: () => [metricOf(contrast("metric", i)).help] }, metricOf(contrast("metric", i)).label), node("td", {}, text.value), node("td", {}, text.ci), node("td", { class: "t" }, verdictTag(i)), node("td", {}, String(pooled ? contrast("settings", i) ?? "" : contrast("n", i) ?? "")));
-      })))),
-    rows.length > shown.length ? node("button", { class: "btn noprint", type: "button", onclick: () => { place.dataset.all = "1"; drawEffectTables(state); } }, `all ${rows.length}`) : "");
-  });
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
+    node("p", { class: "note" }, pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+  );
+}
+function effectLines(question, rows, state) {
+  const lines = new Map();
+  const line = (name) => lines.get(name) ?? lines.set(name, { name, by: new Map() }).get(name);
+  for (const i of rows) {
+    line(levelWords(question, contrast("level", i))).by.set(contrast("metric", i), i);
+    if (contrast("verdict", i) !== "depends") continue;
+    for (const k of range(contrastCount)) {
+      const same = ["question", "dataset", "level", "metric"].every((name) => contrast(name, k) === contrast(name, i));
+      const [axis, level] = String(contrast("scope", k)).split("=");
+      if (same && level !== undefined) line(`${levelWords(question, contrast("level", i))}, ${AXES[axisAt[axis]]?.levels.find((one) => one.id === level)?.label ?? `${axis} ${level}`}`).by.set(contrast("metric", i), k);
+    }
+  }
+  return [...lines.values()];
 }
 
 let forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
@@ -743,7 +806,7 @@ FIGURES.forest = (place, state) => {
 function drawForest(grid, metric, rows) {
   const spot = node("div", {});
   const scaleWords = { log: "ratio, log scale", arcsine: "difference of shares" }[contrast("scale", rows[0])] ?? `difference${metricOf(metric).suffix ?? ""}`;
-  grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, metricOf(metric).label, node("small", {}, ` ${scaleWords}${betterArrow(metric)}`)), spot));
+  grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${scaleWords}${betterArrow(metric)}`)), spot));
   const pick = (i, name) => contrast(name, i);
   const bounded = rows.flatMap((i) => [pick(i, "estimate"), pick(i, "ci_low"), pick(i, "ci_high")]).filter(isNumber);
   const margin = pick(rows[0], "margin");
@@ -811,7 +874,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
   const every = Math.ceil(own.length / MOST_MARKS);
   const runs = own.filter((run, k) => k % every === 0 || Math.abs(data.runs.m[metric][run]) >= limit).slice(0, 3 * MOST_MARKS);
   const values = runs.map((run) => data.runs.m[metric][run]);
-  const bound = Math.max(3 * limit, ...[...values].map(Math.abs).sort((p, q) => p - q).slice(0, Math.ceil(values.length * 0.97)));
+  const bound = Math.min(12 * limit, Math.max(3 * limit, ...values.map(Math.abs)));
   const c = chart(place, {
     height: 250, margin: { left: 56, bottom: 44, top: 10, right: 10 },
     x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, format: (v) => `${number(100 * v)} %` },

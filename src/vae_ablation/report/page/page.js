@@ -62,7 +62,7 @@ function choose(arm, quiet = false) {
 
 const controls = [];
 const MOST_SEGMENTS = 4;
-const MOST_LETTERS = 34;
+const MOST_LETTERS = innerWidth > 900 ? 64 : 26;
 const MOST_CONTROLS = 4;
 
 function segments(axis) {
@@ -97,7 +97,7 @@ function startSwitches() {
   let sliders = 0;
   const control = (axis, plain) => {
     const letters = axis.levels.reduce((sum, level) => sum + level.short.length + 3, 0);
-    const made = !plain && axis.levels.length <= MOST_SEGMENTS && letters <= MOST_LETTERS + 20 ? segments(axis) : !plain && axis.ordered && axis.levels.length <= 24 && sliders++ < 1 ? slider(axis) : selector(axis);
+    const made = !plain && axis.levels.length <= MOST_SEGMENTS && letters <= MOST_LETTERS ? segments(axis) : !plain && axis.ordered && axis.levels.length <= 24 && sliders++ < 1 ? slider(axis) : selector(axis);
     controls.push({ axis, ...made });
     return made.element;
   };
@@ -178,7 +178,7 @@ function openRun(run) {
     command && node("h3", {}, "Make this run again"), command && node("pre", { tabindex: 0, id: "command" }, command),
     node("p", { class: "seeds" }, command && node("button", { class: "btn", type: "button", onclick: () => copy(command, "Command copied") }, "Copy command"), node("button", { class: "btn", type: "button", onclick: () => copy(location.href, "Link copied") }, "Copy link to this run")),
     node("h3", {}, "Metrics of this run beside its arm"),
-    node("div", { class: "scroll short" }, node("table", { class: "data" }, node("caption", { class: "sr" }, "Metrics of this run beside its arm"), node("thead", {}, node("tr", {}, ["Metric", "This run", "Arm, mean [95 % interval]"].map((t, k) => node("th", { scope: "col", class: k ? null : "t" }, t)))), node("tbody", {}, metrics.map((m) => node("tr", {}, node("th", { scope: "row", class: "t", tip: () => [metricOf(m).help] }, metricOf(m).label, node("small", {}, ` ${metricOf(m).unit}`)), node("td", {}, runBound(run, m) + number(data.runs.m[m][run], 4)), node("td", {}, `${number(mean(arm, m), 4)} ${ciText(arm, m)}`)))))),
+    node("div", { class: "scroll short" }, node("table", { class: "data" }, node("caption", { class: "sr" }, "Metrics of this run beside its arm"), node("thead", {}, node("tr", {}, ["Metric", "This run", "Arm, mean [95 % interval]"].map((t, k) => node("th", { scope: "col", class: k ? null : "t" }, t)))), node("tbody", {}, metrics.map((m) => node("tr", {}, node("th", { scope: "row", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label), node("small", {}, ` ${metricOf(m).unit}`)), node("td", {}, runBound(run, m) + number(data.runs.m[m][run], 4)), node("td", {}, `${number(mean(arm, m), 4)} ${ciText(arm, m)}`)))))),
   ].filter(Boolean));
   if (!drawer.open) drawer.showModal();
   widths.delete(curve);
@@ -321,7 +321,9 @@ function start() {
       update();
     }, 120);
   });
+  const folded = () => document.querySelectorAll(".findings details");
   const paged = (on) => {
+    folded().forEach((one) => (one.open = on));
     document.documentElement.classList.toggle("printing", on);
     widths.clear();
     update();
