@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import read_json
-from vae_ablation.report.page.values import scrubbed
+from vae_ablation.report.page.values import without_places
 
 MOST = 5
 """Findings on the first screen."""
+MOST_WHOLE = 2
+"""Findings that a section shows whole."""
+MOST_FOLDED = 40
 LONGEST = 230
 """Characters of a finding on the first screen, where its sentences can be cut there."""
 
@@ -66,9 +69,14 @@ class Answer:
 
 
 def first_sentences(text: str, most: int) -> str:
-    """Whole sentences from the beginning, at least one, within `most` characters if more."""
-    parts = re.split(r"(?<=[.!?;]) +(?=[A-ZΑ-Ωβ“])", text)
+    """Whole sentences from the beginning, at least one, within `most` characters if more.
+
+    A first sentence that is far longer is cut at a semicolon, and says so by an ellipsis.
+    """
+    parts = re.split(r"(?<=[.!?]) +(?=[A-ZΑ-Ωβ“])", text)
     kept = parts[0]
+    if len(kept) > 2 * most and ";" in kept[:most]:
+        return f"{kept[:most].rpartition(';')[0]}; …"
     for part in parts[1:]:
         if len(kept) + 1 + len(part) > most:
             break
@@ -84,22 +92,22 @@ def read_answers(folder: Path, sections: Iterable[str]) -> list[Answer]:
         sections: ids of the page's sections.
     """
     path = folder / "tables" / "findings.json"
-    found = scrubbed(read_json(path)) if path.is_file() else []
+    found = read_json(path) if path.is_file() else []
     known = set(sections)
     return [_answer(rank, one, known) for rank, one in enumerate(found)]
 
 
 def _answer(rank: int, one: Mapping[str, Any], known: set[str]) -> Answer:
     verdict = one.get("verdict")
-    conclusive = verdict not in ("", "undecided") if verdict is not None else one["conclusive"]
+    decided = one.get("conclusive", True) if verdict is None else verdict not in ("", "undecided")
     return Answer(
         section=_section(one, known),
-        headline=str(one["headline"]),
-        text=str(one.get("text") or one.get("sentence") or ""),
-        conclusive=bool(conclusive),
+        headline=without_places(str(one["headline"])),
+        text=without_places(str(one.get("text") or one.get("sentence") or "")),
+        conclusive=bool(decided),
         dataset=one.get("dataset"),
         rank=rank,
-        leads=bool(one.get("lead", rank < 4)),
+        leads=bool(one.get("lead", True)),
         caveats=tuple(map(str, one.get("caveats", ()))),
     )
 
@@ -135,6 +143,27 @@ def _weight(one: Answer) -> tuple[bool, bool, int]:
     return one.section == "trust", not one.conclusive, one.rank
 
 
-def caveats(answers: Iterable[Answer]) -> list[str]:
-    """Every caveat once, in order."""
-    return list(dict.fromkeys(text for one in answers for text in one.caveats))
+@dataclass(frozen=True)
+class Answers:
+    """Findings of one section.
+
+    Attributes:
+        full: those shown whole.
+        folded: those of which the headline is shown.
+    """
+
+    full: Sequence[Answer]
+    folded: Sequence[Answer]
+
+    @classmethod
+    def of(cls, answers: Iterable[Answer]) -> Answers:
+        """The first finding and another that leads are shown whole."""
+        own = sorted(answers, key=lambda one: (not one.leads, not one.conclusive, one.rank))
+        whole = max(1, sum(one.leads for one in own[:MOST_WHOLE]))
+        return cls(own[:whole], own[whole:MOST_FOLDED])
+
+    @property
+    def caveats(self) -> list[str]:
+        """Every caveat once, in order."""
+        shown = [*self.full, *self.folded]
+        return list(dict.fromkeys(text for one in shown for text in one.caveats))

@@ -131,8 +131,7 @@ def image_json(bundle: Bundle, images: NDArray[np.uint8], leading: int = 1) -> d
     count = int(np.prod(images.shape[:leading]))
     height, width, *channels = images.shape[leading:]
     stored = bundle.add_bytes(np.ascontiguousarray(images))
-    size = {"height": height, "width": width, "channels": channels[0] if channels else 1}
-    return {**stored, "count": count, **size}
+    return {**stored, "count": count, "size": [height, width, channels[0] if channels else 1]}
 
 
 def _codes(

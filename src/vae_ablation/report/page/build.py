@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from vae_ablation.common.files import write_text
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.answer import Answer, caveats, five, read_answers
+from vae_ablation.report.page.answer import Answer, Answers, five, read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import Section, sections
@@ -56,7 +56,6 @@ def report(folder: Path) -> str:
         config=contents.config_text(),
         provenance=data["provenance"],
         checks=checks(contents),
-        caveats=caveats,
         when=_when if len(contents.datasets) > 1 else lambda one: "",
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
@@ -84,11 +83,10 @@ def _texts(names: Sequence[str]) -> str:
     return "\n".join(map(_text, names))
 
 
-def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, list[Answer]]:
+def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, Answers]:
     """Heading of a section, and its findings."""
-    own = [answer for answer in answers if answer.section == section.id]
-    first = min(own, key=lambda one: (not one.conclusive, one.rank), default=None)
-    heading = first.headline if first and section.finds else section.heading
+    own = Answers.of(answer for answer in answers if answer.section == section.id)
+    heading = own.full[0].headline if own.full and section.finds else section.heading
     return words.capital(heading), own
 
 

@@ -254,6 +254,7 @@ class Contents:
             "missing": [_unescaped(line) for line in self.overview.get("missing", [])],
         }
 
+    @cached_property
     def reproduction(self) -> dict[str, Any]:
         """How a run is made again: config file, and the pack and evaluation of each run."""
         try:
@@ -276,7 +277,7 @@ class Contents:
     def logs(self) -> dict[str, list[str]]:
         """Last lines of the logs of runs that are not ok, by run (place as text)."""
         bad = self.arms.runs[self.arms.runs["status"] != "ok"].head(MOST_LOGS)
-        packs = self.reproduction()
+        packs = self.reproduction
         found = {at: self._log(packs, int(at)) for at in bad.index}
         return {str(at): lines for at, lines in found.items() if lines}
 
@@ -315,7 +316,7 @@ class Contents:
             "paper": paper_tables(arms, multiples(arms, self.primary)),
             "controls": control_rows(self.results.metrics, metrics),
             "applications": self.applications_json(),
-            "reproduce": self.reproduction(),
+            "reproduce": self.reproduction,
             "logs": self.logs(),
             "provenance": self.provenance(),
             "omitted": self.parts.omitted,

@@ -90,6 +90,6 @@ async function loadArmNow(arm) {
     steps: steps ? Decoder.readSteps(structuredClone(stored.steps), steps) : null,
   };
 }
-function imagesFrom(bytes, { at, length, count, height, width, channels }) {
+function imagesFrom(bytes, { at, length, count, size: [height, width, channels] }) {
   return { count, height, width, channels, size: height * width * channels, values: bytes.subarray(at, at + length) };
 }

@@ -450,7 +450,7 @@ FIGURES.ladder = (place, state, { axis }) => {
   place.replaceChildren(...arms.map(([level, arm]) => {
     const spot = node("div", { class: "spot" });
     loadArm(arm).then((loaded) => spot.replaceChildren(samplesOf(loaded, arm, 4) ?? node("span", { class: "note" }, word(data.runs.status, runsOf[arm][0]) === "ok" ? "no pictures" : word(data.runs.status, runsOf[arm][0]))));
-    return node("button", { type: "button", "aria-pressed": String(arm === state.arm), "aria-label": `${AXES[at].levels[level].label}: ${spoken(arm, metric)}`, onclick: () => choose(arm) },
+    return node("button", { type: "button", "aria-pressed": String(arm === state.arm), onclick: () => choose(arm) },
       node("b", {}, AXES[at].levels[level].label), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
   }));
   return [[AXES[at].label, metric, "low", "high"], ...arms.map(([level, arm]) => [AXES[at].levels[level].id, mean(arm, metric), ...interval(arm, metric)])];
@@ -551,18 +551,42 @@ function drawResponseLine(c, line, on, state, axis, at, metric) {
 
 // ---------------------------------------------------------------- two arms side by side
 
-const pairChoice = {};
-FIGURES.pair = (place, state, { axis, levels }, id) => {
+FIGURES.pair = (place, state, { axis, levels }) => {
   const at = axisAt[axis];
   const ids = levels.map((level) => (level === "reference" ? AXES[at].reference : AXES[at].levels.findIndex((one) => one.id === level)));
   const fixed = ids.map((level) => armOf.get(armKey(withLevel(state.at, at, level))));
-  const arms = [fixed[0] ?? nearest(at, ids[0], state.at), pairChoice[id] ?? fixed[1] ?? nearest(at, ids[1], state.at)];
+  return sideBySide(place, ids.map((level, k) => fixed[k] ?? nearest(at, level, state.at)));
+};
+
+// The chosen arm beside any other, whose levels the reader picks.
+let otherArm = null;
+FIGURES.compare = (place, state, options, id) => {
+  if (otherArm === null || otherArm === state.arm) otherArm = anotherThan(state.arm);
+  const picks = VARIED.map((axis) => {
+    const select = node("select", { class: "btn", "aria-label": `${axis.label} of the other arm`, onchange: () => { otherArm = nearest(axis.i, Number(select.value), data.arms.at[otherArm]); drawFigure(id); } },
+      axis.levels.map((level, i) => node("option", { value: i, selected: i === data.arms.at[otherArm][axis.i] ? "" : null }, level.short)));
+    return node("label", { class: "pickone" }, node("span", {}, axis.symbol), select);
+  });
+  const grid = node("div", {});
+  place.replaceChildren(node("div", { class: "ui askbar noprint" }, "Compare with: ", picks), grid);
+  return sideBySide(grid, [state.arm, otherArm]);
+};
+// The arm without a KL term at the same levels, else the nearest other arm.
+function anotherThan(arm) {
+  const at = data.arms.at[arm];
+  const beside = along(strength, at).map(([, one]) => one).filter((one) => one !== arm);
+  const off = beside.find(isOff) ?? beside[0];
+  if (off !== undefined) return off;
+  const axis = VARIED[0];
+  return axis ? nearest(axis.i, (at[axis.i] + 1) % axis.levels.length, at) : arm;
+}
+function sideBySide(place, arms) {
   place.className = "drawing even keep";
   const panels = arms.map((arm) => node("div", { class: "panel" }, node("h3", {}, armTitle(arm)), statList(arm), node("div", { class: "card-grid" })));
   place.replaceChildren(...panels);
   drawPair(panels, arms);
   return [["metric", ...arms.flatMap((arm) => [armTitle(arm), "low", "high"])], ...Object.keys(data.arms.m).map((m) => [m, ...arms.flatMap((arm) => [mean(arm, m), ...interval(arm, m)])])];
-};
+}
 
 async function drawPair(panels, arms) {
   const loaded = await Promise.all(arms.map(loadArm));

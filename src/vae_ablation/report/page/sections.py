@@ -94,6 +94,16 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
         )
     else:
         figures.append(Figure("card", "card", "The chosen arm", "Its metrics, codes and pictures."))
+    if len(arms.frame) > 1 and has("codes"):
+        figures.append(
+            Figure(
+                "compare",
+                "compare",
+                "Two arms side by side",
+                "The chosen arm, and any other: samples, codes on the same axes, reconstructions "
+                "and KL per dimension on the same scale.",
+            )
+        )
     return Section(
         "map",
         "Rate and distortion" if len(figures) and figures[0].id == "map" else "Arms",

@@ -8,6 +8,7 @@ import math
 import re
 import socket
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def without_places(text: str) -> str:
     return text
 
 
+@cache
 def _own_names() -> list[str]:
     """The name of this machine, and of this user's folder where it is unlikely to be a word."""
     names = {socket.gethostname(), str(Path.home()), str(Path.cwd())}
