@@ -84,7 +84,14 @@ def draw_pictures(
             continue
         dim = int(one["latent_dim"])
         images = rng.integers(0, 255, (4, *shape), dtype=np.uint8)
-        np.savez(run / "pictures.npz", originals=images, reconstructions=images, samples=images)
+        np.savez(
+            run / "pictures.npz", originals=images, reconstructions=images, samples=images,
+            interpolations=np.stack([images] * 2), interpolation_labels=np.array([[0, 1], [1, 0]]),
+        )  # fmt: skip
+        if dim > 2:
+            (folder / "umap").mkdir(exist_ok=True)
+            place = folder / "umap" / f"{one['run'].replace('/', '__')}.npz"
+            np.savez(place, embedding=rng.normal(size=(40, 2)).astype(np.float32))
         np.savez(
             run / "snapshots.npz", epochs=np.arange(3), images=np.stack([images] * 3),
             originals=images,

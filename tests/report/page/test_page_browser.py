@@ -383,6 +383,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"likelihood": ["gaussian", "continuous_bernoulli", "discretized_logistic", "bernoulli"],
          "latent_dim": [2, 5], "kl": [True, False]},
         {"likelihood": ["bernoulli"], "latent_dim": [2], "architecture": ["conv"]},
+        {"likelihood": ["bernoulli"], "latent_dim": [2], "condition": ["label"]},
     ]  # fmt: skip
     folder = train_study(tmp_path_factory.mktemp("trained"), grids=grids)
     metrics = read_metrics(folder / "tables" / "metrics.csv")
@@ -393,7 +394,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_decoder_of_every_arm_gives_what_pytorchs_gives(trained: Path, page: Any) -> None:
     page.open(trained)
     arms = page.run("return Object.keys(data.shown).map(Number)")
-    assert len(arms) == 17
+    assert len(arms) == 18
     rng = np.random.default_rng(0)
     for arm in arms:
         run = page.run("return data.shown[arguments[0]].run", arm)
@@ -401,11 +402,12 @@ def test_the_decoder_of_every_arm_gives_what_pytorchs_gives(trained: Path, page:
         z = rng.normal(0, 2, model.run.latent_dim).astype(np.float32)
         drawn = page.driver.execute_async_script(
             "const [arm, z, done] = arguments; loadArm(arm).then((loaded) =>"
-            " done(Array.from(Decoder.decode({ steps: loaded.steps }, Float32Array.from(z)))))",
+            " done(Array.from(decodeAt(loaded, Float32Array.from(z), 3))))",
             arm,
             z.tolist(),
         )
-        wanted = model.decode(z[None]).mean[0].numpy().ravel().clip(0, 1)
+        label = np.eye(10, dtype=np.float32)[[3]] if model.run.condition == "label" else None
+        wanted = model.decode(z[None], label).mean[0].numpy().ravel().clip(0, 1)
         assert np.abs(np.clip(drawn, 0, 1) - wanted).max() <= 1 / 255, run
 
 

@@ -104,7 +104,10 @@ def describe_run(
 
 
 def describe_decoder(
-    trained: TrainedRun, bundle: Bundle, probes: NDArray[np.float32]
+    trained: TrainedRun,
+    bundle: Bundle,
+    probes: NDArray[np.float32],
+    context: torch.Tensor | None = None,
 ) -> dict[str, Any]:
     """Layers of a run's decoder (`steps`), or why it cannot be drawn (`undrawable`).
 
@@ -112,12 +115,13 @@ def describe_decoder(
         trained: the run.
         bundle: gets the weights.
         probes: points at which rounded weights are compared, [n, latent].
+        context: the condition there, [n, context], where the page appends one to z.
     """
     try:
-        steps = decoder_steps(trained.model.decoder)
+        steps = decoder_steps(trained.model.decoder, context is not None)
     except UndrawableError as reason:
         return {"undrawable": str(reason)}
-    bits = enough_bits(trained.model.decoder, probes)
+    bits = enough_bits(trained.model.decoder, probes, context)
     return {"steps": [step.store(bundle, bits) for step in steps]}
 
 

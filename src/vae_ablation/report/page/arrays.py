@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
@@ -27,11 +28,12 @@ from vae_ablation.report.explorer.payload import (
     probe_points,
 )
 from vae_ablation.report.figures.results import StudyResults
-from vae_ablation.store.trained import load_run
+from vae_ablation.store.trained import TrainedRun, load_run
 
 log = logging.getLogger(__name__)
 
 MAX_CODES = 400
+UMAP_BITS = 10
 MAX_SAMPLES = 25
 MAX_SNAPSHOTS = 12
 SHOWN_PER_SNAPSHOT = 6
@@ -117,7 +119,13 @@ def _pictures(results: StudyResults, run: str, bundle: Bundle) -> dict[str, Any]
         return {}
     images = {name: arrays[name] for name in ("reconstructions", "samples") if name in arrays}
     images["samples"] = images.get("samples", arrays["reconstructions"][:0])[:MAX_SAMPLES]
-    return {name: image_json(bundle, value) for name, value in images.items()}
+    described: dict[str, Any] = {n: image_json(bundle, value) for n, value in images.items()}
+    steps, labels = arrays.get("interpolations"), arrays.get("interpolation_labels")
+    if steps is not None and labels is not None and len(steps):
+        described["interpolations"] = {
+            **image_json(bundle, steps, 2), "labels": labels.tolist(), "steps": steps.shape[1],
+        }  # fmt: skip
+    return described
 
 
 def image_json(bundle: Bundle, images: NDArray[np.uint8], leading: int = 1) -> dict[str, Any]:
@@ -150,6 +158,10 @@ def _codes(
         "dimensions": dimensions,
         "std": None if std is None else float(f"{std:.4g}"),
     }
+    embedded = results.umap(run)
+    if embedded is not None and len(embedded) == len(mean) and np.isfinite(embedded).all():
+        near = embedded[spaced(len(mean), MAX_CODES)]
+        described["umap"] = bundle.add(near - near.mean(axis=0), UMAP_BITS)
     plane = [int(one["index"]) for one in dimensions[:2]]
     return described, probe_points(codes, plane) if len(plane) == 2 else None
 
@@ -164,10 +176,19 @@ def _decoder(
     except UserError as error:
         log.warning("%s: no decoder: %s", shown.run, error)
         return {"undrawable": "the run's weights cannot be read"}
-    described = describe_decoder(trained, weights, points)
+    context = _labels_at(trained, len(points))
+    described = describe_decoder(trained, weights, points, context)
     if "steps" in described and not parts.add(f"decoder{shown.arm}", weights):
         return {"undrawable": "it is too large for this page"}
-    return described
+    return described if context is None else {**described, "conditions": context.shape[1]}
+
+
+def _labels_at(trained: TrainedRun, count: int) -> torch.Tensor | None:
+    """One-hot labels [count, classes] in turn, for a decoder of images conditioned on them."""
+    observed = trained.model.decoder.observed
+    if trained.run.condition != "label" or observed.counts:
+        return None
+    return torch.eye(observed.classes)[torch.arange(count) % observed.classes]
 
 
 def _snapshots(results: StudyResults, shown: Shown, parts: Parts) -> dict[str, Any]:

@@ -85,6 +85,8 @@ async function loadArmNow(arm) {
     stored,
     reconstructions: stored.reconstructions && imagesFrom(bytes, stored.reconstructions),
     samples: stored.samples && imagesFrom(bytes, stored.samples),
+    interpolations: stored.interpolations && imagesFrom(bytes, stored.interpolations),
+    umap: stored.umap && Decoder.readArray(bytes, stored.umap),
     codes: stored.codes && Decoder.readArray(bytes, stored.codes),
     width: stored.codes?.shape[1] ?? 0,
     steps: steps ? Decoder.readSteps(structuredClone(stored.steps), steps) : null,

@@ -82,6 +82,7 @@ const planes = new WeakMap();
 // Codes of test examples on two dimensions; with `probe` the decoder answers to pointer and arrow keys.
 function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic = false, dims = null } = {}) {
   const { codes, width: size, stored, about } = loaded;
+  if (dims === "umap") return umapPlane(place, arm, loaded, height);
   const [i, j] = dims ?? (size > 1 ? stored.dimensions.slice(0, 2).map((one) => one.index) : [0, 0]);
   const n = codes.length / size;
   const xs = range(n).map((k) => codes[k * size + i]);
@@ -95,6 +96,13 @@ function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic =
     alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} prior standard deviations. Circles: 1, 2 and 3 standard deviations of the prior.`,
   });
   if (size > 1) for (const r of [1, 2, 3]) c.put(node("circle", { cx: c.X(0), cy: c.Y(0), r: c.X(r) - c.X(0), fill: "none", class: "axis", "stroke-dasharray": r === 2 ? null : "2 3" }));
+  drawCodes(c, about, xs, ys, side);
+  if (!probe) return c;
+  liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j });
+  return c;
+}
+function drawCodes(c, about, xs, ys, side) {
+  const n = xs.length;
   const brief = about.classes?.every((name) => name.length === 1) && about.classes.length <= CLASS_COLORS;
   for (let k = 0; k < n; k++) {
     const rank = about.labels?.[k] ?? -1;
@@ -102,9 +110,59 @@ function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic =
     if (brief && rank >= 0) c.text(c.X(xs[k]), c.Y(ys[k]) + 4, about.classes[rank], { class: "code", "text-anchor": "middle", style: `fill:${fill};font-size:${side < 240 ? 9 : 11}px`, "aria-hidden": "true" });
     else c.put(node("circle", { cx: c.X(xs[k]).toFixed(1), cy: c.Y(ys[k]).toFixed(1), r: n > 200 ? 1.8 : 2.4, style: `fill:${fill}`, opacity: 0.8 }));
   }
-  if (!probe) return c;
-  liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j });
+}
+// UMAP of the codes, whose axes have no unit.
+function umapPlane(place, arm, loaded, height) {
+  const { umap, about } = loaded;
+  const [xs, ys] = [0, 1].map((axis) => range(umap.length / 2).map((k) => umap[2 * k + axis]));
+  const far = Math.max(...umap.map(Math.abs)) * 1.05 || 1;
+  const width = widthOf(place) || 280;
+  const side = Math.max(80, Math.min(width - 16, height - 12));
+  const c = chart(place, {
+    width, height: side + 12, margin: { left: 8, right: Math.max(8, width - side - 8), top: 4, bottom: 8 }, grid: false, x: { domain: [-far, far], ticks: [] }, y: { domain: [-far, far], ticks: [] },
+    alt: `UMAP of the codes of ${xs.length} test examples, ${armTitle(arm)}; its axes have no unit.`,
+  });
+  drawCodes(c, about, xs, ys, side);
   return c;
+}
+
+// E[x | z], of a conditional decoder with the chosen class.
+let chosenClass = 0;
+function decodeAt(loaded, z, label = chosenClass) {
+  const { conditions } = loaded.stored;
+  if (!conditions) return Decoder.decode({ steps: loaded.steps }, z);
+  const both = new Float32Array(z.length + conditions);
+  both.set(z);
+  both[z.length + Math.min(label, conditions - 1)] = 1;
+  return Decoder.decode({ steps: loaded.steps }, both);
+}
+function classSelect(loaded) {
+  if (!loaded.stored.conditions) return null;
+  const select = node("select", { class: "btn", "aria-label": "Class that the decoder is conditioned on", onchange: () => { chosenClass = Number(select.value); drawFigure("map"); } },
+    range(loaded.stored.conditions).map((k) => node("option", { value: k, selected: k === chosenClass ? "" : null }, loaded.about.classes?.[k] ?? String(k))));
+  return node("label", { class: "pickone" }, node("span", {}, "class"), select);
+}
+// Draws of the prior decoded with each class, a row for each.
+function classSamples(loaded, arm) {
+  const view = loaded?.stored.conditions && loaded.steps && decodedView(loaded, loaded.about.observed?.shape ?? []);
+  if (!view?.images) return null;
+  const across = 10;
+  const rows = Math.min(10, loaded.stored.conditions);
+  const draws = normals(across * loaded.width);
+  const all = { ...view.images, values: new Uint8Array(rows * across * view.images.size) };
+  for (const k of range(rows * across)) {
+    const from = (k % across) * loaded.width;
+    const drawn = decodeAt(loaded, Float32Array.from(draws.slice(from, from + loaded.width)), Math.floor(k / across));
+    all.values.set(view.asImages(drawn).values, k * view.images.size);
+  }
+  return tiles(all, range(rows * across), across, `Draws of the prior decoded with each class, a row for each class, ${armTitle(arm)}`);
+}
+// Pictures between two test examples, a row for each pair of labels.
+function interpolationsOf(loaded, arm) {
+  if (!loaded?.interpolations?.count) return null;
+  const { labels, steps } = loaded.stored.interpolations;
+  const pairs = labels.map(([from, to]) => `${loaded.about.classes?.[from] ?? from} → ${loaded.about.classes?.[to] ?? to}`).join(", ");
+  return [pairs, tiles(loaded.interpolations, range(loaded.interpolations.count), steps, `Between test examples, ${pairs}, ${armTitle(arm)}`)];
 }
 
 function meanCode(loaded) {
@@ -135,7 +193,7 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     const z = rest.slice();
     z[i] = x;
     if (loaded.width > 1) z[j] = y;
-    view.show(Decoder.decode({ steps: loaded.steps }, z));
+    view.show(decodeAt(loaded, z));
     place.dataset.z = JSON.stringify([...z]);
     said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}${loaded.width > 2 ? ", other dimensions at their mean" : ""}. Point, or use the arrow keys.`;
   };
@@ -169,7 +227,7 @@ function drawMosaic(place, c, loaded, { far, side, i, j, rest, view }) {
     const z = rest.slice();
     z[i] = far * (-1 + (2 * (k % MOSAIC) + 1) / MOSAIC);
     if (loaded.width > 1) z[j] = far * (1 - (2 * Math.floor(k / MOSAIC) + 1) / MOSAIC);
-    stamp(pen, view.asImages(Decoder.decode({ steps: loaded.steps }, z)), 0, (k % MOSAIC) * width, Math.floor(k / MOSAIC) * height);
+    stamp(pen, view.asImages(decodeAt(loaded, z)), 0, (k % MOSAIC) * width, Math.floor(k / MOSAIC) * height);
   }
   place.prepend(canvas);
 }
@@ -217,7 +275,7 @@ function normals(count) {
 // Rows of test cells, each above its reconstruction, and of draws of the prior.
 function profileRows(loaded) {
   const { cells, features, values } = loaded.about.profile;
-  const decoded = (z) => { const out = Decoder.decode({ steps: loaded.steps }, z); return features.map((k) => out[k]); };
+  const decoded = (z) => { const out = decodeAt(loaded, z); return features.map((k) => out[k]); };
   const name = (cell) => loaded.about.classes?.[loaded.about.labels?.[cell]] ?? `cell ${cell + 1}`;
   const pairs = cells.flatMap((cell, k) => [[name(cell), values[k]], ["decoded", decoded(loaded.codes.subarray(cell * loaded.width, (cell + 1) * loaded.width))]]);
   const draws = normals(8 * loaded.width);
@@ -348,9 +406,11 @@ function drawMapLine(c, arms, on, state, axis) {
       placed.push([x, y]);
       c.text(x + 9, y - 9, arm === state.arm ? levelOf(arm, strength).label : levelOf(arm, strength).short, { class: "strong halo" });
     }
-  } else if (inside.length && axis) {
+  }
+  if (inside.length && axis) {
     const last = inside.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p));
-    c.text(c.X(mean(last, "rate")) + 8, c.Y(mean(last, "distortion")) + 4, titleWithSymbol(axis, levelOf(last, axis.i)), { class: "halo" });
+    const [x, y] = [c.X(mean(last, "rate")), c.Y(mean(last, "distortion"))];
+    c.text(on ? x : x + 8, on ? y + 20 : y + 4, shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
   }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
 }
@@ -399,6 +459,8 @@ async function drawCard(card, arm) {
   if (!card.isConnected && card.parentNode === null) return;
   const samples = samplesOf(loaded, arm);
   const recon = reconstructionsOf(loaded, arm);
+  const between = interpolationsOf(loaded, arm);
+  const ofClasses = classSamples(loaded, arm);
   const codes = loaded?.codes ? node("div", { class: "plane", id: "card-plane" }) : null;
   const probe = node("div", { class: "probe noprint", id: "card-probe" });
   const profiles = hasProfiles(loaded) ? node("div", {}) : null;
@@ -407,8 +469,10 @@ async function drawCard(card, arm) {
   picks.replaceChildren(...[
     samples && node("div", { class: "cell" }, node("h3", {}, "Samples from the prior"), samples),
     codes && node("div", { class: samples ? "cell" : "cell wide" }, node("h3", {}, "Codes of test examples", axes), codes),
-    codes && node("div", { class: "cell wide" }, probe, loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
+    codes && node("div", { class: "cell wide" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
+    between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
+    ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
     profiles && node("div", { class: "cell wide" }, node("h3", {}, "Test cells above, reconstructions below ", node("small", {}, "log counts")), profiles),
     drawnProfiles && node("div", { class: "cell wide" }, node("h3", {}, "Samples from the prior ", node("small", {}, "log counts")), drawnProfiles),
     klOf(arm).length && node("div", { class: "cell wide" }, node("h3", {}, "KL per latent dimension ", node("small", {}, "nats; bars are means, dots seeds")), kl),
@@ -424,6 +488,8 @@ async function drawCard(card, arm) {
 
 function dimensionSelects(arm, loaded) {
   const chosen = planeDims[arm] ?? loaded.stored.dimensions.slice(0, 2).map((one) => one.index);
+  if (chosen === "umap") return node("span", { class: "dims noprint" }, node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = undefined; drawFigure("map"); } }, "latent dimensions"));
+  const embedding = loaded.umap ? node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = "umap"; drawFigure("map"); } }, "UMAP") : null;
   const one = (side) => {
     const select = node("select", { class: "btn", "aria-label": side ? "Vertical latent dimension" : "Horizontal latent dimension", onchange: () => {
       const dims = [...chosen];
@@ -435,7 +501,7 @@ function dimensionSelects(arm, loaded) {
     } }, loaded.stored.dimensions.map((dimension) => node("option", { value: dimension.index, selected: dimension.index === chosen[side] ? "" : null }, `z${dimension.index + 1} (${dimension.size})`)));
     return select;
   };
-  return node("span", { class: "dims noprint" }, one(0), one(1));
+  return node("span", { class: "dims noprint" }, one(0), one(1), embedding);
 }
 
 // ---------------------------------------------------------------- samples along an axis
@@ -511,7 +577,15 @@ function drawResponse(place, state, axis, at, context, metric) {
   });
   if (own.some(([level]) => level === state.at[at])) c.rule(c.X(state.at[at]), c.m.top, c.X(state.at[at]), c.base, { style: "stroke:var(--accent)", opacity: 0.35 });
   for (const line of lines) drawResponseLine(c, line, line === own, state, axis, at, metric);
+  if (context && !place.closest(".cell")?.previousElementSibling) nameLines(c, lines, own, context, metric);
   return lines.flatMap((line) => line.map(([level, arm]) => [axis.levels[level].id, ...(context ? [levelOf(arm, context.i).id] : []), metric, mean(arm, metric), ...interval(arm, metric), data.arms.n[arm]]));
+}
+
+// Names of the lines of the first panel, at their first points.
+function nameLines(c, lines, own, context, metric) {
+  const known = lines.filter((line) => line.length && line.some(([, arm]) => !isOff(arm))).map((line) => [line, line.find(([, arm]) => !isOff(arm))]);
+  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, metric), c.Y)) - 7), 12, c.m.top + 4, c.base - 4);
+  known.forEach(([line, [level, arm]], k) => c.text(c.X(level) + 5, heights[k], shorten(titleWithSymbol(context, levelOf(arm, context.i)), 18), { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
