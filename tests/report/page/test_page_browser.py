@@ -426,3 +426,53 @@ def test_arrow_keys_move_the_live_decoder(trained: Path, page: Any) -> None:
     after = json.loads(page.run("return document.getElementById('card-plane').dataset.z"))
     assert after[0] > before[0]
     assert after[1] > before[1]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained study of simulated cells, with scores of an application beside a baseline."""
+    data = {"source": "simulated-cells", "examples": 300, "genes": 30, "proteins": 5}
+    grids = [
+        {"likelihood": ["negative_binomial", "poisson"], "latent_dim": [2, 3], "kl": [True, False],
+         "seed": [0, 1]}
+    ]  # fmt: skip
+    folder = train_study(
+        tmp_path_factory.mktemp("cells"), datasets={"cells": data}, grids=grids,
+        training={"epochs": 4, "batch_size": 64, "device": "cpu"},
+    )  # fmt: skip
+    metrics = read_metrics(folder / "tables" / "metrics.csv")
+    write_csv(summarize(metrics), folder / "tables" / "summary.csv")
+    scores = [
+        {"run": run, "dataset": "cells", "likelihood": likelihood, "latent_dim": dim, "arm": arm,
+         "beta": 1.0, "kl": True, "posterior": "gaussian", "seed": seed,
+         "application": "denoising", "subject": "all", "method": method, "metric": "mse_log1p",
+         "value": 0.1 + 0.01 * seed, "reason": ""}
+        for run, likelihood, dim, arm, seed in metrics.loc[
+            metrics["model"] == "vae", ["run", "likelihood", "latent_dim", "arm", "seed"]
+        ].itertuples(index=False)
+        for method in ("vae", "mean")
+    ]  # fmt: skip
+    write_csv(pd.DataFrame(scores), folder / "tables" / "applications.csv")
+    return folder
+
+
+def test_cells_have_profiles_and_applications_instead_of_pictures(cells: Path, page: Any) -> None:
+    page.open(cells)
+    page.every_state()
+    page.settle()
+    assert page.broken() == []
+    assert page.run("return document.querySelectorAll('canvas').length") == 0
+    text = page.run("return document.getElementById('map').innerText")
+    assert "Test cells above, reconstructions below" in text
+    assert "Samples from the prior" in text
+    assert page.run("return document.querySelectorAll('#map svg .heatcell').length") > 200
+    assert page.run("return document.querySelectorAll('#applications .mark').length") > 4
+    names = page.run("return Object.values(data.datasets)[0].features")
+    assert len(names) == 35
+    profile = page.run("return document.querySelector('#card-probe .profile').innerText")
+    assert any(name in profile for name in names)
+    label = page.run(
+        "return document.querySelector('#applications svg').getAttribute('aria-label')"
+    )
+    assert "mean: 0.1" in label
+    assert page.overflow() <= 0

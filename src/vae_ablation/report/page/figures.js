@@ -571,7 +571,7 @@ function drawResponse(place, state, axis, at, context, metric) {
   const domain = responseDomain(values, focus, arms, metric, log);
   const c = chart(place, {
     height: 190, margin: { left: 48, bottom: 26, top: 14, right: 8 },
-    x: { type: "band", domain: axis.levels.map((_, level) => level), format: (level) => shortText(axis, level, place), emphasis: (level) => level === state.at[at] },
+    x: { type: "band", domain: axis.levels.map((_, level) => level), format: (level) => shortText(axis, level, place, state.at[at]), emphasis: (level) => level === state.at[at] },
     y: { type: log ? "log" : "linear", domain, count: 4 },
     alt: `${metricOf(metric).label} by ${axis.label}, ${armTitle(state.arm, [axis.name])}. ${own.map(([level, arm]) => `${axis.levels[level].label} ${spoken(arm, metric)}`).join(", ")}.`,
   });
@@ -595,11 +595,17 @@ function responseDomain(values, focus, arms, metric, log) {
   return log ? logExtent(inside) : extent(inside);
 }
 
-function shortText(axis, level, place) {
+// The text of a level below an axis: cut where it is a name, left out where numbers would touch.
+function shortText(axis, level, place, chosen = -1) {
   const text = axis.levels[level].short;
-  const room = ((widthOf(place) || 300) - 56) / axis.levels.length / 6.6;
-  if (axis.levels.length > 12 && level % Math.ceil(axis.levels.length / 8)) return "";
-  return text.length > room ? `${text.slice(0, Math.max(2, Math.floor(room) - 1))}…` : text;
+  const each = ((widthOf(place) || 300) - 56) / axis.levels.length;
+  if (axis.ordered) {
+    const every = Math.ceil((7 * Math.max(...axis.levels.map((one) => one.short.length)) + 4) / each);
+    const near = chosen >= 0 && level !== chosen && Math.abs(level - chosen) < every;
+    return every === 1 || level === chosen || (level % every === 0 && !near) ? text : "";
+  }
+  const room = Math.max(2, Math.floor(each / 6.6));
+  return text.length > room ? `${text.slice(0, room - 1)}…` : text;
 }
 
 function drawResponseLine(c, line, on, state, axis, at, metric) {
