@@ -111,6 +111,12 @@ function drawCodes(c, about, xs, ys, side) {
     else c.put(node("circle", { cx: c.X(xs[k]).toFixed(1), cy: c.Y(ys[k]).toFixed(1), r: n > 200 ? 1.8 : 2.4, style: `fill:${fill}`, opacity: 0.8 }));
   }
 }
+// Names of the classes with their colours, where they are not written at the codes.
+function classKey(about) {
+  const { classes } = about;
+  if (!classes?.length || classes.every((name) => name.length === 1)) return null;
+  return node("ul", { class: "key classes" }, classes.slice(0, 2 * CLASS_COLORS).map((name, rank) => node("li", {}, node("i", { style: `background:var(--k${rank % CLASS_COLORS})` }), shorten(name, 24))));
+}
 // UMAP of the codes, whose axes have no unit.
 function umapPlane(place, arm, loaded, height) {
   const { umap, about } = loaded;
@@ -468,8 +474,8 @@ async function drawCard(card, arm) {
   const axes = codes && loaded.width > 2 ? dimensionSelects(arm, loaded) : null;
   picks.replaceChildren(...[
     samples && node("div", { class: "cell" }, node("h3", {}, "Samples from the prior"), samples),
-    codes && node("div", { class: samples ? "cell" : "cell wide" }, node("h3", {}, "Codes of test examples", axes), codes),
-    codes && node("div", { class: "cell wide" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
+    codes && node("div", { class: "cell" }, node("h3", {}, "Codes of test examples", axes), codes, classKey(loaded.about)),
+    codes && node("div", { class: samples ? "cell wide" : "cell" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
     between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
     ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
@@ -955,7 +961,7 @@ FIGURES.applications = (place, state) => {
 function drawApplication(grid, name, rows) {
   const methods = [...new Set(rows.map((row) => row.method))].sort((p, q) => (q === "vae") - (p === "vae"));
   const spot = node("div", {});
-  grid.append(node("div", { class: "cell" }, node("h3", {}, name.replaceAll("_", " ")), spot));
+  grid.append(node("div", { class: "cell" }, node("h3", {}, capital(name.replaceAll("_", " "))), spot));
   const values = rows.map((row) => row.mean).filter(isNumber);
   const c = chart(spot, {
     height: 26 * methods.length + 40, margin: { left: 104, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 15), emphasis: (method) => method === "vae" },

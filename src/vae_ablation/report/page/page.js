@@ -94,10 +94,11 @@ function startSwitches() {
   const order = [...VARIED.filter((axis) => axis.name !== "beta"), ...VARIED.filter((axis) => axis.name === "beta")];
   const main = order.length <= MOST_CONTROLS ? order : [...order.slice(0, MOST_CONTROLS - 2), ...order.filter((axis) => axis.name === "beta")];
   const rest = order.filter((axis) => !main.includes(axis));
-  let sliders = 0;
+  const long = main.filter((axis) => axis.ordered && axis.levels.length > MOST_SEGMENTS);
+  const slid = long.find((axis) => axis.name === "beta") ?? long[0];
   const control = (axis, plain) => {
     const letters = axis.levels.reduce((sum, level) => sum + level.short.length + 3, 0);
-    const made = !plain && axis.levels.length <= MOST_SEGMENTS && letters <= MOST_LETTERS ? segments(axis) : !plain && axis.ordered && axis.levels.length <= 24 && sliders++ < 1 ? slider(axis) : selector(axis);
+    const made = !plain && axis.levels.length <= MOST_SEGMENTS && letters <= MOST_LETTERS ? segments(axis) : !plain && axis === slid ? slider(axis) : selector(axis);
     controls.push({ axis, ...made });
     return made.element;
   };

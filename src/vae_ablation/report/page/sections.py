@@ -106,8 +106,8 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
         )
     return Section(
         "map",
-        "Rate and distortion" if len(figures) and figures[0].id == "map" else "Arms",
-        "Every arm trades rate against distortion",
+        "Rate and distortion" if figures[0].id == "map" else "Arms",
+        "Every arm trades rate against distortion" if figures[0].id == "map" else "Arm by arm",
         "",
         figures,
     )
@@ -235,7 +235,7 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
         "applications",
         "applications",
         "Applications beside their baselines",
-        "Mean over seeds of each arm; lines are baselines on the same data.",
+        "Mean over seeds: a circle for each arm, diamonds for baselines on the same data.",
     )
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 

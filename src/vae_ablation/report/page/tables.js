@@ -167,6 +167,7 @@ function startTables() {
     })],
   ];
   if (contrastCount) panels.push(["contrasts", `${contrastCount.toLocaleString("en")} contrasts`, startContrasts]);
+  if (data.controls.length) panels.push(["controls", "controls", startControls]);
   panels.push(["metrics", "definitions", startDefinitions]);
   const tabs = panels.map(([id, label], k) => node("button", { class: "btn", type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `table-${id}`, "aria-selected": String(k === 0), tabindex: k ? -1 : 0 }, label));
   const bodies = panels.map(([id], k) => node("div", { id: `table-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}`, hidden: k ? "" : null }));
@@ -206,6 +207,13 @@ const CONTRAST_HELP = {
   verdict: "better, worse, higher, lower, equivalent, depends (on an axis), or undecided.", p_adjusted: "Holm within primary metrics, Benjamini-Hochberg within exploratory ones.", detectable: "Smallest difference that this design detects with power 0.8.", seeds_needed: "Seeds that would decide an undecided row.", below_drift: "Whether the estimate is smaller than what the last tenth of training still changed.",
   n: "Smallest number of seed pairs in a setting.", settings: "Number of settings that are pooled.", lost: "Pairs lost because a run is not ok.",
 };
+function startControls(panel) {
+  const measured = Object.keys(data.metrics).filter((m) => data.controls.some((one) => isNumber(one.m[m])));
+  startTable({
+    place: panel, caption: "Controls: models that are no arms", file: `${key(data.study)}-controls`, rows: data.controls, shown: ["model", "dataset", "d", ...measured.slice(0, 8)],
+    columns: [{ id: "model", label: "Model", text: true, help: "pca: probabilistic PCA; raw: the data themselves; untrained: encoders at their initial weights.", value: (one) => one.model }, { id: "dataset", label: "Data set", text: true, value: (one) => one.dataset }, { id: "d", label: "Latent dimension", help: "Latent dimension.", value: (one) => one.d }, ...measured.map((m) => metricColumn(m, (one) => one.m[m] ?? null, (one) => number(one.m[m], 4)))],
+  });
+}
 function startDefinitions(panel) {
   const names = Object.keys(data.metrics);
   startTable({
