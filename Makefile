@@ -46,11 +46,11 @@ study: $(READY) ## Run the study of CONFIG (default config.yaml) and make its re
 demo: ## A study of a few runs, in half a minute
 	@$(MAKE) --no-print-directory study CONFIG=workflow/studies/demo.yaml
 
-report: $(READY) ## Make the report of CONFIG again; FORMAT=zip for a zip
-	@name=$$($(BIN)/vae-ablation study-name "$(CONFIG)"); \
-	$(BIN)/snakemake --configfile "$(CONFIG)" --report "results/$$name/report.new.$(FORMAT)" 2>"results/$$name/report.log"; \
-	mv "results/$$name/report.new.$(FORMAT)" "results/$$name/report.$(FORMAT)"; \
-	echo "Report: $$PWD/results/$$name/report.$(FORMAT)"
+report: $(READY) ## Make Snakemake's own report of CONFIG (rules, code, provenance); FORMAT=zip for a zip
+	@name=$$($(BIN)/vae-ablation study-name "$(CONFIG)"); new="results/$$name/snakemake-report.new.$(FORMAT)"; \
+	$(BIN)/snakemake --configfile "$(CONFIG)" --report "$$new" 2>"results/$$name/snakemake-report.log"; \
+	mv "$$new" "results/$$name/snakemake-report.$(FORMAT)"; \
+	echo "Snakemake's report: $$PWD/results/$$name/snakemake-report.$(FORMAT)"
 
 # A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.
 test: $(READY_DEV) ## Run the whole test suite

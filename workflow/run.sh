@@ -25,7 +25,6 @@ stop() {
         wait "$child" 2>/dev/null
         ended=$?
     fi
-    rm -f "${results:-/nonexistent}/report.new.html"
     [ $ended -eq 130 ] || echo "Interrupted: finished results are kept; run the same command again to resume." >&3
     exit "$1"
 }
@@ -55,7 +54,7 @@ run "$@"
 status=$?
 case " $* " in *" -n "* | *" --dry-run "* | *" --unlock "*) exit $status ;; esac
 [ $status -ne 130 ] || exit 130 # Snakemake alone was interrupted
-if [ $status -eq 0 ] && [ ! -f "$results/tables/summary.csv" ]; then
+if [ $status -eq 0 ] && [ ! -f "$report" ]; then
     run "$@" # the data were prepared again first; see Call.succeed in jobs/call.py
     status=$?
 fi
@@ -69,18 +68,7 @@ if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
     [ -n "$own" ] || words+=(--config allow_missing=true)
     run "${words[@]}"
 fi
-[ -f "$results/tables/overview.json" ] || exit $status
-if [ $status -ne 0 ] || [ ! -f "$report" ] || [ -n "$(find "$results" "$workflow" docs -newer "$report" -type f \
-    \( -path '*/tables/*' -o -path '*/figures/*' -o -path "$workflow/*" -o -path 'docs/*' \) -print -quit 2>/dev/null)" ]; then
-    # written beside its place and moved there, so that a report is never half of one
-    if watch "$bin/snakemake" ${rules[@]+"${rules[@]}"} --configfile "$config" --workflow-profile "$workflow/profiles/local" \
-        --report "$results/report.new.html" >"$results/report.log" 2>&1; then
-        mv "$results/report.new.html" "$report"
-    else
-        echo "Error: the report could not be made; see $results/report.log" >&2
-        exit 1
-    fi
-fi
+[ -f "$report" ] || exit $status
 # of everything, and not of some targets, something may be missing though no job of this call has failed
 if [ $status -ne 0 ] || [ $# -eq 0 ]; then
     "$bin/vae-ablation" missing "$name" >&2 || [ $status -ne 0 ] || status=1

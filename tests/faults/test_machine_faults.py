@@ -89,7 +89,7 @@ def without_network() -> list[str]:
 
 def test_without_home_and_network_a_study_runs_to_its_report(bare: Place) -> None:
     assert (bare.metrics()["status"] == "ok").all()
-    assert (bare.study / "report.html").stat().st_size > 1e6
+    assert (bare.study / "report.html").stat().st_size > 1e5
     assert list(bare.study.glob("figures/**/*.png"))
 
 

@@ -35,12 +35,14 @@ def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> 
     everything = set(targets.everything)
     tables = ("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto",
               "failures")  # fmt: skip
-    pages = ("arms", "runs", "contrasts", "importance", "pareto", "columns", "costs", "findings")
+    pages = ("arms", "runs", "contrasts", "importance", "pareto", "columns", "findings")
     assert everything == {
         *(STUDY / "tables" / f"{name}.csv" for name in tables),
         *(STUDY / "tables" / f"ablation.{name}" for name in ("md", "tex", "bib")),
         *(STUDY / "tables" / f"{name}.html" for name in pages),
         *(STUDY / "tables" / f"{name}.json" for name in ("findings", "front_page")),
+        *(STUDY / "tables" / f"costs.{suffix}" for suffix in ("csv", "html")),
+        STUDY / "report.html",
         *(STUDY / "explorer" / name for name in ("digits.html", "report/digits.html")),
         *(STUDY / "figures/digits" / name for name in ("all", "gaussian", "discretized_logistic")),
     }

@@ -139,16 +139,9 @@ def foreign(command: str) -> Form:
 
 
 AS_WRITTEN = [
-    *(
-        "make",
-        "make help",
-        "make setup",
-        "make docs",
-        "make study",
-        "make report",
-        "make report FORMAT=zip",
-    ),
-    *("snakemake --cores all", "snakemake --report results/default/report.html", "snakemake -n"),
+    *("make", "make help", "make setup", "make docs", "make study", "make report"),
+    *("make report FORMAT=zip", "snakemake --cores all", "snakemake -n"),
+    "snakemake --report results/default/snakemake-report.html",
     *("vae-ablation status default", "vae-ablation export default", "snakemake --unlock"),
     *("make study PROFILE=slurm ARGS=-n", "make study PROFILE=slurm ARGS=--unlock"),
     *("export XDG_CACHE_HOME=$PWD/.snakemake/cache", "vae-ablation missing default"),
@@ -163,7 +156,9 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation run mine/config.yaml": Form(
         f"{IMAGES} init three --npz images.npz && vae-ablation run three/config.yaml -n", PLANNED
     ),
-    "snakemake --report": Form("snakemake --report results/default/report.html", "a name follows"),
+    "snakemake --report": Form(
+        "snakemake --report results/default/snakemake-report.html", "a name follows"
+    ),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
         "make study ARGS='--cores 2 --config allow_missing=true'", "added to any command",

@@ -1,9 +1,12 @@
-"""The report opens offline in a browser: figures visible, no error, no request to anywhere."""
+"""Snakemake's own report opens offline: figures visible, no error, no request to anywhere."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,9 +79,9 @@ def test_report_shows_tables_and_figures_without_a_network(
     # a second latent dimension: the page then has labels to sort
     place.config["grids"][0]["latent_dim"] = [2, 16]
     place.call()
-    place.call("--report", "results/tiny/report.html")
+    place.call("--report", "results/tiny/snakemake-report.html")
     browser.get_log("performance")  # what the browser does before it is asked for anything
-    browser.get((place.study / "report.html").as_uri())
+    browser.get((place.study / "snakemake-report.html").as_uri())
 
     page = eventually(
         browser, lambda d: "Study tiny" in (text := d.find_element("id", "app").text) and text
@@ -116,3 +119,25 @@ def test_report_shows_tables_and_figures_without_a_network(
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
     assert schemes(requested(browser)) <= {"file", "data", "blob"}
+
+
+def test_the_command_of_a_run_makes_it_again(finished: Place, tmp_path: Path, browser: Any) -> None:
+    place = Place(tmp_path / "study", finished.checkout)
+    shutil.copytree(finished.folder, place.folder, symlinks=True)
+    place.call()
+    browser.get((place.study / "report.html").as_uri())
+    eventually(browser, lambda d: d.execute_script("return document.documentElement.dataset.ready"))
+    run = "digits/gaussian/z2/beta0.5/seed1"
+    command = browser.execute_script("return commandOf(data.runs.path.indexOf(arguments[0]))", run)
+    before = place.held()
+    deletes, snakemake = command.splitlines()
+    assert snakemake.startswith("snakemake --cores all --configfile study.yaml -- results/tiny/")
+    subprocess.run(deletes, shell=True, cwd=place.folder, check=True)
+    assert not (place.run_folder(run) / "model.safetensors").exists()
+    words = shlex.split(snakemake)[1:]
+    program = [sys.executable, "-m", "snakemake", "--snakefile", str(place.checkout / "Snakefile")]
+    subprocess.run(
+        [*program, *words], cwd=place.folder, env=place.environment(), check=True, timeout=900
+    )
+    assert place.held()[run].digest == before[run].digest
+    assert (place.run_folder(run) / "metrics.json").is_file()

@@ -42,7 +42,7 @@ rule figures:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
 
 
-# The last job of all, so that it sees what the others took.
+# After all the others but the report, so that it sees what they took.
 rule costs:
     input:
         FILES.tables,
@@ -67,3 +67,23 @@ rule costs:
         source=STATE.code("costs"),
     shell:
         "{params.script} {log:q}"
+
+
+rule report:
+    input:
+        FILES.tables,
+        FILES.applications,
+        FILES.findings,
+        FILES.costs,
+    output:
+        FILES.report,
+    log:
+        STUDY / "logs" / "report.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=CALL.script("report"),
+        page=FILES.page_hash,
+        source=STATE.code("report"),
+    shell:
+        "{params.script} {output:q} {log:q}"

@@ -12,4 +12,7 @@ WORKFLOW = PACKAGE / "workflow"
 SCHEMA = WORKFLOW / "schemas" / "config.schema.yaml"
 GUIDE = WORKFLOW / "report" / "metrics.md"
 """The guide to the columns: docs/metrics.md."""
+REPORT = PACKAGE / "report"
+PAGE_PARTS = (".html", ".css", ".js")
+"""Suffixes of templates, styles and scripts below REPORT."""
 CAPTIONS = WORKFLOW / "report" / "figures"

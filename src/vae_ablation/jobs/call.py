@@ -246,8 +246,8 @@ class Call:
         overlooks missing results that depend on them as ancient() files.
         """
         self._tell_missing()
-        if all(path.exists() for path in self.targets.tables):
-            self._logger.info(f"Report: snakemake --report {self.folder}/report.html")
+        if self.targets.report.exists():
+            self._logger.info(f"Report: {self.targets.report}")
         elif not self.is_partial:
             self._logger.info(AGAIN_HINT)
 

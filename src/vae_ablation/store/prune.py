@@ -164,7 +164,7 @@ _PLACES = (
     "explorer/*.html",
     "explorer/report/*.html",
     "checkpoints/*",
-    "report.new.html",
+    "snakemake-report.new.*",
 )
 
 

@@ -30,6 +30,7 @@ class Axis:
         label: the name for people: axis labels, methods paragraph, report.
         default: the level that is not part of an arm's name; for a key of the config, the study's
             own setting.
+        symbol: the letter for it in formulas and narrow places, where it has one: `d`, `β`.
         trace: prefix of a level in an arm's name; empty where the level alone is clear (`conv`).
         shapes: whether it shapes tensors or steps, so that its levels cannot share a pack.
         scale: category, or the scale on which an ordered axis is drawn.
@@ -44,6 +45,7 @@ class Axis:
     label: str
     default: Level = None
     trace: str = ""
+    symbol: str = field(default="", kw_only=True)
     shapes: bool = True
     scale: Scale = "category"
     nearness: Callable[[Level], Any] | None = None
@@ -92,8 +94,8 @@ def distance_to_one(beta: float) -> tuple[float, float]:
 _STANDING = (
     Axis("dataset", "data set"),
     Axis("likelihood", "likelihood"),
-    Axis("latent_dim", "latent dimension", scale="log", nearness=lambda level: -level),
-    Axis("beta", "β", shapes=False, scale="log", nearness=distance_to_one, held=True),
+    Axis("latent_dim", "latent dimension", symbol="d", scale="log", nearness=lambda level: -level),
+    Axis("beta", "β", symbol="β", shapes=False, scale="log", nearness=distance_to_one, held=True),
     Axis("kl", "KL term", True, shapes=False, held=True),
     Axis("posterior", "posterior", "gaussian", words=lambda level: f"{level} posterior", held=True),
     Axis("seed", "seed", shapes=False),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import stable_hash
-from vae_ablation.common.workflow_files import GUIDE
+from vae_ablation.common.workflow_files import GUIDE, PAGE_PARTS, REPORT
 from vae_ablation.study.missing import missing_results
 from vae_ablation.study.plan import Planned, pack_limit
 from vae_ablation.study.workflow import Workflow
@@ -86,11 +86,27 @@ class Targets:
         ]
 
     @property
+    def costs(self) -> list[Path]:
+        """What the jobs of the study took."""
+        return [self._folder / "tables" / name for name in ("costs.csv", "costs.html")]
+
+    @property
+    def report(self) -> Path:
+        """The report, the last file of all."""
+        return self._folder / "report.html"
+
+    @property
     def everything(self) -> list[Path]:
         """All that a call without targets makes."""
-        tables = [*self.tables, *self.paper, *self.applications, *self.findings, *self.pages]
-        costs = self._folder / "tables" / "costs.html"
-        return [*tables, *self.explorers, *self.figures, costs]
+        tables = [
+            *self.tables,
+            *self.paper,
+            *self.applications,
+            *self.findings,
+            *self.pages,
+            *self.costs,
+        ]
+        return [*tables, *self.explorers, *self.figures, self.report]
 
     def prepared(self, wildcards: Any) -> list[Path]:
         """Prepared data of a dataset, or of the dataset of a pack's runs."""
@@ -134,6 +150,12 @@ class Targets:
         if not self.study.config["allow_missing"]:
             return []
         return [str(one) for one in missing_results(self.study, self.state.plan)]
+
+    @property
+    def page_hash(self) -> str:
+        """Changes with the templates, styles and scripts of the report."""
+        parts = sorted(path for path in REPORT.rglob("*") if path.suffix in PAGE_PARTS)
+        return stable_hash([path.read_text(encoding="utf-8") for path in parts])
 
     @property
     def guide_hash(self) -> str:

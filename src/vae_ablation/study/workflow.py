@@ -38,6 +38,7 @@ CODE = {
         "vae_ablation.report.pages",
         "vae_ablation.tables.collect",
     ),
+    "report": ("vae_ablation.report.page.build",),
 }
 """Modules that do the work of each rule after evaluation: their import closure is its digest."""
 _KINDS = {

@@ -30,7 +30,8 @@ def encode(study: Study, run: Run) -> None:
     """Write of a run's evaluation what the explorer reads: codes, and a few metrics."""
     dataset = load_dataset(run.dataset, study.prepared[run.dataset])
     folder = study.run_folder(run)
-    posterior = load_run(folder).encode(dataset.observe("test"))
+    context = dataset.context(dataset.rows("test"), run.condition)
+    posterior = load_run(folder).encode(dataset.observe("test"), context)
     labels = dataset.labels_of("test")
     np.savez(
         folder / "codes.npz",

@@ -1,7 +1,7 @@
 """A decoder as a list of layers that the page computes: the one place where PyTorch meets it.
 
 A layer that is not in `_LAYERS`, or a likelihood that is not in `_MEANS`, cannot be drawn, and the
-page says so. What is added here needs its counterpart in explorer.js (`LAYERS`, `MEANS`).
+page says so. What is added here needs its counterpart in decoder.js (`LAYERS`, `MEANS`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Step:
     """One layer, or the likelihood's mean.
 
     Attributes:
-        type: what explorer.js calls it.
+        type: its name in decoder.js.
         options: plain values.
         arrays: its weights.
     """
@@ -128,8 +128,12 @@ _MEANS: dict[str, Callable[[Decoder], Step]] = {
 }
 
 
-def decoder_steps(decoder: Decoder) -> list[Step]:
+def decoder_steps(decoder: Decoder, conditioned: bool = False) -> list[Step]:
     """Layers of a decoder, then the mean of its likelihood.
+
+    Args:
+        decoder: the decoder.
+        conditioned: whether the page appends the condition to z.
 
     Raises:
         UndrawableError: a layer or the likelihood has no counterpart in the page.
@@ -137,7 +141,7 @@ def decoder_steps(decoder: Decoder) -> list[Step]:
     name = next(name for name, item in LIKELIHOODS.items() if item is decoder.likelihood)
     if name not in _MEANS:
         raise UndrawableError(f"the likelihood {name}")
-    if decoder.conditional:
+    if decoder.conditional and not conditioned:
         raise UndrawableError("a decoder that is told a label or a batch")
     return [*_steps(decoder.network), _MEANS[name](decoder)]
 
@@ -148,17 +152,17 @@ def _steps(layer: nn.Module) -> list[Step]:
     return _LAYERS[type(layer)](layer)
 
 
-def drawn(decoder: Decoder, z: Tensor) -> Tensor:
-    """Output of the page at z [n, latent]: [n, dims].
+def drawn(decoder: Decoder, z: Tensor, context: Tensor | None = None) -> Tensor:
+    """Output of the page at z [n, latent] and its context [n, context]: [n, dims].
 
     Intensities in [0, 1]; of counts log1p of their mean, of RNA in a cell of 10,000 molecules.
     """
-    mean = decoder(z).mean
+    mean = decoder(z, context).mean
     return mean.clamp_min(0).log1p() if decoder.observed.counts else mean.clamp(0, 1)
 
 
 @torch.no_grad()
-def enough_bits(decoder: Decoder, z: NDArray[np.float32]) -> int:
+def enough_bits(decoder: Decoder, z: NDArray[np.float32], context: Tensor | None = None) -> int:
     """Fewest bits per weight at which no pixel moves by more than a quarter of a grey level.
 
     A pixel that stays outside [0, 1] is drawn at the bound and does not count. Profiles of counts
@@ -167,14 +171,15 @@ def enough_bits(decoder: Decoder, z: NDArray[np.float32]) -> int:
     Args:
         decoder: left as it is.
         z: where it is compared, [n, latent].
+        context: the context there, [n, context].
     """
     points = torch.from_numpy(z)
-    exact = drawn(decoder, points)
+    exact = drawn(decoder, points, context)
     state = {name: value.clone() for name, value in decoder.state_dict().items()}
     try:
         for bits in _BITS[:-1]:
             decoder.load_state_dict({k: _rounded(v, bits) for k, v in state.items()})
-            if float((drawn(decoder, points) - exact).abs().max()) <= TOLERANCE * float(
+            if float((drawn(decoder, points, context) - exact).abs().max()) <= TOLERANCE * float(
                 exact.max().clamp_min(1)
             ):
                 return bits

@@ -139,6 +139,7 @@ def _held(
 def render(page: dict[str, Any]) -> str:
     """The page with everything inlined."""
     parts = {name: _part(f"explorer.{name}") for name in ("html", "css", "js")}
+    parts["js"] = _part("decoder.js") + parts["js"]
     filled = {
         "{{TITLE}}": html.escape(f"Latent explorer: {page['dataset']}"),
         "{{DATA}}": _json(page),

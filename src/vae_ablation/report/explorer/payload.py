@@ -84,7 +84,7 @@ def describe_run(
     if arrays is None or not np.isfinite(arrays["mean"]).all():
         return None
     codes = rounded(arrays["mean"][rows], CODE_BITS)
-    dimensions = _dimension_order(results.rate_per_dim(choice.run), arrays["mean"])
+    dimensions = dimension_order(results.rate_per_dim(choice.run), arrays["mean"])
     bundle = Bundle()
     described = {
         "likelihood": choice.likelihood,
@@ -100,24 +100,35 @@ def describe_run(
     }
     trained = load_run(results.study_dir / "runs" / choice.run)
     plane = [int(one["index"]) for one in dimensions[:2]]
-    described |= _describe_decoder(trained, bundle, _probes(codes, plane))
+    described |= describe_decoder(trained, bundle, probe_points(codes, plane))
     return described | {"arrays": bundle.text()}
 
 
-def _describe_decoder(
-    trained: TrainedRun, bundle: Bundle, probes: NDArray[np.float32]
+def describe_decoder(
+    trained: TrainedRun,
+    bundle: Bundle,
+    probes: NDArray[np.float32],
+    context: torch.Tensor | None = None,
 ) -> dict[str, Any]:
+    """Layers of a run's decoder (`steps`), or why it cannot be drawn (`undrawable`).
+
+    Args:
+        trained: the run.
+        bundle: gets the weights.
+        probes: points at which rounded weights are compared, [n, latent].
+        context: the condition there, [n, context], where the page appends one to z.
+    """
     if trained.run.prior != DEFAULT_PRIOR:
         return {"undrawable": f"the prior {trained.run.prior}, not the standard normal"}
     try:
-        steps = decoder_steps(trained.model.decoder)
+        steps = decoder_steps(trained.model.decoder, context is not None)
     except UndrawableError as reason:
         return {"undrawable": str(reason)}
-    bits = enough_bits(trained.model.decoder, probes)
+    bits = enough_bits(trained.model.decoder, probes, context)
     return {"steps": [step.store(bundle, bits) for step in steps]}
 
 
-def _dimension_order(
+def dimension_order(
     rates: NDArray[np.float64] | None, means: NDArray[np.floating]
 ) -> list[dict[str, Any]]:
     """Dimensions by KL (nats), the largest first; without a KL by the variance of the means.
@@ -133,7 +144,7 @@ def _dimension_order(
     ]
 
 
-def _probes(codes: NDArray[np.float32], plane: Sequence[int]) -> NDArray[np.float32]:
+def probe_points(codes: NDArray[np.float32], plane: Sequence[int]) -> NDArray[np.float32]:
     """Points for checking rounding: codes, the planes of the prior and the codes, [n, latent].
 
     The grids lie in the plane that is shown first, through the origin.

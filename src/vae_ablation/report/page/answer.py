@@ -1,0 +1,169 @@
+"""Findings as the page shows them: which section each belongs to, and the answer in five."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vae_ablation.common.files import read_json
+from vae_ablation.report.page.values import without_places
+
+MOST = 5
+"""Findings on the first screen."""
+MOST_WHOLE = 2
+"""Findings that a section shows whole."""
+MOST_FOLDED = 40
+LONGEST = 230
+"""Characters of a finding on the first screen, where its sentences can be cut there."""
+
+_SECTIONS = {
+    "best_arm": "map",
+    "samples": "map",
+    "collapse": "collapse",
+    "kl_off": "kl_off",
+    "point": "point",
+    "importance": "effects",
+    "applications": "applications",
+    "counts": "cells",
+    "holes_in_cells": "cells",
+    "failures": "trust",
+    "convergence": "trust",
+    "loose_bounds": "trust",
+    "likelihoods": "likelihood",
+    "disentanglement": "map",
+}
+"""Section of a finding that names none, by the beginning of its kind."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finding.
+
+    Attributes:
+        section: the section it belongs to.
+        headline: the answer in a few words.
+        text: the answer with its numbers.
+        conclusive: whether the evidence decides the question.
+        dataset: the data set that it is about; None where it is about all.
+        rank: place in findings.json.
+        leads: whether it may stand on the first screen.
+        caveats: sentences about its metrics, shared by findings on them.
+    """
+
+    section: str
+    headline: str
+    text: str
+    conclusive: bool = True
+    dataset: str | None = None
+    rank: int = 0
+    leads: bool = True
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def lead(self) -> str:
+        """The first sentences, as many as fit on the first screen."""
+        return first_sentences(self.text, LONGEST)
+
+
+def first_sentences(text: str, most: int) -> str:
+    """Whole sentences from the beginning, at least one, within `most` characters if more.
+
+    A first sentence that is far longer is cut at a semicolon, and says so by an ellipsis.
+    """
+    parts = re.split(r"(?<=[.!?]) +(?=[A-ZΑ-Ωβ“])", text)
+    kept = parts[0]
+    if len(kept) > 2 * most and ";" in kept[:most]:
+        return f"{kept[:most].rpartition(';')[0]}; …"
+    for part in parts[1:]:
+        if len(kept) + 1 + len(part) > most:
+            break
+        kept = f"{kept} {part}"
+    return kept
+
+
+def read_answers(folder: Path, sections: Iterable[str]) -> list[Answer]:
+    """Findings of tables/findings.json, in its order; none where there is no such file.
+
+    Args:
+        folder: results/<study>.
+        sections: ids of the page's sections.
+    """
+    path = folder / "tables" / "findings.json"
+    found = read_json(path) if path.is_file() else []
+    known = set(sections)
+    return [_answer(rank, one, known) for rank, one in enumerate(found)]
+
+
+def _answer(rank: int, one: Mapping[str, Any], known: set[str]) -> Answer:
+    verdict = one.get("verdict")
+    decided = one.get("conclusive", True) if verdict is None else verdict not in ("", "undecided")
+    return Answer(
+        section=_section(one, known),
+        headline=without_places(str(one["headline"])),
+        text=without_places(str(one.get("text") or one.get("sentence") or "")),
+        conclusive=bool(decided),
+        dataset=one.get("dataset"),
+        rank=rank,
+        leads=bool(one.get("lead", True)),
+        caveats=tuple(map(str, one.get("caveats", ()))),
+    )
+
+
+def _section(one: Mapping[str, Any], known: set[str]) -> str:
+    """Section that a finding names, or that of its question or kind; the map otherwise."""
+    kind = str(one.get("kind", ""))
+    named = [str(one.get(key) or "") for key in ("section", "question")]
+    named += ["kl_off", "beta"] if "point" in named else []
+    by_kind = [section for name, section in _SECTIONS.items() if kind.startswith(name)]
+    begins = [name for name in sorted(known, key=len, reverse=True) if kind.startswith(name)]
+    return next((name for name in [*named, *by_kind, *begins] if name in known), "map")
+
+
+def five(answers: Sequence[Answer], order: Sequence[str]) -> list[Answer]:
+    """The answer of the first screen: leading findings, one of each section before a second.
+
+    Args:
+        answers: all findings.
+        order: sections of the page in order.
+    """
+    leading = sorted((one for one in answers if one.leads), key=_weight)
+    seen: dict[str, int] = {}
+    turns = []
+    for one in leading:
+        seen[one.section] = seen.get(one.section, 0) + 1
+        turns.append((seen[one.section], *_weight(one)))
+    chosen = [one for _, one in sorted(zip(turns, leading, strict=True), key=lambda pair: pair[0])]
+    return sorted(chosen[:MOST], key=lambda one: (order.index(one.section), one.rank))
+
+
+def _weight(one: Answer) -> tuple[bool, bool, int]:
+    return one.section == "trust", not one.conclusive, one.rank
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Findings of one section.
+
+    Attributes:
+        full: those shown whole.
+        folded: those of which the headline is shown.
+    """
+
+    full: Sequence[Answer]
+    folded: Sequence[Answer]
+
+    @classmethod
+    def of(cls, answers: Iterable[Answer]) -> Answers:
+        """The first finding and another that leads are shown whole."""
+        own = sorted(answers, key=lambda one: (not one.leads, not one.conclusive, one.rank))
+        whole = max(1, sum(one.leads for one in own[:MOST_WHOLE]))
+        return cls(own[:whole], own[whole:MOST_FOLDED])
+
+    @property
+    def caveats(self) -> list[str]:
+        """Every caveat once, in order."""
+        shown = [*self.full, *self.folded]
+        return list(dict.fromkeys(text for one in shown for text in one.caveats))

@@ -1,0 +1,359 @@
+"""Contents of the page: everything it shows, as one JSON value, by contract.schema.json."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vae_ablation import __version__
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json
+from vae_ablation.common.isolation import Isolated
+from vae_ablation.data.examples import spaced
+from vae_ablation.data.prepare import load_dataset
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.findings import words
+from vae_ablation.report.page.arms import Arms, control_rows, metrics_json, multiples
+from vae_ablation.report.page.arrays import (
+    MAX_CODES,
+    Parts,
+    Shown,
+    describe_arms,
+    describe_curves,
+    describe_originals,
+)
+from vae_ablation.report.page.axes import PageAxis, page_axes
+from vae_ablation.report.page.paper import paper_tables
+from vae_ablation.report.page.profiles import describe_profiles
+from vae_ablation.report.page.values import plain, scrubbed, short, shorts, table, without_places
+from vae_ablation.study.metrics import described
+from vae_ablation.study.workflow import read_frozen
+
+log = logging.getLogger(__name__)
+
+MOST_CONTRASTS = 20_000
+"""Rows of contrasts.csv that the page holds; pooled and primary ones first."""
+LOG_LINES = 20
+_OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
+MOST_LOGS = 50
+_CONTRASTS = (
+    "question", "scope", "level", "reference", "arm", "reference_arm", "metric", "primary",
+    "scale", "n", "settings", "lost", "reference_mean", "mean", "estimate", "ci_low", "ci_high",
+    "effect", "effect_low", "effect_high", "margin", "margin_from", "verdict", "depends_on", "p",
+    "p_adjusted", "family", "detectable", "seeds_needed", "below_drift",
+)  # fmt: skip
+
+
+class Contents:
+    """What the page of a study shows.
+
+    Args:
+        folder: results/<study>.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = StudyResults(folder)
+        self.parts = Parts()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, without absolute paths."""
+        return scrubbed(self.results.config)
+
+    @cached_property
+    def overview(self) -> dict[str, Any]:
+        """tables/overview.json; empty without one."""
+        path = self.folder / "tables" / "overview.json"
+        return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """Rows of trained models of metrics.csv."""
+        metrics = self.results.metrics
+        return metrics[metrics["model"] == "vae"]
+
+    @cached_property
+    def axes(self) -> list[PageAxis]:
+        """Axes of the study; none without runs."""
+        wanted = (self.config.get("statistics") or {}).get("reference") or {}
+        return page_axes(self.runs, wanted, words.likelihood) if len(self.runs) else []
+
+    @cached_property
+    def arms(self) -> Arms:
+        """Arms of the study."""
+        return Arms.of(self.runs, self.axes)
+
+    @cached_property
+    def primary(self) -> list[str]:
+        """Primary metrics of the config."""
+        return list((self.config.get("statistics") or {}).get("primary_metrics") or [])
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """contrasts.csv; empty where it names no questions."""
+        found = self.results.contrasts
+        return found if "question" in found else found.iloc[:0]
+
+    @cached_property
+    def applications(self) -> pd.DataFrame:
+        """Scores of applications."""
+        return self.results.applications
+
+    def has(self, part: str) -> bool:
+        """Whether a part is there: `effects`, `applications`, `pictures`, `codes`."""
+        if part == "effects":
+            return bool(len(self.contrasts))
+        if part == "applications":
+            return bool(len(self.applications))
+        wanted = {"pictures": "reconstructions", "codes": "codes"}[part]
+        return any(wanted in arm for arm in self.shown.values())
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        """Pictures, codes and decoders of arms by place."""
+        fine = self.arms.runs[self.arms.runs["status"] == "ok"].drop_duplicates("arm_at")
+        runs = dict(zip(fine["arm_at"], fine["run"].astype(str), strict=True))
+        order = sorted(runs, key=lambda at: (self._far(at), at))
+        return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
+
+    def _far(self, arm: int) -> int:
+        """Number of axes on which an arm is away from the reference, not counting KL off."""
+        levels = zip(self.axes, self.arms.frame["at"][arm], strict=True)
+        return sum(
+            level != axis.reference and axis.levels[level].id != "kl-off" for axis, level in levels
+        )
+
+    @cached_property
+    def datasets(self) -> dict[str, Any]:
+        """Shape, classes and originals of each data set."""
+        names: list[str] = sorted(set(self.runs["dataset"].astype(str)))
+        safe = Isolated("report")
+        nothing: dict[str, Any] = {}
+        return {name: safe(name, partial(self._dataset, name), nothing) for name in names}
+
+    def _dataset(self, name: str) -> dict[str, Any]:
+        own = self.runs[self.runs["dataset"].astype(str) == name]
+        shown = [arm["run"] for arm in self.shown.values() if arm["run"].startswith(f"{name}/")]
+        runs = [*shown, *own.loc[own["status"] == "ok", "run"].astype(str).head(3)]
+        record = next(filter(None, map(self._record, runs)), {})
+        observed = record.get("observed") or {}
+        described = {
+            "observed": {key: observed[key] for key in _OBSERVED if key in observed},
+            "originals": describe_originals(self.results, runs, name, self.parts),
+        }
+        profiles = self._profiles(name) if observed.get("counts") else {}
+        return {**described, **profiles, **self._labels(name, runs, record)}
+
+    def _profiles(self, name: str) -> dict[str, Any]:
+        """Names of features and profiles of test cells; nothing where the data are not there."""
+
+        def read() -> dict[str, Any]:
+            study, _ = read_frozen(self.folder)
+            return describe_profiles(load_dataset(name, study.prepared[name]), MAX_CODES)
+
+        nothing: dict[str, Any] = {}
+        try:
+            return Isolated("report")(f"profiles of {name}", read, nothing)
+        except (UserError, OSError) as error:
+            log.warning("no profiles of %s: %s", name, error)
+            return nothing
+
+    def _labels(self, name: str, runs: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Class of each shown test example, and names of the classes."""
+        arrays = next((found for run in runs if (found := self.results.codes(run))), None)
+        if arrays is None or "labels" not in arrays:
+            return {"labels": [], "classes": [], "test": None}
+        labels = arrays["labels"]
+        classes = sorted({int(label) for label in labels if label >= 0})
+        names = record.get("label_names") or []
+        rank = {label: at for at, label in enumerate(classes)}
+        shown = labels[spaced(len(labels), MAX_CODES)].tolist()
+        return {
+            "labels": [rank.get(label, -1) for label in shown],
+            "classes": [
+                str(names[label]) if label < len(names) else str(label) for label in classes
+            ],
+            "test": len(labels),
+        }
+
+    def _record(self, run: str) -> dict[str, Any]:
+        path = self.folder / "runs" / run / "run.json"
+        return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def kl(self) -> dict[str, list[float | int | None]]:
+        """KL of each latent dimension, largest first, by run (place as text)."""
+        if len(self.arms.runs) > 1500:
+            return {}
+        rates = ((at, self.results.rate_per_dim(run)) for at, run in self._paths())
+        return {
+            str(at): shorts(sorted(rate, reverse=True)) for at, rate in rates if rate is not None
+        }
+
+    def _paths(self) -> Iterable[tuple[int, str]]:
+        return enumerate(self.arms.runs["run"].astype(str))
+
+    def contrasts_json(self) -> dict[str, Any]:
+        """Rows of contrasts.csv by column, the most important first where there are too many."""
+        rows = self.contrasts
+        axes = [axis.axis.name for axis in self.axes if axis.axis.name in rows]
+        names = list(dict.fromkeys([*_CONTRASTS[:4], *axes, *_CONTRASTS[4:]]))
+        rows = rows[[name for name in names if name in rows]]
+        whole = len(rows)
+        if whole > MOST_CONTRASTS:
+            pooled = rows["scope"].astype(str) != "setting"
+            primary = rows["primary"].astype(str) == "True"
+            order = (2 * pooled + primary).sort_values(ascending=False, kind="stable").index
+            rows = rows.loc[order[:MOST_CONTRASTS]]
+        texts = {
+            name: rows[name].map(_cell_text)
+            for name in ("level", "reference", *axes)
+            if name in rows
+        }
+        return {"count": len(rows), "whole": whole, "columns": table(rows.assign(**texts))}
+
+    def applications_json(self) -> list[dict[str, Any]]:
+        """Mean score of each application, method and arm."""
+        rows = self.applications
+        if not len(rows):
+            return []
+        keys = ["dataset", "application", "subject", "metric", "method", "likelihood",
+                "latent_dim", "arm"]  # fmt: skip
+        grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
+        means = grouped.agg(["mean", "min", "max", "count"]).reset_index()
+        return [
+            {str(name): plain(value) for name, value in row.items() if not pd.isna(value)}
+            for row in means.to_dict("records")
+        ]
+
+    def provenance(self) -> dict[str, Any]:
+        """Versions, code, device and costs."""
+        path = self.folder / "tables" / "costs.csv"
+        costs = pd.read_csv(path).to_dict("records") if path.is_file() else []
+        runs = self.arms.runs
+        firsts = runs.loc[runs["status"] == "ok", "run"].astype(str).head(1)
+        record = self._record(firsts.iloc[0]) if len(firsts) else {}
+        versions = {k: v for k, v in (record.get("versions") or {}).items() if k != "platform"}
+        return {
+            "version": __version__,
+            "versions": {str(name): str(value) for name, value in versions.items()},
+            "code": {str(k): int(v) for k, v in self.overview.get("code", {}).items()},
+            "devices": [str(one) for one in self.overview.get("device", [])],
+            "data": str(record.get("data_checksum", ""))[:12],
+            "train_time": str(self.overview.get("train_time", "")),
+            "costs": [{name: plain(value) for name, value in row.items()} for row in costs],
+            "missing": [_unescaped(line) for line in self.overview.get("missing", [])],
+        }
+
+    @cached_property
+    def reproduction(self) -> dict[str, Any]:
+        """How a run is made again: config file, and the pack and evaluation of each run."""
+        try:
+            study, plan = read_frozen(self.folder)
+        except Exception:  # a study of tables alone has no plan
+            return {"config": None, "packs": [], "pack": []}
+        packs = {item.run.path: item.pack for item in plan.planned}
+        own = [packs.get(run) for _, run in self._paths()]
+        names = sorted({pack for pack in own if pack})
+        origin = str(read_json(self.folder / "plan.json").get("config_path", "config.yaml"))
+        return {
+            "config": without_places(origin),
+            "packs": [
+                [name, study.evaluation_folder(name).relative_to(self.folder).as_posix()]
+                for name in names
+            ],
+            "pack": [names.index(pack) if pack else None for pack in own],
+        }
+
+    def logs(self) -> dict[str, list[str]]:
+        """Last lines of the logs of runs that are not ok, by run (place as text)."""
+        bad = self.arms.runs[self.arms.runs["status"] != "ok"].head(MOST_LOGS)
+        packs = self.reproduction
+        found = {at: self._log(packs, int(at)) for at in bad.index}
+        return {str(at): lines for at, lines in found.items() if lines}
+
+    def _log(self, packs: Mapping[str, Any], at: int) -> list[str]:
+        pack = packs["pack"][at] if packs["pack"] else None
+        if pack is None:
+            return []
+        path = self.folder / "logs" / "train" / f"{packs['packs'][pack][0]}.log"
+        if not path.is_file():
+            return []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [without_places(line)[:500] for line in lines[-LOG_LINES:]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as contract.schema.json describes it; compressed parts are in `parts`."""
+        arms = self.arms
+        runs = arms.runs["run"].astype(str).tolist()
+        shown = self.shown
+        metrics = list(arms.metrics)
+        return {
+            "version": 1,
+            "study": self.folder.name,
+            "axes": [axis.to_json() for axis in self.axes],
+            "metrics": metrics_json(metrics),
+            "primary": [name for name in self.primary if name in metrics],
+            "multiples": multiples(arms, self.primary),
+            "datasets": self.datasets,
+            "arms": arms.arms_json(self.results.summary),
+            "runs": arms.runs_json(),
+            "kl": self.kl,
+            "shown": shown,
+            "curves": describe_curves(self.results, runs, arms.runs["arm_at"].tolist(), self.parts),
+            "settings": self._settings(),
+            "contrasts": self.contrasts_json(),
+            "labels": {name: described(name).label for name in _named(self.contrasts)},
+            "paper": paper_tables(arms, multiples(arms, self.primary)),
+            "controls": control_rows(self.results.metrics, metrics),
+            "applications": self.applications_json(),
+            "reproduce": self.reproduction,
+            "logs": self.logs(),
+            "provenance": self.provenance(),
+            "omitted": self.parts.omitted,
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """Settings of model and training that the runs share, as text."""
+        return {
+            section: {
+                key: _setting_text(value) for key, value in (self.config.get(section) or {}).items()
+            }
+            for section in ("model", "training")
+        }
+
+    def config_text(self) -> str:
+        """The resolved config as YAML."""
+        return yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+
+
+def _named(contrasts: pd.DataFrame) -> list[str]:
+    return sorted(set(contrasts["metric"].astype(str))) if len(contrasts) else []
+
+
+def _cell_text(value: Any) -> Any:
+    """A level as text: `8`, not `8.0`; missing ones stay missing."""
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return None
+    number = short(value) if isinstance(value, float) else value
+    return str(number)
+
+
+def _setting_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _unescaped(text: Any) -> str:
+    """A line of overview.json, which is escaped for reStructuredText, as text."""
+    return without_places(str(text).replace("\\", ""))

@@ -1,0 +1,261 @@
+"""Sections of the page: which a study has, with their figures, from its axes and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vae_ablation.report.findings import words
+from vae_ablation.report.page.axes import STRENGTH, PageAxis
+
+if TYPE_CHECKING:
+    from vae_ablation.report.page.arms import Arms
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page.
+
+    Attributes:
+        id: its element, and the name of files that it is saved as.
+        draws: the function of figures.js that draws it.
+        title: what it shows.
+        caption: how to read it.
+        options: what the function is told.
+    """
+
+    id: str
+    draws: str
+    title: str
+    caption: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        id: its address.
+        name: its name in the contents.
+        heading: its heading where no finding gives one.
+        text: what it shows, in a sentence or two.
+        figures: its figures.
+        question: question of contrasts.csv whose effects it lists; empty without one.
+        finds: whether the first finding becomes its heading.
+    """
+
+    id: str
+    name: str
+    heading: str
+    text: str = ""
+    figures: Sequence[Figure] = ()
+    question: str = ""
+    finds: bool = True
+
+
+def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
+    """The sections of a study in order.
+
+    Args:
+        arms: its arms, whose axes are those of the page.
+        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`.
+    """
+    axes = {axis.axis.name: axis for axis in arms.axes}
+    kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
+    found: list[Section | None] = [
+        _map(arms, has),
+        _strength(axes.get(STRENGTH), has),
+        _kl_off(kinds, has),
+        _collapse(arms),
+        *(_axis(axis, arms, has) for axis in arms.axes),
+        _effects(has),
+        _applications(has),
+        _trust(arms),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
+    figures = []
+    if {"rate", "distortion"} <= set(arms.metrics):
+        figures.append(
+            Figure(
+                "map",
+                "map",
+                "Rate against distortion",
+                "Each point is an arm, the mean of its seeds; left is a short code, low a faithful "
+                "reconstruction. Blue: the levels chosen above, with the seeds as small dots and "
+                "95 % intervals as crosses; grey: the other levels of one axis. Diagonals join "
+                "points of equal ELBO; the dashed one passes through the best arm shown. Orange "
+                "squares: no KL term. Choose a point to see what that arm draws.",
+            )
+        )
+    else:
+        figures.append(Figure("card", "card", "The chosen arm", "Its metrics, codes and pictures."))
+    if len(arms.frame) > 1 and has("codes"):
+        figures.append(
+            Figure(
+                "compare",
+                "compare",
+                "Two arms side by side",
+                "The chosen arm, and any other: samples, codes on the same axes, reconstructions "
+                "and KL per dimension on the same scale.",
+            )
+        )
+    return Section(
+        "map",
+        "Rate and distortion" if figures[0].id == "map" else "Arms",
+        "Every arm trades rate against distortion" if figures[0].id == "map" else "Arm by arm",
+        "",
+        figures,
+    )
+
+
+def _response(axis: PageAxis) -> Figure:
+    joined = "Lines join levels in order. " if axis.axis.ordered else ""
+    return Figure(
+        f"response-{slug(axis.axis.name)}",
+        "response",
+        f"Metrics by {axis.axis.label}",
+        f"{joined}Blue: the levels chosen above, with 95 % intervals over seeds; grey: the other "
+        "levels of one axis. Hollow marks are bounds, or lie outside the frame.",
+        {"axis": axis.axis.name},
+    )
+
+
+def _ladder(axis: PageAxis) -> Figure:
+    return Figure(
+        f"ladder-{slug(axis.axis.name)}",
+        "ladder",
+        f"What the arms draw, by {axis.axis.label}",
+        "Of one seed for each level, at the levels chosen above. Choose a level to show it in all "
+        "figures.",
+        {"axis": axis.axis.name},
+    )
+
+
+def _strength(axis: PageAxis | None, has: Callable[[str], bool]) -> Section | None:
+    betas = [level for level in axis.levels if level.value is not None] if axis else []
+    if axis is None or len(betas) < 2:
+        return None
+    figures = [_ladder(axis)] if has("pictures") else []
+    return Section(
+        STRENGTH,
+        "β",
+        "What the weight of the KL term does",
+        "",
+        [*figures, _response(axis)],
+        STRENGTH,
+    )
+
+
+def _kl_off(kinds: set[str], has: Callable[[str], bool]) -> Section | None:
+    if not {"beta", "kl-off"} <= kinds:
+        return None
+    figure = Figure(
+        "kl-off",
+        "pair",
+        "KL on and KL off",
+        "The reference arm beside the arm without a KL term, at the levels chosen above; codes on "
+        "the same axes. Circles are 1, 2 and 3 standard deviations of the prior.",
+        {"axis": STRENGTH, "levels": ["reference", "kl-off"]},
+    )
+    return Section("kl_off", "Without the KL term", "Without the KL term", "", [figure], "kl_off")
+
+
+def _collapse(arms: Arms) -> Section | None:
+    if "active_units" not in arms.metrics:
+        return None
+    figures = [
+        Figure(
+            "active",
+            "heat",
+            "Active units",
+            "Dimensions of the code that carry information (mean over seeds); colour is the share "
+            "of the latent dimension. Choose a cell to show that arm.",
+            {"metric": "active_units"},
+        ),
+        Figure(
+            "spectrum",
+            "spectrum",
+            "KL per latent dimension",
+            "Rows are the arms at the levels chosen above, columns the dimensions sorted by their "
+            "KL within each seed; mean over seeds.",
+        ),
+    ]
+    heading = "Which latent dimensions carry information"
+    return Section("collapse", "Collapse", heading, "", figures)
+
+
+def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | None:
+    """The section of an axis that varies, whatever it is."""
+    name = axis.axis.name
+    if not axis.varied or name in ("dataset", STRENGTH):
+        return None
+    figures = [_ladder(axis)] if has("pictures") else []
+    figures.append(_response(axis))
+    betas = [one for one in arms.axes if one.axis.name == STRENGTH and len(one.levels) > 2]
+    if not axis.axis.ordered and betas and "rate" in arms.metrics:
+        figures.append(_matched(axis))
+    label = words.capital(axis.axis.label)
+    return Section(name, label, f"What the {axis.axis.label} does", "", figures, name)
+
+
+def _matched(axis: PageAxis) -> Figure:
+    return Figure(
+        f"matched-{slug(axis.axis.name)}",
+        "matched",
+        f"{words.capital(axis.axis.label)} at equal rate",
+        "The same β gives each level another rate, so levels are compared at the rate that they "
+        "reach. Only metrics whose values can be compared are shown. Marks with a dark edge: the "
+        "chosen β; hollow marks: no KL term.",
+        {"axis": axis.axis.name},
+    )
+
+
+def _effects(has: Callable[[str], bool]) -> Section | None:
+    if not has("effects"):
+        return None
+    figure = Figure(
+        "forest",
+        "forest",
+        "Effects with their verdicts",
+        "Differences from the reference level, paired by seed and pooled over all other settings, "
+        "with 95 % intervals. Grey band: the margin within which a difference does not matter.",
+    )
+    return Section("effects", "Effects", "Which effects are established", "", [figure])
+
+
+def _applications(has: Callable[[str], bool]) -> Section | None:
+    if not has("applications"):
+        return None
+    figure = Figure(
+        "applications",
+        "applications",
+        "Applications beside their baselines",
+        "Mean over seeds: a circle for each arm, diamonds for baselines on the same data.",
+    )
+    return Section("applications", "Applications", "What the models are good for", "", [figure])
+
+
+def _trust(arms: Arms) -> Section:
+    figures = []
+    if "slope" in arms.metrics:
+        figures.append(
+            Figure(
+                "trust",
+                "trust",
+                "Still changing at the end of training",
+                "Relative change of the validation objective over the last tenth of training, a "
+                "mark for each run; dashed: 1 %. Choose a mark to open its run.",
+                {"metric": "slope", "limit": 0.01},
+            )
+        )
+    return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)
+
+
+def slug(name: str) -> str:
+    """An axis's name as part of an id."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -1,0 +1,278 @@
+"""The page's data keep their contract, and hold neither places nor values that are no numbers."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import re
+import socket
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+
+from report.page.studies import GRID, draw_pictures, made_rows, write_study
+from vae_ablation.report.explorer.arrays import Bundle
+from vae_ablation.report.page.answer import Answer, first_sentences, five, read_answers
+from vae_ablation.report.page.build import checks, design, question, report
+from vae_ablation.report.page.contents import Contents
+from vae_ablation.report.page.values import column, in_script, short, without_places
+
+SCHEMA = json.loads(
+    files("vae_ablation.report.page").joinpath("contract.schema.json").read_text("utf-8")
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = made_rows(GRID[:-2]) + made_rows(GRID[-2:], "diverged")
+    folder = write_study(tmp_path_factory.mktemp("contents") / "results" / "made", rows)
+    draw_pictures(folder, rows, (8, 8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def contents(study: Path) -> Contents:
+    return Contents(study)
+
+
+@pytest.fixture(scope="module")
+def data(contents: Contents) -> dict[str, Any]:
+    return json.loads(json.dumps(contents.to_json(), allow_nan=False))
+
+
+def test_the_schema_is_one_and_the_data_fit_it(data: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(data, SCHEMA)
+    assert len(data["shown"]) == 16
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data.update(further=1),
+        lambda data: data["arms"]["at"].append([-1]),
+        lambda data: data["axes"][0].update(levels=[]),
+        lambda data: data["runs"].pop("seed"),
+        lambda data: next(iter(data["metrics"].values())).update(better=2),
+    ],
+)
+def test_data_that_break_the_contract_are_refused(spoil: Any, data: dict[str, Any]) -> None:
+    spoiled = json.loads(json.dumps(data))
+    spoil(spoiled)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(spoiled, SCHEMA)
+
+
+def test_means_and_intervals_are_those_of_the_summary(study: Path, data: dict[str, Any]) -> None:
+    summary = pd.read_csv(study / "tables" / "summary.csv")
+    for at in range(len(data["arms"]["at"])):
+        levels = dict(
+            zip([axis["name"] for axis in data["axes"]], data["arms"]["at"][at], strict=True)
+        )
+        axes = {axis["name"]: axis["levels"][levels[axis["name"]]] for axis in data["axes"]}
+        row = summary[
+            (summary["likelihood"] == axes["likelihood"]["id"])
+            & (summary["latent_dim"] == axes["latent_dim"]["value"])
+            & (summary["arm"] == data["arms"]["name"][at])
+            & (summary["metric"] == "mse")
+        ]
+        held = data["arms"]["m"]["mse"]
+        if row.empty:
+            assert held["mean"][at] is None
+            continue
+        for name, key in (("mean", "mean"), ("low", "ci_low"), ("high", "ci_high")):
+            wanted = row[key].iloc[0]
+            held_here = held[name][at]
+            assert (
+                held_here is None
+                if pd.isna(wanted)
+                else held_here == pytest.approx(wanted, rel=1e-4)
+            )
+
+
+def test_numbers_have_five_digits_at_most(data: dict[str, Any]) -> None:
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            for item in value.values():
+                yield from numbers(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from numbers(item)
+        elif isinstance(value, float):
+            yield value
+
+    for part in ("arms", "runs", "kl", "contrasts", "controls"):
+        assert all(value == float(f"{value:.5g}") for value in numbers(data[part]))
+
+
+def test_every_array_lies_within_its_part(contents: Contents, data: dict[str, Any]) -> None:
+    import base64
+    import gzip
+
+    sizes = {
+        name: len(gzip.decompress(base64.b64decode(text)))
+        for name, text in contents.parts.texts.items()
+    }
+    for arm, shown in data["shown"].items():
+        for name in ("reconstructions", "samples", "codes"):
+            stored = shown[name]
+            assert stored["at"] + stored["length"] * stored["width"] <= sizes[f"arm{arm}"]
+    for curve in data["curves"].values():
+        for columns in curve["splits"].values():
+            for stored in columns.values():
+                assert stored["at"] + stored["length"] * stored["width"] <= sizes[curve["part"]]
+
+
+def test_a_diverged_run_has_its_curve_up_to_the_last_finite_epoch(data: dict[str, Any]) -> None:
+    status = data["runs"]["status"]
+    diverged = status["words"].index("diverged")
+    places = [i for i, at in enumerate(status["at"]) if at == diverged]
+    assert len(places) == 2
+    for place in places:
+        assert data["curves"][str(place)]["epochs"] == [1, 2]
+    fine = next(i for i in range(len(status["at"])) if i not in places)
+    assert data["curves"][str(fine)]["epochs"] == [1, 2, 3, 4, 5]
+
+
+def test_two_builds_are_equal(study: Path) -> None:
+    assert report(study) == report(study)
+
+
+def test_no_place_of_this_machine_is_in_the_file(study: Path) -> None:
+    text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", report(study))  # compressed parts apart
+    host = rf"(?<!\w){re.escape(socket.gethostname())}(?!\w)"
+    assert not re.search(host, text)
+    for name in (str(Path.home()), str(study.parents[1]), "secret-host"):
+        assert name not in text
+    assert getpass.getuser() == "root" or f"/{getpass.getuser()}/" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("cannot read /home/me/data/x.npz: no file", "cannot read …/x.npz: no file"),
+        ("'/srv/a b/c.h5ad'", "'…/a b/c.h5ad'"),
+        ("C:\\Users\\me\\x.npz", "…/x.npz"),
+        ("nats/example, 3/4, https://a.example/b/c", "nats/example, 3/4, https://a.example/b/c"),
+        ("data/raw/x.npz", "data/raw/x.npz"),
+    ],
+)
+def test_absolute_paths_keep_only_their_end(text: str, wanted: str) -> None:
+    assert without_places(text) == wanted
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, pd.NA, np.float64("nan")])
+def test_values_that_are_no_numbers_are_none(value: Any) -> None:
+    assert short(value) is None
+
+
+def test_text_in_a_script_ends_no_element() -> None:
+    text = in_script({"</script><script>": "<!-- \u2028"})
+    assert "<" not in text
+    assert json.loads(text) == {"</script><script>": "<!-- \u2028"}
+    with pytest.raises(ValueError, match="JSON"):
+        in_script([math.nan])
+
+
+def test_columns_of_text_have_each_word_once() -> None:
+    assert column(pd.Series(["a", "b", "a", None])) == {
+        "words": ["a", "b", None],
+        "at": [0, 1, 0, 2],
+    }
+    assert column(pd.Series([1.0, None, 123456.7])) == [1, None, 123460]
+
+
+def test_the_question_and_the_design_name_what_varies(contents: Contents) -> None:
+    assert question(contents.axes) == (
+        "What do β, the KL term, the likelihood and the latent dimension do to a variational "
+        "autoencoder?"
+    )
+    text = design(contents)
+    assert "every combination of likelihood (discretised logistic, Gaussian)" in text
+    assert "β = 0.1, 1, 4, no KL term" in text
+    assert "Each of the 16 arms" in text
+    assert "3 seeds; all numbers are of the 40 test examples." in text
+
+
+def test_checks_count_what_is_not_well(contents: Contents) -> None:
+    found = checks(contents)
+    assert found[0]["count"] == "2 of 48"
+    assert not found[0]["good"]
+    assert any(one["text"].startswith("runs have NLL") for one in found)
+
+
+def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:
+    return Answer(section, f"h{rank}", f"t{rank}.", conclusive, None, rank, leads)
+
+
+def test_the_answer_takes_sections_in_turn_and_conclusive_findings_first() -> None:
+    answers = [
+        finding("beta", 0, conclusive=False), finding("beta", 1), finding("beta", 2),
+        finding("kl_off", 3), finding("trust", 4), finding("map", 5, leads=False),
+        finding("collapse", 6), finding("latent_dim", 7),
+    ]  # fmt: skip
+    order = ["map", "beta", "kl_off", "collapse", "latent_dim", "trust"]
+    assert [one.rank for one in five(answers, order)] == [1, 3, 6, 7, 4]
+    assert [one.rank for one in five(answers[:3], order)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("One is 1.5 times two. Two is more.", "One is 1.5 times two."),
+        ("A. B.", "A. B."),
+        (f"First; {'long ' * 20}end.", "First; …"),
+    ],
+)
+def test_sentences_are_cut_where_one_ends(text: str, wanted: str) -> None:
+    assert first_sentences(text, 25) == wanted
+
+
+def test_findings_of_either_layout_find_their_section(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    entries = [
+        {"kind": "kl_off_codes", "headline": "a", "sentence": "b.", "conclusive": False},
+        {"question": "beta", "section": "beta", "headline": "c", "text": "d.", "verdict": "worse",
+         "lead": False, "caveats": ["e."]},
+        {"question": "point", "section": "point", "headline": "f", "text": "g.", "verdict": ""},
+        {"kind": "unknown", "headline": "h", "sentence": "i."},
+    ]  # fmt: skip
+    (tmp_path / "tables" / "findings.json").write_text(json.dumps(entries), "utf-8")
+    found = read_answers(tmp_path, ["map", "beta", "kl_off"])
+    assert [one.section for one in found] == ["kl_off", "beta", "kl_off", "map"]
+    assert [one.conclusive for one in found] == [False, True, False, True]
+    assert [one.leads for one in found] == [True, False, True, True]
+    assert found[1].caveats == ("e.",)
+
+
+def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study: Path) -> None:
+    contents = Contents(study)
+    contents.parts.room = 3000
+    data = contents.to_json()
+    jsonschema.validate(json.loads(json.dumps(data)), SCHEMA)
+    assert 0 < len(data["shown"]) < 16
+    assert data["omitted"] > 0
+    reference = next(
+        at for at, levels in enumerate(data["arms"]["at"])
+        if all(level == axis["reference"] for level, axis in zip(levels, data["axes"], strict=True))
+    )  # fmt: skip
+    assert str(reference) in data["shown"]
+
+
+def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> None:
+    import base64
+    import gzip
+
+    arm, shown = next(iter(contents.shown.items()))
+    content = gzip.decompress(base64.b64decode(contents.parts.texts[f"arm{arm}"]))
+    stored = shown["samples"]
+    with np.load(study / "runs" / shown["run"] / "pictures.npz") as arrays:
+        wanted = arrays["samples"].tobytes()
+    assert content[stored["at"] : stored["at"] + stored["length"]] == wanted
+    assert isinstance(Bundle().text(), str)

@@ -1,0 +1,12 @@
+"""The report of a study: STUDY TARGET LOG."""
+
+import sys
+from pathlib import Path
+
+from vae_ablation.jobs.scripting import job
+
+folder, target, log = sys.argv[1:]
+with job(log):
+    from vae_ablation.report.page.build import write_report
+
+    write_report(Path(folder), Path(target))
