@@ -146,6 +146,8 @@ class RawData:
         held_out: [n] true for examples that belong to no split, or None.
         outside: [n] RNA counts of genes that x leaves out, where they count for the library size;
             None where there are none.
+        split: [n] the user's split, HELD_OUT for examples in none, or None where it is drawn.
+        groups: [n] group of each example, of which none may be in two splits, or None.
     """
 
     x: Any
@@ -159,6 +161,8 @@ class RawData:
     cells: Cells | None = None
     held_out: NDArray[np.bool_] | None = None
     outside: NDArray[np.int64] | None = None
+    split: NDArray[np.int8] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -171,6 +175,8 @@ class RawData:
             cells=None if self.cells is None else self.cells.take(keep),
             held_out=None if self.held_out is None else self.held_out[keep],
             outside=None if self.outside is None else self.outside[keep],
+            split=None if self.split is None else self.split[keep],
+            groups=None if self.groups is None else self.groups[keep],
         )
 
 
@@ -179,6 +185,10 @@ COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed"
 
 COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
+
+
+SPLIT_OPTIONS = frozenset({"split", "group"})
+"""Keys of a dataset's section that name a column (of an .npz an array) of the user's splits."""
 
 
 class Source(ABC):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vae_ablation.common.errors import UserError
-from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
+from vae_ablation.data.base import SPLIT_OPTIONS, Cells, Observed, Options, RawData, Source
 from vae_ablation.data.counts import (
     BLOCK_ENTRIES,
     CountBlocks,
@@ -37,6 +37,7 @@ from vae_ablation.data.counts import (
 )
 from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
+from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class H5ad(Source):
 
     name = "h5ad"
     counts = True
-    shared_options = frozenset({"path", "test"})
+    shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS
     own_options = frozenset(
         {
             "layer",
@@ -165,6 +166,7 @@ class H5ad(Source):
             cells=Cells(features=features, **cells),
             held_out=held_out,
             outside=_outside(x, len(genes), totals) if options["library"] == "all" else None,
+            **_splits(table, rows, options),
         )
 
 
@@ -337,6 +339,7 @@ def _numbers_of(values: Any) -> NDArray[Any] | None:
 def _wanted(options: Options) -> dict[str, str]:
     """Columns of obs that the options name, by the option that does."""
     columns = {key: options[key] for key in ("label", "batch") if options[key] is not None}
+    columns |= split_columns(options)
     if options["perturbation"] is not None:
         columns["perturbation.key"] = options["perturbation"]["key"]
     return columns | {f"obs[{i}]": name for i, name in enumerate(options["obs"])}
@@ -996,6 +999,14 @@ def _describe_cells(
         )
         held_out = known.held_out()
     return labels, fields, held_out
+
+
+def _splits(table: _Table, rows: NDArray[np.int64], options: Options) -> dict[str, Any]:
+    """The user's split and groups of the cells that stay."""
+    names = split_columns(options)
+    columns = {key: _plain(table.columns[key])[rows] for key in names}
+    shown = {key: f"the obs column {name!r}" for key, name in names.items()}
+    return columns_of_splits(columns, shown, table.path)
 
 
 def _kept_columns(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_ablation.common.errors import UserError
+from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.files import UNREADABLE_NPZ
-from vae_ablation.data.base import Observed, Options, RawData, Source
+from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
 from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import all_distinct, read_labels
+from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Npz(Source):
     """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
 
     name = "npz"
-    shared_options = frozenset({"path", "test"})
+    shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS
     version = 2
 
     def check_options(self, where: str, options: Options) -> None:
@@ -60,7 +61,8 @@ class Npz(Source):
     def load(self, options: Options) -> RawData:
         """Read and check x, y and factors."""
         path = Path(options["path"])
-        arrays = _read(path)
+        columns = split_columns(options)
+        arrays = _read(path, {*_ARRAYS, *columns.values()})
         if "x" not in arrays:
             raise UserError(
                 f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'} "
@@ -76,7 +78,23 @@ class Npz(Source):
             label_names=names,
             factors=factors,
             factor_names=() if factors is None else _numbered(factors.shape[1]),
+            **_splits(arrays, columns, len(x), path),
         )
+
+
+def _splits(
+    arrays: Mapping[str, NDArray[Any]], columns: Mapping[str, str], n: int, path: Path
+) -> dict[str, Any]:
+    """The user's split and groups, where the options name their arrays."""
+    for key, name in columns.items():
+        if name not in arrays:
+            raise unknown_name(f"{path}: {key}", name, arrays)
+        if arrays[name].shape != (n,):
+            raise UserError(
+                f"{path}: {name} ({key}) has shape {arrays[name].shape} where x has {n} examples; "
+                f"allowed: [{n}]."
+            )
+    return columns_of_splits({key: arrays[name] for key, name in columns.items()}, columns, path)
 
 
 def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from vae_ablation.data.base import (
     SPLITS,
     TEST,
     TRAIN,
-    VALIDATION,
     Cells,
     Dataset,
     Observed,
@@ -42,6 +41,7 @@ from vae_ablation.data.base import (
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.data.labels import all_distinct, bare, present_classes
+from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
 
 log = logging.getLogger(__name__)
 
@@ -80,24 +80,6 @@ def read_observed(info: Mapping[str, Any]) -> Observed:
     return Observed.from_json(info)
 
 
-def stratified_share(
-    strata: NDArray[np.int64], count: int, random: np.random.Generator
-) -> NDArray[np.bool_]:
-    """[n] true for `count` examples drawn so that every stratum gives its share.
-
-    Shares are rounded by largest remainder, so that exactly `count` are drawn.
-    """
-    values, sizes = np.unique(strata, return_counts=True)
-    quota = sizes * count / len(strata)
-    taken = np.floor(quota).astype(int)
-    order = np.argsort(-(quota - taken), kind="stable")
-    taken[order[: count - taken.sum()]] += 1
-    chosen = np.zeros(len(strata), dtype=bool)
-    for value, size in zip(values, taken, strict=True):
-        chosen[random.permutation(np.flatnonzero(strata == value))[:size]] = True
-    return chosen
-
-
 def split_examples(
     labels: NDArray[np.int64],
     official_test: NDArray[np.bool_] | None,
@@ -112,26 +94,43 @@ def split_examples(
         options: the dataset's section of the resolved config.
         most: largest number of examples in each held-out split that is drawn.
     """
-    seed, most = options["split_seed"], most or len(labels)
-    split = np.full(len(labels), TRAIN, dtype=np.int8)
-    if official_test is None:
-        count = min(most, max(1, round(options["test"] * len(labels))))
-        official_test = stratified_share(labels, count, generator(seed, "test"))
-    split[official_test] = TEST
-    rest = np.flatnonzero(split == TRAIN)
-    count = min(most, max(1, round(options["validation"] * len(rest))))
-    held_out = stratified_share(labels[rest], count, generator(seed, "validation"))
-    split[rest[held_out]] = VALIDATION
-    return split
+    given = np.full(len(labels), TRAIN, np.int8)
+    drawn = ["test", "validation"] if official_test is None else ["validation"]
+    if official_test is not None:
+        given[official_test] = TEST
+    return _drawn(labels, None, given, drawn, options, most)
+
+
+def _drawn(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    given: NDArray[np.int8],
+    names: Sequence[str],
+    options: Options,
+    most: int | None,
+) -> NDArray[np.int8]:
+    """The split `given` with those of these names drawn from its train split."""
+    if groups is not None:
+        check_groups(groups, given, names, f"group {options['group']!r}")
+    streams = {name: generator(options["split_seed"], name) for name in names}
+    shares = {name: options[name] for name in names}
+    return drawn_split(labels, groups, given, shares, streams, most or len(labels))
 
 
 def _split(raw: RawData, labels: NDArray[np.int64], options: Options) -> NDArray[np.int8]:
     """The split of all examples; those that no run may see are in none."""
-    if raw.cells is None:
-        return split_examples(labels, raw.official_test, options)
+    given = np.full(len(labels), TRAIN, np.int8) if raw.split is None else raw.split.copy()
+    drawn = [name for name in ("test", "validation") if not (given == SPLITS[name]).any()]
+    if raw.official_test is not None:
+        given[raw.official_test] = TEST
+        drawn = ["validation"]
+    if raw.held_out is not None:
+        given[raw.held_out] = HELD_OUT
+    seen = given != HELD_OUT
+    most = None if raw.cells is None else options["max_held_out"]
+    groups = None if raw.groups is None else raw.groups[seen]
     split = np.full(len(labels), HELD_OUT, np.int8)
-    seen = slice(None) if raw.held_out is None else ~raw.held_out
-    split[seen] = split_examples(labels[seen], None, options, options["max_held_out"])
+    split[seen] = _drawn(labels[seen], groups, given[seen], drawn, options, most)
     return split
 
 
@@ -142,6 +141,7 @@ def _thin(raw: RawData, options: Options) -> RawData:
         return raw
     labels = np.full(raw.x.shape[0], -1) if raw.labels is None else raw.labels
     strata = labels if raw.official_test is None else labels * 2 + raw.official_test
+    strata = strata if raw.split is None else labels * 4 + raw.split
     keep = stratified_share(strata, limit, generator(options["split_seed"], "subset"))
     return raw.take(keep)
 
@@ -188,6 +188,10 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     _note_labels(raw, labels, split)
     arrays = {"labels": labels, "split": split}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
+    if raw.groups is not None:
+        info["groups"] = {
+            name: len(np.unique(raw.groups[split == code])) for name, code in SPLITS.items()
+        }
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x

@@ -109,14 +109,15 @@ _PARTS = ("train", "validation", "test")
 def _data(study: Study, name: str) -> str:
     options = study.config["datasets"][name]
     described = study.prepared[name] / "dataset.json"
-    sizes = read_json(described)["sizes"] if described.is_file() else {}
+    info = read_json(described) if described.is_file() else {}
+    sizes = info.get("sizes", {})
     parts = _listed([f"{sizes.get(part, '')} {part}".strip() for part in _PARTS])
     observed: Observed = study.observed[name]
     shape = "×".join(map(str, observed.shape))
     if observed.counts:
         return (
             f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
-            f"split into {parts} cells, stratified by label; likelihoods were conditioned on the "
+            f"split into {parts} cells, {_manner(options, info)}; likelihoods were conditioned on the "
             f"observed library size of each cell"
             f"{' over all genes of the file' if observed.outside else ''}."
         )
@@ -128,8 +129,20 @@ def _data(study: Study, name: str) -> str:
     }[options["binarize"]]
     return (
         f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
-        f"{parts} examples, stratified by label."
+        f"{parts} examples, {_manner(options, info)}."
     )
+
+
+def _manner(options: dict[str, Any], info: dict[str, Any]) -> str:
+    """The way in which a data set was split."""
+    if options.get("group"):
+        groups = info.get("groups", {})
+        counts = ", ".join(f"{groups[part]} in {part}" for part in _PARTS if part in groups)
+        number = f" ({counts})" if counts else ""
+        return f"in which no {options['group']} is in two splits{number}"
+    if options.get("split"):
+        return f"as the column {options['split']} of the data says"
+    return "stratified by label"
 
 
 def _counted(observed: Observed) -> str:
