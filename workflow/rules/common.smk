@@ -11,6 +11,6 @@ THREADS = STATE.study.config["packs"]["threads"]
 
 wildcard_constraints:
     pack="[A-Za-z0-9_-]+",
-    dataset="[A-Za-z0-9_-]+",
+    dataset="[A-Za-z0-9._-]+",
     likelihood="[a-z_]+",
     hash="[0-9a-f]+",

@@ -10,4 +10,4 @@ from vae_ablation.study.workflow import read_frozen
 folder, dataset, log = sys.argv[1:]
 with job(log):
     study, _ = read_frozen(Path(folder))
-    prepare_dataset(study.config["datasets"][dataset], study.prepared[dataset])
+    prepare_dataset(study.data_options(dataset), study.prepared[dataset])

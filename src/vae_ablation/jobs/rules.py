@@ -28,6 +28,7 @@ from vae_ablation.store.trained import (
     save_evaluation,
     save_pack,
 )
+from vae_ablation.study.axes import axis_of
 from vae_ablation.study.plan import Study
 from vae_ablation.study.progress import PackProgress
 from vae_ablation.study.run import Run
@@ -54,7 +55,7 @@ def _opened(folder: Path) -> Study:
 
 def _as_trained_on(run: Run, study: Study) -> Dataset:
     """The dataset of a run, with the train split that it was trained on."""
-    whole = load_dataset(run.dataset, study.prepared[run.dataset])
+    whole = load_dataset(run.dataset, study.prepared[run.data])
     return whole.with_train_examples(run.train_examples)
 
 
@@ -75,7 +76,7 @@ def train_job(folder: Path, pack: str) -> None:
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
     name = runs[0].dataset
-    dataset = load_dataset(name, study.prepared[name])
+    dataset = load_dataset(name, study.prepared[runs[0].data])
     if runs[0].condition == "label" and dataset.observed.classes < 2:
         raise UserError(
             f"{folder / 'config.yaml'}: a grid has condition label, and dataset {name} has "
@@ -104,7 +105,7 @@ def train_job(folder: Path, pack: str) -> None:
         **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
         "resumed": checkpointer.resumed,
         "pack": pack,
-        "data_hash": study.prepared[name].name,
+        "data_hash": study.prepared[runs[0].data].name,
         "data_checksum": dataset.checksum,
         "code_version": study.code_version,
         "versions": environment(),
@@ -160,7 +161,6 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
     write_cells = None
     if fine:
         loaded = [load_run(path) for path in fine]
-        name = loaded[0].run.dataset
         dataset = _as_trained_on(loaded[0].run, study)
         wanted = study.config["training"]["device"]
         with device_lease(wanted):
@@ -169,7 +169,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
                 [item.model for item in loaded],
                 [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
                 dataset,
-                load_features(study.features_path(name)),
+                load_features(study.features_path(loaded[0].run.data)),
                 study.config["evaluation"],
                 choose_device(wanted),
             )
@@ -245,7 +245,7 @@ def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
     from vae_ablation.evaluation.pack import measure_columns
 
     run = Run(**record["run"])
-    return measure_columns(run.likelihood, study.observed[run.dataset], record["model"])
+    return measure_columns(run.likelihood, study.observed[run.data], record["model"])
 
 
 def features_job(folder: Path, name: str) -> None:
@@ -253,12 +253,12 @@ def features_job(folder: Path, name: str) -> None:
 
     Args:
         folder: results/<study>.
-        name: the dataset.
+        name: key of its prepared data.
     """
     from vae_ablation.evaluation.features import fit_features
 
     study = _opened(folder)
-    dataset = load_dataset(name, study.prepared[name])
+    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
     fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
 
@@ -267,13 +267,18 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
 
     Args:
         folder: results/<study>.
-        name: the dataset.
+        name: key of its prepared data.
         target: the JSON file to write.
     """
     from vae_ablation.evaluation.controls import control_rows
 
     study = _opened(folder)
-    dataset = load_dataset(name, study.prepared[name])
-    runs = [run for run in study.runs if run.dataset == name]
+    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
+    runs = [run for run in study.runs if run.data == name]
     seed = study.config["evaluation"]["seed"]
-    write_json(target, control_rows(dataset, runs, study.config["model"], seed))
+    rows = control_rows(dataset, runs, study.config["model"], seed)
+    split = runs[0].split_seed
+    if split is not None:
+        trace = axis_of("split_seed").traced(split)
+        rows = [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
+    write_json(target, rows)

@@ -37,7 +37,7 @@ def methods_paragraph(folder: Path) -> str:
         _models(study, overview),
         *(_data(study, name) for name in study.datasets if name not in study.unreadable),
         _training(study, record, overview),
-        _evaluation(study),
+        _evaluation(study, overview),
     ]
     return "# Methods\n\n" + " ".join(parts) + "\n"
 
@@ -64,8 +64,15 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         f"{_channels(study)} were trained with {_counted_noun(likelihoods, 'likelihood')}, "
         f"{_counted_noun(axes['latent_dim'], 'latent dimension')} and "
         f"{_listed([*arms, *filter(None, further)])}, "
-        f"with {count(len(axes['seed']), 'seed')} each ({count(overview['runs'], 'run')} in total)."
+        f"with {count(len(axes['seed']), 'seed')} each{_over_splits(axes)} "
+        f"({count(overview['runs'], 'run')} in total)."
     )
+
+
+def _over_splits(axes: dict[str, Any]) -> str:
+    """How many splits of the data the seeds were crossed with, where there are several."""
+    splits = len(axes.get("split_seed", ()))
+    return f" on each of {splits} random splits of the data" if splits > 1 else ""
 
 
 def _counted_noun(values: Sequence[Any], noun: str) -> str:
@@ -75,7 +82,7 @@ def _counted_noun(values: Sequence[Any], noun: str) -> str:
     return f"a {values[0]} {noun}" if isinstance(values[0], str) else f"{noun} {values[0]}"
 
 
-_NAMED = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
+_NAMED = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed", "split_seed"}
 """Axes with words of their own in the sentence on models."""
 
 
@@ -117,8 +124,8 @@ def _data(study: Study, name: str) -> str:
     if observed.counts:
         return (
             f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
-            f"split into {parts} cells, {_manner(options, info)}; likelihoods were conditioned on the "
-            f"observed library size of each cell"
+            f"split into {parts} cells, {_manner(options, info)}; likelihoods were conditioned on "
+            f"the observed library size of each cell"
             f"{' over all genes of the file' if observed.outside else ''}."
         )
     binarized = {
@@ -184,8 +191,19 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
     )
 
 
-def _evaluation(study: Study) -> str:
+_SEEDS = (
+    "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
+    "one data split; contrasts were paired by seed."
+)
+_SPLITS = (
+    "Values were averaged over the seeds of each split; intervals are 95 % Student-t intervals "
+    "over splits, whose train parts overlap, and contrasts were paired by split and seed."
+)
+
+
+def _evaluation(study: Study, overview: dict[str, Any]) -> str:
     primary = study.config["statistics"]["primary_metrics"]
+    several = len(overview["axes"].get("split_seed", ())) > 1
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
@@ -193,7 +211,6 @@ def _evaluation(study: Study) -> str:
         "posterior and prior. Samples were compared with held-out data by Fréchet distance "
         "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
         "a classifier trained on the train split (principal components without labels). "
-        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
-        "one data split; contrasts were paired by seed. Primary metrics were "
+        f"{_SPLITS if several else _SEEDS} Primary metrics were "
         f"{_listed([described(name).label for name in primary])}."
     )

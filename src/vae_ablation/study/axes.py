@@ -17,6 +17,9 @@ Level = Any
 
 Scale = Literal["category", "linear", "log"]
 
+REPLICATES = ("split_seed", "seed")
+"""Axes whose levels replicate an arm and are no part of its name."""
+
 SECTIONS = ("model", "training")
 """Sections of the config whose keys can stand in a grid."""
 
@@ -144,6 +147,7 @@ _STANDING = (
         nearness=lambda level: -level,
         words=lambda level: f"{level} training examples",
     ),
+    Axis("split_seed", "split of the data", trace="split", words=lambda level: f"split {level}"),
 )
 
 _SETTINGS = {
@@ -211,6 +215,12 @@ def axis_columns(columns: Iterable[object]) -> list[str]:
     """The columns of a table that are axes, in the order of axes."""
     found = [name for name in map(str, columns) if name in AXES or is_setting(name)]
     return sorted(found, key=axis_order)
+
+
+def replicate_columns(columns: Iterable[object]) -> list[str]:
+    """Columns of a table that tell replicates of an arm apart: seed, and split if it varies."""
+    known = {*map(str, columns)}
+    return [name for name in REPLICATES if name in known]
 
 
 def text_axes(columns: Iterable[object]) -> list[str]:
@@ -326,7 +336,7 @@ def arm_kind(kl: bool, posterior: str) -> str:
     return "point" if posterior == "point" else "beta" if kl else "kl-off"
 
 
-_NOT_FURTHER = {"dataset", "likelihood", "latent_dim", "beta", "kl", "seed"}
+_NOT_FURTHER = {"dataset", "likelihood", "latent_dim", "beta", "kl", *REPLICATES}
 _LATE = ("kl_warmup_epochs", "train_examples")
 
 

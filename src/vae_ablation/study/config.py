@@ -20,7 +20,7 @@ from vae_ablation.common.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.data import SOURCES
 from vae_ablation.models.likelihoods import LIKELIHOODS
-from vae_ablation.study.axes import AXES, NOT_AXES, SECTIONS, axis_order, is_setting
+from vae_ablation.study.axes import AXES, NOT_AXES, REPLICATES, SECTIONS, axis_order, is_setting
 from vae_ablation.study.config_files import read_as, read_file
 from vae_ablation.study.config_types import (
     Rule,
@@ -349,7 +349,18 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
         _check_objective(where, grid)
         _check_digits(where, grid)
+        _check_splits(where, grid, config["datasets"])
     _check_references(path, config)
+
+
+def _check_splits(where: str, grid: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """A split of the user's own is not drawn again."""
+    for name in grid["dataset"] if grid["split_seed"] != [None] else ():
+        if datasets[name]["split"] is not None:
+            raise UserError(
+                f"{where}.split_seed is {grid['split_seed']}, and dataset {name} has a split of "
+                f"its own (split: {datasets[name]['split']}); allowed: datasets with a drawn split."
+            )
 
 
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:
@@ -367,9 +378,9 @@ def _check_references(path: Path, config: Config) -> None:
     """A reference level is one of a level that some grid has."""
     for axis, level in config["statistics"]["reference"].items():
         where = f"{path}: statistics.reference.{axis}"
-        if axis in {"dataset", "likelihood", "seed"} or not (axis in AXES or is_setting(axis)):
+        if axis in {"dataset", "likelihood", *REPLICATES} or not (axis in AXES or is_setting(axis)):
             known = {name for grid in config["grids"] for name in grid}
-            allowed = sorted(known - {"dataset", "likelihood", "seed"}, key=axis_order)
+            allowed = sorted(known - {"dataset", "likelihood", *REPLICATES}, key=axis_order)
             raise UserError(f"{where} is not an axis of contrasts; allowed: {', '.join(allowed)}.")
         levels = [value for grid in config["grids"] for value in grid.get(axis, [])]
         if is_setting(axis):

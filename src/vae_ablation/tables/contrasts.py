@@ -38,13 +38,16 @@ def contrasts(
 ) -> pd.DataFrame:
     """Every contrast of `designs.contrasts_of`, in every metric in which its arms are comparable.
 
-    Pairs are runs of one seed. A pair counts as lost where a run of it is not ok; one whose value
-    is not defined or not comparable (`comparable.comparable_runs`) is merely not used. Where no
-    pair can be used there is no row: failures.csv names the runs. Intervals are Student-t over
-    seeds, the effect is `paired.hedges_effect`, p is of the two-sided paired t test (n ≥ 5 only),
-    adjusted after Holm within one data set, likelihood, contrast and metric. Where all differences
-    are equal, effect and p are not defined. The bootstrap is over test examples, of the difference
-    averaged over the pairs used: seeds are held fixed in it, examples in the other interval.
+    Pairs are runs of one seed, and of one split where splits vary: then differences are averaged
+    over the seeds of each split, and n, interval and p are over splits. A pair counts as lost where
+    a run of it is not ok; one whose value is not defined or not comparable
+    (`comparable.comparable_runs`) is merely not used. Where no pair can be used there is no row:
+    failures.csv names the runs. Intervals are Student-t over seeds, the effect is
+    `paired.hedges_effect`, p is of the two-sided paired t test (n ≥ 5 only), adjusted after Holm
+    within one data set, likelihood, contrast and metric. Where all differences are equal, effect
+    and p are not defined. The bootstrap is over test examples, of the difference averaged over the
+    pairs used: seeds are held fixed in it, examples in the other interval. Over several splits,
+    whose test examples differ, there is none.
 
     Args:
         metrics: metrics.csv.
@@ -71,7 +74,8 @@ def _rows(differences: Differences) -> pd.DataFrame:
     """One row for each pair and metric that has a difference, without the bootstrap."""
     pair, metric = differences.cells
     names = pd.DataFrame([_names(*differences.pairs[i]) for i in pair], columns=COLUMNS[:7])
-    used, scale = differences.values[pair, :, metric], differences.scale[pair, metric]
+    used = differences.independent(differences.values[pair, :, metric])
+    scale = differences.scale[pair, metric]
     return names.assign(
         metric=np.array(differences.replicates.metrics, object)[metric],
         lost=differences.lost[pair],

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vae_ablation.study.axes import (
+    REPLICATES,
     Level,
     axis_of,
     axis_order,
@@ -139,7 +140,7 @@ def _variational(arm: Arm) -> bool:
     return arm.kl and arm.posterior == "gaussian"
 
 
-_NO_CONTRAST = {"dataset", "likelihood", "latent_dim", "kl", "beta", "seed", "arm"}
+_NO_CONTRAST = {"dataset", "likelihood", "latent_dim", "kl", "beta", *REPLICATES, "arm"}
 """Axes that have no contrast of their own: scores of different likelihoods are not comparable."""
 
 _LATE = ("kl_warmup_epochs", "importance_samples", "train_examples")

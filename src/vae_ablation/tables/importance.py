@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import f as f_distribution
 
+from vae_ablation.study.axes import replicate_columns
 from vae_ablation.study.metrics import described
 from vae_ablation.tables.comparable import (
     arm_axes,
@@ -111,7 +112,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
         runs: one row per run, with the columns of `factors_of` and seed.
     """
-    names = [*factors_of(runs.columns), "seed"]
+    names = [*factors_of(runs.columns), *replicate_columns(runs.columns)]
     while len(runs):
         sizes = [_levels(runs, name) for name in names]
         if prod(sizes) == len(runs):

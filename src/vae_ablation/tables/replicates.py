@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vae_ablation.study.axes import replicate_columns
 from vae_ablation.study.metrics import described
 from vae_ablation.tables.comparable import arm_axes
 from vae_ablation.tables.designs import Arm, read_arms
@@ -19,7 +20,10 @@ Read = Callable[[str], Mapping[str, NDArray[np.float32]]]
 
 
 class Replicates:
-    """Runs as a block of arms, seeds and metrics.
+    """Runs as a block of arms, replicates (seeds, or split and seed) and metrics.
+
+    Attributes:
+        splits: split seed of each replicate; 0 where the split does not vary.
 
     Args:
         runs: comparable runs.
@@ -31,7 +35,13 @@ class Replicates:
         self.arms = read_arms(runs)
         self.place = {arm: i for i, arm in enumerate(self.arms)}
         arm = runs.groupby(arm_axes(runs.columns), sort=False).ngroup().to_numpy()
-        seeds, seed = np.unique(runs["seed"], return_inverse=True)
+        replicate = runs[replicate_columns(runs.columns)].astype(int)
+        seeds = replicate.drop_duplicates().sort_values(
+            replicate_columns(runs.columns), ignore_index=True
+        )
+        self.splits = seeds.get("split_seed", pd.Series(0, seeds.index)).to_numpy(int)
+        places = {tuple(row): i for i, row in enumerate(seeds.to_numpy().tolist())}
+        seed = np.array([places[tuple(row)] for row in replicate.to_numpy().tolist()], int)
         shape = len(self.arms), len(seeds)
         self.values = np.full((*shape, len(metrics)), np.nan)
         self.values[arm, seed] = runs[metrics]
@@ -83,6 +93,22 @@ class Differences:
         planned, ok = self.replicates.planned, self.replicates.ok
         return (planned[arms] & planned[references] & ~(ok[arms] & ok[references])).sum(axis=1)
 
+    def independent(self, values: Array) -> Array:
+        """Differences [rows, replicates] averaged over the seeds of each split: [rows, splits].
+
+        As they are where there is one split: then seeds are what replicates an arm.
+        """
+        splits = np.unique(self.replicates.splits)
+        if len(splits) < 2:
+            return values
+        parts = [values[:, self.replicates.splits == split] for split in splits]
+        counts = [(~np.isnan(part)).sum(1) for part in parts]
+        means = [
+            np.where(n > 0, np.nansum(part, axis=1) / np.maximum(n, 1), np.nan)
+            for part, n in zip(parts, counts, strict=True)
+        ]
+        return np.stack(means, axis=1)
+
     @cached_property
     def cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pair and metric of each row of the table."""
@@ -98,10 +124,12 @@ class Differences:
             read: gives a run's examples.
 
         Returns:
-            [n], or None where a run lacks them.
+            [n], or None where a run lacks them or the pairs are of several splits.
         """
         pair, column = (int(places[row]) for places in self.cells)
         used = ~np.isnan(self.values[pair, :, column])
+        if len(np.unique(self.replicates.splits[used])) > 1:
+            return None  # the test splits hold other examples
         sides = [[read(run) for run in self.replicates.runs[end[pair], used]] for end in self.ends]
         if any(metric not in examples for side in sides for examples in side):
             return None

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vae_ablation.report.figures.selection import nearest_to_one
 from vae_ablation.report.overview import CONVERGED_SLOPE
-from vae_ablation.study.axes import ArmName, arm_names, with_arms
+from vae_ablation.study.axes import ArmName, arm_names, replicate_columns, with_arms
 from vae_ablation.tables.collect import mean_interval
 
 Row = dict[str, Any]
@@ -197,12 +197,16 @@ class Evidence:
         return {key: value for key, value in found.items() if value is not None}
 
     def by_seed(self, cell: Cell, metric: str) -> pd.Series:
-        """Finite values of a metric in the runs that ended well, indexed by seed."""
+        """Finite values of a metric in the runs that ended well, indexed by seed.
+
+        Where the split of the data varies: means over seeds, indexed by split.
+        """
         rows = self._runs_of.get(cell)
         if rows is None or metric not in rows:
             return pd.Series(dtype=float)
         values = pd.to_numeric(rows[metric], errors="coerce").astype(float)
-        return values[values.map(isfinite)]
+        finite = values[values.map(isfinite)]
+        return finite.groupby(level=0).mean() if finite.index.nlevels > 1 else finite
 
     def count(self, cell: Cell, flag: str) -> int:
         """Runs of a cell that ended well and in which a column is True."""
@@ -211,9 +215,9 @@ class Evidence:
 
     @cached_property
     def _runs_of(self) -> dict[Cell, pd.DataFrame]:
-        groups = self.ok.drop_duplicates(["likelihood", "latent_dim", "arm", "seed"]).set_index(
-            "seed"
-        )
+        replicate = replicate_columns(self.ok.columns)
+        keys = ["likelihood", "latent_dim", "arm", *replicate]
+        groups = self.ok.drop_duplicates(keys).set_index(replicate)
         grouped = groups.groupby(["likelihood", "latent_dim", "arm"], sort=False)
         return {self._cell(key): rows for key, rows in grouped}
 
