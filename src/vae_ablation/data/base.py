@@ -39,7 +39,8 @@ class Observed:
     """Metadata of the observed variable x, from which the likelihoods that fit it follow.
 
     Attributes:
-        shape: shape of one example, e.g. (8, 8) or (64,).
+        shape: shape of one example: (height, width) of a grey picture, (height, width, channels) of
+            one in colour, or (dims,).
         levels: number of equally spaced grey levels, or None where intensities are continuous.
         binary: x takes the values 0 and 1 only.
         counts: x holds counts (RNA molecules, say).
@@ -62,6 +63,16 @@ class Observed:
     def dims(self) -> int:
         """Number of data dimensions."""
         return int(np.prod(self.shape))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an example is a picture."""
+        return len(self.shape) in {2, 3}
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture: 1 where it is grey."""
+        return self.shape[2] if len(self.shape) == 3 else 1
 
     @property
     def genes(self) -> int:

@@ -21,12 +21,13 @@ log = logging.getLogger(__name__)
 
 _ARRAYS = {"x", "y", "factors"}
 
+MOST_CHANNELS = 16
 ROUNDING = 1e-5
 """Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
 
 class Npz(Source):
-    """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
+    """x, [n, height, width], [n, height, width, channels] or [n, dims]; labels y and factors."""
 
     name = "npz"
     shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS
@@ -131,11 +132,14 @@ def _array(archive: Any, name: str) -> NDArray[Any]:
 
 def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None]:
     """Images as 8-bit levels or float32 intensities, and their number of levels."""
-    if x.ndim not in {2, 3} or 0 in x.shape:
+    if x.ndim not in {2, 3, 4} or 0 in x.shape or _channel_hint(x.shape):
         raise UserError(
-            f"{path}: x has shape {x.shape}; allowed: [n, height, width] or [n, dims], not empty"
+            f"{path}: x has shape {x.shape}; allowed: [n, height, width], [n, height, width, "
+            f"channels] with at most {MOST_CHANNELS} channels, or [n, dims], not empty"
             f"{_channel_hint(x.shape)}."
         )
+    if x.ndim == 4 and x.shape[3] == 1:
+        x = x[..., 0]
     if x.dtype.kind not in "biuf":
         raise UserError(f"{path}: x is of type {x.dtype}; allowed: 8-bit integers or floats.")
     if x.min() == x.max():
@@ -151,9 +155,10 @@ def _channel_hint(shape: tuple[int, ...]) -> str:
     """Advice for pictures with an axis of colours."""
     if len(shape) != 4 or 0 in shape:
         return ""
-    if shape[3] in (1, 3, 4) and shape[1] not in (1, 3):
-        return " (x.mean(-1) makes grey pictures of [n, height, width, channels])"
-    return " (x.mean(1) makes grey pictures of [n, channels, height, width])"
+    first, last = shape[1], shape[3]
+    if last > MOST_CHANNELS or (first in (1, 3) and last not in (1, 2, 3, 4)):
+        return " (np.moveaxis(x, 1, -1) makes it of [n, channels, height, width])"
+    return ""
 
 
 def _check_levels(x: NDArray[Any], path: Path) -> tuple[NDArray[np.uint8], int]:

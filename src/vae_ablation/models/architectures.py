@@ -95,11 +95,11 @@ class Conv(Architecture):
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""
         layers = len(options["channels"])
-        if len(observed.shape) != 2:
+        if not observed.is_image:
             shape = "×".join(map(str, observed.shape))
             return f"architecture conv needs images, and an example has the shape {shape}"
-        if min(observed.shape) < 2**layers:
-            sides = "×".join(map(str, observed.shape))
+        if min(observed.shape[:2]) < 2**layers:
+            sides = "×".join(map(str, observed.shape[:2]))
             return (
                 f"architecture conv halves the sides {layers} times (model.channels) and needs at "
                 f"least {2**layers} pixels a side; the images have {sides}"
@@ -114,23 +114,23 @@ class Conv(Architecture):
 
         sides = halved(observed.shape, len(options["channels"]))
         widths = [*options["hidden"], outputs]
-        return ConvolutionsDown(
-            sides, options["channels"], widths, options["activation"], condition
-        )
+        channels = [observed.channels, *options["channels"]]
+        return ConvolutionsDown(sides, channels, widths, options["activation"], condition)
 
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
-        """See Architecture; one channel comes out, whatever `outputs`."""
+        """See Architecture; the picture's channels come out, whatever `outputs`."""
         from vae_ablation.models.networks import ConvolutionsUp
 
         sides = halved(observed.shape, len(options["channels"]))
         widths = [inputs, *reversed(options["hidden"])]
-        return ConvolutionsUp(sides[::-1], options["channels"][::-1], widths, options["activation"])
+        channels = [*options["channels"][::-1], observed.channels]
+        return ConvolutionsUp(sides[::-1], channels, widths, options["activation"])
 
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
     ) -> tuple[int, int]:
         """See Architecture."""
-        channels = [1, *options["channels"]]
+        channels = [observed.channels, *options["channels"]]
         sides = halved(observed.shape, len(options["channels"]))
         pixels = [height * width for height, width in sides]
         features = channels[-1] * pixels[-1]

@@ -46,7 +46,7 @@ class ConvolutionsDown(nn.Module):
 
     Args:
         sides: height and width before and after each convolution.
-        channels: channels after each convolution.
+        channels: channels before and after each convolution.
         widths: of the dense layers, outputs last.
         activation: after every layer but the last.
         condition: size of the condition that joins where the dense layers begin.
@@ -61,9 +61,9 @@ class ConvolutionsDown(nn.Module):
         condition: int = 0,
     ) -> None:
         super().__init__()
-        self.side, self.channels = sides[0], channels[-1]
+        self.side, self.inputs, self.channels = sides[0], channels[0], channels[-1]
         layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise([1, *channels]):
+        for inputs, outputs in itertools.pairwise(channels):
             layers += [nn.Conv2d(inputs, outputs, KERNEL, 2, 1), ACTIVATIONS[activation]()]
         self.convolutions = nn.Sequential(*layers)
         features = channels[-1] * sides[-1][0] * sides[-1][1]
@@ -71,7 +71,7 @@ class ConvolutionsDown(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map x [..., dims] and its condition to [..., outputs]."""
-        images = x.reshape(-1, 1, *self.side)
+        images = channels_first(x, self.side, self.inputs)
         features = self.convolutions(_with_channels(images, self.convolutions[0], 1))
         flat = features[:, : self.channels].flatten(1).reshape(*x.shape[:-1], -1)
         return self.dense(flat, condition)
@@ -82,7 +82,7 @@ class ConvolutionsUp(nn.Module):
 
     Args:
         sides: height and width before and after each transposed convolution.
-        channels: channels before each transposed convolution; one channel comes out.
+        channels: channels before and after each transposed convolution.
         widths: of the dense layers, inputs first.
         activation: after every layer but the last.
     """
@@ -95,10 +95,10 @@ class ConvolutionsUp(nn.Module):
         activation: str,
     ) -> None:
         super().__init__()
-        self.side, self.channels = sides[0], channels[0]
+        self.side, self.channels, self.outputs = sides[0], channels[0], channels[-1]
         self.dense = Dense([*widths, channels[0] * sides[0][0] * sides[0][1]], activation)
         layers: list[nn.Module] = []
-        pairs = zip(itertools.pairwise([*channels, 1]), itertools.pairwise(sides), strict=True)
+        pairs = zip(itertools.pairwise(channels), itertools.pairwise(sides), strict=True)
         for (inputs, outputs), (small, large) in pairs:
             # an odd side was rounded down when it was halved
             missing = (large[0] - 2 * small[0], large[1] - 2 * small[1])
@@ -112,7 +112,7 @@ class ConvolutionsUp(nn.Module):
         """Map z [..., latent] and a condition beside it to [..., dims]."""
         flat = self.dense(z, condition).reshape(-1, self.channels, *self.side)
         images = self.convolutions(_with_channels(flat, self.convolutions[1], 0))
-        return images[:, 0].reshape(*z.shape[:-1], -1)
+        return channels_last(images, self.outputs).reshape(*z.shape[:-1], -1)
 
 
 class Experts(nn.Module):
@@ -170,6 +170,23 @@ def beside(x: Tensor, condition: Tensor | None) -> Tensor:
     if condition is None or not condition.shape[-1]:
         return x
     return torch.cat([x, condition.expand(*x.shape[:-1], condition.shape[-1])], dim=-1)
+
+
+def channels_first(x: Tensor, side: Sequence[int], channels: int) -> Tensor:
+    """Pictures [..., height · width · channels] as [n, channels, height, width]."""
+    if channels == 1:
+        return x.reshape(-1, 1, *side)
+    return x.reshape(-1, *side, channels).permute(0, 3, 1, 2)
+
+
+def channels_last(images: Tensor, channels: int) -> Tensor:
+    """The first channels of pictures [n, channels, height, width]: [n, height, width, channels].
+
+    One channel has no axis of its own.
+    """
+    if channels == 1:
+        return images[:, 0]
+    return images[:, :channels].permute(0, 2, 3, 1)
 
 
 def _with_channels(images: Tensor, layer: nn.Module, axis: int) -> Tensor:

@@ -361,7 +361,7 @@ class Study:
     def _drawn(self) -> list[str]:
         """Datasets of pictures."""
         there = [name for name in self.datasets if name in self.observed]
-        return [name for name in there if len(self.observed[name].shape) == 2]
+        return [name for name in there if self.observed[name].is_image]
 
     def _lacking(self, pair: Sequence[int]) -> dict[str, Sequence[int]]:
         """Datasets of pictures of which one label of the pair is not, with the labels they have."""
