@@ -44,6 +44,7 @@ def images(n: int = 20) -> np.ndarray:
 
 def test_every_source_is_found_by_its_name() -> None:
     images = {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz", "sprites"}
+    images |= {"photographs", "images"}
     counts = {"simulated-cells", "h5ad"}
     assert {name for name, source in SOURCES.items() if not source.counts} == images
     assert {name for name, source in SOURCES.items() if source.counts} == counts

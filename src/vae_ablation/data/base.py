@@ -241,6 +241,10 @@ class Source(ABC):
         """Files of the user whose bytes the data depend on."""
         return []
 
+    def layout(self, options: Options) -> list[str]:
+        """Names of these files that the data depend on too."""
+        return []
+
     def known_labels(self, options: Options) -> Sequence[int] | None:
         """Labels of the data (none where they have none); None if known after preparation only."""
         return None

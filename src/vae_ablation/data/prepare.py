@@ -46,7 +46,7 @@ from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
 log = logging.getLogger(__name__)
 
 PREPARE_VERSION = 1
-_LOCATION_KEYS = {"path", "root"}
+_LOCATION_KEYS = {"path", "root", "folder", "labels"}
 
 
 def data_hash(options: Options) -> str:
@@ -61,7 +61,9 @@ def data_hash(options: Options) -> str:
     counting = counted("datasets", options, options.keys() - source.options)
     settings = {key: value for key, value in counting.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
-    return stable_hash([PREPARE_VERSION, source.version, settings, digests])
+    parts = [PREPARE_VERSION, source.version, settings, digests]
+    layout = source.layout(options)
+    return stable_hash([*parts, layout] if layout else parts)
 
 
 def describe_observed(options: Options) -> Observed:

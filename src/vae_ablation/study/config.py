@@ -470,7 +470,7 @@ def _check_each(where: str, found: list[str], known: Collection[str]) -> None:
 
 def _resolve_paths(config: Config, path: Path) -> None:
     for name, options in config["datasets"].items():
-        for key in ("path", "root"):
+        for key in ("path", "root", "folder", "labels"):
             if options[key] is not None:
                 options[key] = _absolute(options[key], path, f"datasets.{name}.{key}")
         SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)
