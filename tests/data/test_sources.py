@@ -46,7 +46,9 @@ def test_every_source_is_found_by_its_name() -> None:
     images = {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz", "sprites"}
     images |= {"photographs", "images"}
     counts = {"simulated-cells", "h5ad"}
-    assert {name for name, source in SOURCES.items() if not source.counts} == images
+    tables = {"table", "wine", "breast-cancer", "diabetes"}
+    assert {name for name, source in SOURCES.items() if source.real} == tables
+    assert {n for n, one in SOURCES.items() if not (one.counts or one.real)} == images
     assert {name for name, source in SOURCES.items() if source.counts} == counts
     assert all(isinstance(source, Source) for source in SOURCES.values())
 

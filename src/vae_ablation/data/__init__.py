@@ -25,7 +25,8 @@ def _find_sources() -> dict[str, Source]:
     for module in pkgutil.iter_modules(__path__):
         if module.name not in _NOT_SOURCES:
             importlib.import_module(f"{__name__}.{module.name}")
-    found = [cls() for cls in _subclasses(Source)]  # type: ignore[type-abstract]
+    named = (cls for cls in _subclasses(Source) if hasattr(cls, "name"))  # type: ignore[type-abstract]
+    found = [cls() for cls in named]
     return {source.name: source for source in sorted(found, key=lambda source: source.name)}
 
 

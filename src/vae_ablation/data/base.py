@@ -48,6 +48,8 @@ class Observed:
         classes: number of label classes, as far as it is known before the data are read; 0 else.
         batches: number of batches (plates, donors), likewise.
         outside: the library size counts genes too that are not among the data dimensions.
+        real: x holds real numbers, standardised.
+        missing: some of them are missing; then the context begins with which are there.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +60,8 @@ class Observed:
     classes: int = 0
     batches: int = 0
     outside: bool = False
+    real: bool = False
+    missing: bool = False
 
     @property
     def dims(self) -> int:
@@ -84,7 +88,11 @@ class Observed:
         always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
         further = {
             name: getattr(self, name)
-            for name in ("counts", "proteins", "classes", "batches", "outside")
+            for name in (
+                *("counts", "proteins", "classes", "batches", "outside"),
+                "real",
+                "missing",
+            )
         }
         return always | {name: value for name, value in further.items() if value}
 
@@ -159,6 +167,8 @@ class RawData:
             None where there are none.
         split: [n] the user's split, HELD_OUT for examples in none, or None where it is drawn.
         groups: [n] group of each example, of which none may be in two splits, or None.
+        features: name of each column of a table of real numbers, in which NaN is a missing one;
+            empty where x is something else.
     """
 
     x: Any
@@ -174,6 +184,7 @@ class RawData:
     outside: NDArray[np.int64] | None = None
     split: NDArray[np.int8] | None = None
     groups: NDArray[np.int64] | None = None
+    features: tuple[str, ...] = ()
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -208,6 +219,7 @@ class Source(ABC):
     Attributes:
         name: what the config calls it.
         counts: whether it gives counts of cells, and not images.
+        real: whether it gives tables of real numbers.
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
@@ -217,6 +229,7 @@ class Source(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
+    real: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
     shared_options: ClassVar[frozenset[str]] = frozenset({"test"})
 
@@ -289,6 +302,10 @@ class Dataset:
         corruption: that option: kind (thin or zero) and share, or None.
         outside: [n] RNA counts of genes that x leaves out, which belong to the library size; None
             where there are none. Corruption leaves them as they are.
+        features: name of each column of a table of real numbers.
+        standard: [2, dims] means and standard deviations that a table was standardised by, or None.
+        present: [n, dims] 1 where a number of a table is there and 0 where it is missing (and 0 in
+            x), or None where none is missing.
     """
 
     name: str
@@ -306,6 +323,9 @@ class Dataset:
     clean: NDArray[np.float32] | CountMatrix | None = None
     corruption: Mapping[str, Any] | None = None
     outside: NDArray[np.int64] | None = None
+    features: tuple[str, ...] = ()
+    standard: NDArray[np.float64] | None = None
+    present: NDArray[np.float32] | None = None
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -377,14 +397,16 @@ class Dataset:
     def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
         """Inputs of encoder and decoder beside x and z: [len(rows), context].
 
-        For counts the first column is the library size (see `library`); then the one-hot condition,
-        all 0 for an example without a label.
+        For counts the first column is the library size (see `library`); for tables with missing
+        numbers the first columns say which are there; then the one-hot condition, all 0 for an
+        example without a label.
 
         Args:
             rows: positions of examples.
             condition: none, label or batch.
         """
         columns = [self.library(rows)[:, None]] if self.observed.counts else []
+        columns += [self.present[rows]] if self.present is not None else []
         size = self.observed.condition_size(condition)
         if size:
             columns.append(_one_hot(self.condition_values(condition)[rows], size))

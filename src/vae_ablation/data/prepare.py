@@ -42,6 +42,7 @@ from vae_ablation.data.base import (
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.data.labels import all_distinct, bare, present_classes
 from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
+from vae_ablation.data.tables import Standard
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ def describe_observed(options: Options) -> Observed:
 
 def observed_after(described: Observed, binarize: str) -> Observed:
     """The observed variable once `binarize` is applied."""
-    binary = not described.counts and (binarize != "none" or described.levels == 2)
+    pictures = not (described.counts or described.real)
+    binary = pictures and (binarize != "none" or described.levels == 2)
     return replace(described, levels=2 if binary else described.levels, binary=binary)
 
 
@@ -197,6 +199,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x
+    if raw.features:
+        return _store_table(raw, arrays, info, folder)
     if not bare(raw.label_names):
         info["label_names"] = list(raw.label_names)
     if raw.factors is not None:
@@ -208,6 +212,31 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     observed = Observed(raw.x.shape[1:], raw.levels, classes=_classes(labels))
     info |= observed_after(observed, options["binarize"]).to_json()
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
+    _store(arrays, info, folder)
+    return info
+
+
+def _store_table(
+    raw: RawData, arrays: dict[str, NDArray[Any]], info: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Prepare a table of real numbers: standardised by the statistics of the train split."""
+    standard = Standard.of(raw.x, raw.features, arrays["split"] == TRAIN)
+    arrays["x"] = standard.apply(raw.x)
+    arrays["standard"] = np.stack([standard.mean, standard.scale])
+    gaps = np.isnan(raw.x)
+    if gaps.any():
+        arrays["present"] = ~gaps
+    if not bare(raw.label_names):
+        info["label_names"] = list(raw.label_names)
+    observed = Observed(
+        raw.x.shape[1:],
+        None,
+        classes=_classes(arrays["labels"]),
+        real=True,
+        missing=bool(gaps.any()),
+    )
+    info |= {"features": list(raw.features), **observed.to_json()}
+    info |= {"dynamic": False, "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
 
@@ -420,6 +449,9 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         label_names=tuple(info.get("label_names", ())),
         factors=arrays.get("factors"),
         factor_names=tuple(info.get("factor_names", ())),
+        features=tuple(info.get("features", ())),
+        standard=arrays.get("standard"),
+        present=None if "present" not in arrays else arrays["present"].astype(np.float32),
         **common,
     )
 

@@ -111,6 +111,7 @@ def train_job(folder: Path, pack: str) -> None:
         "versions": environment(),
         "observed": dataset.observed.to_json(),
         **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
+        **_standard(dataset),
     }
     records = [
         run_record(
@@ -124,6 +125,14 @@ def train_job(folder: Path, pack: str) -> None:
     ]
     save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
     checkpointer.discard()
+
+
+def _standard(dataset: Dataset) -> dict[str, Any]:
+    """The columns of a table and the statistics by which they were standardised."""
+    if dataset.standard is None:
+        return {}
+    mean, scale = dataset.standard.tolist()
+    return {"standard": {"features": list(dataset.features), "mean": mean, "scale": scale}}
 
 
 def _cost(

@@ -32,11 +32,18 @@ def split_context(
         observed: the observed variable.
         context: as from `Dataset.context`, [..., context].
     """
+    if observed.missing and context is not None:
+        return None, context[..., observed.dims :]
     if not observed.counts:
         return None, context
     if context is None:
         return torch.full((1,), DEFAULT_LIBRARY), None
     return context[..., :1], context[..., 1:]
+
+
+def split_present(observed: Observed, context: Tensor | None) -> Tensor | None:
+    """Which numbers of x are there, [..., dims], from the context; None where none is missing."""
+    return context[..., : observed.dims] if observed.missing and context is not None else None
 
 
 class Encoder(nn.Module):
@@ -132,7 +139,7 @@ class Decoder(nn.Module):
         library, condition = split_context(self.observed, context)
         scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
         output = self.network(z, condition)
-        given = Given(self.observed, self.options, library)
+        given = Given(self.observed, self.options, library, split_present(self.observed, context))
         return self.likelihood.distribution(output, scales, given)
 
 

@@ -128,6 +128,13 @@ def _data(study: Study, name: str) -> str:
             f"the observed library size of each cell"
             f"{' over all genes of the file' if observed.outside else ''}."
         )
+    if observed.real:
+        gaps = "; missing values were left out of the likelihood" if observed.missing else ""
+        return (
+            f"Data set {name} ({options['source']}, {observed.dims} real variables) was split into "
+            f"{parts} examples, {_manner(options, info)}, and standardised by the means and "
+            f"standard deviations of the train split{gaps}."
+        )
     binarized = {
         "none": "as grey levels" if observed.levels else "as intensities",
         "threshold": "binarised at half intensity",

@@ -163,6 +163,7 @@ _SETTINGS = {
             "model.gaussian_sigma", "fixed σ of the Gaussian likelihood", trace="sigma", scale="log"
         ),
         Axis("model.scale_floor", "lower bound of learned scales", trace="floor", scale="log"),
+        Axis("model.student_freedom", "degrees of freedom", trace="freedom", scale="log"),
         Axis("model.logit_clamp", "bound on logits", trace="clamp", scale="log"),
         Axis("training.epochs", "epochs", trace="epochs", scale="log"),
         Axis("training.batch_size", "batch size", trace="batch", scale="log"),

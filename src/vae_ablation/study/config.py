@@ -406,15 +406,16 @@ def _check_applications(config: Config, path: Path) -> None:
 
 def _check_kind(where: str, options: Mapping[str, Any]) -> None:
     """Pictures are binarised, counts are corrupted."""
-    counts = SOURCES[options["source"]].counts
-    if counts and options["binarize"] != "none":
+    counts, real = SOURCES[options["source"]].counts, SOURCES[options["source"]].real
+    if (counts or real) and options["binarize"] != "none":
         raise UserError(
-            f"{where}.binarize is {options['binarize']}; allowed for counts "
-            f"(source {options['source']}): none."
+            f"{where}.binarize is {options['binarize']}; allowed for "
+            f"{'tables' if real else 'counts'} (source {options['source']}): none."
         )
     if options["corrupt"] and not counts:
         raise UserError(
-            f"{where}.corrupt is {_shown(options['corrupt'])}; allowed for images "
+            f"{where}.corrupt is {_shown(options['corrupt'])}; allowed for "
+            f"{'tables' if real else 'images'} "
             f"(source {options['source']}): null."
         )
 

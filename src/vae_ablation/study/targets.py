@@ -64,6 +64,7 @@ class Targets:
         return [
             self._folder / "explorer" / page
             for dataset in self.state.shown
+            if dataset in self.study.observed and not self.study.observed[dataset].real
             for page in (f"report/{dataset}.html", f"{dataset}.html")
         ]
 

@@ -122,6 +122,8 @@ _MEANS: dict[str, Callable[[Decoder], Step]] = {
         "continuous_bernoulli", {"bound": decoder.options["logit_clamp"]}, {}
     ),
     "gaussian": lambda _: Step("gaussian", {}, {}),
+    "laplace": lambda _: Step("gaussian", {}, {}),
+    "student_t": lambda _: Step("gaussian", {}, {}),
     "discretized_logistic": _discretized_logistic,
     "poisson": _counts,
     "negative_binomial": _counts,
