@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from vae_ablation.data.base import Source
 
 _NOT_SOURCES = {
-    *("base", "cells_file", "counts", "examples", "kinds", "labels", "loading", "prepare", "splits")
+    *("base", "cells_file", "codes", "counts", "covariates", "csv_files", "examples", "kinds"),
+    *("labels", "loading", "prepare", "splits"),
 }
 """Modules of this package that hold no source; some import torch, which planning has no need of."""
 

@@ -13,17 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.data.codes import (
+    HELD_OUT,
+    SPLIT_OPTIONS,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    parts_of,
+)
 from vae_ablation.data.labels import label_text
 
 if TYPE_CHECKING:
     from vae_ablation.data.counts import CountMatrix
 
-Options = dict[str, Any]
+__all__ = ["HELD_OUT", "SPLITS", "SPLIT_OPTIONS", "TEST", "TRAIN", "VALIDATION"]
 
-TRAIN, VALIDATION, TEST, HELD_OUT = 0, 1, 2, 3
-SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-"""Splits that every dataset has. HELD_OUT examples are in none of them: perturbations that no run
-may see, and that no run's columns are about."""
+Options = dict[str, Any]
 
 _PURPOSES = ("subset", "test", "validation", "binarize", "draw", "corrupt", "train")
 _STREAMS = {purpose: number for number, purpose in enumerate(_PURPOSES, 1)}
@@ -32,6 +38,12 @@ _STREAMS = {purpose: number for number, purpose in enumerate(_PURPOSES, 1)}
 def generator(seed: int, purpose: str) -> np.random.Generator:
     """The random stream of a dataset's seed for one purpose, independent of its other streams."""
     return np.random.default_rng([seed, _STREAMS[purpose]])
+
+
+_FURTHER = (
+    *("counts", "proteins", "classes", "batches", "outside", "real", "missing", "covariates"),
+)
+"""Fields of Observed that a record has where they are not empty."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Observed:
         outside: the library size counts genes too that are not among the data dimensions.
         real: x holds real numbers, standardised.
         missing: some of them are missing; then the context begins with which are there.
+        covariates: name and number of columns of each covariate, known once the data are prepared.
     """
 
     shape: tuple[int, ...]
@@ -62,6 +75,7 @@ class Observed:
     outside: bool = False
     real: bool = False
     missing: bool = False
+    covariates: tuple[tuple[str, int], ...] = ()
 
     @property
     def dims(self) -> int:
@@ -86,25 +100,20 @@ class Observed:
     def to_json(self) -> dict[str, Any]:
         """Plain form, for a record; what is not there is left out."""
         always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
-        further = {
-            name: getattr(self, name)
-            for name in (
-                *("counts", "proteins", "classes", "batches", "outside"),
-                "real",
-                "missing",
-            )
-        }
+        further = {name: getattr(self, name) for name in _FURTHER}
         return always | {name: value for name, value in further.items() if value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Observed:
         """Read `to_json`'s form back; other keys do not matter."""
         known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
-        return cls(**known | {"shape": tuple(value["shape"])})
+        pairs = tuple((str(name), int(size)) for name, size in known.get("covariates", ()))
+        return cls(**known | {"shape": tuple(value["shape"]), "covariates": pairs})
 
     def condition_size(self, condition: str) -> int:
-        """Values that a condition (none, label or batch) takes."""
-        return {"none": 0, "label": self.classes, "batch": self.batches}[condition]
+        """Columns of a condition: none, or label, batch and covariates joined by "+"."""
+        sizes = dict(self.covariates) | {"label": self.classes, "batch": self.batches}
+        return sum(sizes[part] for part in parts_of(condition))
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,7 @@ class RawData:
         groups: [n] group of each example, of which none may be in two splits, or None.
         features: name of each column of a table of real numbers, in which NaN is a missing one;
             empty where x is something else.
+        covariates: [n] column of each covariate as in the file, by name.
     """
 
     x: Any
@@ -185,6 +195,7 @@ class RawData:
     split: NDArray[np.int8] | None = None
     groups: NDArray[np.int64] | None = None
     features: tuple[str, ...] = ()
+    covariates: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -199,6 +210,7 @@ class RawData:
             outside=None if self.outside is None else self.outside[keep],
             split=None if self.split is None else self.split[keep],
             groups=None if self.groups is None else self.groups[keep],
+            covariates={name: column[keep] for name, column in self.covariates.items()},
         )
 
 
@@ -209,8 +221,8 @@ COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
 
 
-SPLIT_OPTIONS = frozenset({"split", "group"})
-"""Keys of a dataset's section that name a column (of an .npz an array) of the user's splits."""
+COVARIATE_OPTIONS = frozenset({"covariates"})
+"""The key of a dataset's section that names columns to condition on."""
 
 
 class Source(ABC):
@@ -306,6 +318,7 @@ class Dataset:
         standard: [2, dims] means and standard deviations that a table was standardised by, or None.
         present: [n, dims] 1 where a number of a table is there and 0 where it is missing (and 0 in
             x), or None where none is missing.
+        covariates: [n, size] values of each covariate as networks see them, by name.
     """
 
     name: str
@@ -326,6 +339,7 @@ class Dataset:
     features: tuple[str, ...] = ()
     standard: NDArray[np.float64] | None = None
     present: NDArray[np.float32] | None = None
+    covariates: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -403,13 +417,15 @@ class Dataset:
 
         Args:
             rows: positions of examples.
-            condition: none, label or batch.
+            condition: none, or label, batch and covariates joined by "+".
         """
         columns = [self.library(rows)[:, None]] if self.observed.counts else []
         columns += [self.present[rows]] if self.present is not None else []
-        size = self.observed.condition_size(condition)
-        if size:
-            columns.append(_one_hot(self.condition_values(condition)[rows], size))
+        for part in parts_of(condition):
+            if part in self.covariates:
+                columns.append(self.covariates[part][rows])
+            elif size := self.observed.condition_size(part):
+                columns.append(_one_hot(self.condition_values(part)[rows], size))
         return np.concatenate([np.empty((len(rows), 0), np.float32), *columns], axis=1)
 
     def library(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
+from vae_ablation.data.csv_files import read_csv
 from vae_ablation.data.kinds import check_is_file
 from vae_ablation.data.labels import read_labels
 from vae_ablation.data.splits import columns_of_splits, split_columns
@@ -184,26 +184,6 @@ def _by_table(folder: Path, path: Path, files: Sequence[str], splits: dict[str, 
     wanted = {**({"label": "label"} if "label" in table else {}), **splits}
     columns = {key: table[name].to_numpy(str) for key, name in wanted.items()}
     return Found(folder, tuple(names), columns, path)
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """A CSV of the user's, every cell as text, a missing one empty.
-
-    Raises:
-        UserError: it cannot be read, has no rows or two columns of one name.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, pd.errors.ParserError, UnicodeError) as error:
-        raise UserError(f"{path}: not readable as a CSV table ({_reason(error)}).") from None
-    names = header.iloc[0].tolist()
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}: has the column {twice[0]!r} twice; allowed: different names.")
-    if table.empty:
-        raise UserError(f"{path}: has no rows; allowed: a CSV table with a header and rows.")
-    return table
 
 
 def _labels(found: Found) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

@@ -40,6 +40,7 @@ from vae_ablation.data.base import (
     generator,
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
+from vae_ablation.data.covariates import Covariate
 from vae_ablation.data.labels import all_distinct, bare, present_classes
 from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
 from vae_ablation.data.tables import Standard
@@ -190,12 +191,17 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
             "needs at least one example, so raise max_examples or give more data."
         )
     _note_labels(raw, labels, split)
+    covariates = _covariates(raw, split == TRAIN, options)
     arrays = {"labels": labels, "split": split}
+    arrays |= {f"covariate/{name}": one.values for name, one in covariates.items()}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
     if raw.groups is not None:
         info["groups"] = {
             name: len(np.unique(raw.groups[split == code])) for name, code in SPLITS.items()
         }
+    if covariates:
+        info["covariates"] = [[name, one.values.shape[1]] for name, one in covariates.items()]
+        info["categories"] = {name: list(one.categories) for name, one in covariates.items()}
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x
@@ -214,6 +220,14 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
+
+
+def _covariates(raw: RawData, train: NDArray[np.bool_], options: Options) -> dict[str, Covariate]:
+    """The covariates that the options name."""
+    return {
+        name: Covariate.of(options["covariates"][name]["kind"], column, train, f"covariate {name}")
+        for name, column in raw.covariates.items()
+    }
 
 
 def _store_table(
@@ -431,6 +445,7 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         "observed": read_observed(info),
         "dynamic": info["dynamic"],
         "checksum": info["checksum"],
+        "covariates": {name: arrays[f"covariate/{name}"] for name, _ in info.get("covariates", ())},
     }
     if info.get("counts"):
         return Dataset(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
-from vae_ablation.data.base import HELD_OUT, SPLIT_OPTIONS, SPLITS, TRAIN, VALIDATION, Options
+from vae_ablation.data.codes import HELD_OUT, SPLIT_OPTIONS, SPLITS, TRAIN, VALIDATION
 from vae_ablation.data.labels import MISSING_TEXT, label_text
 
 _SPELLINGS = {**SPLITS, "val": VALIDATION, "valid": VALIDATION}
@@ -66,7 +66,7 @@ def read_groups(values: NDArray[Any], where: str) -> NDArray[np.int64]:
     return np.unique(texts, return_inverse=True)[1].astype(np.int64)
 
 
-def split_columns(options: Options) -> dict[str, str]:
+def split_columns(options: Mapping[str, Any]) -> dict[str, str]:
     """Names of the columns that the options split and group name, by option."""
     return {key: options[key] for key in sorted(SPLIT_OPTIONS) if options.get(key) is not None}
 

@@ -17,7 +17,16 @@ from scipy import sparse
 
 from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.files import UNREADABLE_NPZ
-from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
+from vae_ablation.data.base import (
+    COVARIATE_OPTIONS,
+    SPLIT_OPTIONS,
+    Observed,
+    Options,
+    RawData,
+    Source,
+)
+from vae_ablation.data.covariates import covariate_columns
+from vae_ablation.data.csv_files import read_csv
 from vae_ablation.data.kinds import HDF5, NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, read_labels
 from vae_ablation.data.splits import columns_of_splits, split_columns
@@ -74,6 +83,10 @@ class RealTable(Source):
         table = self._checked(options)
         labels, names = self._labels(table)
         raw = RawData(table.x, labels, None, label_names=names, features=table.features)
+        covariates = {
+            key.partition(".")[2]: table.columns[key] for key in covariate_columns(options)
+        }
+        raw = replace(raw, covariates=covariates)
         splits = split_columns(options)
         columns = {key: table.columns[key] for key in splits}
         return replace(raw, **columns_of_splits(columns, splits, Path(self._where(options))))
@@ -134,7 +147,7 @@ class TableFile(RealTable):
     """A .npz (x, y, features), .csv, .parquet or .h5ad file (with kind: real)."""
 
     name = "table"
-    shared_options = frozenset({"test", "path"}) | SPLIT_OPTIONS
+    shared_options = frozenset({"test", "path"}) | SPLIT_OPTIONS | COVARIATE_OPTIONS
     own_options = RealTable.own_options | {"label", "columns", "kind"}
 
     def check_options(self, where: str, options: Options) -> None:
@@ -164,7 +177,7 @@ class TableFile(RealTable):
 def _wanted(options: Options) -> dict[str, str]:
     """Columns that the options name beside those of numbers, by option."""
     label = {} if options["label"] is None else {"label": options["label"]}
-    return {**label, **split_columns(options)}
+    return {**label, **split_columns(options), **covariate_columns(options)}
 
 
 def _read_npz(path: Path, options: Options) -> Table:
@@ -199,8 +212,6 @@ def _read_npz(path: Path, options: Options) -> Table:
 
 
 def _read_csv(path: Path, options: Options) -> Table:
-    from vae_ablation.data.images import read_csv
-
     return _of_frame(path, read_csv(path), options)
 
 

@@ -14,6 +14,7 @@ import torch
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Dataset
+from vae_ablation.data.codes import parts_of
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.store.trained import (
@@ -77,7 +78,7 @@ def train_job(folder: Path, pack: str) -> None:
     runs = [item.run for item in planned]
     name = runs[0].dataset
     dataset = load_dataset(name, study.prepared[runs[0].data])
-    if runs[0].condition == "label" and dataset.observed.classes < 2:
+    if "label" in parts_of(runs[0].condition) and dataset.observed.classes < 2:
         raise UserError(
             f"{folder / 'config.yaml'}: a grid has condition label, and dataset {name} has "
             f"{dataset.observed.classes} label classes; allowed: a dataset with two at least."

@@ -124,7 +124,7 @@ _STANDING = (
         "conditioning of encoder and decoder",
         "none",
         trace="given",
-        words=lambda level: f"conditioned on {level}",
+        words=lambda level: f"conditioned on {level.replace('+', ' and ')}",
     ),
     Axis(
         "kl_warmup_epochs",
@@ -264,6 +264,7 @@ def _trace_text(level: Level, after_word: bool) -> str:
     if isinstance(level, bool):
         return "-on" if level else "-off"
     text = level_text(level).replace("_", "-")
+    text = text.replace("+", "-and-") if isinstance(level, str) else text
     numeric = isinstance(level, Real) or (isinstance(level, tuple) and level)
     return text if numeric or not after_word else f"-{text}"
 

@@ -19,6 +19,7 @@ from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.data import SOURCES
+from vae_ablation.data.codes import SEPARATOR, parts_of
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.study.axes import AXES, NOT_AXES, REPLICATES, SECTIONS, axis_order, is_setting
 from vae_ablation.study.config_files import read_as, read_file
@@ -350,6 +351,7 @@ def _check_names(config: Config, path: Path, schema: Rule) -> None:
         _check_objective(where, grid)
         _check_digits(where, grid)
         _check_splits(where, grid, config["datasets"])
+        _check_conditions(where, grid, config["datasets"])
     _check_references(path, config)
 
 
@@ -361,6 +363,20 @@ def _check_splits(where: str, grid: Mapping[str, Any], datasets: Mapping[str, An
                 f"{where}.split_seed is {grid['split_seed']}, and dataset {name} has a split of "
                 f"its own (split: {datasets[name]['split']}); allowed: datasets with a drawn split."
             )
+
+
+def _check_conditions(where: str, grid: dict[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Conditions name label, batch and covariates of each dataset; their order does not matter."""
+    for place, condition in enumerate(grid["condition"]):
+        parts = parts_of(condition)
+        for dataset in grid["dataset"]:
+            known = ["label", "batch", *(datasets[dataset]["covariates"] or {})]
+            for part in parts:
+                if part not in known:
+                    key = f"{where}.condition[{place}] for dataset {dataset}"
+                    raise unknown_name(key, part, ["none", *known])
+        ordered = sorted({*parts}, key=lambda part: (part != "label", part != "batch", part))
+        grid["condition"][place] = SEPARATOR.join(ordered) or "none"
 
 
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from vae_ablation.common.files import read_json, replace_link, stable_hash, writ
 from vae_ablation.common.settings import counted
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
+from vae_ablation.data.codes import parts_of
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
@@ -188,9 +189,11 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
 
 def _unsupported_axes(run: Run, observed: Observed) -> str | None:
     """Reason why a run's levels do not fit one another, or the data; None where they do."""
-    if run.condition == "batch" and not observed.counts:
-        return "condition batch needs batches, and images have none"
-    if run.condition == "batch" and observed.batches < 2:
+    batch = "batch" in parts_of(run.condition)
+    if batch and not observed.counts:
+        there = "tables" if observed.real else "images"
+        return f"condition batch needs batches, and {there} have none"
+    if batch and observed.batches < 2:
         return f"condition batch needs two batches, and the data have {observed.batches}"
     if run.architecture == "poe" and run.posterior == "fixed":
         return "architecture poe multiplies learned posteriors; posterior fixed has none"
