@@ -25,11 +25,15 @@ class Architecture(ABC):
     """
 
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ("hidden", "activation", "center")
+    options: ClassVar[tuple[str, ...]] = (
+        *("hidden", "activation", "center"),
+        *("layer_norm", "dropout", "skip"),
+    )
 
     def reads(self, options: Options) -> Collection[str]:
         """Those of its options that change anything under these settings."""
-        return self.options
+        unused = set() if options["hidden"] else {"layer_norm", "dropout", "skip"}
+        return {*self.options} - unused
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Why the data do not fit this architecture, or None."""
@@ -59,22 +63,22 @@ class Mlp(Architecture):
 
     def reads(self, options: Options) -> Collection[str]:
         """Without hidden layers there is nothing to activate."""
-        return self.options if options["hidden"] else {*self.options} - {"activation"}
+        read = {*super().reads(options)}
+        return read if options["hidden"] else read - {"activation"}
 
     def encoder(
         self, observed: Observed, condition: int, outputs: int, options: Options
     ) -> nn.Module:
         """See Architecture."""
-        from vae_ablation.models.networks import Dense
+        from vae_ablation.models.networks import dense
 
-        widths = [observed.dims + condition, *options["hidden"], outputs]
-        return Dense(widths, options["activation"])
+        return dense([observed.dims + condition, *options["hidden"], outputs], options)
 
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
         """See Architecture."""
-        from vae_ablation.models.networks import Dense
+        from vae_ablation.models.networks import dense
 
-        return Dense([inputs, *reversed(options["hidden"]), outputs], options["activation"])
+        return dense([inputs, *reversed(options["hidden"]), outputs], options, skip=True)
 
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
@@ -90,19 +94,25 @@ class Conv(Architecture):
     """Strided convolutions (4×4, stride 2), then the dense layers; the decoder mirrors them."""
 
     name = "conv"
-    options = ("hidden", "activation", "center", "channels")
+    options: ClassVar[tuple[str, ...]] = (*Architecture.options, "channels")
+
+    def blocks(self, options: Options) -> int:
+        """Residual blocks at each resolution."""
+        return 0
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""
         layers = len(options["channels"])
+        if options.get("skip"):
+            return f"architecture {self.name} has no skip connections from z (model.skip)"
         if not observed.is_image:
             shape = "×".join(map(str, observed.shape))
-            return f"architecture conv needs images, and an example has the shape {shape}"
+            return f"architecture {self.name} needs images, and an example has the shape {shape}"
         if min(observed.shape[:2]) < 2**layers:
             sides = "×".join(map(str, observed.shape[:2]))
             return (
-                f"architecture conv halves the sides {layers} times (model.channels) and needs at "
-                f"least {2**layers} pixels a side; the images have {sides}"
+                f"architecture {self.name} halves the sides {layers} times (model.channels) and "
+                f"needs at least {2**layers} pixels a side; the images have {sides}"
             )
         return None
 
@@ -115,7 +125,8 @@ class Conv(Architecture):
         sides = halved(observed.shape, len(options["channels"]))
         widths = [*options["hidden"], outputs]
         channels = [observed.channels, *options["channels"]]
-        return ConvolutionsDown(sides, channels, widths, options["activation"], condition)
+        blocks = self.blocks(options)
+        return ConvolutionsDown(sides, channels, widths, options, condition, blocks)
 
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
         """See Architecture; the picture's channels come out, whatever `outputs`."""
@@ -124,7 +135,7 @@ class Conv(Architecture):
         sides = halved(observed.shape, len(options["channels"]))
         widths = [inputs, *reversed(options["hidden"])]
         channels = [*options["channels"][::-1], observed.channels]
-        return ConvolutionsUp(sides[::-1], channels, widths, options["activation"])
+        return ConvolutionsUp(sides[::-1], channels, widths, options, self.blocks(options))
 
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
@@ -136,8 +147,22 @@ class Conv(Architecture):
         features = channels[-1] * pixels[-1]
         dense = [features, *options["hidden"], 2 * latent_dim]
         kernels = sum(a * b * KERNEL**2 + b for a, b in itertools.pairwise(channels))
-        passed = sum(max(c, 16) * p for c, p in zip(channels, pixels, strict=True)) + sum(dense)
+        blocks = self.blocks(options)
+        kernels += sum(2 * blocks * (9 * width * width + width) for width in channels[1:])
+        maps = [max(c, 16) * p for c, p in zip(channels, pixels, strict=True)]
+        passed = sum(maps) + 4 * blocks * sum(maps[1:]) + sum(dense)
         return 2 * (kernels + _dense_weights(dense)), 5 * passed
+
+
+class ResNet(Conv):
+    """As conv, with residual blocks at each resolution (He et al. 2016), without normalisation."""
+
+    name = "resnet"
+    options = (*Conv.options, "blocks")
+
+    def blocks(self, options: Options) -> int:
+        """As the model section says."""
+        return int(options["blocks"])
 
 
 class ProductOfExperts(Mlp):
@@ -150,6 +175,9 @@ class ProductOfExperts(Mlp):
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Two modalities."""
+        for key in ("layer_norm", "dropout"):
+            if options.get(key):
+                return f"architecture poe has no {key} (model.{key})"
         if observed.proteins:
             return None
         return (
@@ -171,4 +199,6 @@ def _dense_weights(widths: Sequence[int]) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
 
 
-ARCHITECTURES: dict[str, Architecture] = {one.name: one() for one in (Mlp, Conv, ProductOfExperts)}
+ARCHITECTURES: dict[str, Architecture] = {
+    one.name: one() for one in (Mlp, Conv, ResNet, ProductOfExperts)
+}

@@ -155,6 +155,10 @@ _SETTINGS = {
     for axis in (
         Axis("model.hidden", "hidden layers", trace="hidden"),
         Axis("model.channels", "convolution channels", trace="channels"),
+        Axis("model.blocks", "residual blocks", trace="blocks", scale="linear"),
+        Axis("model.layer_norm", "layer normalisation", trace="norm"),
+        Axis("model.dropout", "dropout", trace="dropout", scale="linear"),
+        Axis("model.skip", "skip connections from z", trace="skip"),
         Axis("model.center", "centring of encoder inputs", trace="center"),
         Axis("model.activation", "activation", trace="activation"),
         Axis("model.posterior_sigma", "fixed posterior σ", trace="q-sigma", scale="log"),
