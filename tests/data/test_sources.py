@@ -44,7 +44,8 @@ def images(n: int = 20) -> np.ndarray:
 
 def test_every_source_is_found_by_its_name() -> None:
     images = {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz", "sprites"}
-    images |= {"photographs", "images"}
+    images |= {"photographs", "images", "cifar10", "svhn", "emnist", "omniglot", "celeba"}
+    images |= {"dsprites"}
     counts = {"simulated-cells", "h5ad"}
     tables = {"table", "wine", "breast-cancer", "diabetes"}
     assert {name for name, source in SOURCES.items() if source.real} == tables

@@ -104,14 +104,7 @@ class Images(Source):
         """
         found = _find(options)
         size, channels, levels = _survey(found, options)
-        x = np.empty((len(found.files), *size, channels), np.uint8)
-        wrong: dict[str, str] = {}
-        for place, name in enumerate(found.files):
-            try:
-                x[place] = _decoded(found.folder / name, size, channels, options["fit"])
-            except _UNREADABLE as error:
-                wrong[name] = _reason(error)
-        _refuse_unreadable(found, wrong)
+        x = decoded_pictures(found.folder, found.files, size, channels, options["fit"])
         x = x[..., 0] if channels == 1 else x
         labels, names = _labels(found)
         where = found.table or found.folder
@@ -214,7 +207,7 @@ def _survey(found: Found, options: Options) -> tuple[tuple[int, int], int, int]:
                 modes[picture.mode] += 1
         except _UNREADABLE as error:
             wrong[name] = _reason(error)
-    _refuse_unreadable(found, wrong)
+    _refuse_unreadable(found.folder, len(found.files), wrong)
     _check_modes(found, modes, options["mode"])
     channels = 1 if {"grey": True, "rgb": False}.get(options["mode"], {*modes} <= _GREY) else 3
     wanted = options["image_size"]
@@ -250,12 +243,31 @@ def _check_modes(found: Found, modes: Counter[str], wanted: str | None) -> None:
         )
 
 
-def _refuse_unreadable(found: Found, wrong: dict[str, str]) -> None:
+def decoded_pictures(
+    folder: Path, files: Sequence[str], size: tuple[int, int], channels: int, fit: str
+) -> NDArray[np.uint8]:
+    """Pictures below a folder, [n, height, width, channels].
+
+    Raises:
+        UserError: naming every picture that cannot be read.
+    """
+    x = np.empty((len(files), *size, channels), np.uint8)
+    wrong: dict[str, str] = {}
+    for place, name in enumerate(files):
+        try:
+            x[place] = _decoded(folder / name, size, channels, fit)
+        except _UNREADABLE as error:
+            wrong[name] = _reason(error)
+    _refuse_unreadable(folder, len(files), wrong)
+    return x
+
+
+def _refuse_unreadable(folder: Path, count: int, wrong: dict[str, str]) -> None:
     """Name every picture that cannot be read."""
     if wrong:
         shown = [f"{name} ({reason})" for name, reason in wrong.items()]
         raise UserError(
-            f"{found.folder}: {len(wrong)} of {len(found.files)} pictures cannot be read: "
+            f"{folder}: {len(wrong)} of {count} pictures cannot be read: "
             f"{', '.join(shown)}; allowed: whole files, so replace or remove these."
         )
 
