@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from support import dataset_options, write_mnist
 from vae_ablation.common.errors import UserError
@@ -41,7 +42,27 @@ def zipped_idx_options(folder: Path) -> dict[str, Any]:
     return options
 
 
-KINDS = {"npz": npz_options, "idx": idx_options, "idx.gz": zipped_idx_options}
+def picture_options(folder: Path) -> dict[str, Any]:
+    """Pictures of five formats in two classes, and a CSV with their splits."""
+    random = np.random.default_rng(0)
+    rows = ["file,label,part"]
+    for kind in ("a", "b"):
+        (folder / kind).mkdir()
+        for place, ending in enumerate(("png", "jpg", "gif", "tif", "bmp") * 2):
+            name = f"{kind}/{place}.{ending}"
+            Image.fromarray(random.integers(0, 256, (6, 5)).astype(np.uint8)).save(folder / name)
+            rows.append(f"{name},{kind},{('train', 'validation', 'test')[place % 3]}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    files = {"folder": str(folder), "labels": str(folder / "labels.csv")}
+    return dataset_options(source="images", **files, mode="grey", split="part")
+
+
+KINDS = {
+    "pictures": picture_options,
+    "npz": npz_options,
+    "idx": idx_options,
+    "idx.gz": zipped_idx_options,
+}
 
 
 def prepares_or_is_told(options: dict[str, Any], results: Path) -> bool:

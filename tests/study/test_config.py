@@ -107,7 +107,7 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
      {"datasets": {"c": {"source": "simulated-cells", "corrupt": {"share": 1}}}},
      ["datasets.c.corrupt.share", "1", "a number greater than 0"]),
     ("unknown condition", grid(condition=["donor"]),
-     ["grids[0].condition[0]", "'donor'", "none, label, batch"]),
+     ["grids[0].condition[0]", "'donor'", "allowed: batch, label, none"]),
     ("unknown dispersion", grid(dispersion=["cell"]),
      ["grids[0].dispersion[0]", "'cell'", "gene, gene_cell"]),
     ("negative warm-up", grid(kl_warmup_epochs=[3, -1]),

@@ -27,7 +27,15 @@ from scipy import sparse
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.registry import register
-from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
+from vae_ablation.data.base import (
+    COVARIATE_OPTIONS,
+    SPLIT_OPTIONS,
+    Cells,
+    Observed,
+    Options,
+    RawData,
+    Source,
+)
 from vae_ablation.data.counts import (
     BLOCK_ENTRIES,
     CountBlocks,
@@ -36,8 +44,10 @@ from vae_ablation.data.counts import (
     log_normalized,
     row_blocks,
 )
+from vae_ablation.data.covariates import covariate_columns
 from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
+from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +100,7 @@ class H5ad(Source):
 
     name = "h5ad"
     counts = True
-    shared_options = frozenset({"path", "test"})
+    shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS | COVARIATE_OPTIONS
     own_options = frozenset(
         {
             "layer",
@@ -206,6 +216,11 @@ class H5ad(Source):
             cells=Cells(features=features, **cells),
             held_out=held_out,
             outside=_outside(x, len(genes), totals) if options["library"] == "all" else None,
+            covariates={
+                key.partition(".")[2]: _plain(table.columns[key])[rows]
+                for key in covariate_columns(options)
+            },
+            **_splits(table, rows, options),
         )
 
 
@@ -400,6 +415,7 @@ def _numbers_of(values: Any) -> NDArray[Any] | None:
 def _wanted(options: Options) -> dict[str, str]:
     """Columns of obs that the options name, by the option that does."""
     columns = {key: options[key] for key in ("label", "batch") if options[key] is not None}
+    columns |= split_columns(options) | covariate_columns(options)
     if options["perturbation"] is not None:
         columns["perturbation.key"] = options["perturbation"]["key"]
     return columns | {f"obs[{i}]": name for i, name in enumerate(options["obs"])}
@@ -1063,6 +1079,14 @@ def _describe_cells(
         )
         held_out = known.held_out()
     return labels, fields, held_out
+
+
+def _splits(table: _Table, rows: NDArray[np.int64], options: Options) -> dict[str, Any]:
+    """The user's split and groups of the cells that stay."""
+    names = split_columns(options)
+    columns = {key: _plain(table.columns[key])[rows] for key in names}
+    shown = {key: f"the obs column {name!r}" for key, name in names.items()}
+    return columns_of_splits(columns, shown, table.path)
 
 
 def _kept_columns(

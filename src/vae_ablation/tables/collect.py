@@ -41,7 +41,7 @@ _TEXT = [
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
 _NOT_COLUMNS = {"rate_per_dim", "sample_fid_networks", "sample_fid_expost_networks"}
-_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
+_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed", "split_seed"}
 
 
 def collect(
@@ -67,13 +67,17 @@ def collect(
         reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
     varied = VariedAxes.of(study, [item.run for item in plan.planned])
     rows = [_run_row(study, item, varied, reasons) for item in plan.planned]
-    rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
+    rows += [
+        {"status": "ok", "reason": "", **varied.of_control(row), **row}
+        for path in controls
+        for row in read_json(path)
+    ]
     frame = pd.DataFrame(rows)
     known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
     further = [name for name in frame.columns if name not in {*known, *costs}]
-    return frame.reindex(columns=[*known, *further, *costs]).astype(
-        dict.fromkeys([*_WHOLE, *columns_of_type("whole")], "Int64")
-    )
+    table = frame.reindex(columns=[*known, *further, *costs])
+    whole = [*(_WHOLE & {*table.columns}), *columns_of_type("whole")]
+    return table.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _run_row(
@@ -187,15 +191,16 @@ def run_columns(run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class VariedAxes:
-    """Axes that have a column only where a study varies them: settings, priors, train splits.
+    """Axes that have a column only where a study varies them: settings, priors, splits and sizes.
 
     Attributes:
         names: the axes, in order.
-        shared: the study's own level of each; for train_examples the whole split of each dataset.
+        shared: the study's own level of each; for train_examples the whole split of all data, for
+            split_seed the own one of each dataset.
     """
 
     names: list[str]
-    shared: dict[str, Level | dict[str, int | None]]
+    shared: dict[str, Level | dict[str, Any]]
 
     @classmethod
     def of(cls, study: Study, runs: Iterable[Run]) -> VariedAxes:
@@ -204,10 +209,11 @@ class VariedAxes:
         names = {name for run in known for name in run if is_setting(name)}
         names |= {"train_examples" for run in known if run.train_examples is not None}
         names |= {"prior" for run in known if run.prior != AXES["prior"].default}
-        shared = {
-            name: study.setting(name) if is_setting(name) else study.train_sizes
-            for name in names - {"prior"}
-        }
+        names |= {"split_seed" for run in known if run.split_seed is not None}
+        shared = {name: study.setting(name) for name in names if is_setting(name)}
+        datasets = study.config["datasets"]
+        own = {name: datasets[name]["split_seed"] for name in study.datasets}
+        shared |= {"train_examples": study.train_sizes, "split_seed": own}
         return cls(sorted(names, key=axis_order), shared)
 
     def columns(self, run: Run) -> dict[str, Any]:
@@ -216,8 +222,17 @@ class VariedAxes:
 
     def _level(self, run: Run, name: str) -> Level:
         if name == "train_examples":
-            return run.train_examples or self.shared[name][run.dataset]
+            return run.train_examples or self.shared[name][run.data]
+        if name == "split_seed":
+            own = self.shared[name][run.dataset]
+            return own if run.split_seed is None else run.split_seed
         return run[name] if name in run else self.shared[name]
+
+    def of_control(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The split of a control row that names none: the dataset's own."""
+        if "split_seed" not in self.names:
+            return {}
+        return {"split_seed": self.shared["split_seed"][row["dataset"]]}
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -261,9 +276,14 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[int, fl
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     """summary.csv: every metric of every arm over its ok seeds, long.
 
+    Where the split of the data varies, values are averaged over the seeds of each split; n and the
+    interval are over splits, and two columns compare the spreads (`spreads`).
+
     Returns:
-        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
+        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1), and
+        sd_seeds, sd_splits where splits vary.
     """
+    crossed = crossed_datasets(metrics)
     names = arm_columns(metrics.columns)
     missing = [name for name in names if name not in metrics]
     fine = metrics[metrics["status"] == "ok"].assign(**dict.fromkeys(missing))
@@ -271,13 +291,50 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     for key, group in fine.groupby(names, dropna=False, sort=False):
         axes = dict(zip(names, key, strict=True))
         for metric in averaged_columns(metrics):
-            n, mean, low, high = mean_interval(group[metric])
+            split = axes["dataset"] in crossed
+            parts = group.groupby("split_seed")[metric].mean() if split else group[metric]
+            n, mean, low, high = mean_interval(parts)
             if n:
-                rows.append(
-                    axes | {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
-                )
+                row = {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
+                rows.append(axes | row | (spreads(group, metric) if crossed else {}))
     columns = [*names, "metric", "n", "mean", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, *(_SPREADS if crossed else [])])
+
+
+_SPREADS = ["sd_seeds", "sd_splits"]
+
+
+def crossed_datasets(metrics: pd.DataFrame) -> set[str]:
+    """Datasets with runs on several splits: these, and not seeds, replicate an arm there."""
+    if "split_seed" not in metrics:
+        return set()
+    counts = metrics.groupby("dataset")["split_seed"].nunique()
+    return {str(name) for name, count in counts.items() if count > 1}
+
+
+def spreads(runs: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Standard deviations of a metric over seeds and over splits of the data; NaN if undefined.
+
+    The variance components of a one-way random-effects layout (Searle, Casella and McCulloch 1992,
+    section 3.6): σ²_seeds is the mean square within splits, and σ²_splits = (MSB − MSW) / n₀ with
+    n₀ = (N − Σnᵢ²/N) / (a − 1), cut at 0.
+
+    Args:
+        runs: runs of an arm with the columns split_seed and `metric`.
+        metric: the column.
+    """
+    parts = [part[metric].dropna() for _, part in runs.groupby("split_seed")]
+    sizes = np.array([len(part) for part in parts if len(part)])
+    known = pd.concat(parts).astype(float)
+    inner = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    free, total = len(known) - len(sizes), len(known)
+    within = inner / free if free else float("nan")
+    if len(sizes) < 2 or not free:
+        return {"sd_seeds": within**0.5, "sd_splits": float("nan")}
+    outer = float(((known - known.mean()) ** 2).sum()) - inner
+    balance = (total - (sizes**2).sum() / total) / (len(sizes) - 1)
+    between = (outer / (len(sizes) - 1) - within) / balance
+    return {"sd_seeds": within**0.5, "sd_splits": max(between, 0.0) ** 0.5}
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vae_ablation.common.files import write_text
-from vae_ablation.study.axes import Level, axis_of, level_text
+from vae_ablation.study.axes import REPLICATES, Level, axis_of, level_text
 from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.collect import mean_interval, write_csv
 
@@ -49,7 +49,7 @@ def full_model(arms: pd.DataFrame, references: Mapping[str, Level]) -> dict[str,
         arms: the runs, with a column for each axis.
         references: as in `questions.questions_of`.
     """
-    fixed = {"dataset", "likelihood", "seed", "arm"}
+    fixed = {"dataset", "likelihood", *REPLICATES, "arm"}
     found: dict[str, Level] = {}
     for axis in [str(name) for name in arms if name not in fixed]:
         levels = arms.loc[arms["kl"], axis] if axis == "beta" and arms["kl"].any() else arms[axis]
@@ -70,7 +70,7 @@ def ablation(
         references: levels of the full model, by axis, where they are not the axis's own choice.
     """
     axes = [name for name in arms if name in contrasts or name in ("beta", "kl")]
-    axes = [name for name in axes if name not in {"dataset", "likelihood", "seed"}]
+    axes = [name for name in axes if name not in {"dataset", "likelihood", *REPLICATES}]
     full = full_model(arms[axes], references or {})
     rows = contrasts[contrasts["metric"].isin(primary)]
     found = [*_pooled_rows(rows), *_setting_rows(rows, full), *_full_rows(arms, full, primary)]

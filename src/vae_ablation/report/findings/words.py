@@ -87,7 +87,11 @@ def measure(text: str) -> str:
         return f"{kind} over {levels} grey levels"
     if not kind:
         return text
-    spaces = {"grey": "intensities", "binary": "binary pixels"}
+    spaces = {
+        "grey": "intensities",
+        "binary": "binary pixels",
+        "standardised": "standardised values",
+    }
     kind, given, known = kind.partition(" given ")
     return f"{kind} over {spaces.get(space, space)}{given}{known}"
 

@@ -11,7 +11,7 @@ import pandas as pd
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import PageAxis, level_ids
 from vae_ablation.report.page.values import column, short, shorts, without_places
-from vae_ablation.study.axes import axis_columns
+from vae_ablation.study.axes import axis_columns, replicate_columns
 from vae_ablation.study.metrics import Metric, bounded_by_flag, described
 from vae_ablation.tables.collect import averaged_columns
 
@@ -51,7 +51,8 @@ class Arms:
             index=runs.index,
         )
         order = [axis.axis.name for axis in axes]
-        by_level = places.assign(seed=runs["seed"]).sort_values([*order, "seed"], kind="stable")
+        names = replicate_columns(runs.columns)
+        by_level = places.join(runs[names]).sort_values([*order, *names], kind="stable")
         runs, places = runs.loc[by_level.index], places.loc[by_level.index]
         keys = [tuple(key) for key in runs[KEY].astype(str).itertuples(index=False)]
         arms = {key: at for at, key in enumerate(dict.fromkeys(keys))}

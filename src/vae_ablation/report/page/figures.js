@@ -241,13 +241,10 @@ function drawMosaic(place, c, loaded, { far, side, i, j, rest, view }) {
 // What a decoded example looks like: a picture, or a profile of the largest features.
 function decodedView(loaded, shape) {
   if (shape.length >= 2) {
-    const colored = shape.length === 3;
-    const first = colored && shape[0] <= 4; // channels first, as models have them
-    const [height, width, channels] = !colored ? [...shape, 1] : first ? [shape[1], shape[2], shape[0]] : shape;
+    const [height, width, channels = 1] = shape;
     const images = { count: 1, height, width, channels, size: height * width * channels, values: new Uint8ClampedArray(height * width * channels) };
     const asImages = (values) => {
-      const area = height * width;
-      for (let k = 0; k < images.size; k++) images.values[k] = Math.round(255 * values[first ? (k % channels) * area + Math.floor(k / channels) : k]);
+      for (let k = 0; k < images.size; k++) images.values[k] = Math.round(255 * values[k]);
       return images;
     };
     const element = node("canvas", { width, height, class: channels >= 3 ? "pixels color" : "pixels", role: "img", "aria-label": "Decoded example" });
