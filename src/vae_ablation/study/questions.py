@@ -199,6 +199,11 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
     return found
 
 
+def axis_questions(axes: Collection[str], references: Mapping[str, Level]) -> list[Question]:
+    """One question for each axis of a table of runs that no study of this package made."""
+    return [_axis_question(name, references) for name in axes if name not in APART]
+
+
 def _with_kl(arm: Arm) -> bool:
     return bool(arm["kl"])
 

@@ -89,7 +89,7 @@ def _variants(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _panel(runs: pd.DataFrame, metrics: pd.DataFrame, across: bool) -> Iterator[dict[str, Any]]:
     """Rows of all metrics on one rectangle."""
-    grid = Rectangle.of(runs)
+    grid = Rectangle.of(runs, factors_of(runs.columns))
     if not grid.factors or (across and "likelihood" not in grid.factors):
         return
     for metric in map(described, result_metrics(metrics)):
@@ -112,10 +112,9 @@ class Rectangle:
     factors: list[str]
 
     @classmethod
-    def of(cls, runs: pd.DataFrame) -> Rectangle:
-        """The balanced part of some runs."""
-        full = balanced(runs)
-        names = factors_of(full.columns)
+    def of(cls, runs: pd.DataFrame, names: Sequence[str]) -> Rectangle:
+        """The balanced part of some runs, whose axes have these names."""
+        full = balanced(runs, names)
         factors = [name for name in names if len(full[name].unique()) > 1]
         order = full.sort_values([*factors, "seed"]) if len(full) else full
         return cls(order, factors)
@@ -271,16 +270,17 @@ def noise(values: Array) -> float:
     return float((rest**2).sum() / ((cells - 1) * (seeds - 1)))
 
 
-def balanced(runs: pd.DataFrame) -> pd.DataFrame:
+def balanced(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     """The runs of a full product of levels and seeds, found greedily.
 
     As long as a combination of levels and seed is missing, the level (or seed) goes of which the
     largest share is missing; of several, the one with the fewest runs, then the last.
 
     Args:
-        runs: one row per run, with the columns of `factors_of` and seed.
+        runs: one row per run, with the axes and seed.
+        axes: columns whose levels are crossed.
     """
-    names = [*factors_of(runs.columns), "seed"]
+    names = [*axes, "seed"]
     while len(runs):
         sizes = [runs[name].nunique(dropna=False) for name in names]
         if prod(sizes) == len(runs):
