@@ -72,6 +72,7 @@ def test_its_hash_changes_with_a_question_a_margin_or_a_seed_and_with_nothing_el
         (GRID, {"margins": {"nll": 0.5}}),
         (GRID, {"reference": {"latent_dim": 2}}),
         (GRID, {"primary_metrics": ["nll"]}),
+        (GRID, {"looks": [2, 4]}),
     ):
         assert plan_of(study(tmp_path, grid, **statistics))["hash"] != first
 

@@ -43,6 +43,7 @@ def registration(study: Study, runs: Iterable[Run]) -> dict[str, Any]:
         "power": POWER,
         "rules": RULES,
         "seeds": sorted({run.seed for run in known}),
+        "looks": statistics["looks"],
         "primary_metrics": statistics["primary_metrics"],
         "margins": {name: _margin(study, name) for name in statistics["primary_metrics"]},
         "questions": [
