@@ -211,7 +211,7 @@ def axis_of(name: str) -> Axis:
     known = AXES.get(name) or _SETTINGS.get(name) or PLUGGED.get(name)
     if known is not None:
         return known
-    key = name.partition(".")[2]
+    key = name.rpartition(".")[2]
     return Axis(name, key.replace("_", " "), trace=key.replace("_", "-"))
 
 

@@ -61,6 +61,11 @@ class Arm(Mapping[str, Level]):
 Pair = tuple[Arm, Arm]
 """An arm and its reference."""
 
+ALPHA = 0.05
+"""Level of tests; intervals cover 1 − α."""
+POWER = 0.8
+"""Chance to find a difference, for which seeds are planned."""
+
 APART = ("dataset",)
 """Axes that no answer pools over: what is measured is another thing on each of their levels."""
 
@@ -131,13 +136,14 @@ class Question:
 
     def _at_references(self, pairs: Sequence[Pair]) -> list[int]:
         kept = list(range(len(pairs)))
-        for axis in self._held(pairs):
+        for axis in self.held(pairs):
             levels = {pairs[i][1][axis] for i in kept}
             wanted = axis_of(axis).reference(levels, self.references.get(axis))
             kept = [i for i in kept if pairs[i][1][axis] == wanted]
         return kept
 
-    def _held(self, pairs: Sequence[Pair]) -> list[str]:
+    def held(self, pairs: Sequence[Pair]) -> list[str]:
+        """Axes of which pooled answers are at the reference level alone."""
         axes = pairs[0][0] if pairs else ()
         held = [axis for axis in axes if axis_of(axis).held and axis not in self.varies]
         # Without the KL term there is no β: whether there is one is settled first.
@@ -191,6 +197,11 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
         )  # fmt: skip
         found.insert(1, point)
     return found
+
+
+def axis_questions(axes: Collection[str], references: Mapping[str, Level]) -> list[Question]:
+    """One question for each axis of a table of runs that no study of this package made."""
+    return [_axis_question(name, references) for name in axes if name not in APART]
 
 
 def _with_kl(arm: Arm) -> bool:

@@ -50,7 +50,9 @@ class Curve:
     def of(cls, runs: pd.DataFrame, metric: str, seeds: Sequence[int]) -> Curve:
         """Curve of runs that differ in β and seed alone."""
         rates, errors = (
-            runs.pivot(index="beta", columns="seed", values=name).reindex(columns=[*seeds])
+            runs.pivot_table(index="beta", columns="seed", values=name, dropna=False).reindex(
+                columns=[*seeds]
+            )
             for name in ("rate", metric)
         )
         return cls(rates.index.to_numpy(float), rates.to_numpy(float), errors.to_numpy(float))
