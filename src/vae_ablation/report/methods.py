@@ -176,8 +176,9 @@ def _evaluation(study: Study) -> str:
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
-        f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
-        "posterior and prior. Samples were compared with held-out data by Fréchet distance "
+        f"{study.config['evaluation']['nll_samples']} samples per example, from the prior and from "
+        "Gaussians fitted to two modes of each example's posterior. "
+        "Samples were compared with held-out data by Fréchet distance "
         "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
         "a classifier trained on the train split (principal components without labels). "
         "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
