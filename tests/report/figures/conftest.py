@@ -21,7 +21,7 @@ from vae_ablation.models.vae import Posterior
 OFFSETS = {"gaussian": -80.0, "discretized_logistic": 90.0, "continuous_bernoulli": -100.0}
 MEASURES = {
     "bernoulli": "grey/cross-entropy",
-    "discretized_logistic": "grey17/mass",
+    "discretized_logistic": "grey17/mass-open",
 }
 NOT_METRICS = (
     "run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed",

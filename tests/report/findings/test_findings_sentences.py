@@ -776,7 +776,9 @@ def test_the_rule_holds_for_every_kind_of_finding(seeds: int, epochs: int) -> No
 
 @pytest.mark.parametrize(
     ("measure", "text"),
-    [("grey17/mass", "mass over 17 grey levels"), ("grey/density", "density over intensities"),
+    [("grey17/mass-open", "mass over 17 grey levels (outer cells open)"),
+     ("grey17/mass-equal", "mass over 17 grey levels (equal cells)"),
+     ("grey/density", "density over intensities"),
      ("binary/mass", "mass over binary pixels"), ("odd", "odd"), ("", ""),
      ("counts/mass given library", "mass over counts given library")],
 )  # fmt: skip
