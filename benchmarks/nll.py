@@ -44,11 +44,14 @@ from vae_ablation.training.stacked import StackedVAE
 
 CPU = torch.device("cpu")
 ALLOWED = 0.05
-REACH, SIDE, FINER = 6.5, 480, 7
+REACH, SIDE, FINER = 6.5, 480, 5
 """Ends and points of the grid on each axis, and points of a refined cell on each axis."""
 
 DEEP = 25.0
 """Cells within this many nats of the highest are refined."""
+
+WIDE = 1500
+"""A posterior of more such cells is smooth between the points and is not refined."""
 
 LONG = 2048
 STARTS = 3
@@ -98,9 +101,7 @@ def quadrature(model: VAE, x: Tensor, levels: int | None) -> Array:
     for one, row in zip(x, coarse, strict=True):
         deep = (row > row.max() - DEEP).reshape(1, 1, SIDE, SIDE).float()
         cells = torch.nn.functional.max_pool2d(deep, 3, 1, 1).bool().flatten()
-        if cells.sum() > 4000:  # as wide a posterior is smooth between the points
-            cells = row > row.max() - 8
-        if cells.sum() > 12000:
+        if cells.sum() > WIDE:
             cells = torch.zeros_like(cells)
         rest = torch.where(cells, -torch.inf, row).logsumexp(0)
         total = rest + area

@@ -188,6 +188,7 @@ def elementwise(distribution: Any, x: Tensor) -> Tensor:
 def test_slopes_and_curvatures_are_those_of_differences(name: str) -> None:
     distribution, x = DISTRIBUTIONS[name]
     step = 1e-3
+    dispersed = name in EXPECTED
     for place, found in enumerate(expansion_of(distribution, x)):
         below, here, above = (
             elementwise(perturbed(distribution, place, each), x) for each in (-step, 0.0, step)
@@ -196,7 +197,8 @@ def test_slopes_and_curvatures_are_those_of_differences(name: str) -> None:
         torch.testing.assert_close(found.slope.expand(3), slope, atol=2e-4, rtol=1e-3)
         kept = x == 0 if name in EXPECTED else torch.ones(3, dtype=torch.bool)
         truth = second.clamp(min=0)
-        if name == "negative_binomial":
+        last = place == len(parameters_of(distribution)) - 1
+        if name == "negative_binomial" or (dispersed and last):
             kept = torch.zeros(3, dtype=torch.bool)
         torch.testing.assert_close(
             found.curvature.expand(3)[kept], truth[kept], atol=2e-3, rtol=5e-3
@@ -209,7 +211,7 @@ def test_the_curvature_of_the_negative_binomial_is_its_fisher_information() -> N
     x = torch.arange(400, dtype=torch.float64)[:, None]
     one = counts.NegativeBinomial(wide(math.log(mean)), wide(math.log(theta)))
     mass = one.log_prob(x).exp()
-    (found,) = expansion_of(one, x)
+    found, _ = expansion_of(one, x)
     fisher = float((mass * found.slope[:, 0].square()).sum())
     assert fisher == pytest.approx(float(found.curvature[0]), rel=1e-3)
 

@@ -45,7 +45,7 @@ ANTITHETIC = 2
 BANK_MODES, BANK_DRAWS = 512, 128
 """Most modes of other examples, and draws of the prior, among which a second mode is sought."""
 
-BANK_SHARE = 8
+BANK_SHARE = 2
 """Where every example has a context of its own, the bank is smaller by this factor."""
 
 BASIN = 9.0
@@ -104,26 +104,10 @@ class Gaussians:
         """Those of some runs."""
         return Gaussians(self.mean[list(keep)], self.root[list(keep)])
 
-    def rows(self, places: Tensor) -> Gaussians:
-        """Those of the examples at `places` [runs, m]."""
-        return Gaussians(picked(self.mean, places), picked(self.root, places))
-
-    def replaced(self, places: Tensor, new: Gaussians) -> Gaussians:
-        """With those at `places` [runs, m] replaced."""
-        return Gaussians(put(self.mean, places, new.mean), put(self.root, places, new.root))
-
 
 def picked(values: Tensor, places: Tensor) -> Tensor:
     """Values [runs, n, …] at places [runs, m]: [runs, m, …]."""
     return torch.stack([own[each] for own, each in zip(values, places, strict=True)])
-
-
-def put(values: Tensor, places: Tensor, new: Tensor) -> Tensor:
-    """A copy of values [runs, n, …] with those at places [runs, m] replaced."""
-    changed = values.clone()
-    for own, each, value in zip(changed, places, new, strict=True):
-        own[each] = value
-    return changed
 
 
 @dataclass(frozen=True)
@@ -329,7 +313,7 @@ def refined(
         generators: one stream per run.
     """
     first, height = target.mode(means)
-    second, other = _second(target, first, height, generators)
+    second, other = _second(target, first, generators)
     better = height - first.half_log_det >= other - second.half_log_det
     main, rest = first.chosen(better, second), second.chosen(better, first)
     return smoothed(target, main, generators), rest
@@ -359,26 +343,17 @@ def normals(generators: Sequence[torch.Generator], shape: tuple[int, ...], like:
 
 
 def _second(
-    target: Target, first: Gaussians, height: Tensor, generators: Sequence[torch.Generator]
+    target: Target, first: Gaussians, generators: Sequence[torch.Generator]
 ) -> tuple[Gaussians, Tensor]:
-    """Another mode of the half of the examples for which the bank promises most.
-
-    The other half keeps the first one.
+    """Another mode of every example, from the best code of the bank outside the known basin.
 
     Args:
         target: the log joint.
-        first: modes that are known.
-        height: the log joint there, [runs, n].
+        first: modes that are known; examples for which the bank has no code outside start there.
         generators: one stream per run.
     """
     scores, codes = _best_of_bank(target, first, _bank(target, first, generators))
-    half = max(1, len(target) // 2)
-    places = (scores - height).topk(half, dim=1).indices
-    found, value = target.at(places).mode(picked(codes, places))
-    promising = picked(scores, places).isfinite()
-    found = found.chosen(promising, first.rows(places))
-    value = torch.where(promising, value, picked(height, places))
-    return first.replaced(places, found), put(height, places, value)
+    return target.mode(torch.where(scores.isfinite()[..., None], codes, first.mean))
 
 
 def _bank(target: Target, first: Gaussians, generators: Sequence[torch.Generator]) -> Tensor:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
 from vae_ablation.common.torch_private import standard_gamma
 from vae_ablation.models.distributions import (
@@ -183,6 +184,20 @@ def _expanded(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tens
     return (x - mu) * share, mu * share, mu * share.square()
 
 
+def _own_dispersion(log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tensor, ...]:
+    """Log θ where every cell has one of its own, which z sets."""
+    return (log_dispersion,) if log_dispersion.shape == log_mean.shape else ()
+
+
+def _dispersion_slopes(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tensor, ...]:
+    """∂ log p of the negative binomial by each cell's log θ; its curvature is taken to be 0."""
+
+    def total(value: Tensor) -> Tensor:
+        return _negative_binomial(x, log_mean, value).sum()
+
+    return tuple(grad(total)(one) for one in _own_dispersion(log_mean, log_dispersion))
+
+
 def _drawn_negative_binomial(
     log_mean: Tensor, log_dispersion: Tensor, generator: torch.Generator | None
 ) -> Tensor:
@@ -216,13 +231,19 @@ class NegativeBinomial:
         return _negative_binomial(x, self.log_mean, self.log_dispersion).sum(-1)
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """Log μ. A dispersion per cell is taken as known: it moves log p far less than μ does."""
-        return (self.log_mean,)
+        """Log μ, and log θ where it is that of a cell."""
+        return (self.log_mean, *_own_dispersion(self.log_mean, self.log_dispersion))
 
     def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
         """See `expansion_of`; the Fisher information is μθ/(θ + μ)."""
         slope, information, _ = _expanded(x, self.log_mean, self.log_dispersion)
-        return (Expansion(slope, information),)
+        return (
+            Expansion(slope, information),
+            *(
+                Expansion(one, torch.zeros_like(one))
+                for one in _dispersion_slopes(x, self.log_mean, self.log_dispersion)
+            ),
+        )
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the whole numbers."""
@@ -257,8 +278,9 @@ class ZeroInflatedNegativeBinomial:
         return (unnormalised - softplus(self.gate_logits)).sum(-1)
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """Log μ and the gate's logit."""
-        return (self.log_mean, self.gate_logits)
+        """Log μ, the gate's logit, and log θ where it is that of a cell."""
+        own = _own_dispersion(self.log_mean, self.log_dispersion)
+        return (self.log_mean, self.gate_logits, *own)
 
     def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
         """See `expansion_of`.
@@ -278,6 +300,10 @@ class ZeroInflatedNegativeBinomial:
         return (
             Expansion((1 - closed) * slope, own.clamp(min=0)),
             Expansion(closed - share, gate.clamp(min=0)),
+            *(
+                Expansion((1 - closed) * one, torch.zeros_like(one))
+                for one in _dispersion_slopes(x, self.log_mean, self.log_dispersion)
+            ),
         )
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:

@@ -201,10 +201,7 @@ _SHARE = "0–1"
 _POINT = "point"
 _CONTROLS = "controls"
 _NESTED = "fewer than two batches, each label in one batch"
-_FEW = (
-    "has a mean bias above {limit} nats, or fewer than 10 effective samples in more than 10 % of "
-    "the examples"
-)
+_FEW = "has a mean bias above {limit} nats, or many examples with few effective samples"
 _LOOSE = Bound("nll_loose", "upper", 0.03, _FEW)
 _LOOSE_LEVELS = Bound("levels_loose", "upper", 0.03, _FEW)
 _NO_LEVELS = (
