@@ -46,8 +46,8 @@ def test_the_registry_has_the_likelihoods_under_their_names() -> None:
         ("continuous_bernoulli", BINARY, "binary/density", True),
         ("gaussian", GREY256, "grey/density", True),
         ("gaussian", BINARY, "binary/density", True),
-        ("discretized_logistic", GREY17, "grey17/mass", True),
-        ("discretized_logistic", GREY256, "grey256/mass", True),
+        ("discretized_logistic", GREY17, "grey17/mass-open", True),
+        ("discretized_logistic", GREY256, "grey256/mass-open", True),
         ("discretized_logistic", BINARY, "binary/mass", True),
     ],
 )

@@ -378,12 +378,13 @@ def test_a_seed_that_only_one_arm_has_is_neither_used_nor_lost() -> None:
 
 
 def test_an_arm_with_one_loose_bound_is_left_out_whole() -> None:
-    rows = [row(metrics={"nll": beta + seed**2, "bits_per_dim": beta, "elbo": beta,
-                         "nll_loose": seed == 0 and beta == 4.0}, beta=beta, seed=seed)
+    rows = [row(metrics={"nll": beta + seed**2, "nll_levels": beta, "elbo": beta,
+                         "nll_loose": seed == 0 and beta == 4.0,
+                         "levels_loose": False}, beta=beta, seed=seed)
             for beta in (0.5, 1.0, 4.0) for seed in range(3)]  # fmt: skip
     table = pooled(compare(rows))
-    assert set(table.loc[table["level"] == "0.5", "metric"]) == {"nll", "bits_per_dim", "elbo"}
-    assert set(table.loc[table["level"] == "4", "metric"]) == {"elbo"}
+    assert set(table.loc[table["level"] == "0.5", "metric"]) == {"nll", "nll_levels", "elbo"}
+    assert set(table.loc[table["level"] == "4", "metric"]) == {"nll_levels", "elbo"}
     assert set(table["lost"]) == {0}
 
 
@@ -419,7 +420,7 @@ def test_columns_without_an_optimum_have_no_contrast_where_the_kl_is_off() -> No
 
 def test_only_results_have_contrasts() -> None:
     no_result = {"objective": 1.0, "validation_objective": 1.0, "validation_elbo": 1.0,
-                 "nll_ess": 1.0, "nll_gap": 1.0, "drift": 1.0, "epochs": 3, "mi_ceiling": 1.0,
+                 "nll_ess": 1.0, "nll_bias": 1.0, "drift": 1.0, "epochs": 3, "mi_ceiling": 1.0,
                  "sample_fid_floor": 1.0, "feature_accuracy": 1.0, "train_seconds": 1.0,
                  "examples_per_second": 1.0, "peak_memory_mb": 1.0, "device": "cpu"}  # fmt: skip
     rows = [row(metrics={"mse": 1.0, "a_new_metric": 2.0} | no_result, beta=b) for b in (1.0, 4.0)]

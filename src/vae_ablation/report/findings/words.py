@@ -87,16 +87,20 @@ def the(name: str) -> str:
 
 
 def measure(text: str) -> str:
-    """A base measure in plain words: `grey17/mass` is `mass over 17 grey levels`."""
+    """A base measure in plain words: `grey17/mass-equal` is `mass over 17 grey levels (equal
+    cells)`.
+    """
     space, _, kind = text.partition("/")
+    kind, _, cells = kind.partition("-")
+    edges = f" ({cells} cells)" if cells == "equal" else " (outer cells open)" if cells else ""
     levels = space.removeprefix("grey")
     if levels.isdigit() and levels != space:
-        return f"{kind} over {levels} grey levels"
+        return f"{kind} over {levels} grey levels{edges}"
     if not kind:
         return text
     spaces = {"grey": "intensities", "binary": "binary pixels"}
     kind, given, known = kind.partition(" given ")
-    return f"{kind} over {spaces.get(space, space)}{given}{known}"
+    return f"{kind} over {spaces.get(space, space)}{given}{known}{edges}"
 
 
 def count(n: int, noun: str) -> str:
