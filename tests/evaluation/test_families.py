@@ -17,6 +17,7 @@ from support import (
     trained_model,
     training_settings,
 )
+from vae_ablation.common.registry import PartError
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import Evaluated, context, evaluate_pack
 from vae_ablation.evaluation.context import CodeContext, EvaluationContext, RunContext, once
@@ -91,9 +92,9 @@ def test_a_column_that_was_not_declared_is_refused(few_digits: Dataset) -> None:
 
 @pytest.mark.parametrize("name", ["nll", "another"])
 def test_no_two_families_give_one_column_or_have_one_name(name: str) -> None:
-    with pytest.raises(ValueError, match="nll"):
+    with pytest.raises(PartError, match="nll"):
         family(name, "nll")(lambda context: {})
-    with pytest.raises(ValueError, match="there is a family 'nll' already"):
+    with pytest.raises(PartError, match="the metric family 'nll' is there already"):
         family("nll")(lambda context: {})
 
 

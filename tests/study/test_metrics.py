@@ -266,10 +266,11 @@ def test_it_is_averaged_and_its_flag_is_not(table: pd.DataFrame) -> None:
 
 
 def test_it_is_contrasted_where_it_is_no_bound_and_has_an_optimum(table: pd.DataFrame) -> None:
-    assert set(contrasts(table, ["glow"], None)["metric"]) == {"mse"}
-    found = contrasts(table.assign(glow_loose=False), ["glow"], None)
+    found = contrasts(table, ["glow"], None)
     glow = found[found["metric"] == "glow"]
     assert set(glow["question"]) == {"beta"}
+    assert set(glow["level"]) == {"4"}
+    assert set(found.loc[found["question"] == "beta", "level"]) == {"4", "8"}
     assert list(glow["n"]) == [3, 3, 3]
     assert glow["estimate"].tolist() == pytest.approx([3.0, 3.0, 3.0])
     assert glow["primary"].all()
@@ -313,7 +314,7 @@ def test_what_no_contrast_compares_is_not_primary(name: str) -> None:
 def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
     found = findings({"metrics": table, "summary": summarize(table)}, {})
     bound = next(one for one in found if one.topic == "bounds/glow_loose")
-    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 18 runs"
+    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 24 runs"
     assert "the glow of codes is a lower bound: the glow of codes flickers by more than 0.5" in str(
         bound.text
     )
