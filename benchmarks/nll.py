@@ -7,7 +7,8 @@ Every arm of one seed is estimated as an evaluation does it (K = 256), and compa
 examples with a truth that shares none of its proposals: at latent_dim 2 the integral on a grid,
 refined where the mass is; above it an importance sampler of 2,048 draws round the modes that three
 other starts lead to. Prints a line per arm and ends with status 1 where one is off by more than
-0.05 nats.
+0.05 nats; above latent_dim 2, where the truth is itself a bound from above, only where the estimate
+is the higher one.
 """
 
 from __future__ import annotations
@@ -198,7 +199,8 @@ def compared(trained: TrainedRun, dataset: Dataset, count: int, mass: bool) -> d
     else:
         truth = second_fit(pack, seen, known, encode(pack, train.spaced(1024)).mean[0])
     return {
-        "run": run.path, "score": "levels" if mass else "nll", "nll": estimate.nll[0].mean(),
+        "run": run.path, "exact": run.latent_dim == 2, "score": "levels" if mass else "nll",
+        "nll": estimate.nll[0].mean(),
         "error": (estimate.nll[0][few] - truth).mean(), "largest": (
             np.abs(estimate.nll[0][few] - truth).max()
         ), "bias": estimate.bias.mean(), "loose": bool(estimate.loose[0]), "seconds": seconds,
@@ -239,7 +241,7 @@ def main() -> int:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    off = [row for row in rows if abs(row["error"]) > ALLOWED]
+    off = [row for row in rows if max(row["error"], -row["error"] * row["exact"]) > ALLOWED]
     errors = [row["error"] for row in rows]
     print(
         f"{len(rows) - len(off)} of {len(rows)} arms within {ALLOWED} nats; mean error "

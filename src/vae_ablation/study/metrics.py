@@ -51,7 +51,7 @@ class Bound:
 
     @property
     def reason(self) -> str:
-        """The clause with its threshold, e.g. `changes by more than 0.1 nats when …`."""
+        """The clause with its threshold, e.g. `has a mean bias above 0.03 nats`."""
         return self.because.format(limit=f"{self.limit:g}")
 
 
