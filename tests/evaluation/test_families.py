@@ -94,7 +94,7 @@ def test_a_column_that_was_not_declared_is_refused(few_digits: Dataset) -> None:
 def test_no_two_families_give_one_column_or_have_one_name(name: str) -> None:
     with pytest.raises(ValueError, match="nll"):
         family(name, "nll")(lambda context: {})
-    with pytest.raises(ValueError, match="there is a family 'nll' already"):
+    with pytest.raises(ValueError, match="the metric family 'nll' is there already"):
         family("nll")(lambda context: {})
 
 

@@ -34,7 +34,7 @@ RESERVED = frozenset({"all", "none"})
 """Names that paths of results use for something else."""
 
 
-class PartError(UserError):
+class PartError(UserError, ValueError):
     """A class that cannot be registered."""
 
 
