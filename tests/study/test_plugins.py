@@ -437,6 +437,12 @@ def test_an_installed_package_needs_no_mention(
 
 CLASS = '@register\nclass One(Likelihood):\n    """Words."""\n    name = "one"\n'
 WRONG = {
+    "would read like another axis": CLASS.replace("Likelihood", "Elbo").replace('"one"', '"k5"'),
+    "the likelihood 'log-normal-gaussian' is there": CLASS.replace(
+        '"one"', '"log-normal-gaussian"'
+    ),
+    "numbers of class One": CLASS.replace("Likelihood", "Elbo") + '    numbers = ["beta"]\n',
+    "metrics of class One": CLASS.replace("Likelihood", "MetricFamily") + "    metrics = 3\n",
     "registers no part": "x = 1\n",
     "line 2 is not Python": "x = 1\ndef (\n",
     "is registered and is not a part": CLASS.replace("(Likelihood)", ""),

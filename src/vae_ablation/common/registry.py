@@ -165,19 +165,6 @@ def name_complaint(name: str, kind: str) -> str | None:
     )
 
 
-def rules_of(part: Any) -> dict[str, Rule]:
-    """The JSON schema of a part's own settings; those that the config has already are left out."""
-    options = getattr(part, "rules", None) or part.options
-    if not isinstance(options, Mapping):
-        return {}
-    return {key: rule for key, rule in options.items() if rule}
-
-
-def parts_from_outside() -> Iterator[tuple[str, str, Plugin]]:
-    """Kind, name and file of every part from outside the package."""
-    return ((kind, name, plugin) for (kind, name), plugin in ORIGINS.items())
-
-
 def digests(used: Iterable[tuple[str, str]]) -> list[str]:
     """Digests of the files of some parts, by kind and name; those of the package have none."""
     return sorted({ORIGINS[part].digest for part in used if part in ORIGINS})
