@@ -215,6 +215,13 @@ def axis_of(name: str) -> Axis:
     return Axis(name, key.replace("_", " "), trace=key.replace("_", "-"))
 
 
+def like_a_trace(name: str) -> bool:
+    """Whether a level without a prefix would read like another axis's part of an arm's name."""
+    others = [*AXES.values(), *_SETTINGS.values(), *PLUGGED.values()]
+    traces = [axis.trace for axis in others if axis.trace and name.startswith(axis.trace)]
+    return any(name.removeprefix(trace)[:1] in {*"-0123456789"} - {""} for trace in traces)
+
+
 def axis_order(name: str) -> tuple[int, int, str]:
     """Sort key of axes: those that every study has, then keys of the config."""
     for group, names in enumerate((list(AXES), list(_SETTINGS))):
