@@ -253,7 +253,7 @@ def test_findings_of_either_layout_find_their_section(tmp_path: Path) -> None:
 
 def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study: Path) -> None:
     contents = Contents(study)
-    contents.parts.room = 3000
+    contents.parts.room = 12_000
     data = contents.to_json()
     jsonschema.validate(json.loads(json.dumps(data)), SCHEMA)
     assert 0 < len(data["shown"]) < 16

@@ -125,12 +125,11 @@ class Contents:
         order = sorted(runs, key=lambda at: (self._far(at), at))
         return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
 
-    def _far(self, arm: int) -> int:
-        """Number of axes on which an arm is away from the reference, not counting KL off."""
-        levels = zip(self.axes, self.arms.frame["at"][arm], strict=True)
-        return sum(
-            level != axis.reference and axis.levels[level].id != "kl-off" for axis, level in levels
-        )
+    def _far(self, arm: int) -> tuple[int, int]:
+        """Number of axes on which an arm is away from the reference, first not counting KL off."""
+        levels = list(zip(self.axes, self.arms.frame["at"][arm], strict=True))
+        away = [axis.levels[level].id for axis, level in levels if level != axis.reference]
+        return sum(level != "kl-off" for level in away), len(away)
 
     @cached_property
     def datasets(self) -> dict[str, Any]:
