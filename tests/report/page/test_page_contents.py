@@ -276,3 +276,16 @@ def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> 
         wanted = arrays["samples"].tobytes()
     assert content[stored["at"] : stored["at"] + stored["length"]] == wanted
     assert isinstance(Bundle().text(), str)
+
+
+def test_a_run_that_is_not_ok_has_the_end_of_its_log(study: Path) -> None:
+    bad = "digits/discretized_logistic/z8/kl-off/seed2"
+    plan = {"config_path": "study.yaml", "runs": [{"path": bad, "pack": "p1"}]}
+    (study / "plan.json").write_text(json.dumps(plan), "utf-8")
+    log = study / "logs" / "train" / "p1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join([*map(str, range(30)), "cannot read /home/me/x.npz"]), "utf-8")
+    data = Contents(study).to_json()
+    place = data["runs"]["path"].index(bad)
+    assert data["logs"] == {str(place): [*map(str, range(11, 30)), "cannot read …/x.npz"]}
+    assert data["reproduce"] == {"config": "study.yaml"}
