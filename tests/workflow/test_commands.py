@@ -146,9 +146,6 @@ AS_WRITTEN = [
 ]
 FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "snakemake": Form("snakemake -n", "the program alone; Snakemake wants --cores to run"),
-    "snakemake --report": Form(
-        "snakemake --report results/default/snakemake-report.html", "a name follows"
-    ),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
         "make study ARGS='--cores 2 --config allow_missing=true'", "added to any command",
