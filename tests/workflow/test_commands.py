@@ -156,9 +156,6 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation run mine/config.yaml": Form(
         f"{IMAGES} init three --npz images.npz && vae-ablation run three/config.yaml -n", PLANNED
     ),
-    "snakemake --report": Form(
-        "snakemake --report results/default/snakemake-report.html", "a name follows"
-    ),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
         "make study ARGS='--cores 2 --config allow_missing=true'", "added to any command",
