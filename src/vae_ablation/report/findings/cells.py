@@ -1,32 +1,22 @@
-"""Findings about cells: likelihoods of counts, and applications of the models."""
+"""Findings about cells: applications beside their best baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import pandas as pd
-
-from vae_ablation.report.findings import words
-from vae_ablation.report.findings.evidence import (
-    Cell,
-    Estimate,
-    Evidence,
-    Row,
-    dims_of,
-    over_seeds,
-    paired,
-    reference_arm,
-)
-from vae_ablation.report.findings.finding import Finding, figure_of, finder
+from vae_ablation.report.findings.evidence import Evidence, matching
+from vae_ablation.report.findings.finding import Finding, finder
+from vae_ablation.report.findings.likelihoods import CELL, COUNTS, arm_words, arms_of, holm
+from vae_ablation.report.findings.quotes import Phrase, join, phrase, say
+from vae_ablation.report.findings.replicates import Score, by_seed, score
+from vae_ablation.study.axes import distance_to_one
 from vae_ablation.tables.collect import detected
-
-COUNTS = "counts/mass given library"
-"""The measure within which likelihoods of counts are compared in nats."""
 
 
 @dataclass(frozen=True)
-class Question:
+class Task:
     """A finding about one application.
 
     Attributes:
@@ -34,10 +24,10 @@ class Question:
         subject: the only subject that counts, or "" for the mean over all.
         metric: of applications.csv; the higher the better where `sign` is 1, the lower where −1.
         sign: see metric.
-        methods: the model's own methods.
+        method: the model's own method.
         done: the task, as the start of a sentence.
         score: the metric in words.
-        better, worse: headlines, where the model is better than the best baseline and where not.
+        better, worse: headlines, where the model is better or worse than the best baseline.
         tested: a subject in words, where the table has a test of its true effect (effect_p); only
             subjects with a significant effect count, and without any there is no finding.
     """
@@ -46,7 +36,7 @@ class Question:
     subject: str
     metric: str
     sign: int
-    methods: tuple[str, ...]
+    method: str
     done: str
     score: str
     better: str
@@ -54,328 +44,205 @@ class Question:
     tested: str = ""
 
 
-QUESTIONS = (
-    Question(
-        "denoising", "zeroed", "mean_absolute_error", -1, ("vae",),
-        "Prediction of counts set to 0 before training",
+TASKS = (
+    Task(
+        "denoising", "zeroed", "mean_absolute_error", -1, "vae",
+        "Prediction of counts set to zero before training",
         "mean absolute error of log-normalised counts",
-        "Denoising recovers zeroed counts better than any baseline",
-        "Denoising recovers zeroed counts no better than the best baseline",
+        "Denoising recovers zeroed counts better than the best baseline",
+        "Denoising recovers zeroed counts worse than the best baseline",
     ),
-    Question(
-        "denoising", "removed", "poisson_deviance", -1, ("vae",),
+    Task(
+        "denoising", "removed", "poisson_deviance", -1, "vae",
         "Prediction of molecules removed before training",
         "mean Poisson deviance",
-        "Denoising recovers removed molecules better than any baseline",
-        "Denoising recovers removed molecules no better than the best baseline",
+        "Denoising recovers removed molecules better than the best baseline",
+        "Denoising recovers removed molecules worse than the best baseline",
     ),
-    Question(
-        "trajectory", "", "pseudotime_spearman", 1, ("straight", "density"),
+    Task(
+        "trajectory", "", "pseudotime_spearman", 1, "density",
         "Ordering of held-out cells along a latent path between two states",
         "rank correlation with the true position",
-        "A latent path orders cells better than a line between mean expressions",
-        "A latent path orders cells no better than a line between mean expressions",
+        "A latent path orders cells better than the best baseline",
+        "A latent path orders cells worse than the best baseline",
         "path",
     ),
-    Question(
-        "perturbation", "", "delta_pearson", 1, ("vae",),
+    Task(
+        "perturbation", "", "delta_pearson", 1, "vae",
         "Prediction of held-out perturbations by latent arithmetic",
         "correlation of predicted with true changes in expression",
-        "Latent arithmetic predicts unseen perturbations better than adding expression differences",
-        "Latent arithmetic predicts unseen perturbations no better than adding expression "
-        "differences",
+        "Latent arithmetic predicts unseen perturbations better than the best baseline",
+        "Latent arithmetic predicts unseen perturbations worse than the best baseline",
         "held-out condition",
     ),
-    Question(
-        "modalities", "RNA → protein", "pearson", 1, ("vae",),
+    Task(
+        "modalities", "RNA → protein", "pearson", 1, "vae",
         "Prediction of proteins from RNA alone",
         "mean correlation over proteins",
-        "The model predicts proteins better than any baseline",
-        "The model predicts proteins no better than the best baseline",
+        "The model predicts proteins better than the best baseline",
+        "The model predicts proteins worse than the best baseline",
         "direction",
     ),
 )  # fmt: skip
+_OWN = {"trajectory": ("straight", "density")}
+"""Methods of the model beside the one that answers, which are no baselines."""
 
 
-@finder
-def counts(evidence: Evidence) -> Iterator[Finding]:
-    """Likelihoods of counts compared on held-out ELBO and on simulated zeros."""
-    cells = _reference_cells(evidence)
-    shared = {
-        cell: evidence.by_seed(cell, "elbo")
-        for cell in cells
-        if evidence.column(cell.likelihood, "measure") == COUNTS
-    }
-    shared = {cell: values for cell, values in shared.items() if len(values)}
-    if len(shared) < 2:
-        return
-    order = sorted(shared, key=lambda cell: -shared[cell].mean())
-    best, second = order[:2]
-    lead = paired(shared[best], shared[second])
-    first = over_seeds(shared[best])
-    if lead is None or first is None:
-        return
-    others = [
-        f"{words.the(cell.likelihood)} is worse by {words.estimate(short, ' nats')}"
-        for cell in order[1:]
-        if (short := paired(shared[best], shared[cell]))
-    ]
-    sure = lead.sign > 0
-    name, other = words.the(best.likelihood), words.the(second.likelihood)
-    yield Finding(
-        kind="counts",
-        headline=f"{words.capital(name)} fits the counts best"
-        if sure
-        else f"{words.capital(name)} and {other} do not differ significantly in fit to the counts",
-        sentence=f"At {words.arm(best)}, {name} has the highest held-out ELBO, "
-        f"{words.estimate(first, ' nats')}; {words.join(others)}.{_uncertain(lead)}"
-        f"{_zeros(evidence, order)}",
-        dataset=evidence.dataset,
-        conclusive=sure,
-        evidence={"rows": [_row(cell, "elbo", over_seeds(shared[cell])) for cell in order]},
-        **figure_of(("predictive_checks", "heatmaps"), evidence, best),
-    )
+@dataclass(frozen=True)
+class _Answer:
+    """A task with what it rests on: the arm, the model's score, the baseline's, the difference."""
 
+    task: Task
+    arm: Mapping[str, Any]
+    own: Score
+    rival: Score
+    baseline: str
+    lead: Score
+    note: Phrase
 
-def _uncertain(lead: Estimate) -> str:
-    if lead.low is None:
-        return " With one seed, these differences cannot be tested."
-    return "" if lead.sign > 0 else " The first difference is not significant."
-
-
-def _zeros(evidence: Evidence, cells: list[Cell]) -> str:
-    """Error of the zero fraction per gene under each likelihood, as a sentence."""
-    errors = {
-        cell: over_seeds(
-            _scores(evidence, cell, "predictive_checks", "zero_fraction_error", ["all"])
-        )
-        for cell in cells
-    }
-    known = [(cell, error) for cell, error in errors.items() if error is not None]
-    parts = [f"{words.number(error.mean)} with {words.the(c.likelihood)}" for c, error in known]
-    return f" The simulated zero fraction per gene is off by {words.join(parts)}." if parts else ""
-
-
-def _reference_cells(evidence: Evidence) -> list[Cell]:
-    """The arm with β nearest to 1 of each likelihood, at the largest latent dimension they share.
-
-    Only arms without a variant.
-    """
-    plain_cells = [cell for cell in evidence.cells if not cell.arm.variant]
-    by_likelihood: dict[str, list[Cell]] = {}
-    for cell in plain_cells:
-        by_likelihood.setdefault(cell.likelihood, []).append(cell)
-    if not by_likelihood:
-        return []
-    shared = set.intersection(*(set(dims_of(cells)) for cells in by_likelihood.values()))
-    if not shared:
-        return []
-    found = []
-    for cells in by_likelihood.values():
-        own = [cell for cell in cells if cell.latent_dim == max(shared)]
-        arm = reference_arm(own)
-        found += [cell for cell in own if cell.arm == arm]
-    return found
-
-
-def _row(cell: Cell, name: str, found: Estimate | None) -> Row:
-    return {**cell.row, **({} if found is None else found.row(name))}
-
-
-def _scores(
-    evidence: Evidence,
-    cell: Cell,
-    application: str,
-    metric: str,
-    subjects: Sequence[str],
-    methods: tuple[str, ...] = ("vae",),
-) -> pd.Series:
-    """A score of a cell's runs by seed, mean over methods and subjects (all if none are named)."""
-    table = evidence.applications
-    if table.empty:
-        return pd.Series(dtype=float)
-    keep = (table["application"] == application) & (table["metric"] == metric)
-    keep &= (table["likelihood"] == cell.likelihood) & (table["arm"] == cell.arm)
-    keep &= (table["latent_dim"] == cell.latent_dim) & table["method"].isin(methods)
-    rows = table[keep & table["subject"].isin(subjects)] if subjects else table[keep]
-    return rows.groupby("seed")["value"].mean()
+    @property
+    def better(self) -> bool:
+        """Whether the model's mean is better."""
+        return bool(self.task.sign * self.lead.values.mean() > 0)
 
 
 @finder
 def applications(evidence: Evidence) -> Iterator[Finding]:
-    """Each application compared with its best baseline, at the arm with β nearest to 1."""
-    if evidence.applications.empty:
-        return
-    for question in QUESTIONS:
-        yield from _answer(evidence, question)
+    """Applications beside their best baselines, tested at 5 % over all tasks (Holm)."""
+    answers = [answer for task in TASKS if (answer := _answer(evidence, task))]
+    decided = holm({i: answer.lead.p for i, answer in enumerate(answers)})
+    for i, answer in enumerate(answers):
+        yield _finding(evidence, answer, i in decided)
 
 
-def _methods(evidence: Evidence, question: Question) -> list[str]:
-    table = evidence.applications
-    keep = (table["application"] == question.application) & (table["metric"] == question.metric)
-    return sorted(set(table.loc[keep, "method"].astype(str)))
-
-
-def _answer(evidence: Evidence, question: Question) -> Iterator[Finding]:
-    cell = _answering_cell(evidence, question)
-    if cell is None:
-        return
-    subjects = _subjects_with_effect(evidence, cell, question)
-    if subjects is None:
-        return
-    found = {
-        method: _scores(
-            evidence, cell, question.application, question.metric, subjects.names, (method,)
-        )
-        for method in _methods(evidence, question)
+def _answer(evidence: Evidence, task: Task) -> _Answer | None:
+    table = evidence.table("applications")
+    if table.empty:
+        return None
+    rows = matching(table, {"application": task.application, "metric": task.metric})
+    arm = _arm(evidence, rows[rows["method"] == task.method], task)
+    subjects = None if arm is None else _subjects(evidence, arm, task)
+    if arm is None or subjects is None:
+        return None
+    names, note = subjects
+    where = {"dataset": evidence.dataset, "application": task.application, "metric": task.metric,
+             **arm, **({"subject": names} if names else {})}  # fmt: skip
+    means = {
+        method: task.sign * float(by_seed(rows, "value", {**where, "method": method}).mean())
+        for method in sorted(set(rows["method"].astype(str)))
+        if method not in (task.method, *_OWN.get(task.application, ()))
     }
-    own = _best(found, question, lambda method: method in question.methods)
-    rival = _best(found, question, lambda method: method not in question.methods)
-    if own is None or rival is None:
-        return
-    lead = paired(question.sign * found[own], question.sign * found[rival])
-    mine, theirs = over_seeds(found[own]), over_seeds(found[rival])
-    if lead is None or mine is None or theirs is None:
-        return
-    method = "" if question.methods == ("vae",) else f" ({own.replace('_', ' ')} path)"
-    yield Finding(
-        kind=question.application,
-        headline=question.better if lead.sign > 0 else question.worse,
-        sentence=f"{question.done}: for {words.whole(cell)}{method} the {question.score} is "
-        f"{words.estimate(mine)}, compared with {words.estimate(theirs)} for "
-        f"{rival.replace('_', ' ')}, the best baseline; {_lead(lead)}.{subjects.note}",
-        dataset=evidence.dataset,
-        conclusive=lead.sign != 0,
-        evidence={"subjects": subjects.tested, "rows": _evidence_rows(cell, question, found)},
-        **figure_of((question.application,), evidence, cell),
-    )
+    known = {method: mean for method, mean in means.items() if mean == mean}
+    if not known:
+        return None
+    baseline = max(known, key=lambda method: known[method])
+    mine, theirs = ({**where, "method": method} for method in (task.method, baseline))
+    scores = [score("applications", rows, "value", one, other)
+              for one, other in ((mine, None), (theirs, None), (mine, theirs))]  # fmt: skip
+    if any(one is None for one in scores):
+        return None
+    own, rival, lead = (one for one in scores if one is not None)
+    return _Answer(task, arm, own, rival, baseline, lead, note)
 
 
-def _lead(lead: Estimate) -> str:
-    """`the model is better by …`, the lead over a baseline in words."""
-    if lead.mean > 0:
-        return f"the model is better by {words.estimate(lead)}"
-    return f"the model is worse by {words.estimate(lead.negative)}"
+def _finding(evidence: Evidence, answer: _Answer, decided: bool) -> Finding:
+    task = answer.task
+    head = task.better if answer.better else task.worse
+    if not decided:
+        head = f"{task.done}: no difference from the best baseline is shown"
+    sign = task.sign if answer.better else -task.sign
+    path = f" ({task.method} path)" if task.method != "vae" else ""
+    text = say(
+        "{done}: {arm}{path}, the {score} is {own}, that of {rival}, the best baseline, {theirs}. "
+        "The model is {way} by {lead}{n}.{note}",
+        done=task.done, arm=arm_words(evidence, answer.arm), path=path, score=task.score,
+        own=answer.own.phrase(), rival=answer.baseline.replace("_", " "),
+        theirs=answer.rival.phrase(), way="better" if answer.better else "worse",
+        lead=answer.lead.phrase(sign), note=answer.note,
+        n=", which is not significant" if not decided else "",
+    )  # fmt: skip
+    topic = "/".join(filter(None, ("applications", task.application, task.subject)))
+    return Finding(
+        evidence.dataset, topic,
+        "applications", phrase(head), text,
+        ("better" if answer.better else "worse") if decided else "",
+        [{"method": method, "mean": mean, "ci_low": low, "ci_high": high, "n": n}
+         for method, (n, mean, low, high) in (
+             (task.method, answer.own.interval), (answer.baseline, answer.rival.interval))],
+        rank=int(decided),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Subjects:
-    """Subjects of a finding on an application.
-
-    Attributes:
-        names: subjects that count; empty for all.
-        tested: number of subjects tested for an effect; None without a test.
-        note: a sentence on subjects without an effect; empty where there are none.
-    """
-
-    names: list[str]
-    tested: int | None = None
-    note: str = ""
-
-
-def _subjects_with_effect(evidence: Evidence, cell: Cell, question: Question) -> _Subjects | None:
-    """Subjects with a significant true effect in every run of a cell; None without any."""
-    if not question.tested:
-        return _Subjects([question.subject] if question.subject else [])
-    table = evidence.applications
-    keep = (table["application"] == question.application) & (table["metric"] == "effect_p")
-    keep &= (table["likelihood"] == cell.likelihood) & (table["arm"] == cell.arm)
-    rows = table[keep & (table["latent_dim"] == cell.latent_dim)]
-    rows = rows[rows["subject"] == question.subject] if question.subject else rows
-    tests = rows.groupby("subject")["value"].max()
+def _subjects(
+    evidence: Evidence, arm: Mapping[str, Any], task: Task
+) -> tuple[list[str], Phrase] | None:
+    """Subjects with a significant true effect in every run, all where none is tested; else None."""
+    if not task.tested:
+        return ([task.subject] if task.subject else []), Phrase()
+    where = {"application": task.application, "metric": "effect_p", **arm}
+    where |= {"subject": task.subject} if task.subject else {}
+    tests = matching(evidence.table("applications"), where).groupby("subject")["value"].max()
     names = detected(tests)
     if not names:
         return None
-    left_out = len(tests) - len(names)
-    note = f" Of {words.count(len(tests), question.tested)}, {left_out} showed no measurable effect"
-    note += " and were excluded." if left_out > 1 else " and was excluded."
-    return _Subjects(names, len(tests), note if left_out else "")
+    left_out = sorted(set(map(str, tests.index)) - set(names))
+    if not left_out:
+        return names, Phrase()
+    return names, say(" Without a measurable effect and left out: {names}.", names=join(left_out))
 
 
-def _answering_cell(evidence: Evidence, question: Question) -> Cell | None:
-    """The arm of a finding: β nearest to 1, KL on, chosen on the validation split.
+def _arm(evidence: Evidence, rows: Any, task: Task) -> dict[str, Any] | None:
+    """The arm of a finding: KL on, β nearest to 1, chosen on the validation split.
 
     Arms without a variant come first, then arms of objective mvae, which is meant for predicting
-    one modality from the other.
+    one modality from the other; then the largest latent dimension and, of likelihoods in one
+    measure, the best validation ELBO.
     """
-    table = evidence.applications
-    rows = table[(table["application"] == question.application) & table["kl"].astype(bool)]
-    rows = rows[(rows["metric"] == question.metric) & rows["method"].isin(question.methods)]
-    if question.subject:
-        rows = rows[rows["subject"] == question.subject]
-    keys = {evidence.cell(a, b, c) for a, b, c in rows[_CELL].itertuples(index=False)}
-    cells = [cell for cell in evidence.cells if cell in keys]
-    near = [
-        cell
-        for cell in cells
-        if cell.arm == reference_arm([other for other in cells if other.setting == cell.setting])
-    ]
-    usual = [cell for cell in near if not cell.arm.variant]
-    apart = [cell for cell in near if cell.arm.further.get("objective") == "mvae"]
-    candidates = usual or apart or near
-    return _chosen(evidence, candidates) if candidates else None
+    rows = rows[rows["subject"] == task.subject] if task.subject else rows
+    rows = rows[(rows["kl"].astype(str) == "True") & (rows["posterior"] == "gaussian")]
+    cells = list(rows[[*CELL, "beta"]].drop_duplicates().itertuples(index=False, name=None))
+    if not cells:
+        return None
+    names = arms_of(evidence)
+
+    def preference(cell: tuple[Any, ...]) -> tuple[Any, ...]:
+        likelihood, dim, arm, beta = cell
+        name = names[str(arm)]
+        where = dict(zip(CELL, cell, strict=False))
+        elbo = evidence.numbers("validation_elbo", matching(evidence.ok, where)).mean()
+        ranked = _measure(evidence, likelihood) == COUNTS and elbo == elbo
+        variant = 0 if not name.variant else 1 if name.further.get("objective") == "mvae" else 2
+        return variant, distance_to_one(float(beta)), not ranked, -dim, -elbo if ranked else 0.0
+
+    return dict(zip(CELL, sorted(cells, key=preference)[0], strict=False))
 
 
-def _chosen(evidence: Evidence, cells: list[Cell]) -> Cell:
-    """The largest latent dimension and, of likelihoods in one measure, the best validation ELBO."""
-
-    def preference(cell: Cell) -> tuple[bool, int, float]:
-        elbo = evidence.estimate(cell, "validation_elbo")
-        ranked = evidence.column(cell.likelihood, "measure") == COUNTS
-        return ranked, cell.latent_dim, elbo.mean if elbo and ranked else float("-inf")
-
-    return max(cells, key=preference)
-
-
-_CELL = ["likelihood", "latent_dim", "arm"]
-
-
-def _best(
-    found: Mapping[str, pd.Series], question: Question, wanted: Callable[[str], bool]
-) -> str | None:
-    """The wanted method with the best mean."""
-    known = {name: values.mean() for name, values in found.items() if wanted(name) and len(values)}
-    return max(known, key=lambda name: question.sign * known[name], default=None)
-
-
-def _evidence_rows(cell: Cell, question: Question, found: Mapping[str, pd.Series]) -> list[Row]:
-    rows = []
-    for method, values in found.items():
-        estimate = over_seeds(values)
-        if estimate is not None:
-            row = {**cell.row, "method": method, **estimate.row(question.metric)}
-            rows.append(row | {"arm": cell.arm.label if method in question.methods else ""})
-    return rows
+def _measure(evidence: Evidence, likelihood: str) -> str:
+    rows = evidence.ok[evidence.ok["likelihood"] == likelihood]
+    return ", ".join(sorted(set(rows["measure"].dropna().astype(str))))
 
 
 @finder
-def holes_in_cells(evidence: Evidence) -> Iterator[Finding]:
-    """Decoded profiles in holes of the aggregate posterior."""
-    cells = [
-        cell
-        for cell in _reference_cells(evidence)
-        if len(_scores(evidence, cell, "forbidden_states", "distance_ratio", ["all"]))
-    ]
-    if not cells:
+def holes(evidence: Evidence) -> Iterator[Finding]:
+    """Profiles decoded in holes of the aggregate posterior, against profiles decoded elsewhere."""
+    task = Task("forbidden_states", "all", "distance_ratio", 1, "vae", "", "", "", "")
+    rows = evidence.table("applications")
+    if rows.empty:
         return
-    cell = _chosen(evidence, cells)
-    ratio, rate = (
-        over_seeds(_scores(evidence, cell, "forbidden_states", metric, ["all"]))
-        for metric in ("distance_ratio", "hole_rate")
-    )
-    if ratio is None or rate is None:
+    where = {"application": task.application, "metric": task.metric}
+    arm = _arm(evidence, matching(rows, where), task)
+    if arm is None:
         return
-    sure = ratio.low is not None and ratio.low > 1
+    where |= {"dataset": evidence.dataset, **arm, "subject": "all"}
+    found = score("applications", rows, "value", where)
+    if found is None or not found.interval[2] > 1:
+        return
     yield Finding(
-        kind="forbidden_states",
-        headline="Holes in the latent space decode to profiles far from any real cell"
-        if sure
-        else "Profiles decoded from holes are not significantly farther from real cells",
-        sentence=f"For {words.whole(cell)}, {words.estimate(rate)} of the prior's draws fall "
-        "into holes of the aggregate posterior; a profile decoded there is "
-        f"{words.estimate(ratio)} times as far from the nearest real cell as one decoded outside.",
-        dataset=evidence.dataset,
-        conclusive=sure,
-        evidence={"rows": [_row(cell, "distance_ratio", ratio), _row(cell, "hole_rate", rate)]},
-        **figure_of(("forbidden_states",), evidence, cell),
-    )
+        evidence.dataset, "applications/forbidden_states", "applications",
+        phrase("Holes in the latent space decode to profiles far from any real cell"),
+        say("{arm}, a profile decoded in a hole of the aggregate posterior is {ratio} times as far "
+            "from the nearest real cell as one decoded outside.",
+            arm=arm_words(evidence, arm).capital(), ratio=found.phrase()),
+        "higher",
+        [{**arm, "distance_ratio": found.interval[1], "n": found.interval[0]}],
+    )  # fmt: skip

@@ -1,356 +1,345 @@
-"""Tables of one dataset: estimates, paired differences, contrasts."""
+"""Tables of one dataset, and the verdicts of contrasts.csv that a finding may state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
+from numbers import Real
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from vae_ablation.report.figures.selection import nearest_to_one
-from vae_ablation.report.overview import CONVERGED_SLOPE
-from vae_ablation.study.axes import ArmName, arm_names, with_arms
-from vae_ablation.tables.collect import mean_interval
+from vae_ablation.report.findings.quotes import How, Quote, Scale
+from vae_ablation.report.findings.words import number
+from vae_ablation.study.axes import axis_columns, level_order
+from vae_ablation.study.metrics import Metric, described
 
-Row = dict[str, Any]
-
-SLOPE_EPOCHS = 3
-"""Fewest epochs with a slope; convergence of shorter runs is unknown."""
+DECIDED = ("better", "worse", "higher", "lower", "equivalent", "depends")
+DIFFERENT = ("better", "worse", "higher", "lower", "depends")
+"""Verdicts by which a level and its reference differ."""
+ALPHA = 0.05
+_CHANGES = ("drift", "slope")
+"""Columns that are empty where training was too short to say by how much it still changed."""
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds with its 95 % Student-t interval.
+class Row:
+    """A row of contrasts.csv: the effect of one level of a question on one metric.
 
     Attributes:
-        mean: finite.
-        low: lower end of the interval, None where n is 1.
-        high: upper end, None where n is 1.
-        n: seeds.
+        cells: the row, without its empty cells.
+        axes: columns that name levels, in order.
+        verdict: as in the table, or `undecided` where a finding may not state it (`Evidence`).
     """
 
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
+    cells: Mapping[str, Any]
+    axes: tuple[str, ...]
+    verdict: str
 
     @property
-    def sign(self) -> int:
-        """1 or -1 where the interval lies on one side of 0, and 0 where it says nothing."""
-        if self.low is None or self.high is None:
-            return 0
-        return int(self.low > 0) - int(self.high < 0)
+    def question(self) -> str:
+        """Name of the question: `kl_off`, `point` or an axis."""
+        return str(self.cells["question"])
 
     @property
-    def negative(self) -> Estimate:
-        """The same quantity counted the other way."""
-        low = None if self.high is None else -self.high
-        return Estimate(-self.mean, low, None if self.low is None else -self.low, self.n)
-
-    def row(self, name: str) -> Row:
-        """Columns `name`, ci_low, ci_high and n of a row of evidence."""
-        return {name: self.mean, "ci_low": self.low, "ci_high": self.high, "n": self.n}
-
-    def ends(self, name: str) -> Row:
-        """As `row`, with the name before every column: for rows of several estimates."""
-        return {name: self.mean, f"{name} low": self.low, f"{name} high": self.high}
-
-
-def estimate_of(mean: Any, low: Any, high: Any, n: Any) -> Estimate | None:
-    """An estimate from the cells of a table; None where the mean is undefined."""
-    if not _is_finite(mean) or not _is_finite(n):
-        return None
-    if n < 2 or not _is_finite(low) or not _is_finite(high):
-        return Estimate(float(mean), None, None, int(n))
-    return Estimate(float(mean), float(low), float(high), int(n))
-
-
-def over_seeds(values: Iterable[float]) -> Estimate | None:
-    """Mean and interval of replicates; None where there are none."""
-    n, mean, low, high = mean_interval(values)
-    return estimate_of(mean, low, high, n)
-
-
-def _is_finite(value: Any) -> bool:
-    return not pd.isna(value) and isfinite(value)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An arm of one likelihood and latent dimension: its replicates are seeds."""
-
-    likelihood: str
-    latent_dim: int
-    arm: ArmName
+    def level(self) -> str:
+        """Level that is compared."""
+        return _tidy(self.cells["level"])
 
     @property
-    def setting(self) -> tuple[str, str]:
-        """Likelihood and variant (architecture, objective …), within which β and the KL vary."""
-        return self.likelihood, self.arm.variant_label
+    def reference(self) -> str:
+        """Level that it is compared with."""
+        return _tidy(self.cells.get("reference", ""))
 
     @property
-    def row(self) -> Row:
-        """Columns that name the cell in a row of evidence."""
-        return {"likelihood": self.likelihood, "latent_dim": self.latent_dim, "arm": self.arm}
-
-
-@dataclass(frozen=True)
-class Weakness:
-    """Weaknesses of the runs behind a finding.
-
-    Attributes:
-        arms: number of arms.
-        single: arms with one seed, which have no interval.
-        runs: successful runs of all arms.
-        moving: runs that had not converged, or were too short to assess it.
-    """
-
-    arms: int
-    single: int
-    runs: int
-    moving: int
+    def metric(self) -> Metric:
+        """The metric compared."""
+        return described(str(self.cells["metric"]))
 
     @property
-    def decides(self) -> bool:
-        """Whether a finding may be conclusive: several seeds each, and most runs converged."""
-        return not self.single and 2 * self.moving < max(self.runs, 1)
+    def scale(self) -> str:
+        """Scale of its differences: identity, log or arcsine."""
+        return str(self.cells.get("scale", "identity"))
+
+    @property
+    def scope(self) -> str:
+        """`pooled`, `setting`, or `AXIS=level`."""
+        return str(self.cells["scope"])
+
+    @property
+    def differs(self) -> bool:
+        """Whether the verdict is a difference."""
+        return self.verdict in DIFFERENT
+
+    @property
+    def key(self) -> tuple[int, Any]:
+        """Sort key by level."""
+        return level_key(self.level)
+
+    def number(self, column: str) -> float | None:
+        """A finite number of the row; None where the cell is empty."""
+        value = self.cells.get(column)
+        return float(value) if isinstance(value, Real) and isfinite(value) else None
+
+    def quote(self, column: str, text: str, times: float = 1.0, scale: Scale = "identity") -> Quote:
+        """A cell of the row as a sentence shows it."""
+        value = self.cells[column]
+        return Quote(text, value, "contrasts", column, self.where, times=times, scale=scale)
+
+    def where_text(self, axis: str) -> str:
+        """Level of an axis as text; empty where the row pools over it."""
+        return _tidy(self.cells[axis]) if axis in self.cells else ""
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Cells that name the row in contrasts.csv; None where the cell is empty."""
+        names = ["question", "scope", *self.axes, "level", "reference", "metric"]
+        return {name: self.cells.get(name) for name in names}
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Cells that the page shows as evidence."""
+        return {name: self.cells.get(name) for name in (*_SHOWN[:2], *self.axes, *_SHOWN[2:])
+                if name in self.cells}  # fmt: skip
+
+
+_SHOWN = (
+    *("question", "scope", "level", "reference", "metric", "settings", "n", "reference_mean"),
+    *("mean", "effect", "effect_low", "effect_high", "verdict", "depends_on", "margin", "scale"),
+    *("p_adjusted", "p_equivalence", "family", "detectable", "seeds_needed"),
+)
 
 
 class Evidence:
     """The tables, read for one dataset.
 
+    A verdict of contrasts.csv may be stated where it rests on at least two seeds; where its
+    adjusted p is at most 0.05; where all its runs trained long enough for their drift to be known;
+    where arm and reference are not identical; and, if it is a difference, where its question is
+    open: the smallest adjusted p of a question's primary metrics, adjusted over the study's
+    questions (Holm), is at most 0.05. So a study without any effect states a difference in at most
+    5 of 100 cases, however many questions it asks.
+
     Args:
         dataset: its name.
-        metrics: metrics.csv.
-        summary: summary.csv.
-        contrasts: contrasts.csv, or None.
-        importance: importance.csv, or None.
+        tables: metrics, summary and, where there are, contrasts, importance, matched and
+            applications, by name.
         config: the resolved config.
-        applications: applications.csv, or None.
     """
 
     def __init__(
-        self,
-        dataset: str,
-        metrics: pd.DataFrame,
-        summary: pd.DataFrame,
-        contrasts: pd.DataFrame | None,
-        importance: pd.DataFrame | None,
-        config: dict[str, Any],
-        applications: pd.DataFrame | None = None,
+        self, dataset: str, tables: Mapping[str, pd.DataFrame | None], config: dict[str, Any]
     ) -> None:
         self.dataset = dataset
-        rows = metrics[metrics["dataset"] == dataset]
-        runs = rows[rows["model"] == "vae"]
-        self._arms = arm_names(runs)
-        self.runs = with_arms(runs, self._arms)
+        self.config = config
+        self._tables = tables
+        rows = self.table("metrics")
+        self.runs = rows[rows["model"] == "vae"]
         self.controls = rows[rows["model"] != "vae"]
         self.ok = self.runs[self.runs["status"] == "ok"]
-        self.importance = _of(importance, dataset)
-        self.contrasts = _of(contrasts, dataset)
-        self.applications = _of(applications, dataset)
-        self.config = config
-        self._summary = summary[(summary["dataset"] == dataset) & (summary["model"] == "vae")]
 
-    def cell(self, likelihood: Any, latent_dim: Any, arm: Any) -> Cell:
-        """A cell from the columns of a table."""
-        return Cell(str(likelihood), int(latent_dim), self._arms[str(arm)])
-
-    def _cell(self, row: Any) -> Cell:
-        return self.cell(*row[:3])
+    def table(self, name: str) -> pd.DataFrame:
+        """Rows of a table about this dataset; empty where there is no such table."""
+        table = self._tables.get(name)
+        if table is None or "dataset" not in table:
+            return pd.DataFrame()
+        return table[table["dataset"].astype(str) == self.dataset]
 
     @cached_property
-    def cells(self) -> list[Cell]:
-        """Every arm with a run that ended well, by likelihood, latent dimension and β."""
-        keys = {self._cell(row) for row in self.ok[["likelihood", "latent_dim", "arm"]].values}
-        return sorted(keys, key=lambda c: (c.likelihood, c.latent_dim, c.arm.order))
+    def axes(self) -> tuple[str, ...]:
+        """Axes with columns in contrasts.csv."""
+        return tuple(axis_columns(self.table("contrasts").columns))
 
     @cached_property
-    def settings(self) -> dict[tuple[str, str], list[Cell]]:
-        """Cells by likelihood and variant."""
-        found: dict[tuple[str, str], list[Cell]] = {}
-        for cell in self.cells:
-            found.setdefault(cell.setting, []).append(cell)
-        return found
+    def rows(self) -> list[Row]:
+        """Rows of contrasts.csv with verdicts that may be stated."""
+        return [replace(row, verdict=self._stated(row)) for row in self._all_rows]
+
+    @cached_property
+    def _all_rows(self) -> list[Row]:
+        records = self.table("contrasts").to_dict("records")
+        known = ({str(n): v for n, v in one.items() if not pd.isna(v)} for one in records)
+        return [Row(one, self.axes, str(one.get("verdict", "undecided"))) for one in known]
+
+    def pooled(self, question: str, metric: str = "", primary: bool = False) -> list[Row]:
+        """Pooled rows of a question in order of levels, of one metric or the primary ones."""
+        rows = [row for row in self.rows if row.question == question and row.scope == "pooled"]
+        if metric:
+            rows = [row for row in rows if row.metric.name == metric]
+        if primary:
+            rows = [row for row in rows if row.cells.get("family") == "primary"]
+        return sorted(rows, key=lambda row: row.key)
+
+    def within(self, row: Row) -> list[Row]:
+        """Rows of the levels of the axis on which a verdict depends, in order."""
+        axis = str(row.cells.get("depends_on", ""))
+        wanted = {name: row.where[name] for name in ("question", "level", "metric")}
+        found = [
+            one
+            for one in self.rows
+            if one.scope.startswith(f"{axis}=")
+            and all(one.where[name] == value for name, value in wanted.items())
+        ]
+        return sorted(found, key=lambda one: level_order(one.cells.get(axis)))
+
+    def settings(self, row: Row) -> list[Row]:
+        """Rows of the single settings of a pooled row."""
+        wanted = {name: row.where[name] for name in ("question", "level", "metric")}
+        return [one for one in self.rows if one.scope == "setting"
+                and all(one.where[name] == value for name, value in wanted.items())]  # fmt: skip
 
     @property
+    def questions(self) -> list[str]:
+        """Questions of contrasts.csv in its order."""
+        return list(dict.fromkeys(row.question for row in self._all_rows))
+
+    def decidable(self, question: str) -> bool:
+        """Whether a difference may be stated: an open question, and training long enough."""
+        return self._drift_known and question in self._open
+
+    def _stated(self, row: Row) -> str:
+        verdict, p = row.verdict, row.number("p_adjusted")
+        if verdict not in DECIDED or (row.number("n") or 0) < 2 or not self._drift_known:
+            return "undecided"
+        if row.number("estimate") == 0 and not row.number("se"):
+            return "undecided"
+        if verdict == "equivalent":
+            p = row.number("p_equivalence")
+        if verdict != "depends" and p is not None and p > ALPHA:
+            return "undecided"
+        closed = verdict != "equivalent" and row.question not in self._open
+        return "undecided" if closed else verdict
+
+    @cached_property
+    def _open(self) -> set[str]:
+        """Questions with an effect, by Holm over the questions of the study."""
+        smallest = {question: self._family_p(question) for question in self.questions}
+        found: set[str] = set()
+        for i, question in enumerate(sorted(smallest, key=lambda name: smallest[name])):
+            if smallest[question] * (len(smallest) - i) > ALPHA:
+                break
+            found.add(question)
+        return found
+
+    def _family_p(self, question: str) -> float:
+        """The smallest adjusted p of a question's primary metrics, at most 1.
+
+        Of a verdict that depends on an axis, the p of the heterogeneity, adjusted by Bonferroni,
+        counts as well.
+        """
+        rows = [row for row in self._all_rows if row.question == question]
+        family = [row for row in rows if row.cells.get("family") == "primary"]
+        found = [p for row in family if (p := row.number("p_adjusted")) is not None]
+        uneven = [
+            2 * len(family) * p
+            for row in family
+            if row.verdict == "depends" and (p := row.number("heterogeneity_p")) is not None
+        ]
+        return min([*found, *uneven, 1.0])
+
+    @cached_property
+    def _drift_known(self) -> bool:
+        """Whether the runs trained long enough to say by how much they were still changing."""
+        return any(len(self.numbers(name)) for name in _CHANGES)
+
+    @cached_property
     def error_metric(self) -> str:
         """The reported reconstruction error: for counts, on the log scale."""
         counts = "mse_log1p" in self.ok and self.ok["mse_log1p"].notna().any()
         return "mse_log1p" if counts else "mse"
 
-    def estimate(self, cell: Cell, metric: str) -> Estimate | None:
-        """Mean and interval of a metric, as in summary.csv."""
-        return self._estimates.get((cell, metric))
-
-    @cached_property
-    def _estimates(self) -> dict[tuple[Cell, str], Estimate]:
-        columns = ["likelihood", "latent_dim", "arm", "metric", "mean", "ci_low", "ci_high", "n"]
-        found = {
-            (self._cell(row), str(row[3])): estimate_of(*row[4:])
-            for row in self._summary[columns].values
-        }
-        return {key: value for key, value in found.items() if value is not None}
-
-    def by_seed(self, cell: Cell, metric: str) -> pd.Series:
-        """Finite values of a metric in the runs that ended well, indexed by seed."""
-        rows = self._runs_of.get(cell)
-        if rows is None or metric not in rows:
+    def numbers(self, column: str, rows: pd.DataFrame | None = None) -> pd.Series:
+        """Finite values of a column of metrics.csv in the runs that ended well."""
+        rows = self.ok if rows is None else rows
+        if column not in rows:
             return pd.Series(dtype=float)
-        values = pd.to_numeric(rows[metric], errors="coerce").astype(float)
+        values = pd.to_numeric(rows[column], errors="coerce").astype(float)
         return values[values.map(isfinite)]
 
-    def count(self, cell: Cell, flag: str) -> int:
-        """Runs of a cell that ended well and in which a column is True."""
-        rows = self._runs_of.get(cell)
-        return 0 if rows is None or flag not in rows else int(rows[flag].eq(True).sum())
-
-    @cached_property
-    def _runs_of(self) -> dict[Cell, pd.DataFrame]:
-        groups = self.ok.drop_duplicates(["likelihood", "latent_dim", "arm", "seed"]).set_index(
-            "seed"
+    def runs_with(self, flag: str = "") -> Quote | None:
+        """Number of runs that ended well, all or with a flag; None for none."""
+        rows = (
+            self.ok
+            if not flag
+            else self.ok[self.ok[flag].astype(str) == "True"]
+            if flag in self.ok
+            else self.ok.head(0)
         )
-        grouped = groups.groupby(["likelihood", "latent_dim", "arm"], sort=False)
-        return {self._cell(key): rows for key, rows in grouped}
+        where: dict[str, Any] = {"dataset": self.dataset, "model": "vae", "status": "ok"}
+        where |= {flag: True} if flag else {}
+        return Quote(f"{len(rows)}", len(rows), "metrics", "", where, "rows") if len(rows) else None
 
-    def cells_of(self, rows: Sequence[Row]) -> list[Cell]:
-        """The cells that rows of a finding's evidence name, references with them.
+    def quoted(
+        self, table: str, column: str, where: Mapping[str, Any], how: How = "cell"
+    ) -> Quote | None:
+        """A cell, or the smallest or largest of a column; None where there is no such number."""
+        where = {"dataset": self.dataset, **where}
+        values = self.numbers(column, matching(self.table(table), where))
+        if values.empty or (how == "cell" and len(values) > 1):
+            return None
+        value = float(values.min() if how == "min" else values.max())
+        return Quote(number(value), value, table, column, where, how)
 
-        A row that leaves an axis out names every cell there; without rows that is all cells.
-        """
-        named = [row | {"arm": row["reference"]} for row in rows if row.get("reference")]
-        return [c for c in self.cells if not rows or any(_names(r, c) for r in [*rows, *named])]
-
-    def weakness(self, cells: Sequence[Cell]) -> Weakness:
-        """Weaknesses of the runs of some cells."""
-        runs = [self._runs_of[cell] for cell in cells]
-        moving = [_still_changing(rows) for rows in runs]
-        return Weakness(
-            arms=len(cells),
-            single=sum(len(rows) < 2 for rows in runs),
-            runs=sum(map(len, runs)),
-            moving=sum(map(int, (flags.sum() for flags in moving))),
-        )
-
-    def difference(self, cell: Cell, other: Cell, metric: str) -> Estimate | None:
-        """`metric` of `cell` minus that of `other`, paired by seed."""
-        return paired(self.by_seed(cell, metric), self.by_seed(other, metric))
-
-    def contrast(self, kind: str, cell: Cell, metric: str) -> tuple[Cell, Estimate] | None:
-        """The reference of a contrast and the difference to it, as in contrasts.csv."""
-        return self._contrasts.get((kind, cell, metric))
-
-    @cached_property
-    def _contrasts(self) -> dict[tuple[str, Cell, str], tuple[Cell, Estimate]]:
-        found: dict[tuple[str, Cell, str], tuple[Cell, Estimate]] = {}
-        for row in self.contrasts.reindex(columns=_CONTRAST_COLUMNS).to_dict("records"):
-            difference = _in_units(row)
-            named = {str(row["arm"]), str(row["reference_arm"])} <= self._arms.keys()
-            if row["scope"] == "setting" and difference is not None and named:
-                across = row["question"] == "latent_dim"
-                dims = (row["level"], row["reference"]) if across else (row["latent_dim"],) * 2
-                cell, reference = (
-                    self.cell(row["likelihood"], float(dim), arm)
-                    for dim, arm in zip(dims, (row["arm"], row["reference_arm"]), strict=True)
-                )
-                found[str(row["question"]), cell, str(row["metric"])] = (reference, difference)
-        return found
-
-    @property
-    def primary(self) -> pd.DataFrame:
-        """Rows of contrasts.csv in the metrics that the config names as primary."""
-        if "primary" not in self.contrasts:
-            return self.contrasts.head(0)
-        return self.contrasts[self.contrasts["primary"].astype(str) == "True"]
-
-    def has_effects(self, likelihood: str) -> bool:
-        """Whether a primary metric has a contrast under a likelihood."""
-        rows = self.primary
-        return "likelihood" in rows and bool((rows["likelihood"] == likelihood).any())
-
-    def control(
-        self, model: str, metric: str, latent_dim: int, likelihood: str = ""
-    ) -> float | None:
-        """Mean of a control's metric at a latent dimension, or None.
-
-        Args:
-            model: pca, raw or untrained.
-            metric: column of metrics.csv.
-            latent_dim: its latent dimension; the raw data have none and fit every one.
-            likelihood: if given, only rows scored under it count.
-        """
-        rows = self.controls[self.controls["model"] == model]
-        rows = rows[rows["latent_dim"].isna() | (rows["latent_dim"] == latent_dim)]
-        if likelihood:
-            rows = rows[rows["likelihood"] == likelihood]
-        found = over_seeds(rows[metric]) if metric in rows else None
-        return None if found is None else found.mean
-
-    def column(self, likelihood: str, name: str) -> str:
-        """The values of a text column under one likelihood, e.g. its measure."""
-        values = self.runs.loc[self.runs["likelihood"] == likelihood, name].dropna()
-        return ", ".join(sorted({str(value) for value in values}))
+    def setting(self, key: str) -> Any:
+        """A value of the config by its dotted key; None without one."""
+        section, _, name = key.partition(".")
+        return self.config.get(section, {}).get(name)
 
 
-_CONTRAST_COLUMNS = [
-    *("question", "scope", "metric", "likelihood", "latent_dim", "level", "reference", "arm"),
-    *("reference_arm", "scale", "reference_mean", "effect", "effect_low", "effect_high", "n"),
-]
+def is_bound(runs: pd.DataFrame, metric: Metric) -> bool:
+    """Whether a metric is only a bound in one of some runs."""
+    flag = metric.bound.flag if metric.bound else ""
+    return flag in runs and bool((runs[flag].astype(str) == "True").any())
 
 
-def _in_units(row: Mapping[Any, Any]) -> Estimate | None:
-    """Difference of a row of contrasts.csv in the metric's units; ratios from the reference."""
-    mean, low, high = (row[name] for name in ("effect", "effect_low", "effect_high"))
-    if row["scale"] == "log":
-        mean, low, high = (row["reference_mean"] * (ratio - 1) for ratio in (mean, low, high))
-    return estimate_of(mean, low, high, row["n"])
+def matching(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows whose cells are these; None means an empty cell, numbers are compared as numbers."""
+    keep = pd.Series(True, index=table.index)
+    for name, wanted in where.items():
+        cells = table[name] if name in table else pd.Series(None, index=table.index, dtype=object)
+        keep &= cells.isna() if wanted is None else _equal(cells, wanted)
+    return table[keep]
 
 
-def paired(one: pd.Series, other: pd.Series) -> Estimate | None:
-    """Mean and interval of the difference of two series over the seeds that both have."""
-    both = one.index.intersection(other.index)
-    return over_seeds(one[both] - other[both])
+def _equal(cells: pd.Series, wanted: Any) -> pd.Series:
+    if isinstance(wanted, list):
+        return cells.isin(wanted)
+    if pd.api.types.is_numeric_dtype(cells) and isinstance(wanted, Real):
+        return cells.eq(float(wanted)).fillna(False).astype(bool)
+    return cells.map({cell: _same(cell, wanted) for cell in cells.unique()}).astype(bool)
 
 
-def reference_arm(cells: Iterable[Cell]) -> ArmName | None:
-    """The β arm nearest to 1 on the log axis; None without one."""
-    arms = sorted(
-        {cell.arm for cell in cells if cell.arm.kind == "beta"}, key=lambda arm: arm.order
-    )
-    return nearest_to_one(arms) if arms else None
+def _same(value: Any, wanted: Any) -> bool:
+    if pd.isna(value):
+        return False
+    return bool(value == wanted) or _tidy(value) == _tidy(wanted)
 
 
-def dims_of(cells: Iterable[Cell]) -> list[int]:
-    """Latent dimensions, ascending."""
-    return sorted({cell.latent_dim for cell in cells})
+def level_key(text: str) -> tuple[int, Any]:
+    """Sort key of a level from its text."""
+    return level_order(_number_or_text(text))
 
 
-def _names(row: Row, cell: Cell) -> bool:
-    """Whether a row of evidence is about a cell; arms may stand there as readers see them."""
-    own: dict[str, set[Any]] = {
-        "likelihood": {cell.likelihood, "all"},
-        "latent_dim": {cell.latent_dim},
-        "arm": {cell.arm, cell.arm.label},
-    }
-    return all(row[axis] in values for axis, values in own.items() if row.get(axis))
+def _number_or_text(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
-def _still_changing(rows: pd.DataFrame) -> pd.Series:
-    """Runs whose validation objective still moved, or that are too short to have a slope."""
-    slopes, epochs = (
-        pd.to_numeric(rows[name], errors="coerce")
-        if name in rows
-        else pd.Series(np.nan, rows.index)
-        for name in ("slope", "epochs")
-    )
-    return (slopes.abs() >= CONVERGED_SLOPE) | (slopes.isna() & (epochs < SLOPE_EPOCHS))
+def _tidy(value: Any) -> str:
+    """A level as text; whole numbers without a decimal point."""
+    number = _number_or_text(str(value))
+    return f"{number:g}" if isinstance(number, float) and isfinite(number) else str(value)
 
 
-def _of(table: pd.DataFrame | None, dataset: str) -> pd.DataFrame:
-    if table is None or "dataset" not in table:
-        return pd.DataFrame()
-    return table[table["dataset"] == dataset]
+def first(items: Iterable[Row]) -> Row | None:
+    """The first of some rows; None without any."""
+    return next(iter(items), None)
+
+
+def claimed(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows whose verdict is decided."""
+    return (row for row in rows if row.verdict in DECIDED)

@@ -2,54 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
 from vae_ablation.common.isolation import Isolated
-from vae_ablation.report.figures import FIGURES
-from vae_ablation.report.figures.selection import choose_latent_dims
-from vae_ablation.report.findings import words
-from vae_ablation.report.findings.evidence import Cell, Evidence
+from vae_ablation.report.findings.evidence import Evidence, Row
+from vae_ablation.report.findings.quotes import Part, Phrase, join, phrase, say
+from vae_ablation.report.findings.wording import SPECIAL, subject
+
+MOST_LEADING = 10
+"""Findings of a study that lead; the others fold."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of a study, with its evidence.
+    """One result of a study in a sentence, with its numbers.
 
     Attributes:
-        kind: the question answered, e.g. ``collapse``.
-        headline: the answer in a few words.
-        sentence: the answer with its numbers, intervals and n.
         dataset: name of the dataset.
-        likelihood: of its figure; None where the figure shows all likelihoods.
-        latent_dim: of its figure; None where the figure shows all latent dimensions.
-        figure: name of its figure in the registry of figures; None without one.
-        conclusive: whether the evidence decides the question.
-        evidence: ``rows``, a table of every number in the sentence, and single numbers.
+        topic: what it is about within the dataset, and its id there: `kl_off/sample_fid`.
+        section: the part of the report: `collapse`, `map`, `trust`, `applications`, or a question
+            (`kl_off`, `point` or an axis).
+        headline: the answer in a few words.
+        text: the answer with its numbers.
+        verdict: as in contrasts.csv, or `collapsed`, `shown`; empty where it only counts, selects,
+            or says what could be seen.
+        evidence: rows of tables behind it.
+        rank: 1 or 2 where it may lead, 1 before 2; 0 where it never does.
+        lead: whether it is shown first; at most ten are.
+        caveats: sentences about its metrics, the same for all findings on them.
     """
 
-    kind: str
-    headline: str
-    sentence: str
     dataset: str
-    likelihood: str | None = None
-    latent_dim: int | None = None
-    figure: str | None = None
-    conclusive: bool = True
-    evidence: dict[str, Any] = field(default_factory=dict)
+    topic: str
+    section: str
+    headline: Phrase
+    text: Phrase
+    verdict: str = ""
+    evidence: Sequence[Mapping[str, Any]] = ()
+    rank: int = 0
+    caveats: tuple[Phrase, ...] = ()
+    lead: bool = False
 
     @property
-    def figure_path(self) -> str | None:
-        """The figure's path in the study folder, its parts quoted; None without a figure."""
-        if self.figure is None:
-            return None
-        dim = "all" if self.latent_dim is None else f"z{self.latent_dim}"
-        parts = (self.dataset, self.likelihood or "all", dim, f"{self.figure}.png")
-        return "/".join(["figures", *(quote(part, safe="") for part in parts)])
+    def claims(self) -> bool:
+        """Whether it states a difference."""
+        return self.verdict not in ("", "equivalent")
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The finding as findings.json holds it (docs/findings.md)."""
+        return {
+            "id": f"{self.dataset}/{self.topic}",
+            "question": self.topic.partition("/")[0],
+            "section": self.section,
+            "dataset": self.dataset,
+            "headline": str(self.headline),
+            "text": str(self.text),
+            "verdict": self.verdict,
+            "lead": self.lead,
+            "caveats": [str(caveat) for caveat in self.caveats],
+            "numbers": [
+                number
+                for part in (self.headline, self.text, *self.caveats)
+                for number in part.numbers
+            ],
+            "evidence": {"rows": list(self.evidence)},
+        }
 
 
 Finder = Callable[[Evidence], Iterator[Finding]]
@@ -57,11 +79,9 @@ Finder = Callable[[Evidence], Iterator[Finding]]
 _FINDERS: dict[str, Finder] = {}
 
 ORDER = (
-    "best_arm", "collapse", "kl_off_codes", "kl_off_holes", "kl_off_samples",
-    "kl_off_reconstruction", "latent_dim", "counts", "likelihoods", "applications",
-    "holes_in_cells", "importance", "point",
-    "disentanglement", "samples", "failures", "convergence", "loose_bounds",
-)  # fmt: skip
+    *("collapse", "kl_term", "trade_off", "sampled_codes", "effects", "likelihoods", "matched"),
+    *("applications", "importance", "power", "selected", "failures", "convergence", "bounds"),
+)
 """Reading order of the finders; any other comes after these."""
 
 
@@ -71,33 +91,40 @@ def finder(function: Finder) -> Finder:
     return function
 
 
-def findings(
-    metrics: pd.DataFrame,
-    summary: pd.DataFrame,
-    contrasts: pd.DataFrame | None,
-    importance: pd.DataFrame | None,
-    config: dict[str, Any],
-    applications: pd.DataFrame | None = None,
-) -> list[Finding]:
+def findings(tables: Mapping[str, pd.DataFrame | None], config: dict[str, Any]) -> list[Finding]:
     """All findings of a study, by dataset and in reading order.
 
     A question that the tables cannot answer (a column, an arm or a table is absent) has no finding.
 
     Args:
-        metrics: metrics.csv.
-        summary: summary.csv.
-        contrasts: contrasts.csv, or None where there is none.
-        importance: importance.csv, or None where there is none.
+        tables: as for `Evidence`, of all datasets.
         config: the resolved config.
-        applications: applications.csv, or None where there is none.
     """
-    runs = metrics[metrics["model"] == "vae"]
+    metrics = tables["metrics"]
+    assert metrics is not None
+    datasets = sorted(set(metrics.loc[metrics["model"] == "vae", "dataset"].astype(str)))
+    room = max(1, MOST_LEADING // max(1, len(datasets)))
     found: list[Finding] = []
-    for dataset in sorted(set(runs["dataset"].astype(str))):
-        evidence = Evidence(dataset, metrics, summary, contrasts, importance, config, applications)
-        for name in sorted(_FINDERS, key=_place):
-            found += [with_weakness(finding, evidence) for finding in _answers(name, evidence)]
+    for dataset in datasets:
+        found += _leading(_of_dataset(Evidence(dataset, tables, config)), room)
     return found
+
+
+def _of_dataset(evidence: Evidence) -> list[Finding]:
+    """Findings of one dataset; of several on one topic the first counts."""
+    found: dict[str, Finding] = {}
+    for name in sorted(_FINDERS, key=_place):
+        for finding in _answers(name, evidence):
+            found.setdefault(finding.topic, finding)
+    return list(found.values())
+
+
+def _leading(found: Sequence[Finding], room: int) -> list[Finding]:
+    """The findings with at most so many leading: by rank, and last what could be seen."""
+    claims = sorted((one for one in found if one.rank and one.claims), key=lambda one: one.rank)
+    power = [one for one in found if one.topic == "power" and claims]
+    leads = {one.topic for one in [*claims[: room - len(power)], *power]}
+    return [replace(one, lead=one.topic in leads) for one in found]
 
 
 def _answers(name: str, evidence: Evidence) -> list[Finding]:
@@ -107,88 +134,61 @@ def _answers(name: str, evidence: Evidence) -> list[Finding]:
     found = part(name, lambda: list(_FINDERS[name](evidence)), nothing)
     if not part.reasons:
         return found
-    headline = f"The finding {name.replace('_', ' ')} could not be computed"
-    sentence = (
-        f"Error: {part.reasons[0]}. The other findings are complete; see the log for details."
-    )
-    return [Finding(name, headline, sentence, evidence.dataset, conclusive=False)]
-
-
-FACTS = ("failures", "convergence", "loose_bounds")
-"""Kinds that only count runs."""
-
-
-def with_weakness(finding: Finding, evidence: Evidence) -> Finding:
-    """A finding with the weaknesses of its runs in its sentence, and conclusive only without them.
-
-    The same rule for all kinds: every arm has at least two seeds, and more than half of the runs
-    had converged. Runs that had not converged are counted in any case.
-    """
-    if finding.kind in FACTS:
-        return finding
-    cells = evidence.cells_of(finding.evidence.get("rows", []))
-    weak = evidence.weakness(cells)
-    notes: list[str] = []
-    counts: dict[str, int] = {}
-    if finding.conclusive and weak.single:
-        counts |= {"arms": weak.arms, "arms with one seed": weak.single}
-        one = words.count(weak.single, "arm")
-        some = "One seed each" if weak.single == weak.arms else f"One seed in {one}"
-        notes.append(f"{some}: no interval, so this is not conclusive.")
-    if weak.moving:
-        counts |= {"runs": weak.runs, "still changing": weak.moving}
-        end = "" if weak.decides or weak.single or not finding.conclusive else _UNDECIDED
-        notes.append(
-            f"{weak.moving} of {weak.runs} runs behind this finding had not converged, or were too "
-            f"short to assess convergence{end}."
-        )
-    return replace(
-        finding,
-        sentence=" ".join([finding.sentence, *notes]),
-        conclusive=finding.conclusive and weak.decides,
-        evidence={**counts, **finding.evidence},
-    )
-
-
-_UNDECIDED = ", so this is not conclusive"
+    headline = phrase(f"The finding {name.replace('_', ' ')} could not be computed")
+    text = f"Error: {part.reasons[0]}. The other findings are complete; see the log for details."
+    return [Finding(evidence.dataset, f"error/{name}", "trust", headline, phrase(text))]
 
 
 def _place(name: str) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
-def figure_of(names: Sequence[str], evidence: Evidence, cell: Cell | None = None) -> dict[str, Any]:
-    """Figure of a finding: the fields figure, likelihood and latent_dim.
-
-    Args:
-        names: suitable figures, the best first; the first that exists counts.
-        evidence: the dataset's tables.
-        cell: the arm that the figure should show; the first one where it is None.
-    """
-    cell = cell or next(iter(evidence.cells), None)
-    name = next((name for name in names if name in FIGURES and _drawn(name, evidence, cell)), None)
-    if name is None or cell is None:
-        return {"figure": None}
-    spec = FIGURES[name]
-    likelihood = cell.likelihood if spec.scope == "likelihood" else None
-    dim = _drawn_dim(name, evidence, cell) if spec.per_latent_dim else None
-    return {"figure": name, "likelihood": likelihood, "latent_dim": dim}
-
-
-def _drawn(name: str, evidence: Evidence, cell: Cell | None) -> bool:
-    """Whether there is a figure: planes of codes take two dimensions, effects primary metrics."""
-    if cell is None or name not in ("kl_on_off", "effects"):
-        return True
-    if name == "effects":
-        return evidence.has_effects(cell.likelihood)
-    planes = [c for c in evidence.cells if (c.likelihood, c.latent_dim) == (cell.likelihood, 2)]
-    return {"beta", "kl-off"} <= {c.arm.kind for c in planes}
+def finding_of(
+    evidence: Evidence,
+    rows: Sequence[Row],
+    headline: Part,
+    text: Part,
+    rank: int = 0,
+    verdict: str = "",
+    topic: str = "",
+) -> Finding:
+    """A finding that rests on rows of contrasts.csv, the first of which names its topic."""
+    first = rows[0]
+    return Finding(
+        evidence.dataset,
+        topic or f"{first.question}/{first.metric.name}",
+        first.question,
+        phrase(headline),
+        phrase(text),
+        verdict or first.verdict,
+        [row.shown for row in rows],
+        rank,
+        tuple(caveats(evidence, rows)),
+    )
 
 
-def _drawn_dim(name: str, evidence: Evidence, cell: Cell) -> int:
-    """The latent dimension nearest to the cell's for which the figure is drawn."""
-    rows = evidence.runs
-    if FIGURES[name].scope == "likelihood":
-        rows = rows[rows["likelihood"] == cell.likelihood]
-    dims = [2] if name == "kl_on_off" else choose_latent_dims(rows["latent_dim"].dropna())
-    return min(dims, key=lambda dim: (abs(dim - cell.latent_dim), dim))
+def caveats(evidence: Evidence, rows: Iterable[Row]) -> Iterator[Phrase]:
+    """Sentences about the metrics of some rows: bounds, missing runs, families."""
+    known = list(rows)
+    for metric in {row.metric.name: row.metric for row in known}.values():
+        flagged = metric.bound and evidence.runs_with(metric.bound.flag)
+        if metric.bound and flagged:
+            yield say(
+                "In {n} of {all} runs {metric} is only {article} bound, since it {reason}; the "
+                "arms of these runs are left out.",
+                n=flagged, all=evidence.runs_with() or "", metric=subject(metric),
+                article=metric.bound.article, reason=metric.bound.reason,
+            )  # fmt: skip
+        if metric.needs_kl and any(row.question in SPECIAL for row in known):
+            yield say("Without the KL term {metric} has no optimum: it depends on the length of "
+                      "training.", metric=subject(metric))  # fmt: skip
+    exploratory = {subject(row.metric): None for row in known
+                   if row.cells.get("family") == "exploratory"}  # fmt: skip
+    if exploratory:
+        yield say("Exploratory, since not among the study's primary metrics: {names}.",
+                  names=join(exploratory))  # fmt: skip
+    lost = [row for row in known if row.number("lost")]
+    if lost:
+        yield say("Up to {n} pairs of runs are missing, since a run diverged or failed.",
+                  n=max(lost, key=lambda row: row.number("lost") or 0).quote(
+                      "lost", f"{max(row.number('lost') or 0 for row in lost):g}"))  # fmt: skip

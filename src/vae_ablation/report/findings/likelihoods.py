@@ -1,249 +1,149 @@
-"""The best likelihood, on the metrics that all of them share."""
+"""Likelihoods on one scale: counts given the library size, or the mass of grey levels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vae_ablation.report.findings import words
-from vae_ablation.report.findings.best import CRITERION, rank
-from vae_ablation.report.findings.evidence import (
-    Cell,
-    Estimate,
-    Evidence,
-    Row,
-    dims_of,
-    over_seeds,
-    paired,
-    reference_arm,
-)
-from vae_ablation.report.findings.finding import Finding, figure_of, finder
+from vae_ablation.report.findings.evidence import ALPHA, Evidence, matching
+from vae_ablation.report.findings.finding import Finding, finder
+from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say
+from vae_ablation.report.findings.replicates import Score, score
+from vae_ablation.report.findings.wording import at_level, subject
+from vae_ablation.study.axes import ArmName, arm_names, distance_to_one
 from vae_ablation.study.metrics import described
 
-FIGURES = ("likelihood_comparison", "heatmaps")
-CONTROLS = {"raw": "the raw data", "pca": "PCA", "untrained": "an untrained encoder"}
-
-Lines = dict[str, list[Cell]]
-"""The β arms of each likelihood at one latent dimension, in the order of β."""
+COUNTS = "counts/mass given library"
+"""The measure within which likelihoods of counts are compared in nats."""
+CELL = ("likelihood", "latent_dim", "arm")
+SCALES = (
+    ("elbo", "measure", COUNTS, "fits the counts best"),
+    ("nll_levels", "levels_measure", "", "gives the grey levels the highest likelihood"),
+)
+"""Metrics comparable across likelihoods, with the column of their measure, and the headline."""
 
 
 @finder
 def likelihoods(evidence: Evidence) -> Iterator[Finding]:
-    """Likelihoods compared on MSE at matched rate, and on samples and probe at their best β."""
-    for variant in sorted({variant for _, variant in evidence.settings}):
-        lines = _lines(evidence, variant)
-        if len(lines) < 2:
-            continue
-        matched = _at_matched_rate(evidence, lines)
-        yield from [matched] if matched else []
-        yield from _at_best(evidence, lines)
+    """The best likelihood on each common scale."""
+    for metric, column, measure, best in SCALES:
+        if {metric, column} <= {*evidence.ok.columns}:
+            yield from _ranking(evidence, metric, column, measure, best)
 
 
-def _lines(evidence: Evidence, variant: str) -> Lines:
-    """The largest latent dimension that at least two likelihoods share."""
-    found = {
-        likelihood: [cell for cell in cells if cell.arm.kind == "beta"]
-        for (likelihood, own), cells in evidence.settings.items()
-        if own == variant
-    }
-    counts = [dim for cells in found.values() for dim in dims_of(cells)]
-    shared = [dim for dim in counts if counts.count(dim) > 1]
-    if not shared:
-        return {}
-    lines = {
-        name: [cell for cell in cells if cell.latent_dim == max(shared)]
-        for name, cells in found.items()
-    }
-    return {name: line for name, line in lines.items() if line}
+def _ranking(
+    evidence: Evidence, metric: str, column: str, measure: str, best: str
+) -> Iterator[Finding]:
+    """The likelihood that is better than each other at one arm, all pairs tested (Holm)."""
+    runs = _comparable(evidence, metric, column, measure)
+    arms = reference_arms(evidence, runs)
+    known = described(metric)
+    where = [{"dataset": evidence.dataset, "model": "vae", "status": "ok", **arm} for arm in arms]
+    own = [found for one in where if (found := score("metrics", runs, metric, one))]
+    order = sorted(own, key=lambda one: -known.sign * float(one.values.mean()))
+    gaps = [found for i, a in enumerate(order) for b in order[i + 1:]
+            if (found := score("metrics", runs, metric, a.where, b.where))]  # fmt: skip
+    decided = holm({i: gap.p for i, gap in enumerate(gaps)})
+    leads = [i for i, gap in enumerate(gaps) if gap.where == order[0].where]
+    if len(order) < 2 or len(leads) < len(order) - 1 or not {*leads} <= decided:
+        return
+    first = order[0]
+    arm = {name: first.where[name] for name in CELL}
+    name = words.the(str(first.where["likelihood"]))
+    yield Finding(
+        evidence.dataset, f"likelihood/{metric}", "likelihood",
+        phrase(f"{words.capital(name)} {best}"),
+        say("{arm}, {metric} is {best}. {others}.", arm=arm_words(evidence, arm).capital(),
+            metric=subject(known), best=first.phrase(1.0, known.suffix),
+            others=join(_others(gaps, leads, known.sign, known.suffix)).capital()),
+        "better",
+        [{**{name: one.where[name] for name in CELL}, metric: float(one.values.mean()),
+          "n": len(one.values)} for one in order],
+        1,
+        tuple(_trained_as_density(runs)),
+    )  # fmt: skip
 
 
-def rate_range(evidence: Evidence, lines: Lines) -> tuple[float, float] | None:
-    """Range of rates covered by the arms of every likelihood and seed; None if empty."""
-    ends = [
-        (rates.min(), rates.max())
-        for line in lines.values()
-        for rates in _by_arm(evidence, line, "rate").values()
-    ]
-    low, high = (max(end[0] for end in ends), min(end[1] for end in ends)) if ends else (1.0, 0.0)
-    return (float(low), float(high)) if low < high else None
-
-
-def _by_arm(evidence: Evidence, line: Sequence[Cell], metric: str) -> dict[Any, pd.Series]:
-    """A metric over the arms of one line, by seed."""
-    table = pd.DataFrame({cell.arm: evidence.by_seed(cell, metric) for cell in line})
-    known = table[table.notna().sum(axis=1) > 1]
-    return {seed: row.dropna() for seed, row in known.iterrows()}
-
-
-def at_rate(evidence: Evidence, line: Sequence[Cell], metric: str, rate: float) -> pd.Series:
-    """A metric at a given rate, by seed: linear between the two arms whose rates bracket it."""
-    rates, values = (_by_arm(evidence, line, name) for name in ("rate", metric))
-    found = {}
-    for seed in sorted(rates.keys() & values.keys()):
-        curve = pd.DataFrame({"rate": rates[seed], "value": values[seed]}).dropna()
-        curve = curve.sort_values("rate")
-        if len(curve) > 1 and curve["rate"].iloc[0] <= rate <= curve["rate"].iloc[-1]:
-            found[seed] = float(np.interp(rate, curve["rate"], curve["value"]))
-    return pd.Series(found, dtype=float)
-
-
-def _matched_rate(evidence: Evidence, lines: Lines) -> float | None:
-    """Median over likelihoods of the rate at the reference β, within the range that all cover."""
-    within = rate_range(evidence, lines)
-    rates = [
-        found.mean
-        for line in lines.values()
-        for cell in line
-        if cell.arm == reference_arm(line) and (found := evidence.estimate(cell, "rate"))
-    ]
-    return float(np.clip(np.median(rates), *within)) if within and rates else None
-
-
-def _at_matched_rate(evidence: Evidence, lines: Lines) -> Finding | None:
-    rate = _matched_rate(evidence, lines)
-    if rate is None:
-        return None
-    values = {
-        name: at_rate(evidence, line, evidence.error_metric, rate) for name, line in lines.items()
-    }
-    values = {name: found for name, found in values.items() if len(found)}
-    if len(values) < 2:
-        return None
-    first = next(iter(lines.values()))[0]
-    compared = _Compared(evidence.error_metric, values, first.latent_dim)
-    return Finding(
-        kind="likelihoods_mse",
-        headline=compared.headline("has the best reconstruction at matched rate"),
-        sentence=f"At latent dimension {first.latent_dim} and a matched rate of "
-        f"{words.number(rate)} nats (interpolated between arms for each seed), "
-        f"{compared.sentence()}",
-        dataset=evidence.dataset,
-        conclusive=compared.conclusive,
-        evidence={"rate": rate, "rows": compared.rows({})},
-        **figure_of(FIGURES, evidence, first),
-    )
-
-
-def _at_best(evidence: Evidence, lines: Lines) -> Iterator[Finding]:
-    """Samples and probe, with β chosen for each likelihood on validation data."""
-    rankings = {name: rank(evidence, line, CRITERION) for name, line in lines.items()}
-    best = {name: found.best for name, found in rankings.items() if found}
-    titles = {
-        "sample_fid": "has the best samples",
-        "probe_accuracy": "has the best accuracy of a linear probe",
-    }
-    for metric, title in titles.items():
-        values = {name: evidence.by_seed(cell, metric) for name, cell in best.items()}
-        values = {name: found for name, found in values.items() if len(found)}
-        if len(values) < 2:
-            continue
-        dim = next(iter(best.values())).latent_dim
-        compared = _Compared(metric, values, dim)
-        arms = "; ".join(_chosen(evidence, best[name]) for name in values)
-        yield Finding(
-            kind=f"likelihoods_{metric}",
-            headline=compared.headline(title),
-            sentence=f"At latent dimension {dim}, with β chosen by validation ELBO for each "
-            f"likelihood ({arms}), {compared.sentence()}{_beside(evidence, metric, dim)}",
-            dataset=evidence.dataset,
-            conclusive=compared.conclusive,
-            evidence=_controls(evidence, metric, dim)
-            | {"rows": _at_best_rows(evidence, compared, best)},
-            **figure_of(FIGURES, evidence, next(iter(best.values()))),
-        )
-
-
-def _chosen(evidence: Evidence, cell: Cell) -> str:
-    """A chosen arm with its rate: these arms are not at matched rate."""
-    rate = evidence.estimate(cell, "rate")
-    known = f", rate {words.number(rate.mean)} nats" if rate else ""
-    return f"{words.likelihood(cell.likelihood)} {cell.arm.label}{known}"
-
-
-def _controls(evidence: Evidence, metric: str, dim: int) -> dict[str, float]:
-    found = {model: evidence.control(model, metric, dim) for model in CONTROLS}
-    return {model: value for model, value in found.items() if value is not None}
-
-
-def _beside(evidence: Evidence, metric: str, dim: int) -> str:
-    known = _controls(evidence, metric, dim)
-    parts = [f"{CONTROLS[model]} {words.number(value)}" for model, value in known.items()]
-    return f" For comparison: {words.join(parts)}." if parts else ""
-
-
-def _at_best_rows(evidence: Evidence, compared: _Compared, best: Mapping[str, Cell]) -> list[Row]:
-    rates = {name: evidence.estimate(cell, "rate") for name, cell in best.items()}
+def _others(gaps: list[Score], leads: list[int], sign: int, unit: str) -> list[Phrase]:
     return [
-        row | ({"rate": rate.mean} if (rate := rates[row["likelihood"]]) else {})
-        for row in compared.rows(best)
-    ]
+        say("{likelihood} is worse by {gap}",
+            likelihood=words.the(str((gaps[i].against or {})["likelihood"])),
+            gap=gaps[i].phrase(float(sign), unit))
+        for i in leads
+    ]  # fmt: skip
 
 
-class _Compared:
-    """Likelihoods compared on one metric, by seed.
+def _comparable(evidence: Evidence, metric: str, column: str, measure: str) -> pd.DataFrame:
+    """Runs of one measure, in which the metric is no bound."""
+    runs, bound = evidence.ok, described(metric).bound
+    runs = runs[runs[metric].notna() & runs[column].notna()]
+    if bound and bound.flag in runs:
+        runs = runs[runs[bound.flag].astype(str) != "True"]
+    measures = [measure] if measure else sorted(set(runs[column].astype(str)))
+    sizes = {name: runs.loc[runs[column] == name, "likelihood"].nunique() for name in measures}
+    most = max(sizes, key=lambda name: sizes[name], default="")
+    return runs[runs[column] == most]
 
-    Args:
-        metric: the column.
-        values: likelihood → its values, indexed by seed; at least two, none empty.
-        latent_dim: the latent dimension.
+
+def _trained_as_density(runs: pd.DataFrame) -> Iterator[Phrase]:
+    """Likelihoods that are scored as a mass but were trained as a density."""
+    if "levels_of_density" in runs:
+        dense = runs[runs["levels_of_density"].astype(str) == "True"]["likelihood"].unique()
+        if len(dense):
+            yield say("Trained as a density and scored as a mass: {names}.",
+                      names=join(map(words.the, sorted(dense))))  # fmt: skip
+
+
+def reference_arms(evidence: Evidence, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each likelihood the arm with β nearest to 1, at the largest shared latent dimension.
+
+    Only arms without a variant and with a KL term.
     """
+    names = arms_of(evidence)
+    plain = [names[str(arm)].kind == "beta" and not names[str(arm)].variant for arm in runs["arm"]]
+    runs = runs[pd.Series(plain, index=runs.index, dtype=bool)]
+    dims = [set(own["latent_dim"]) for _, own in runs.groupby("likelihood")]
+    shared = set.intersection(*dims) if dims else set()
+    if not shared:
+        return []
+    runs = runs[runs["latent_dim"] == max(shared)]
+    nearest = [min(own.to_dict("records"), key=lambda row: distance_to_one(float(row["beta"])))
+               for _, own in runs.groupby("likelihood")]  # fmt: skip
+    return [{name: row[name] for name in CELL} for row in nearest]
 
-    def __init__(self, metric: str, values: Mapping[str, pd.Series], latent_dim: int) -> None:
-        self.metric, self.latent_dim = metric, latent_dim
-        self.sign = described(metric).sign
-        means: dict[str, Estimate] = {
-            name: mean for name, found in values.items() if (mean := over_seeds(found))
-        }
-        self.order = sorted(means, key=lambda name: (-self.sign * means[name].mean, name))
-        self.means = means
-        self.gaps = {
-            name: gap
-            for name in self.order[1:]
-            if (gap := paired(values[name], values[self.order[0]]))
-        }
 
-    @property
-    def conclusive(self) -> bool:
-        """Whether the best differs significantly from every other."""
-        return len(self.gaps) == len(self.order) - 1 and all(g.sign for g in self.gaps.values())
+def arm_words(evidence: Evidence, arm: Mapping[str, Any]) -> Phrase:
+    """`with the Poisson at latent dimension 10 and β = 1`, from the axes of the arm."""
+    rows = matching(evidence.ok, arm)
+    where = {"dataset": evidence.dataset, "model": "vae", "status": "ok", **arm}
+    beta = Quote(f"{rows['beta'].iloc[0]:g}", rows["beta"].iloc[0], "metrics", "beta", where, "max")
+    dim = f"{arm['latent_dim']:g}"
+    further = arms_of(evidence)[str(arm["arm"])].variant_label
+    return say("{likelihood} {dim} and {beta}{further}",
+               likelihood=at_level("likelihood", str(arm["likelihood"])),
+               dim=at_level("latent_dim", dim, Quote(dim, arm["latent_dim"], "metrics",
+                                                     "latent_dim", where, "max")),
+               beta=say("β = {beta}", beta=beta),
+               further=f", {further}" if further else "")  # fmt: skip
 
-    def headline(self, title: str) -> str:
-        """The best and those not significantly worse; a question if those are all."""
-        first = [name for i, name in enumerate(self.order) if not i or not self._differs(name)]
-        if len(first) == len(self.order):
-            return f"Inconclusive: which likelihood {title}"
-        return words.capital(f"{words.join(map(words.the, first), 'or')} {title}")
 
-    def sentence(self) -> str:
-        best = self.order[0]
-        name, unit = words.metric_name(self.metric), words.unit(self.metric)
-        extreme = "highest" if self.sign > 0 else "lowest"
-        start = (
-            f"{words.the(best)} has the {extreme} {name}, {words.estimate(self.means[best], unit)}"
-        )
-        return f"{start}; {words.join(map(self._other, self.order[1:]))}."
+def _arms(evidence: Evidence) -> dict[str, ArmName]:
+    return arm_names(evidence.runs)
 
-    def _differs(self, name: str) -> bool:
-        return name in self.gaps and self.gaps[name].sign != 0
 
-    def _other(self, name: str) -> str:
-        if name not in self.gaps:
-            return f"{words.the(name)} has no seed in common with it"
-        gap = self.gaps[name]
-        text = words.estimate(gap if self.sign < 0 else gap.negative, words.unit(self.metric))
-        note = "" if self._differs(name) else ", not significant"
-        return f"{words.the(name)} is worse by {text}{note}"
+def arms_of(evidence: Evidence) -> dict[str, ArmName]:
+    """Arms of the dataset by name."""
+    return arm_names(evidence.runs)
 
-    def rows(self, arms: Mapping[str, Cell]) -> list[Row]:
-        """A row of evidence for each likelihood, the best first."""
-        return [
-            {"likelihood": name, "latent_dim": self.latent_dim}
-            | ({"arm": arms[name].arm} if name in arms else {})
-            | self.means[name].ends(self.metric)
-            | (self.gaps[name].row("difference to the best") if name in self.gaps
-               else {"n": self.means[name].n})
-            for name in self.order
-        ]  # fmt: skip
+
+def holm(tests: Mapping[int, float]) -> set[int]:
+    """Keys of the tests that Holm's method rejects at 5 %."""
+    found: set[int] = set()
+    for i, key in enumerate(sorted(tests, key=lambda key: tests[key])):
+        if tests[key] * (len(tests) - i) > ALPHA:
+            break
+        found.add(key)
+    return found

@@ -1,134 +1,214 @@
-"""Findings about the study as a whole: importance of axes, failures, convergence, bounds."""
+"""What a study could have seen, which arm it selects, and counts of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import exp
 from typing import Any
 
 import pandas as pd
 
 from vae_ablation.report.findings import words
-from vae_ablation.report.findings.evidence import Cell, Evidence, Row
-from vae_ablation.report.findings.finding import Finding, figure_of, finder
-from vae_ablation.report.overview import CONVERGED_SLOPE
-from vae_ablation.study.axes import axis_of
-from vae_ablation.study.metrics import Metric, bounded_by_flag, primary_candidates
+from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, is_bound, matching
+from vae_ablation.report.findings.finding import Finding, finder
+from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
+from vae_ablation.report.findings.wording import at_level, bare, semicolons, span, subject
+from vae_ablation.study.axes import arm_names
+from vae_ablation.study.metrics import Metric, bounded_by_flag, described
 
-INTERACTION = 0.1
-"""Share of the variance above which an interaction of two axes is reported."""
-
-
-def _term(name: str) -> str:
-    return words.join(map(_axis, name.split(":")))
+CRITERION = "validation_elbo"
+"""The rate has weight 1 in every arm; `validation_objective` cannot rank arms across β."""
 
 
-def _axis(name: str) -> str:
-    """An axis within a sentence."""
-    if name == "residual":
-        return "the residual (seeds)"
-    return name if (name := axis_of(name).label) == "β" else f"the {name}"
-
-
-def _leader(top: str, leaders: Sequence[str]) -> str:
-    most = f"in {leaders.count(top)} of {words.count(len(leaders), 'decomposition')}"
-    if top == "residual":
-        return f"Most of the variance lies between seeds, {most}"
-    return f"{words.capital(_term(top))} explains the most variance, {most}"
+def _aside(
+    evidence: Evidence,
+    topic: str,
+    headline: Part,
+    text: Part,
+    section: str = "trust",
+    rows: Sequence[dict[str, Any]] = (),
+) -> Finding:
+    """A finding that claims no difference."""
+    return Finding(evidence.dataset, topic, section, phrase(headline), phrase(text), "", rows)
 
 
 @finder
-def importance(evidence: Evidence) -> Iterator[Finding]:
-    """Axis that explains most of the variance of the primary metrics."""
-    shares = list(_shares(evidence))
-    if not shares:
+def power(evidence: Evidence) -> Iterator[Finding]:
+    """What the study could and could not have seen: undecided comparisons and their price."""
+    rows = [row for row in evidence.rows
+            if row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
+    if not rows:
         return
-    leaders = [str(rows.iloc[0]["term"]) for _, rows in shares]
-    top = max(sorted(set(leaders)), key=leaders.count)
-    yield Finding(
-        kind="importance",
-        headline=_leader(top, leaders),
-        sentence="The largest shares of the variance are, by metric, "
-        f"{'; '.join(_share(*pair) for pair in shares)}.",
-        dataset=evidence.dataset,
-        conclusive=leaders.count(top) == len(leaders) and top != "residual",
-        evidence={"leads": leaders.count(top), "of": len(leaders),
-                  "rows": [row for name, rows in shares for row in _share_rows(name, rows)]},
-        **figure_of(("importance", "heatmaps"), evidence),
+    open_ = [row for row in rows if row.verdict not in DECIDED]
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.number("detectable") is not None:
+            by_metric.setdefault(row.metric.name, []).append(row)
+    parts = [_detectable(evidence, own) for own in by_metric.values()]
+    yield _aside(
+        evidence, "power",
+        "What this study could and could not have seen",
+        text_of([_undecided(evidence, rows, open_), say(
+            "The smallest difference that it would find in four of five repetitions is, over "
+            "questions and levels, {parts}.", parts=semicolons(parts)) if parts else Phrase(),
+            _seeds(open_)]),
+        rows=[row.shown for row in open_],
     )  # fmt: skip
 
 
-def _shares(evidence: Evidence) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """The terms of each primary metric, the largest share first."""
-    table = evidence.importance
-    if "share" not in table:
+def _undecided(evidence: Evidence, rows: Sequence[Row], open_: Sequence[Row]) -> Phrase:
+    where = {"dataset": evidence.dataset, "scope": "pooled", "family": "primary"}
+    total = Quote(f"{len(rows)}", len(rows), "contrasts", "", where, "rows")
+    if not open_:
+        return say("All {n} comparisons in primary metrics are decided.", n=total)
+    names = [say("{metric} {at}", metric=row.metric.label,
+                 at=at_level(row.question, row.level, row.quote("level", row.level)))
+             for row in open_]  # fmt: skip
+    return say("Of {n} comparisons in primary metrics these are undecided, which does not mean "
+               "equal: {names}.", n=total, names=semicolons(names))  # fmt: skip
+
+
+def _detectable(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
+    """The smallest and largest detectable difference of a metric over questions and levels."""
+    metric = rows[0].metric
+    ends = [min(rows, key=_size), max(rows, key=_size)]
+    shown = [_detected(row) for row in ends]
+    before = {"log": "a factor of ", "arcsine": "at most "}.get(rows[0].scale, "")
+    unit = {"log": "", "arcsine": " percentage points"}.get(rows[0].scale, metric.suffix)
+    return say("{before}{span}{unit} in {metric}", before=before, span=span(*shown), unit=unit,
+               metric=subject(metric))  # fmt: skip
+
+
+def _size(row: Row) -> float:
+    return row.number("detectable") or 0.0
+
+
+def _detected(row: Row) -> Quote:
+    """A detectable difference; of shares the most that it can be, at a share of one half."""
+    size = _size(row)
+    if row.scale == "log":
+        return row.quote("detectable", words.number(exp(size)), scale="exp")
+    times = 50.0 if row.scale == "arcsine" else 1.0
+    return row.quote("detectable", words.number(size * times), times)
+
+
+def _seeds(open_: Sequence[Row]) -> Phrase:
+    """Seeds that would decide what is undecided."""
+    rows = [row for row in open_ if row.number("seeds_needed") is not None]
+    if not rows:
+        return Phrase()
+    most = max(rows, key=lambda row: row.number("seeds_needed") or 0)
+    needed = words.number(most.number("seeds_needed") or 0)
+    some = "" if len(rows) == len(open_) else " that have one"
+    return say("With {n} seeds for every arm it would decide differences as large as the margins"
+               "{some}.", some=some, n=most.quote("seeds_needed", needed))  # fmt: skip
+
+
+@finder
+def selected(evidence: Evidence) -> Iterator[Finding]:
+    """For each likelihood the arm with the best validation ELBO, and its scores on the test split.
+
+    A selection, not a claim: of many arms one is always the best.
+    """
+    table = evidence.table("summary")
+    if not len(table) or not any(evidence.decidable(name) for name in evidence.questions):
         return
-    if "levels" in table:
-        table = table[table["levels"] == "regular"]
-    known = table[table["share"].between(0, 1) & table["metric"].isin(_primary(evidence))]
-    # With the likelihood as a factor there is one decomposition, and one for each of them as well.
-    joint = known.loc[known["likelihood"] == "all", "metric"]
-    known = known[(known["likelihood"] == "all") | ~known["metric"].isin(joint)]
-    for (metric, likelihood), rows in known.groupby(["metric", "likelihood"], sort=False):
-        if len(rows) > 1:
-            ordered = rows.sort_values("share", ascending=False, kind="stable")
-            yield (str(metric), str(likelihood)), ordered
+    rows = matching(table, {"model": "vae", "metric": CRITERION})
+    rows = rows[(rows["n"] >= 2) & rows["mean"].notna()]
+    chosen = [own.iloc[int(own["mean"].argmax())]
+              for _, own in rows.groupby("likelihood", sort=True) if len(own) > 1]  # fmt: skip
+    if chosen:
+        yield _aside(
+            evidence, "selected", "Arms selected on the validation split",
+            say("Highest mean validation ELBO: {arms}. Another arm may be as good: the best of "
+                "many is selected, not tested.",
+                arms=semicolons([_selected(evidence, rows, row) for row in chosen])),
+            section="map", rows=[_tidy(row) for row in chosen],
+        )  # fmt: skip
 
 
-def _primary(evidence: Evidence) -> set[str]:
-    """The primary metrics as contrasts.csv marks them, else the config's, else every result."""
-    rows = evidence.primary
-    if len(rows):
-        return set(rows["metric"].astype(str))
-    return set(_setting(evidence, "statistics.primary_metrics") or primary_candidates())
+def _selected(evidence: Evidence, rows: pd.DataFrame, row: pd.Series) -> Phrase:
+    names = [name for name in ("beta", "latent_dim") if len(rows[name].unique()) > 1]
+    arm = {"model": "vae", **{name: row[name] for name in ("likelihood", "latent_dim", "arm")}}
+    where = {"dataset": evidence.dataset, **arm, "metric": CRITERION}
+
+    def level(name: str) -> Phrase:
+        if name == "beta" and str(row["kl"]) == "False":
+            return phrase("without the KL term")
+        text = f"{row[name]:g}"
+        quote = Quote(text, row[name], "summary", name, where)
+        return at_level(name, text, quote)
+
+    place = join([level(names[0]), *(bare(level(name)) for name in names[1:])]) if names else ""
+    scores: list[Part] = []
+    for metric in ("nll", "elbo"):
+        if is_bound(matching(evidence.ok, arm), described(metric)):
+            continue
+        value = evidence.quoted("summary", "mean", {**arm, "metric": metric})
+        if value is not None:
+            scores.append(say("{label} {value}{unit}", label=described(metric).label, value=value,
+                              unit=described(metric).suffix))  # fmt: skip
+    test = say(" (test split: {scores})", scores=join(scores)) if scores else Phrase()
+    measure = sorted(set(evidence.ok.loc[evidence.ok["likelihood"] == row["likelihood"],
+                                         "measure"].dropna().map(words.measure)))  # fmt: skip
+    return say("{likelihood} {place}{test}{measure}", likelihood=words.the(str(row["likelihood"])),
+               place=place, test=test,
+               measure=f", {words.join(measure)}" if measure else "")  # fmt: skip
 
 
-def _share(name: tuple[str, str], rows: pd.DataFrame) -> str:
-    metric, likelihood = name
-    under = "" if likelihood == "all" else f" ({words.likelihood(likelihood)})"
-    first = rows.iloc[0]
-    text = f"{words.metric_name(metric)}{under}: {_term(first['term'])} {_percent(first['share'])}"
-    extra = [
-        f"the interaction of {_term(row['term'])} {_percent(row['share'])}"
-        for _, row in rows.iloc[1:].iterrows()
-        if ":" in row["term"] and row["share"] > INTERACTION
-    ]
-    return ", ".join([text, *extra]) + f" (n = {int(first['n'])} runs)"
-
-
-def _percent(share: float) -> str:
-    return f"{words.number(round(100 * share, 1))} %"
-
-
-def _share_rows(name: tuple[str, str], rows: pd.DataFrame) -> list[Row]:
-    return [
-        {"metric": name[0], "likelihood": name[1], "term": str(row["term"]),
-         "share": float(row["share"]), "percent": round(100 * float(row["share"]), 1),
-         "runs": int(row["n"])}
-        for _, row in rows.iterrows()
-    ]  # fmt: skip
+def _tidy(row: pd.Series) -> dict[str, Any]:
+    names = ("likelihood", "latent_dim", "arm", "metric", "mean", "ci_low", "ci_high", "n")
+    return {name: getattr(row[name], "item", lambda v=row[name]: v)()
+            for name in names if name in row and not pd.isna(row[name])}  # fmt: skip
 
 
 @finder
 def failures(evidence: Evidence) -> Iterator[Finding]:
-    """Runs that diverged or failed, by arm; other means are over the surviving runs."""
-    total = len(evidence.runs)
-    bad = evidence.runs[evidence.runs["status"] != "ok"]
-    groups = [
-        {"status": str(key[0]), "likelihood": str(key[1]), "arm": rows["arm"].iloc[0],
-         "runs": len(rows), "reason": words_of(rows["reason"])}
-        for key, rows in bad.groupby(["status", "likelihood", "arm"], sort=False)
+    """Runs that diverged or failed; means of their arms are over the other seeds."""
+    runs, bad = evidence.runs, evidence.runs[evidence.runs["status"] != "ok"]
+    total = _rows(evidence, {})
+    if not len(bad):
+        all_ = "The only run" if len(runs) == 1 else say("All {n} runs", n=total)
+        ended = say("{all} ended well.", all=all_)
+        yield _aside(evidence, "failures", "No run diverged or failed", ended)
+        return
+    groups = bad.groupby(["status", "likelihood", "arm"], sort=False)
+    shown = sorted(groups, key=lambda group: -len(group[1]))
+    parts = [
+        say("{n} {status} ({likelihood}, {arm}{reason})",
+            n=_rows(evidence, dict(zip(("status", "likelihood", "arm"), key, strict=True))),
+            status=str(key[0]), likelihood=words.the(str(key[1])), arm=_arm(evidence, rows),
+            reason=f": {text}" if (text := words_of(rows["reason"])) else "")
+        for key, rows in shown[:4]
     ]  # fmt: skip
-    groups.sort(key=lambda group: -int(str(group["runs"])))
-    yield Finding(
-        kind="failures",
-        headline=f"{len(bad)} of {words.count(total, 'run')} diverged or failed" if len(bad)
-        else "No run diverged or failed",
-        sentence=_failed(groups, len(bad), total) if len(bad)
-        else f"All {words.count(total, 'run')} finished successfully." if total > 1
-        else "The only run finished successfully.",
-        dataset=evidence.dataset,
-        evidence={"runs": total, "not ok": len(bad), "rows": groups},
+    rest = [Quote(f"{len(shown) - 4}", len(shown) - 4, "", "")] if len(shown) > 4 else []
+    statuses = {"status": sorted(set(bad["status"].astype(str)))}
+    headline = say("{n} of {all} runs diverged or failed", n=_rows(evidence, statuses), all=total)
+    yield _aside(
+        evidence, "failures", headline,
+        say("Of {all} runs, {parts}{rest}. Means of these arms are over the other seeds only, so "
+            "they are optimistic.", all=total, parts=semicolons(parts),
+            rest=say("; and {n} more arms", n=rest[0]) if rest else ""),
     )  # fmt: skip
+
+
+def _arm(evidence: Evidence, rows: pd.DataFrame) -> Phrase:
+    """Name of the arm of some runs, with its β as a quote."""
+    row = rows.iloc[0]
+    label = arm_names(evidence.runs)[str(row["arm"])].label
+    where = {"dataset": evidence.dataset, "model": "vae", "run": row["run"]}
+    beta = f"{row['beta']:.4g}"
+    before, found, after = label.partition(beta)
+    if not found or not row["beta"]:
+        return phrase(label)
+    return say("{before}{beta}{after}", before=before, after=after,
+               beta=Quote(beta, row["beta"], "metrics", "beta", where))  # fmt: skip
+
+
+def _rows(evidence: Evidence, where: dict[str, Any]) -> Quote:
+    full = {"dataset": evidence.dataset, "model": "vae", **where}
+    n = len(matching(evidence.table("metrics"), full))
+    return Quote(f"{n}", n, "metrics", "", full, "rows")
 
 
 def words_of(reasons: pd.Series) -> str:
@@ -137,127 +217,59 @@ def words_of(reasons: pd.Series) -> str:
     if counts.empty:
         return ""
     rest = f" (and {len(counts) - 1} more)" if len(counts) > 1 else ""
-    return f"{counts.index[0]}{rest}"
-
-
-def _failed(groups: Sequence[Row], bad: int, total: int) -> str:
-    parts = [
-        f"{words.the(group['likelihood'])} with {group['arm'].label}: "
-        f"{group['runs']} {group['status']}"
-        + (f", {group['reason'].rstrip('.')}" if group["reason"] else "")
-        for group in groups
-    ]
-    shown = "; ".join(parts[:4]) + (f"; and {len(parts) - 4} more arms" if len(parts) > 4 else "")
-    return (
-        f"{bad} of {words.count(total, 'run')} diverged or failed. {words.capital(shown)}. Means "
-        "of these arms are over the surviving seeds only, so they are optimistic."
-    )
+    return f"{counts.index[0].rstrip('.')}{rest}"
 
 
 @finder
 def convergence(evidence: Evidence) -> Iterator[Finding]:
-    """Runs that had not converged when training ended."""
-    slopes = _number_column(evidence.ok, "slope")
-    if slopes.empty:
+    """By how much runs were still changing when training ended."""
+    drifts = evidence.numbers("drift")
+    if drifts.empty:
         return
-    late = slopes.abs() >= CONVERGED_SLOPE
-    rows = _by_arm(evidence.ok.loc[slopes.index], late)
-    limit = f"{words.number(100 * CONVERGED_SLOPE)} %"
-    text = (
-        f"{int((~late).sum())} of {words.count(len(slopes), 'run')} changed their validation "
-        f"objective by less than {limit} over the last tenth of training."
-    )
-    yield Finding(
-        kind="convergence",
-        headline="Every run had converged" if not late.any()
-        else f"{int(late.sum())} of {words.count(len(slopes), 'run')} had not converged",
-        sentence=text + (_most(rows, " Arms with the most unconverged runs: ") + (
-            " Where the objective is near 0, a large relative change is not meaningful."
-        ) if late.any() else ""),
-        dataset=evidence.dataset,
-        conclusive=not late.any(),
-        evidence={"runs": len(slopes), "converged": int((~late).sum()),
-                  "percent": 100 * CONVERGED_SLOPE, "rows": rows},
-        **figure_of(("loss_curves", "heatmaps"), evidence, _first_cell(evidence, rows)),
+    where = {"model": "vae", "status": "ok"}
+    ends = [evidence.quoted("metrics", "drift", where, how) for how in ("min", "max")]
+    low, high = ends
+    if low is None or high is None:
+        return
+    small = [row for row in evidence.rows if str(row.cells.get("below_drift")) == "True"
+             and row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
+    names = [say("{metric} {at}", metric=row.metric.label,
+                 at=at_level(row.question, row.level, row.quote("level", row.level)))
+             for row in small]  # fmt: skip
+    yield _aside(
+        evidence, "convergence", "How much training was still changing",
+        text_of([
+            say("Over the last tenth of training the validation objective changed by {span} nats "
+                "per run.", span=span(low, high)),
+            say("Differences smaller than what that tenth added to their own metric: {names}.",
+                names=semicolons(names)) if names else Phrase(),
+        ]),
     )  # fmt: skip
 
 
 @finder
-def loose_bounds(evidence: Evidence) -> Iterator[Finding]:
-    """Runs in which a metric is only a bound, not an estimate."""
+def bounds(evidence: Evidence) -> Iterator[Finding]:
+    """Runs in which metrics are only bounds."""
     for flag, metrics in bounded_by_flag():
-        if flag in evidence.ok and metrics[0].name in evidence.ok:
-            yield from _only_bounds(evidence, flag, metrics)
+        flagged = evidence.runs_with(flag)
+        if flagged is not None and metrics[0].name in evidence.ok:
+            yield _bound(evidence, flag, metrics, flagged)
 
 
-def _only_bounds(evidence: Evidence, flag: str, metrics: Sequence[Metric]) -> Iterator[Finding]:
-    """The runs in which a flag makes the first of some metrics a bound, and the others with it."""
-    first, bound = metrics[0], metrics[0].bound
-    scored = _number_column(evidence.ok, first.name)
-    rows = evidence.ok.loc[scored.index]
-    flagged = rows[flag].astype(str) == "True"
-    if bound is None or not flagged.any():
-        return
-    of = f"{int(flagged.sum())} of {words.count(len(rows), 'run')}"
-    samples = _setting(evidence, first.draws)
-    arms = _by_arm(rows, flagged)
-    yield Finding(
-        kind="loose_bounds",
-        headline=f"{words.capital(first.label)} is a loose bound in {of}",
-        sentence=f"In {of} the {first.label}"
-        + (f" from {words.count(samples, 'importance sample')}" if samples else "")
-        + f" {bound.reason}: there it is only {bound.article} bound and is not ranked."
-        + _others_bounded(evidence, metrics[1:]) + _most(arms, " Arms with the most such runs: "),
-        dataset=evidence.dataset,
-        conclusive=False,
-        evidence={"runs": len(rows), "loose": int(flagged.sum()), "samples": samples,
-                  "gap": bound.limit, "rows": arms},
-        **figure_of(("heatmaps",), evidence, _first_cell(evidence, arms)),
-    )  # fmt: skip
-
-
-def _others_bounded(evidence: Evidence, metrics: Sequence[Metric]) -> str:
-    """The further metrics that the same flag makes bounds."""
+def _bound(evidence: Evidence, flag: str, metrics: Sequence[Metric], flagged: Quote) -> Finding:
+    total = evidence.runs_with()
     parts = [
-        f"the {metric.label} is {metric.bound.article} bound"
+        say("{metric} is {article} bound", metric=subject(metric), article=metric.bound.article)
         for metric in metrics
-        if metric.bound and len(_number_column(evidence.ok, metric.name))
+        if metric.bound and len(evidence.numbers(metric.name))
     ]
-    return f" In the same runs {words.join(parts)}." if parts else ""
-
-
-def _setting(evidence: Evidence, key: str) -> Any:
-    """A value of the config by its dotted key; None without one."""
-    section, _, name = key.partition(".")
-    return evidence.config.get(section, {}).get(name)
-
-
-def _number_column(rows: pd.DataFrame, name: str) -> pd.Series:
-    if name not in rows:
-        return pd.Series(dtype=float)
-    values = pd.to_numeric(rows[name], errors="coerce").astype(float)
-    return values[values.abs() < float("inf")]
-
-
-def _by_arm(rows: pd.DataFrame, flag: pd.Series) -> list[Row]:
-    """Runs with a flag by likelihood and arm, most first."""
-    found: list[dict[str, Any]] = [
-        {"likelihood": str(key[0]), "arm": group["arm"].iloc[0],
-         "runs": int(flag[group.index].sum()), "of": len(group)}
-        for key, group in rows.groupby(["likelihood", "arm"], sort=False)
-    ]  # fmt: skip
-    return sorted((row for row in found if row["runs"]), key=lambda row: -row["runs"])
-
-
-def _first_cell(evidence: Evidence, rows: Sequence[Row]) -> Cell | None:
-    """The first arm of rows by arm, at its smallest latent dimension."""
-    first = [(row["likelihood"], row["arm"]) for row in rows[:1]]
-    return next((cell for cell in evidence.cells if (cell.likelihood, cell.arm) in first), None)
-
-
-def _most(rows: Sequence[Row], start: str) -> str:
-    parts = [
-        f"{words.the(row['likelihood'])}, {row['arm'].label} ({row['runs']} of {row['of']})"
-        for row in rows[:3]
-    ]
-    return f"{start}{'; '.join(parts)}."
+    first = metrics[0]
+    reason = first.bound.reason if first.bound else ""
+    return _aside(
+        evidence, f"bounds/{flag}",
+        say("{label} is only a bound in {n} of {all} runs", label=words.capital(first.label),
+            n=flagged, all=total or ""),
+        say("In these runs {parts}: {metric} {reason}. Their arms enter no mean of a comparison "
+            "and no contrast of these metrics.", parts=join(parts), metric=subject(first),
+            reason=reason),
+    )  # fmt: skip

@@ -1,80 +1,46 @@
-"""Numbers, intervals and arms as words."""
+"""Numbers, lists and names as words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
 
-from vae_ablation.report.figures.style import plain
-from vae_ablation.report.findings.evidence import Cell, Estimate
-from vae_ablation.study.metrics import described
-
 DIGITS = 3
 """Significant digits of a number, where its interval does not call for more."""
-
-
-def metric_name(metric: str) -> str:
-    """Name of a column in a sentence."""
-    return described(metric).label
-
-
-def unit(metric: str) -> str:
-    """Unit of a column after a number, with a space before it; empty without one."""
-    return described(metric).suffix
 
 
 def number(value: float) -> str:
     """A number in three significant digits: `0.0123`, `12.3`, `1234`, `−3`."""
     is_whole = isfinite(value) and value == round(value) and abs(value) < 1e6
-    return _fixed(value, 0 if is_whole else _decimals(abs(value)))
+    return fixed(value, 0 if is_whole else decimals(abs(value)))
 
 
-def _decimals(size: float) -> int:
+def decimals(size: float) -> int:
+    """Decimals that show three significant digits of a size."""
     return max(0, DIGITS - 1 - floor(log10(size))) if size > 0 else 0
 
 
-def _fixed(value: float, decimals: int) -> str:
+def fixed(value: float, places: int) -> str:
     """Fixed decimals; powers of ten for sizes that fixed decimals cannot show."""
     if not isfinite(value):
         raise ValueError(f"{value} is not a finite number")
-    if decimals > DIGITS + 3 or abs(value) >= 1e6:
+    if places > DIGITS + 3 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.{DIGITS - 1}e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.{places}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _shared_decimals(value: Estimate) -> int:
-    """Decimals of a mean and its interval: three digits, one more where the interval is narrow."""
-    low, high = value.low, value.high
-    if low is None or high is None:
-        return _decimals(abs(value.mean))
-    decimals = _decimals(max(abs(value.mean), abs(low), abs(high)))
-    half = (high - low) / 2
-    return max(decimals, min(_decimals(half) - 1, decimals + 1)) if half > 0 else decimals
+def interval_decimals(mean: float, low: float | None, high: float | None) -> int:
+    """Decimals of a mean and its interval, by the first digit of the half-width.
 
-
-def estimate(value: Estimate, unit: str = "", note: str = "") -> str:
-    """`12.3 nats (95 % interval 11.0 to 13.6, n = 3)`, or `(one seed, no interval)`.
-
-    Args:
-        value: mean and interval.
-        unit: after the mean.
-        note: last words in the brackets.
+    One more where that digit is 1; without an interval three significant digits of the mean.
     """
-    decimals = _shared_decimals(value)
-    mean = number(value.mean) if value.low == value.high else _fixed(value.mean, decimals)
-    tail = f"; {note}" if note else ""
-    return f"{mean}{unit} ({_spread(value, decimals)}{tail})"
-
-
-def _spread(value: Estimate, decimals: int) -> str:
-    if value.low is None or value.high is None:
-        return "one seed, no interval"
-    if value.low == value.high:
-        return f"the same in all {value.n} seeds"
-    ends = f"{_fixed(value.low, decimals)} to {_fixed(value.high, decimals)}"
-    return f"95 % interval {ends}, n = {value.n}"
+    if low is None or high is None or high <= low:
+        return decimals(abs(mean))
+    half = (high - low) / 2
+    first = floor(log10(half))
+    return max(0, -first + (half / 10**first < 2))
 
 
 def join(parts: Iterable[str], last: str = "and") -> str:
@@ -105,12 +71,12 @@ PROPER_NAMES = {
 
 def likelihood(name: str) -> str:
     """Proper name of a likelihood: `Gaussian`, `discretised logistic`."""
-    return PROPER_NAMES.get(name, plain(name))
+    return PROPER_NAMES.get(name, name.replace("_", " "))
 
 
 def the(name: str) -> str:
     """A likelihood as a noun in a sentence: `the Gaussian`."""
-    return f"the {likelihood(name)}" if name in PROPER_NAMES else plain(name)
+    return f"the {likelihood(name)}" if name in PROPER_NAMES else name.replace("_", " ")
 
 
 def measure(text: str) -> str:
@@ -124,32 +90,6 @@ def measure(text: str) -> str:
     spaces = {"grey": "intensities", "binary": "binary pixels"}
     kind, given, known = kind.partition(" given ")
     return f"{kind} over {spaces.get(space, space)}{given}{known}"
-
-
-def setting(key: tuple[str, str]) -> str:
-    """A likelihood, with the variant in brackets where it has one."""
-    variant = key[1].strip("-_ ")
-    return likelihood(key[0]) + (f" ({variant})" if variant else "")
-
-
-def the_setting(key: tuple[str, str]) -> str:
-    """A likelihood and its variant as a noun in a sentence: `the Gaussian (conv)`."""
-    return f"the {setting(key)}" if key[0] in PROPER_NAMES else setting(key)
-
-
-def arm(cell: Cell) -> str:
-    """`β = 1 at latent dimension 16`."""
-    return f"{cell.arm.label} at latent dimension {cell.latent_dim}"
-
-
-def place(cell: Cell) -> str:
-    """Likelihood and latent dimension of a comparison: `Gaussian, latent dimension 16`."""
-    return f"{setting(cell.setting)}, latent dimension {cell.latent_dim}"
-
-
-def whole(cell: Cell) -> str:
-    """`the Gaussian with β = 1 at latent dimension 16`."""
-    return f"{the(cell.likelihood)} with {arm(cell)}"
 
 
 def count(n: int, noun: str) -> str:

@@ -1,0 +1,90 @@
+"""What a study could have seen, which arm it selects, and counts of runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from planted import contrast, found, nothing, only, runs
+
+WORSE = contrast("beta", "16", "nll", (20.1, 18.0, 22.2), "worse", detectable=0.4)
+
+
+def test_power_names_what_is_undecided_and_what_would_decide_it() -> None:
+    rows = [
+        WORSE,
+        contrast("beta", "0.1", "nll", (0.2, -0.4, 0.8), "undecided", detectable=0.9,
+                 seeds_needed=8.0),
+        contrast("beta", "16", "sample_fid", (1.6, 1.5, 1.7), "worse",
+                 detectable=math.log(1.25)),
+        contrast("beta", "16", "probe_accuracy", (-0.3, -0.4, -0.2), "worse", detectable=0.08),
+    ]  # fmt: skip
+    finding = only(found(rows, topic="power"))
+    assert str(finding.text) == (
+        "Of 4 comparisons in primary metrics these are undecided, which does not mean equal: NLL "
+        "at β = 0.1. The smallest difference that it would find in four of five repetitions is, "
+        "over questions and levels, 0.400 to 0.900 nats in the NLL; a factor of 1.25 in the sample "
+        "Fréchet distance; at most 4 percentage points in the probe accuracy. With 8 seeds for "
+        "every arm it would decide differences as large as the margins."
+    )
+    assert finding.lead
+    assert not finding.claims
+
+
+def test_a_study_in_which_all_is_decided_says_so() -> None:
+    text = str(only(found([WORSE], topic="power")).text)
+    assert text.startswith("All 1 comparisons in primary metrics are decided.")
+
+
+def elbos(lik: str, dim: int, beta: float, seed: int) -> dict[str, Any]:
+    return {"validation_elbo": -90.0 - abs(beta - 1) - 16 / dim + seed / 10, "elbo": -91.0,
+            "nll": -89.5, "nll_loose": beta == 1}  # fmt: skip
+
+
+def test_the_selected_arm_is_no_claim_and_shows_no_loose_bound() -> None:
+    finding = only(found([WORSE], runs(elbos), "selected"))
+    assert "the Gaussian at β = 1 and latent dimension 16 (test split: ELBO −91 nats)" in str(
+        finding.text
+    )
+    assert finding.verdict == ""
+    assert not finding.lead
+
+
+def test_no_arm_is_selected_where_nothing_differs() -> None:
+    assert (
+        found([WORSE | {"verdict": "undecided", "p_adjusted": 0.5}], runs(elbos), "selected") == []
+    )
+
+
+def test_failed_runs_are_counted_with_their_most_frequent_reason() -> None:
+    metrics = runs(nothing)
+    bad = (metrics["beta"] == 16) & (metrics["seed"] < 2)
+    metrics.loc[bad, ["status", "reason"]] = ["diverged", "the loss is infinite."]
+    finding = only(found(metrics=metrics, topic="failures"))
+    assert str(finding.headline) == "4 of 24 runs diverged or failed"
+    assert "4 diverged (the Gaussian, β = 16: the loss is infinite)" in str(finding.text)
+
+
+def test_runs_that_ended_well_are_counted() -> None:
+    assert str(only(found(topic="failures")).text) == "All 24 runs ended well."
+
+
+def test_drift_has_its_range_and_names_differences_below_it() -> None:
+    metrics = runs(lambda lik, dim, beta, seed: {"drift": -0.5 + seed / 4})
+    row = WORSE | {"below_drift": True}
+    text = str(only(found([row], metrics, "convergence")).text)
+    assert "changed by −0.500 to 0 nats per run" in text
+    assert text.endswith("added to their own metric: NLL at β = 16.")
+
+
+def test_runs_too_short_for_a_drift_have_no_sentence_on_it() -> None:
+    assert found(metrics=runs(nothing).assign(drift=np.nan), topic="convergence") == []
+
+
+def test_bounds_are_counted_with_their_reason() -> None:
+    metrics = runs(lambda lik, dim, beta, seed: {"nll": 1.0, "nll_loose": beta == 16})
+    finding = only(found(metrics=metrics, topic="bounds/nll_loose"))
+    assert str(finding.headline) == "NLL is only a bound in 6 of 24 runs"
+    assert "In these runs the NLL is an upper bound" in str(finding.text)
