@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import CONFIG, runs, summary
 
+from planted import CONFIG, runs, summary
 from vae_ablation.report.findings.finding import findings
 from vae_ablation.tables.contrasts import contrasts
 

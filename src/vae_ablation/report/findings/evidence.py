@@ -20,8 +20,6 @@ DECIDED = ("better", "worse", "higher", "lower", "equivalent", "depends")
 DIFFERENT = ("better", "worse", "higher", "lower", "depends")
 """Verdicts by which a level and its reference differ."""
 ALPHA = 0.05
-_CHANGES = ("drift", "slope")
-"""Columns that are empty where training was too short to say by how much it still changed."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ class Evidence:
         verdict, p = row.verdict, row.number("p_adjusted")
         if verdict not in DECIDED or (row.number("n") or 0) < 2 or not self._drift_known:
             return "undecided"
-        if row.number("estimate") == 0 and not row.number("se"):
+        if (row.question, row.level) in self._identical:
             return "undecided"
         if verdict == "equivalent":
             p = row.number("p_equivalence")
@@ -222,6 +220,13 @@ class Evidence:
                 break
             found.add(question)
         return found
+
+    @cached_property
+    def _identical(self) -> set[tuple[str, str]]:
+        """Questions and levels whose arms do not differ from the reference in any metric."""
+        pooled = [row for row in self._all_rows if row.scope == "pooled"]
+        differing = {(row.question, row.level) for row in pooled if row.number("estimate")}
+        return {(row.question, row.level) for row in pooled} - differing
 
     def _family_p(self, question: str) -> float:
         """The smallest adjusted p of a question's primary metrics, at most 1.
@@ -242,7 +247,7 @@ class Evidence:
     @cached_property
     def _drift_known(self) -> bool:
         """Whether the runs trained long enough to say by how much they were still changing."""
-        return any(len(self.numbers(name)) for name in _CHANGES)
+        return len(self.numbers("drift")) > 0
 
     @cached_property
     def error_metric(self) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vae_ablation.report.findings.evidence import Evidence, Row, first, is_bound, matching
 from vae_ablation.report.findings.finding import Finding, finder, finding_of
-from vae_ablation.report.findings.quotes import Phrase, Quote, join, say, text_of
+from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.replicates import Score, score
 from vae_ablation.report.findings.wording import (
     at_level,
@@ -21,6 +21,7 @@ from vae_ablation.report.findings.wording import (
     span,
     subject,
 )
+from vae_ablation.report.findings.words import number
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import described
 
@@ -200,6 +201,40 @@ def _nearly_none(evidence: Evidence) -> Finding | None:
                beta=_reference(same[0]), base=base(same[0]), each=semicolons(each))  # fmt: skip
     differing = [row for row in rows if row.differs]
     return finding_of(evidence, [*same, *differing], headline, text, rank=2)
+
+
+@finder
+def decoder_scale(evidence: Evidence) -> Iterator[Finding]:
+    """Learned scales of decoders over β: where they move, β weighs the rate differently."""
+    table = evidence.table("summary")
+    if not len(table) or not evidence.decidable("beta"):
+        return
+    rows = matching(table, {"model": "vae", "metric": "decoder_scale", "kl": True})
+    parts = []
+    for name in sorted(set(rows["likelihood"])):
+        own = rows[rows["likelihood"] == name]
+        if own["mean"].max() > 1.1 * own["mean"].min():
+            ends = [_scale(evidence, own.iloc[int(place)])
+                    for place in (own["mean"].argmin(), own["mean"].argmax())]  # fmt: skip
+            parts.append(say("{likelihood} from {low} to {high}", low=ends[0], high=ends[1],
+                             likelihood=at_level("likelihood", name)))  # fmt: skip
+    if parts:
+        yield Finding(
+            evidence.dataset, "beta/decoder_scale", "beta",
+            phrase("A learned decoder scale is a second, hidden weight of the KL term"),
+            say("The learned standard deviation of the decoder ranges {parts}. The narrower the "
+                "decoder, the less the same β weighs, so arms of one β are not alike across "
+                "likelihoods.", parts=semicolons(parts)),
+        )  # fmt: skip
+
+
+def _scale(evidence: Evidence, row: pd.Series) -> Phrase:
+    """A mean scale with the arm's β."""
+    where = {"dataset": evidence.dataset, "model": "vae", "metric": "decoder_scale"}
+    where |= {name: row[name] for name in ("likelihood", "latent_dim", "arm")}
+    scale = Quote(number(float(row["mean"])), row["mean"], "summary", "mean", where)
+    beta = Quote(f"{row['beta']:g}", row["beta"], "summary", "beta", where)
+    return say("{scale} at β = {beta}", scale=scale, beta=beta)
 
 
 @finder
