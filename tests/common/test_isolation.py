@@ -61,13 +61,14 @@ def test_a_finder_that_fails_says_so_and_the_others_speak(
     columns = ("dataset", "likelihood", "latent_dim", "arm", "model", "metric", "n", "mean",
                "ci_low", "ci_high")  # fmt: skip
     summary = pd.DataFrame(columns=columns)
-    before = finding.findings(runs, summary, None, None, {})
-    monkeypatch.setitem(finding._FINDERS, "point", broken)
-    after = finding.findings(runs, summary, None, None, {})
-    (told,) = [one for one in after if one.kind == "point"]
+    tables = {"metrics": runs, "summary": summary}
+    before = finding.findings(tables, {})
+    monkeypatch.setitem(finding._FINDERS, "broken", broken)
+    after = finding.findings(tables, {})
+    (told,) = [one for one in after if one.topic == "error/broken"]
     assert [one for one in after if one is not told] == before
-    assert "KeyError: 'the bug'" in told.sentence
-    assert not told.conclusive
+    assert "KeyError: 'the bug'" in str(told.text)
+    assert not told.claims
 
 
 def test_a_run_of_which_something_is_missing_is_listed(tmp_path) -> None:

@@ -238,9 +238,8 @@ def test_a_new_axis_is_in_a_figure_a_finding_and_the_methods_paragraph(proof: Pa
     figures = {path.name for path in (proof / "figures").rglob("*.png")}
     assert {"effects.png", "importance.png"} <= figures
     findings = read_json(proof / "tables" / "findings.json")
-    told = next(one for one in findings if one["kind"] == "importance")
-    assert "explains the most variance" in told["headline"]
-    assert any("learning rate 1e-05" in one["sentence"] for one in findings)
+    told = [one for one in findings if one["section"] == "training.learning_rate"]
+    assert any("worse at learning rate 1e-05" in one["headline"] for one in told)
     overview = read_json(proof / "tables" / "overview.json")
     assert "learning rate: 1e-05, 0.003, 0.01, 0.03" in overview["varied"]
     text = methods_paragraph(proof)

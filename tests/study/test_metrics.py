@@ -22,8 +22,8 @@ from vae_ablation.evaluation.aggregate import SATURATION
 from vae_ablation.evaluation.bounds import NLL_LOOSE
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.heatmaps import shown_metrics
-from vae_ablation.report.findings import words
 from vae_ablation.report.findings.finding import findings
+from vae_ablation.report.findings.wording import subject
 from vae_ablation.report.pages import arms_page, runs_page
 from vae_ablation.study import metrics
 from vae_ablation.study.metrics import (
@@ -281,7 +281,7 @@ def test_as_a_score_it_is_explained_within_one_likelihood_alone(table: pd.DataFr
 def test_figures_and_sentences_have_its_label_and_unit(table: pd.DataFrame) -> None:
     assert shown_metrics(summarize(table)) == ["knn_accuracy", "mse", "glow"]
     assert style.metric_label("glow") == "glow of codes (lux)"
-    assert (words.metric_name("glow"), words.unit("glow")) == ("glow of codes", " lux")
+    assert (subject(described("glow")), described("glow").suffix) == ("the glow of codes", " lux")
 
 
 def test_a_config_may_name_it_as_primary_and_not_its_flag(glowing: None) -> None:
@@ -296,10 +296,12 @@ def test_what_no_contrast_compares_is_not_primary(name: str) -> None:
 
 
 def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
-    found = findings(table, summarize(table), None, None, {})
-    bound = next(one for one in found if one.kind == "loose_bounds")
-    assert bound.headline == "Glow of codes is a loose bound in 2 of 18 runs"
-    assert "flickers by more than 0.5: there it is only a lower bound" in bound.sentence
+    found = findings({"metrics": table, "summary": summarize(table)}, {})
+    bound = next(one for one in found if one.topic == "bounds/glow_loose")
+    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 18 runs"
+    assert "the glow of codes is a lower bound: the glow of codes flickers by more than 0.5" in str(
+        bound.text
+    )
 
 
 def test_the_tables_of_the_report_explain_it(table: pd.DataFrame) -> None:

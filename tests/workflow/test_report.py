@@ -87,7 +87,7 @@ def test_report_shows_tables_and_figures_without_a_network(
     assert "9 ok" in page
     found = json.loads((place.study / "tables" / "findings.json").read_text(encoding="utf-8"))
     assert len(found) >= 3
-    for finding in found:
+    for finding in (one for one in found if one["lead"]):
         assert " ".join(finding["headline"].split()) in " ".join(page.split())
     names = categories(browser)
     assert [name.partition(". ")[2] for name in names[: len(PAGES)]] == list(PAGES)

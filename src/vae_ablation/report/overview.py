@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.study.axes import axis_columns, axis_of, level_order
@@ -110,20 +109,12 @@ def _plain(value: Any) -> Any:
 
 
 def read_overview(folder: Path) -> dict[str, Any]:
-    """Contents of the report's first page; empty before there are tables.
-
-    Each finding has `result`: the report's name of its figure, or None where it is not drawn.
-    """
+    """Contents of the report's first page, with the leading findings; empty before tables."""
     path, front = folder / "tables" / "overview.json", folder / "tables" / "front_page.json"
     if not path.is_file():
         return {}
     overview = read_json(path)
-    findings = read_json(front) if front.is_file() else []
-    for finding in findings:
-        path = finding["path"]
-        drawn = path and (folder / unquote(path)).is_file()
-        finding["result"] = f"{folder.as_posix()}/{path}" if drawn else None
-    return {**overview, "findings": findings}
+    return {**overview, "findings": read_json(front) if front.is_file() else []}
 
 
 def read_captions(folder: Path) -> dict[str, str]:

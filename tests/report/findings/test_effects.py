@@ -118,7 +118,7 @@ def turning(**verdicts: str) -> str:
     size = {"worse": (2.0, 1.0, 3.0), "better": (-2.0, -3.0, -1.0)}
     rows = [
         contrast("beta", name.removeprefix("b").replace("_", "."), "nll",
-                 size.get(verdict, (0.0, -0.2, 0.2)), verdict)
+                 size.get(verdict, (0.05, -0.2, 0.3)), verdict)
         for name, verdict in verdicts.items()
     ]  # fmt: skip
     return str(only(found(rows, topic="beta/nll")).text).rpartition("). ")[2]
@@ -151,14 +151,10 @@ def test_what_falls_from_one_end_to_the_other_has_no_turning_point() -> None:
 
 def test_label_metrics_stand_beside_their_controls() -> None:
     row = contrast("latent_dim", "2", "probe_accuracy", (-0.2, -0.3, -0.1), "worse", "16")
-    from planted import nothing, runs, summary
-
     metrics = runs(nothing)
     control: dict[str, Any] = {"model": "pca", "dataset": "d", "metric": "probe_accuracy", "n": 1}
     extra = [control | {"latent_dim": 2, "mean": 0.62}, control | {"latent_dim": 16, "mean": 0.95}]
     table = summary(metrics)
-    import pandas as pd
-
     table = pd.concat([table, pd.DataFrame(extra)], ignore_index=True)
     text = str(only(found([row], metrics, "latent_dim/probe_accuracy", summary=table)).text)
     assert text.endswith("For comparison: PCA 0.620 to 0.950.")
