@@ -149,7 +149,9 @@ def test_methods_name_the_settings_and_the_failures(study):
         "11 train, 22 validation and 33 test examples",
         "1 run diverged and 1 failed",
         "torch 9.8.7",
-        "Primary metrics were NLL, rate, active units, probe accuracy and sample Fréchet distance.",
+        "Primary metrics were NLL, rate, active units, probe accuracy and sample Fréchet distance",
+        "two one-sided t tests",
+        "adjusted within each question by Holm's method",
     ):
         assert fact in text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def methods_paragraph(folder: Path) -> str:
         *(_data(study, name) for name in study.datasets if name not in study.unreadable),
         _training(study, record, overview),
         _evaluation(study),
+        _statistics(study),
     ]
     return "# Methods\n\n" + " ".join(parts) + "\n"
 
@@ -172,7 +173,6 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
 
 
 def _evaluation(study: Study) -> str:
-    primary = study.config["statistics"]["primary_metrics"]
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
@@ -181,6 +181,45 @@ def _evaluation(study: Study) -> str:
         "(Heusel et al. 2017), precision and recall (Kynkäänniemi et al. 2019) in the features of "
         "a classifier trained on the train split (principal components without labels). "
         "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
-        "one data split; contrasts were paired by seed. Primary metrics were "
-        f"{_listed([described(name).label for name in primary])}."
+        "one data split."
     )
+
+
+def _statistics(study: Study) -> str:
+    """How arms were compared, as `tables.comparison` and `report.findings` do it."""
+    settings = study.config["statistics"]
+    primary = _listed([described(name).label for name in settings["primary_metrics"]])
+    return (
+        "Arms were compared with a reference arm that differs in one axis only, in every setting "
+        "(combination of the other axes; questions about other axes than β were answered at its "
+        "reference level). Differences were taken seed by seed, on the scale of each metric: the "
+        "logarithm for ratios such as the MSE, 2·arcsin√p for shares p, else the metric itself. "
+        "They were averaged over seeds and, with equal weights, over settings; the standard error "
+        "adds up the variances of the settings and a correlation between settings, estimated from "
+        "all differences of the question, with degrees of freedom after Welch and Satterthwaite. "
+        "Single settings have variances drawn towards those of the others (Smyth 2004). A level is "
+        "called equivalent to the reference where two one-sided t tests (Schuirmann 1987) place "
+        "the difference within a margin; better or worse, or higher or lower, where a t test "
+        "rejects no difference; dependent on an axis where settings differ clearly, in opposite "
+        f"directions or in size; and undecided otherwise. {_margins(settings['margins'])} "
+        f"Primary metrics were {primary}; their p-values were adjusted within each question by "
+        "Holm's method (1979), those of other metrics, which are exploratory, after Benjamini and "
+        "Hochberg (1995). A difference is stated only where, besides, the smallest adjusted p of "
+        "the question's primary metrics, adjusted once more over all questions (Holm), is at most "
+        "0.05. Arms with a value that is only a bound were left out of comparisons of that metric, "
+        "and collapsed arms (rate below 0.1 nats in every seed) of comparisons of ratios."
+    )
+
+
+def _margins(chosen: Mapping[str, float]) -> str:
+    """Where margins come from, and those of the config."""
+    rule = (
+        "The margin is what the evaluation can resolve: the largest of twice the bootstrap error "
+        "of the difference over test examples, the spread over refitted feature networks, the "
+        "change of the metric over the last tenth of training, and a convention (a ratio of 1.05 "
+        "for the MSE, 1.2 for Fréchet distances, 1.1 for other ratios, 2 percentage points)."
+    )
+    if not chosen:
+        return rule
+    own = _listed([f"{described(name).label} ({value:g})" for name, value in chosen.items()])
+    return f"{rule} Margins chosen before training: {own}."

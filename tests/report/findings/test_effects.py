@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from planted import contrast, found, only
+from planted import contrast, found, nothing, only, runs, summary
 
 WORSE = contrast("beta", "16", "nll", (20.1, 18.0, 22.2), "worse")
 

@@ -12,9 +12,9 @@ from planted import CONFIG, runs, summary
 from vae_ablation.report.findings.finding import findings
 from vae_ablation.tables.contrasts import contrasts
 
-STUDIES = 60
-MOST = 7
-"""Claims in so many of 60 studies have a chance of 3 % where 5 % of studies make one."""
+STUDIES = 40
+MOST = 5
+"""More than 5 of 40 studies have a chance of 1.4 % where 5 % of studies make a claim."""
 PRIMARY = CONFIG["statistics"]["primary_metrics"]
 
 
