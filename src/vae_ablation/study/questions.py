@@ -167,11 +167,29 @@ class _AxisQuestion(Question):
         return [(arm, known[reference]) for level, arm in known.items() if level != reference]
 
 
+@dataclass(frozen=True)
+class _LeastBeta(Question):
+    """No KL term against the smallest β, where that is not the reference of `kl_off`.
+
+    Attributes:
+        usual: sort key of references of `kl_off`.
+    """
+
+    usual: Callable[[Arm], Any] = lambda arm: arm
+
+    def _pairs_within(self, arms: list[Arm]) -> list[Pair]:
+        references = [arm for arm in arms if self.is_reference(arm)]
+        usual = {min(references, key=key)["beta"] for key in (self.usual, self.preference)
+                 if references}  # fmt: skip
+        return super()._pairs_within(arms) if len(usual) > 1 else []
+
+
 def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list[Question]:
     """Every question of a study with these axes, in the order of the tables.
 
-    Two questions vary more than one axis, `kl_off` and `point`; each axis has one of its own, but
-    the dataset and the likelihood, on whose levels scores are not comparable, and seeds.
+    Three questions vary more than one axis: `kl_off` (against the reference β), `least_beta` (no KL
+    term against the smallest β) and `point`; each axis has one of its own, but the dataset and the
+    likelihood, on whose levels scores are not comparable, and seeds.
 
     Args:
         axes: those that arms have.
@@ -189,7 +207,11 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
             "kl_off", frozenset({"kl", "beta"}), _without_kl, _with_kl, nearest, "beta", "off",
             references,
         )  # fmt: skip
-        found.insert(0, off)
+        least = _LeastBeta(
+            "least_beta", frozenset({"kl", "beta"}), _without_kl, _with_kl,
+            lambda arm: arm["beta"], "beta", "off", references, nearest,
+        )  # fmt: skip
+        found = [off, *found, least]
     if {"kl", "beta", "posterior"} <= {*axes}:
         point = Question(
             "point", frozenset({"posterior", "kl", "beta"}), _is_point, _variational, nearest,

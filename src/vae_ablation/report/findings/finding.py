@@ -143,6 +143,10 @@ def _place(name: str) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
+_SECTIONS = {"least_beta": "kl_off"}
+"""Sections of questions that have none of their own."""
+
+
 def finding_of(
     evidence: Evidence,
     rows: Sequence[Row],
@@ -157,7 +161,7 @@ def finding_of(
     return Finding(
         evidence.dataset,
         topic or f"{first.question}/{first.metric.name}",
-        first.question,
+        _SECTIONS.get(first.question, first.question),
         phrase(headline),
         phrase(text),
         verdict or first.verdict,

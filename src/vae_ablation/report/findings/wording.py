@@ -11,7 +11,11 @@ from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phras
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric
 
-SPECIAL = {"kl_off": "without the KL term", "point": "in a deterministic autoencoder"}
+SPECIAL = {
+    "kl_off": "without the KL term",
+    "least_beta": "without the KL term",
+    "point": "in a deterministic autoencoder",
+}
 """Questions that set one kind of arm against a level of β."""
 
 _PLURAL = ("units", "samples", "nats")
