@@ -25,9 +25,7 @@ def told(*rows: dict[str, Any]) -> Any:
 
 def test_a_decided_pair_has_its_ratio_with_bounds() -> None:
     finding = told(row("bernoulli", "gaussian", "better"))
-    assert str(finding.headline) == (
-        "The Bernoulli has the better MSE at the same rate wherever it is decided"
-    )
+    assert str(finding.headline) == "The Bernoulli has the best MSE at the same rate"
     assert str(finding.text) == (
         "At latent dimension 16 and a rate of 12.3 nats, the MSE of the Bernoulli is 0.90 times "
         "that of the Gaussian (bounds 0.85 to 0.96)."
@@ -40,7 +38,7 @@ def test_a_pair_that_is_not_decided_says_what_would_settle_it() -> None:
     assert "is not decided" in str(finding.headline)
     assert str(finding.text) == (
         "Not decided: the Bernoulli and the Gaussian at latent dimension 16 (add β = 2 for "
-        "gaussian)."
+        "Gaussian)."
     )
     assert finding.verdict == ""
 
@@ -61,3 +59,11 @@ def test_a_study_without_effects_claims_nothing_here() -> None:
     table = pd.DataFrame([row("bernoulli", "gaussian", "better")])
     finding = only(found([closed], topic="likelihood/matched_mse", matched=table))
     assert finding.verdict == ""
+
+
+def test_a_winner_of_one_pair_among_several_is_none() -> None:
+    finding = told(
+        row("bernoulli", "gaussian", "better"),
+        row("bernoulli", "gaussian", "undecided", 2, reason="add seeds"),
+    )
+    assert str(finding.headline).endswith("at the same rate is known only in part")

@@ -30,7 +30,7 @@ SECONDARY = (
 )
 """Metrics beside the primary ones that have findings, headed as exploratory."""
 
-_RANKS = {"beta": (1,), "kl_off": (1,)}
+_RANKS = {"beta": (2,), "kl_off": (1, 2, 2), "least_beta": ()}
 """Ranks of a question's first findings, where others tell of it as well; else 1 and 2."""
 _GROUPS = ("worse", "better", "higher", "lower", "equivalent")
 

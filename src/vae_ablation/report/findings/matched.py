@@ -45,8 +45,9 @@ def _finding(
     if not known:
         headline = phrase(f"Which {label} has the better {described(metric).label} at the same "
                           "rate is not decided")  # fmt: skip
-    elif len({_winner(row) for row in best}) == 1 and len(best) == len(known):
-        headline = say("{winner} has the better {metric} at the same rate wherever it is decided",
+    elif best and all(row in best and _winner(row) == _winner(best[0]) for row in rows
+                      if _winner(best[0]) in (row["level"], row["reference"])):  # fmt: skip
+        headline = say("{winner} has the best {metric} at the same rate",
                        winner=_level(axis, _winner(best[0])).capital(),
                        metric=described(metric).label)  # fmt: skip
     else:
@@ -61,7 +62,7 @@ def _finding(
     return Finding(
         evidence.dataset, f"{axis}/matched_{metric}", axis, headline, text,
         str(best[0]["verdict"]) if best else "equivalent" if known else "", list(rows),
-        1 if best else 0,
+        2 if best else 0,
     )  # fmt: skip
 
 
@@ -106,6 +107,6 @@ def _open(evidence: Evidence, axis: str, row: Row) -> Phrase:
     """A pair that is not decided, with what would settle it."""
     pair = join([_level(axis, str(row["level"])), _level(axis, str(row["reference"]))])
     reason = str(row.get("reason", ""))
-    settle = _quote(evidence, row, "reason", reason.replace("_", " ")) if reason else ""
+    settle = _quote(evidence, row, "reason", words.proper(reason)) if reason else ""
     return say("{pair} {place}{reason}", pair=pair, place=_place(evidence, row),
                reason=say(" ({settle})", settle=settle) if reason else "")  # fmt: skip

@@ -19,8 +19,11 @@ SPECIAL = {
 """Questions that set one kind of arm against a level of β."""
 
 _PLURAL = ("units", "samples", "nats")
-_SPOKEN = {"posterior_std": "posterior standard deviation"}
-"""Metrics whose labels are short for axes of figures."""
+_SPOKEN = {
+    "posterior_std": "posterior standard deviation",
+    "sample_fid_expost": "ex-post Fréchet distance",
+}
+"""Metrics whose labels are made for axes of figures."""
 
 
 def subject(metric: Metric) -> str:

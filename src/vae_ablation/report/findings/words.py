@@ -74,6 +74,13 @@ def likelihood(name: str) -> str:
     return PROPER_NAMES.get(name, name.replace("_", " "))
 
 
+def proper(text: str) -> str:
+    """A text in which likelihoods have their proper names."""
+    for name in sorted(PROPER_NAMES, key=len, reverse=True):
+        text = text.replace(name, PROPER_NAMES[name])
+    return text
+
+
 def the(name: str) -> str:
     """A likelihood as a noun in a sentence: `the Gaussian`."""
     return f"the {likelihood(name)}" if name in PROPER_NAMES else name.replace("_", " ")
