@@ -70,7 +70,7 @@ def test_every_arm_is_set_against_its_reference() -> None:
     assert pairs(table, "point") == {("point", "1", "point", "beta1")}
     arms = ("beta0.25", "beta1", "beta8", "kl-off", "point")
     assert pairs(table, "latent_dim") == {("2", "8", arm, arm) for arm in arms}
-    questions = ["kl_off", "point", "beta", "latent_dim", "least_beta"]
+    questions = ["kl_off", "point", "least_beta", "beta", "latent_dim"]
     assert list(dict.fromkeys(table["question"])) == questions
     off = settings(table).query("question == 'kl_off' and metric == 'nll'")
     assert list(off["latent_dim"]) == [2, 8]

@@ -211,7 +211,7 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
             "least_beta", frozenset({"kl", "beta"}), _without_kl, _with_kl,
             lambda arm: arm["beta"], "beta", "off", references, nearest,
         )  # fmt: skip
-        found = [off, *found, least]
+        found = [off, least, *found]
     if {"kl", "beta", "posterior"} <= {*axes}:
         point = Question(
             "point", frozenset({"posterior", "kl", "beta"}), _is_point, _variational, nearest,
