@@ -231,7 +231,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
     low, high = ends
     if low is None or high is None:
         return
-    small = [row for row in evidence.rows if str(row.cells.get("below_drift")) == "True"
+    small = [row for row in evidence.rows if row.below_drift
              and row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
     names = [say("{metric} {at}", metric=row.metric.label,
                  at=at_level(row.question, row.level, row.quote("level", row.level)))

@@ -216,7 +216,7 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
     if row.differs:
         small = ", less than the last tenth of training still added"
         return say("is {size}{small}", size=difference(row),
-                   small=small if _below_drift(row) else "")  # fmt: skip
+                   small=small if row.below_drift else "")  # fmt: skip
     return say("is undecided{why}: the difference is {size}", size=signed(row),
                why=" after adjustment" if _one_sided(row) else "")  # fmt: skip
 
@@ -225,10 +225,6 @@ def _one_sided(row: Row) -> bool:
     """Whether the interval excludes no difference, which the adjusted p does not."""
     low, high = row.number("ci_low"), row.number("ci_high")
     return low is not None and high is not None and (low > 0 or high < 0)
-
-
-def _below_drift(row: Row) -> bool:
-    return str(row.cells.get("below_drift", "")) == "True"
 
 
 def span(low: Part, high: Part) -> Phrase:
