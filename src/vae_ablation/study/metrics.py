@@ -548,7 +548,7 @@ for _metric in (
         "Fréchet distance between samples from the prior and held-out data, a mean over draws and "
         "feature networks.",
         "", "lower", scale="log", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
-        margin=1.2,
+        margin=1.2, spread="sample_fid_spread",
     ),
     Metric(
         "sample_fid_se", "Monte-Carlo error of the Fréchet distance",
@@ -571,7 +571,7 @@ for _metric in (
         "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes; compared "
         "with other ex-post distances.",
         "", "lower", scale="log", undefined=_CONTROLS, draws="evaluation.sample_draws",
-        margin=1.2,
+        margin=1.2, spread="sample_fid_expost_spread",
     ),
     Metric(
         "sample_fid_expost_se", "Monte-Carlo error of the ex-post distance",
