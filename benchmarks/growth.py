@@ -139,9 +139,9 @@ def main() -> None:
     rules = seconds_by_rule(text)
     text, seconds = call(folder, "-n", "--quiet")
     rows.append(["`-n`, all there", *seconds])
-    text, seconds = call(folder, "--report", "report.html")
+    text, seconds = call(folder, "--report", "snakemake-report.html")
     rows.append(["report", *seconds])
-    size = (folder / "report.html").stat().st_size / 1e6
+    size = (folder / "snakemake-report.html").stat().st_size / 1e6
     print(provenance(["snakemake", "torch", "vae-ablation"]))
     print(f"{600 * options.seeds} runs; the report has {size:.0f} MB\n")
     print(markdown_table(["call", "wall s", "CPU s", "peak MB"], rows))

@@ -79,7 +79,7 @@ class Workplace:
 
     def report(self) -> float:
         """Wall seconds of making the report."""
-        return self.snakemake("--report", str(self.study / "report.html"))
+        return self.snakemake("--report", str(self.study / "snakemake-report.html"))
 
     def jobs(self) -> list[Job]:
         """Every job that has run here, once each, though each of its outputs has a record."""

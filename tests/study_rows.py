@@ -12,7 +12,7 @@ from vae_ablation.study.axes import level_cell
 from vae_ablation.study.run import canonical_run
 from vae_ablation.tables.collect import FIRST_COLUMNS, read_metrics, run_columns, write_csv
 
-MEASURES = {"discretized_logistic": "grey17/mass", "bernoulli": "grey/cross-entropy"}
+MEASURES = {"discretized_logistic": "grey17/mass-open", "bernoulli": "grey/cross-entropy"}
 AXES: dict[str, Any] = {
     "dataset": "digits",
     "likelihood": "gaussian",

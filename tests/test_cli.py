@@ -55,7 +55,7 @@ def study(tmp_path, monkeypatch):
             "training": config["training"],
         }
         write_json(folder / "runs" / run.path / "run.json", record)
-        measure = "grey/density" if run.seed == 0 else "grey17/mass"
+        measure = "grey/density" if run.seed == 0 else "grey17/mass-open"
         metrics = {"elbo": -1.5 - run.seed, "measure": measure, "rate_per_dim": [1.0, 0.5]}
         write_json(folder / "runs" / run.path / "metrics.json", metrics)
         rows.append(

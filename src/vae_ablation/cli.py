@@ -97,6 +97,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("file", help="a Python file with parts, as a config's plugins names it")
     check.set_defaults(command=_check)
+    analysed = commands.add_parser(
+        "analyse", help="verdicts, importance and the paper's table of any CSV table of runs"
+    )
+    analysed.add_argument("runs", type=Path, help="CSV file, one row per run")
+    analysed.add_argument("--axes", required=True, help="columns that vary: lr,model")
+    analysed.add_argument("--seed", default="seed", help="column of the seed")
+    analysed.add_argument(
+        "--metrics", required=True, help="NAME[:higher|lower][:log|arcsine][:MARGIN], by commas"
+    )
+    analysed.add_argument("--reference", default="", help="reference levels: lr=0.001,model=mlp")
+    analysed.add_argument("--out", type=Path, help="folder; default: the file's name + -analysis")
+    analysed.set_defaults(command=_analyse)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
     name.add_argument("config", help="a config file")
     name.set_defaults(command=_study_name)
@@ -129,6 +141,21 @@ def study_folder(study: str) -> Path:
 
 def _study_name(options: argparse.Namespace) -> None:
     print(read_config(Path(options.config))["study"])
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    # Imported here: it brings SciPy, which the other commands do without.
+    from vae_ablation.tables.analysis import read_metric, write_analysis
+
+    def parts(text: str) -> list[str]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
+    metrics = [read_metric(text) for text in parts(options.metrics)]
+    references = parts(options.reference)
+    axes = parts(options.axes)
+    for line in write_analysis(options.runs, axes, options.seed, metrics, references, out):
+        print(line)
 
 
 def _prune(options: argparse.Namespace) -> None:

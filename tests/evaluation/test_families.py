@@ -17,6 +17,7 @@ from support import (
     trained_model,
     training_settings,
 )
+from vae_ablation.common.registry import PartError
 from vae_ablation.data.base import Dataset
 from vae_ablation.evaluation import Evaluated, context, evaluate_pack
 from vae_ablation.evaluation.context import CodeContext, EvaluationContext, RunContext, once
@@ -73,9 +74,8 @@ def test_a_family_that_asks_for_the_run_is_no_controls(few_digits: Dataset) -> N
     def weight(context: RunContext) -> Columns:
         return {"weight": context.run.beta * context.bounds.nll.mean()}
 
-    one, off = evaluated([make_run(beta=2.0), make_run(posterior="point")], few_digits)
+    (one,) = evaluated([make_run(beta=2.0)], few_digits)
     assert one.metrics["weight"] == pytest.approx(2 * one.metrics["nll"])
-    assert "nll" not in off.metrics
     rows = control_rows(few_digits, [make_run()], model_options(), 0)
     assert not any("weight" in row for row in rows)
 
@@ -92,9 +92,9 @@ def test_a_column_that_was_not_declared_is_refused(few_digits: Dataset) -> None:
 
 @pytest.mark.parametrize("name", ["nll", "another"])
 def test_no_two_families_give_one_column_or_have_one_name(name: str) -> None:
-    with pytest.raises(ValueError, match="nll"):
+    with pytest.raises(PartError, match="nll"):
         family(name, "nll")(lambda context: {})
-    with pytest.raises(ValueError, match="there is a family 'nll' already"):
+    with pytest.raises(PartError, match="the metric family 'nll' is there already"):
         family("nll")(lambda context: {})
 
 
@@ -105,7 +105,7 @@ def test_every_measured_metric_belongs_to_a_family() -> None:
     assert given - lists == measured
 
 
-def test_what_families_share_is_computed_once_and_a_point_asks_for_no_bound(
+def test_what_families_share_is_computed_once_and_a_point_has_no_aggregate(
     few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -119,15 +119,15 @@ def test_what_families_share_is_computed_once_and_a_point_asks_for_no_bound(
 
         return count
 
-    for name in ("encode", "distortions", "importance_nll", "aggregates", "sample_columns"):
+    for name in ("encode", "distortions", "scores", "encoder_gaps", "aggregates", "sample_columns"):
         monkeypatch.setattr(context, name, counted(name))
     evaluated([make_run()], few_digits)
-    once_each = ["aggregates", "importance_nll", "sample_columns"]
+    once_each = ["aggregates", "encoder_gaps", "scores", "sample_columns"]
     splits = 3
     assert sorted(calls) == sorted([*once_each, *["encode", "distortions"] * splits])
     calls.clear()
     evaluated([make_run(posterior="point")], few_digits)
-    assert not {"importance_nll", "aggregates"} & set(calls)
+    assert {"scores", "encoder_gaps", "aggregates"} & set(calls) == {"scores"}
 
 
 def test_the_order_of_asking_changes_no_draw(few_digits: Dataset) -> None:
@@ -139,10 +139,10 @@ def test_the_order_of_asking_changes_no_draw(few_digits: Dataset) -> None:
         return EvaluationContext(runs, models, histories, few_digits, None, settings, CPU)
 
     first, second = fresh(), fresh()
-    asked = first.aggregates, first.bounds, first.distortions
-    terms, bounds, aggregates = second.distortions, second.bounds, second.aggregates
+    asked = first.aggregates, first.scores, first.distortions
+    terms, bounds, aggregates = second.distortions, second.scores, second.aggregates
     np.testing.assert_array_equal(asked[2], terms)
-    np.testing.assert_array_equal(asked[1].nll, bounds.nll)
+    np.testing.assert_array_equal(asked[1].own.nll, bounds.own.nll)
     assert asked[0] == aggregates
 
 

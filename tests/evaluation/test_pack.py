@@ -175,8 +175,11 @@ def test_elbo_and_objective_follow_from_distortion_and_rate(whole: dict[str, Eva
         assert sum(m["rate_per_dim"]) == pytest.approx(m["rate"])
         assert len(m["rate_per_dim"]) == one.run.latent_dim
         assert m["nll"] <= -m["elbo"] + 0.3
-        assert m["nll_gap"] >= 0
-        assert m["nll_loose"] == (m["nll_gap"] > 0.1)
+        assert m["inference_gap"] == pytest.approx(-m["nll"] - m["elbo"])
+        assert m["encoder_gap"] >= 0
+        assert 0 < m["nll_bias"] < 0.5
+        assert m["nll_se"] > 0
+        assert m["nll_untrained"] == (not one.run.kl)
 
 
 def test_the_rate_is_that_of_the_codes(whole: dict[str, Evaluated]) -> None:
@@ -188,9 +191,11 @@ def test_the_rate_is_that_of_the_codes(whole: dict[str, Evaluated]) -> None:
     assert one.metrics["code_rms"] == pytest.approx(np.sqrt((mean**2).mean()), rel=1e-5)
 
 
-def test_point_arms_have_no_rate_elbo_or_nll(whole: dict[str, Evaluated]) -> None:
+def test_point_arms_have_no_rate_or_elbo_but_an_nll(whole: dict[str, Evaluated]) -> None:
     metrics = whole["point"].metrics
-    empty = {"rate", "elbo", "nll", "nll_ess", "nll_gap", "rate_per_dim", "bits_per_dim",
+    assert {"nll", "nll_ess", "nll_bias", "nll_levels", "bits_per_dim"} <= set(metrics)
+    assert metrics["nll_untrained"] is True
+    empty = {"rate", "elbo", "inference_gap", "encoder_gap", "effective_beta", "rate_per_dim",
              "active_units", "collapsed_fraction", "posterior_std", "mutual_information",
              "marginal_kl", "hole_rate", "validation_elbo", "total_correlation", "dimension_kl",
              "active_units_kl", "active_units_mi", "knn_accuracy_sampled",
@@ -207,11 +212,11 @@ def test_metrics_are_the_means_of_their_examples(whole: dict[str, Evaluated]) ->
             assert values.shape == (n,)
             assert values.dtype == np.float32
             assert one.metrics[name] == pytest.approx(np.nanmean(values), rel=1e-5), (arm, name)
-    terms = {"distortion", "rate", "elbo", "nll"}
+    terms = {"distortion", "rate", "elbo", "nll", "nll_levels"}
     labelled = {"mse", "knn_accuracy", "probe_accuracy"}
     sampled = {"knn_accuracy_sampled", "probe_accuracy_sampled"}
     assert set(whole["beta1"].examples) == terms | labelled | sampled
-    assert set(whole["point"].examples) == {"distortion"} | labelled
+    assert set(whole["point"].examples) == {"distortion", "nll", "nll_levels"} | labelled
 
 
 def test_the_rate_is_mutual_information_and_marginal_kl(
@@ -301,20 +306,27 @@ def test_mse_is_that_of_the_distributions_mean(likelihood: str, few_digits: Data
     assert found.metrics["mse"] == pytest.approx(truth, rel=1e-4)
 
 
-def test_bits_per_dim_are_nats_over_the_dimensions_for_a_mass_on_grey_levels(
-    few_digits: Dataset,
+def test_bits_per_dim_are_nats_of_grey_levels_over_the_dimensions(
+    few_digits: Dataset, whole: dict[str, Evaluated]
 ) -> None:
     run = make_run("discretized_logistic")
     metrics = evaluated([run], few_digits, model_options(), epochs=30)["beta1"].metrics
+    assert metrics["nll_levels"] == pytest.approx(metrics["nll"])
     assert metrics["bits_per_dim"] == pytest.approx(metrics["nll"] / (64 * math.log(2)))
     assert 1 < metrics["bits_per_dim"] < math.log2(17)
-    assert (metrics["measure"], metrics["proper"]) == ("grey17/mass", True)
+    assert (metrics["measure"], metrics["proper"]) == ("grey17/mass-open", True)
+    assert (metrics["levels_measure"], metrics["levels_of_density"]) == ("grey17/mass-open", False)
+    density = whole["beta1"].metrics
+    assert density["bits_per_dim"] == pytest.approx(density["nll_levels"] / (64 * math.log(2)))
+    assert (density["levels_measure"], density["levels_of_density"]) == ("grey17/mass-open", True)
 
 
-def test_densities_cross_entropies_and_binarised_data_have_no_bits_per_dim(
-    few_digits: Dataset, whole: dict[str, Evaluated]
+def test_cross_entropies_continuous_and_binarised_data_have_no_bits_per_dim(
+    few_digits: Dataset,
 ) -> None:
-    assert "bits_per_dim" not in whole["beta1"].metrics
+    smooth = make_dataset(few_digits.x)
+    (one,) = evaluated([make_run()], smooth, model_options(), epochs=1).values()
+    assert not {"bits_per_dim", "nll_levels", "levels_measure"} & set(one.metrics)
     grey = evaluated([make_run("bernoulli")], few_digits, model_options(), epochs=1)["beta1"]
     assert "bits_per_dim" not in grey.metrics
     assert (grey.metrics["measure"], grey.metrics["proper"]) == ("grey/cross-entropy", False)

@@ -191,7 +191,7 @@ PROOF: dict[str, Any] = {
         {
             "beta": [0.1],
             "model.hidden": [[16], [32], [64]],
-            "training.learning_rate": [1.0e-5, 3.0e-3, 1.0e-2],
+            "training.learning_rate": [1.0e-5, 3.0e-3, 1.0e-2, 3.0e-2],
             "seed": [0, 1],
         }
     ],
@@ -212,19 +212,24 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_new_axis_is_in_tables_contrasts_and_importance(proof: Path) -> None:
     metrics = read_metrics(proof / "tables" / "metrics.csv")
     runs = metrics[metrics["model"] == "vae"]
-    assert sorted(runs["training.learning_rate"].unique()) == [1e-5, 3e-3, 1e-2]
-    assert sorted(runs["model.hidden"].astype(str).unique()) == ["16", "64"]
+    assert sorted(runs["training.learning_rate"].unique()) == [1e-5, 3e-3, 1e-2, 3e-2]
+    assert sorted(runs["model.hidden"].astype(str).unique()) == ["16", "32", "64"]
     # one pack for each width, whatever the learning rates
     assert len(list((proof / "packs").iterdir())) == 3
     # a learning rate of 1e-5 has learned nothing after six epochs
     found = pd.read_csv(proof / "tables" / "contrasts.csv")
     slow = found[(found["question"] == "training.learning_rate") & (found["metric"] == "elbo")]
+    slow = slow[slow["level"] == 1e-5]
     assert (slow["estimate"] < -1).all()
-    assert set(slow["reference_arm"].dropna()) == {"beta0.1", "beta0.1-hidden64"}
+    assert set(slow["verdict"]) <= {"worse", "undecided"}
+    assert set(slow["reference_arm"].dropna()) == {
+        "beta0.1", "beta0.1-hidden32", "beta0.1-hidden64",
+    }  # fmt: skip
     assert {"model.hidden"} <= set(found["question"])
     shares = pd.read_csv(proof / "tables" / "importance.csv")
-    elbo = shares[(shares["metric"] == "elbo") & (shares["levels"] == "regular")]
+    elbo = shares[(shares["metric"] == "elbo") & (shares["levels"] == "every")]
     assert elbo.set_index("term")["share"]["training.learning_rate"] > 0.6
+    assert "1e-05" not in shares.loc[shares["levels"] == "regular", "rectangle"].iloc[0]
     summary = pd.read_csv(proof / "tables" / "summary.csv")
     assert {"training.learning_rate", "model.hidden"} <= set(summary.columns)
 
@@ -236,9 +241,9 @@ def test_a_new_axis_is_in_a_figure_a_finding_and_the_methods_paragraph(proof: Pa
     told = [one for one in findings if one["section"] == "training.learning_rate"]
     assert any("worse at learning rate 1e-05" in one["headline"] for one in told)
     overview = read_json(proof / "tables" / "overview.json")
-    assert "learning rate: 1e-05, 0.003, 0.01" in overview["varied"]
+    assert "learning rate: 1e-05, 0.003, 0.01, 0.03" in overview["varied"]
     text = methods_paragraph(proof)
-    assert "learning rate in {1e-05, 0.003, 0.01}" in text
+    assert "learning rate in {1e-05, 0.003, 0.01, 0.03}" in text
     assert "hidden layers in {16, 32, 64}" in text
 
 

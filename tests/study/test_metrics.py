@@ -19,7 +19,7 @@ from tables.test_collect import plan_of, write_run
 from vae_ablation import cli
 from vae_ablation.common.errors import UserError
 from vae_ablation.evaluation.aggregate import SATURATION
-from vae_ablation.evaluation.bounds import NLL_LOOSE
+from vae_ablation.evaluation.nll import NLL_LOOSE
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.heatmaps import shown_metrics
 from vae_ablation.report.findings.finding import findings
@@ -76,6 +76,7 @@ def named(rows: list[Row], heading: str) -> dict[str, Row]:
 
 WITHIN = {
     "measure": "one dataset and one `measure`",
+    "levels": "one dataset and one `levels_measure`",
     "dataset": "one dataset",
     "everywhere": "everywhere",
 }
@@ -126,7 +127,7 @@ def test_the_guide_says_of_every_metric_what_its_object_says() -> None:
         ("| `ari` |", "| `arii` |", "arii is not a metric"),
         ("(Ghosh et al. 2020) |  | lower |", "(Ghosh et al. 2020) |  | higher |", "sample_fid_exp"),
         ("| `nll` | `nll_loose` | upper", "| `nll` | `nll_loose` | lower", "nll: "),
-        ("| one dataset | `silhouette`,", "| one dataset |", "silhouette is comparable"),
+        ("`effective_beta`, `silhouette`,", "`effective_beta`,", "silhouette is comparable"),
     ],
 )
 def test_a_guide_that_says_otherwise_is_caught(right: str, wrong: str, fault: str) -> None:
@@ -174,7 +175,11 @@ def test_labels_tell_metrics_apart() -> None:
 
 def test_thresholds_of_flags_are_those_of_the_evaluation() -> None:
     limits = {flag: {one.bound.limit for one in of if one.bound} for flag, of in bounded_by_flag()}
-    assert limits == {"nll_loose": {NLL_LOOSE}, "mi_saturated": {SATURATION}}
+    assert limits == {
+        "nll_loose": {NLL_LOOSE},
+        "levels_loose": {NLL_LOOSE},
+        "mi_saturated": {SATURATION},
+    }
 
 
 def test_no_other_module_knows_which_metric_has_which_flag() -> None:
@@ -224,13 +229,13 @@ def glowing() -> Iterator[None]:
 
 
 def glowing_rows() -> list[dict[str, Any]]:
-    """β = 1 and β = 4 under two likelihoods and without the KL term; one bound at β = 4, seed 2."""
-    arms: list[dict[str, Any]] = [{"beta": 1.0}, {"beta": 4.0}, {"kl": False}]
+    """Three β under two likelihoods and no KL term; one bound at β = 8, seed 2."""
+    arms: list[dict[str, Any]] = [{"beta": 1.0}, {"beta": 4.0}, {"beta": 8.0}, {"kl": False}]
     cells = product(likelihood=["gaussian", "continuous_bernoulli"], arm=arms, seed=range(3))
     return [
         row(
             metrics={"glow": 10.0 + cell["seed"] / 10 + cell["arm"].get("beta", 0.0),
-             "glow_loose": cell["arm"].get("beta") == 4.0 and cell["seed"] == 2,
+             "glow_loose": cell["arm"].get("beta") == 8.0 and cell["seed"] == 2,
              "mse": 0.1 + cell["seed"] / 100 + cell["arm"].get("beta", 0.0)},
             likelihood=cell["likelihood"], seed=cell["seed"], **cell["arm"],
         )
@@ -261,10 +266,11 @@ def test_it_is_averaged_and_its_flag_is_not(table: pd.DataFrame) -> None:
 
 
 def test_it_is_contrasted_where_it_is_no_bound_and_has_an_optimum(table: pd.DataFrame) -> None:
-    assert set(contrasts(table, ["glow"], None)["metric"]) == {"mse"}
-    found = contrasts(table.assign(glow_loose=False), ["glow"], None)
+    found = contrasts(table, ["glow"], None)
     glow = found[found["metric"] == "glow"]
     assert set(glow["question"]) == {"beta"}
+    assert set(glow["level"]) == {"4"}
+    assert set(found.loc[found["question"] == "beta", "level"]) == {"4", "8"}
     assert list(glow["n"]) == [3, 3, 3]
     assert glow["estimate"].tolist() == pytest.approx([3.0, 3.0, 3.0])
     assert glow["primary"].all()
@@ -308,7 +314,7 @@ def test_what_no_contrast_compares_is_not_primary(name: str) -> None:
 def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
     found = findings({"metrics": table, "summary": summarize(table)}, {})
     bound = next(one for one in found if one.topic == "bounds/glow_loose")
-    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 18 runs"
+    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 24 runs"
     assert "the glow of codes is a lower bound: the glow of codes flickers by more than 0.5" in str(
         bound.text
     )

@@ -6,18 +6,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from support import assert_one_sentence
+from vae_ablation.applications import APPLICATIONS, Applied
 from vae_ablation.common.errors import UserError
-from vae_ablation.common.registry import PLUGINS, PartError, Registry, load_parts, register
+from vae_ablation.common.registry import (
+    PLUGINS,
+    REGISTRIES,
+    PartError,
+    Registry,
+    load_parts,
+    register,
+)
 from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS, Likelihood
 from vae_ablation.models.objectives import OBJECTIVES
 from vae_ablation.models.priors import PRIORS
+from vae_ablation.report.figures import FIGURES
 from vae_ablation.study import plugins
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.config import config_schema, resolve_config
@@ -242,6 +252,60 @@ def test_jobs_have_the_classes_themselves(tmp_path: Path) -> None:
     assert FAMILIES["norms"].columns == {"code_norm"}
 
 
+WORKERS = '''
+from vae_ablation.parts import Application, Applied, Figure, Finding, Question, register
+
+
+@register
+class Counting(Application):
+    """Counts."""
+
+    name = "counting"
+
+    def missing(self, dataset):
+        return None
+
+    def apply(self, model, dataset, settings, seed):
+        return Applied()
+
+
+@register
+class Dots(Figure):
+    """Dots."""
+
+    name = "dots"
+    scope = "dataset"
+
+    def draw(self, results, selection):
+        return None
+
+
+@register
+class Which(Question):
+    """Which run it is."""
+
+    name = "which"
+
+    def answer(self, evidence):
+        yield Finding("which", "This one", "It is this one.", evidence.dataset)
+'''
+
+
+def test_applications_figures_and_questions_enter_their_tables(tmp_path: Path) -> None:
+    (tmp_path / "my_parts.py").write_text(WORKERS, encoding="utf-8")
+    study_of(tmp_path, ["my_parts.py"])
+    assert plugins.captions() == {"dots": "Dots."}
+    load_parts()
+    assert isinstance(APPLICATIONS["counting"].apply(None, None, {}, 0), Applied)  # type: ignore[arg-type]
+    assert (FIGURES["dots"].scope, FIGURES["dots"].category) == ("dataset", "Comparison")
+    evidence = SimpleNamespace(dataset="digits")
+    (found,) = REGISTRIES["question"]["which"](evidence)
+    assert found.sentence == "It is this one."
+    study_of(tmp_path, [])
+    assert "counting" not in APPLICATIONS
+    assert "dots" not in FIGURES
+
+
 def test_the_guide_to_columns_has_a_line_for_each_part(tmp_path: Path) -> None:
     parts_file(tmp_path)
     study_of(tmp_path, ["my_parts.py"])
@@ -373,6 +437,12 @@ def test_an_installed_package_needs_no_mention(
 
 CLASS = '@register\nclass One(Likelihood):\n    """Words."""\n    name = "one"\n'
 WRONG = {
+    "would read like another axis": CLASS.replace("Likelihood", "Elbo").replace('"one"', '"k5"'),
+    "the likelihood 'log-normal-gaussian' is there": CLASS.replace(
+        '"one"', '"log-normal-gaussian"'
+    ),
+    "numbers of class One": CLASS.replace("Likelihood", "Elbo") + '    numbers = ["beta"]\n',
+    "metrics of class One": CLASS.replace("Likelihood", "MetricFamily") + "    metrics = 3\n",
     "registers no part": "x = 1\n",
     "line 2 is not Python": "x = 1\ndef (\n",
     "is registered and is not a part": CLASS.replace("(Likelihood)", ""),

@@ -38,7 +38,7 @@ COST = {
 }  # fmt: skip
 FULL = {
     "measure": "grey/density", "proper": True, "distortion": 10.0, "rate": 2.0, "elbo": -12.0,
-    "test_objective": 12.0, "nll": 11.5, "nll_ess": 0.4, "nll_gap": 0.01, "nll_loose": False,
+    "test_objective": 12.0, "nll": 11.5, "nll_ess": 0.4, "nll_bias": 0.01, "nll_loose": False,
     "epochs": 5, "active_units": 2, "collapsed_fraction": 0.0, "mse": 0.1,
     "rate_per_dim": [1.0, 1.0],
 }  # fmt: skip

@@ -65,15 +65,26 @@ def pairs(table: pd.DataFrame, question: str) -> set[tuple[Any, ...]]:
 def test_every_arm_is_set_against_its_reference() -> None:
     table = compare(grid())
     assert pairs(table, "kl_off") == {("off", "1", "kl-off", "beta1")}
+    assert pairs(table, "least_beta") == {("off", "0.25", "kl-off", "beta0.25")}
     assert pairs(table, "beta") == {(f"{b:g}", "1", f"beta{b:g}", "beta1") for b in (0.25, 8)}
     assert pairs(table, "point") == {("point", "1", "point", "beta1")}
     arms = ("beta0.25", "beta1", "beta8", "kl-off", "point")
     assert pairs(table, "latent_dim") == {("2", "8", arm, arm) for arm in arms}
-    assert list(dict.fromkeys(table["question"])) == ["kl_off", "point", "beta", "latent_dim"]
+    questions = ["kl_off", "point", "least_beta", "beta", "latent_dim"]
+    assert list(dict.fromkeys(table["question"])) == questions
     off = settings(table).query("question == 'kl_off' and metric == 'nll'")
     assert list(off["latent_dim"]) == [2, 8]
     dims = settings(table).query("question == 'latent_dim' and metric == 'nll'")
     assert dims["latent_dim"].isna().all()
+
+
+@pytest.mark.parametrize("betas", [(1.0,), (1.0, 4.0)])
+def test_a_smallest_beta_that_is_the_reference_is_asked_about_once(betas: tuple[float]) -> None:
+    arms: Rows = [*({"beta": beta} for beta in betas), {"kl": False}]
+    table = compare([row(metrics={"mse": i + s + 1}, seed=s, **arm)
+                     for i, arm in enumerate(arms) for s in (0, 1)])  # fmt: skip
+    assert pairs(table, "kl_off")
+    assert not pairs(table, "least_beta")
 
 
 def test_without_a_beta_of_one_the_nearest_on_the_log_axis_is_the_reference() -> None:
@@ -174,7 +185,8 @@ def test_primary_metrics_are_one_family_of_each_question_and_the_others_another(
     assert set(table.loc[table["primary"], "metric"]) == {"nll", "rate"}
     for question, of in table.groupby("question"):
         primary, rest = of[of["primary"]], of[~of["primary"]]
-        assert len(primary) == {"kl_off": 1, "point": 1, "beta": 4, "latent_dim": 2}[question]
+        sizes = {"kl_off": 1, "point": 1, "beta": 4, "latent_dim": 2, "least_beta": 1}
+        assert len(primary) == sizes[question]
         holm = multipletests(primary["p"], method="holm")[1]
         np.testing.assert_allclose(primary["p_adjusted"], holm)
         hochberg = multipletests(rest["p"], method="fdr_bh")[1]
@@ -366,12 +378,13 @@ def test_a_seed_that_only_one_arm_has_is_neither_used_nor_lost() -> None:
 
 
 def test_an_arm_with_one_loose_bound_is_left_out_whole() -> None:
-    rows = [row(metrics={"nll": beta + seed**2, "bits_per_dim": beta, "elbo": beta,
-                         "nll_loose": seed == 0 and beta == 4.0}, beta=beta, seed=seed)
+    rows = [row(metrics={"nll": beta + seed**2, "nll_levels": beta, "elbo": beta,
+                         "nll_loose": seed == 0 and beta == 4.0,
+                         "levels_loose": False}, beta=beta, seed=seed)
             for beta in (0.5, 1.0, 4.0) for seed in range(3)]  # fmt: skip
     table = pooled(compare(rows))
-    assert set(table.loc[table["level"] == "0.5", "metric"]) == {"nll", "bits_per_dim", "elbo"}
-    assert set(table.loc[table["level"] == "4", "metric"]) == {"elbo"}
+    assert set(table.loc[table["level"] == "0.5", "metric"]) == {"nll", "nll_levels", "elbo"}
+    assert set(table.loc[table["level"] == "4", "metric"]) == {"nll_levels", "elbo"}
     assert set(table["lost"]) == {0}
 
 
@@ -399,7 +412,7 @@ def test_saturated_information_is_left_out() -> None:
 def test_columns_without_an_optimum_have_no_contrast_where_the_kl_is_off() -> None:
     table = compare(grid())
     off = table[table["arm"] == "kl-off"]
-    assert set(off["question"]) == {"kl_off", "latent_dim"}
+    assert set(off["question"]) == {"kl_off", "latent_dim", "least_beta"}
     assert set(off["metric"]) == {"distortion", "nll", "mse", "probe_accuracy"}
     on = set(table.loc[table["question"] == "beta", "metric"])
     assert on - set(off["metric"]) == {"rate", "elbo", "code_rms"}
@@ -407,7 +420,7 @@ def test_columns_without_an_optimum_have_no_contrast_where_the_kl_is_off() -> No
 
 def test_only_results_have_contrasts() -> None:
     no_result = {"objective": 1.0, "validation_objective": 1.0, "validation_elbo": 1.0,
-                 "nll_ess": 1.0, "nll_gap": 1.0, "drift": 1.0, "epochs": 3, "mi_ceiling": 1.0,
+                 "nll_ess": 1.0, "nll_bias": 1.0, "drift": 1.0, "epochs": 3, "mi_ceiling": 1.0,
                  "sample_fid_floor": 1.0, "feature_accuracy": 1.0, "train_seconds": 1.0,
                  "examples_per_second": 1.0, "peak_memory_mb": 1.0, "device": "cpu"}  # fmt: skip
     rows = [row(metrics={"mse": 1.0, "a_new_metric": 2.0} | no_result, beta=b) for b in (1.0, 4.0)]

@@ -266,3 +266,34 @@ def test_studies_without_effect_end_without_a_claim_in_95_of_100() -> None:
         claims += told.isin(["better", "worse", "higher", "lower", "depends"]).any()
     # Two questions, a family each: their errors add up.
     assert claims / 80 <= 0.05 + tolerance(0.05, 80), claims
+
+
+def rounds(truth: Array, margin: float, studies: int) -> tuple[Array, Array]:
+    """Verdicts (1 different, 2 equivalent, 0 open) of studies with seeds in rounds, and seeds."""
+    rng, looks = np.random.default_rng(14), (3, 5, 7, 10)
+    verdict = np.zeros((studies, len(truth)), int)
+    seeds = np.full(verdict.shape, looks[-1])
+    for row in range(studies):
+        noise = truth + rng.normal(size=(SETTINGS, looks[-1], len(truth)))
+        for n in looks:
+            estimate, error, df = study(noise[:, :n])
+            p = holm(two_sided(estimate, error, df)) <= 0.05 / len(looks)
+            equal = equivalence(estimate, error, df, np.full(len(truth), margin))
+            equal = holm(equal) <= 0.05 / len(looks)
+            still = verdict[row] == 0
+            found = np.where(equal, 2, np.where(p, 1, 0))
+            verdict[row][still] = found[still]
+            seeds[row][still & (found > 0)] = n
+    return verdict, seeds
+
+
+def test_seeds_in_rounds_keep_the_family_wise_error_and_find_margins() -> None:
+    margin = 0.75
+    truth = np.where(np.arange(CONTRASTS) < CONTRASTS // 2, 0.0, margin * 1.35)
+    verdict, seeds = rounds(truth, margin, 120)
+    zeros, effects = verdict[:, truth == 0], verdict[:, truth > 0]
+    wrong = ((zeros == 1).any(axis=1) | (effects == 2).any(axis=1)).mean()
+    assert wrong <= 0.05 + tolerance(0.05, 120), wrong
+    assert (effects == 1).mean() > 0.9
+    assert (zeros == 2).mean() > 0.8
+    assert seeds.mean() < 8

@@ -78,7 +78,13 @@ def test_likelihoods_of_one_measure_share_a_front_and_measures_do_not() -> None:
 
 def test_arms_with_a_loose_bound_are_left_out() -> None:
     rows = [scored(1, 1.0, 0.9, seed=0), scored(1, 1.0, 0.9, True, seed=1), scored(4, 5.0, 0.5)]
-    assert front(rows, "nll_probe_accuracy") == ["beta4"]
+    # the first seed alone would win, and the mean with its bound beats the other arm already
+    assert front(rows, "nll_probe_accuracy") == []
+
+
+def test_an_arm_that_a_loose_bound_does_not_beat_stays() -> None:
+    rows = [scored(1, 4.0, 0.5, True), scored(2, 5.0, 0.9), scored(4, 5.0, 0.4)]
+    assert front(rows, "nll_probe_accuracy") == ["beta2"]
 
 
 def test_without_a_kl_term_there_is_no_place_on_the_rate_axis() -> None:

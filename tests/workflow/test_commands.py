@@ -156,9 +156,6 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation run mine/config.yaml": Form(
         f"{IMAGES} init three --npz images.npz && vae-ablation run three/config.yaml -n", PLANNED
     ),
-    "snakemake --report": Form(
-        "snakemake --report results/default/snakemake-report.html", "a name follows"
-    ),
     "--config allow_missing=true": Form(
         "snakemake --cores 2 --config allow_missing=true && "
         "make study ARGS='--cores 2 --config allow_missing=true'", "added to any command",
@@ -189,6 +186,16 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation join from-b/mnist": Form(
         "mkdir -p from-b && cp -R elsewhere/default from-b/mnist && vae-ablation join from-b/mnist",
         "a folder that another line copies",
+    ),
+    **dict.fromkeys(
+        ("vae-ablation analyse", "vae-ablation analyse runs.csv",
+         "vae-ablation analyse runs.csv --axes lr,model --metrics elbo:higher,fid:lower:log"),
+        Form(
+            "printf 'lr,model,seed,elbo,fid\\n1,a,0,1,2\\n1,a,1,2,3\\n2,a,0,3,2\\n2,a,1,5,2\\n' "
+            "> runs.csv && vae-ablation analyse runs.csv --axes lr,model "
+            "--metrics elbo:higher,fid:lower:log",
+            "it needs a table",
+        ),
     ),
     "make study CONFIG=…": Form("make study CONFIG=config.yaml", "… stands for a file"),
     "make study CONFIG=workflow/studies/cells.yaml": Form(

@@ -34,7 +34,7 @@ RESERVED = frozenset({"all", "none"})
 """Names that paths of results use for something else."""
 
 
-class PartError(UserError):
+class PartError(UserError, ValueError):
     """A class that cannot be registered."""
 
 
@@ -163,19 +163,6 @@ def name_complaint(name: str, kind: str) -> str | None:
         f"the name {name!r}; allowed: small letters, digits, '_' and '-', beginning with a letter "
         f"(and none of {', '.join(sorted(RESERVED))})"
     )
-
-
-def rules_of(part: Any) -> dict[str, Rule]:
-    """The JSON schema of a part's own settings; those that the config has already are left out."""
-    options = getattr(part, "rules", None) or part.options
-    if not isinstance(options, Mapping):
-        return {}
-    return {key: rule for key, rule in options.items() if rule}
-
-
-def parts_from_outside() -> Iterator[tuple[str, str, Plugin]]:
-    """Kind, name and file of every part from outside the package."""
-    return ((kind, name, plugin) for (kind, name), plugin in ORIGINS.items())
 
 
 def digests(used: Iterable[tuple[str, str]]) -> list[str]:

@@ -18,6 +18,17 @@ def spaced(count: int, limit: int) -> NDArray[np.int64]:
     return np.arange(size) * count // size
 
 
+def stratified(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """At most `limit` positions, in order, with the labels in proportion; the same every time.
+
+    Args:
+        labels: of all examples, [n]; where all are −1 the positions are evenly spaced.
+        limit: of the positions.
+    """
+    order = np.argsort(labels, kind="stable")
+    return np.sort(order[spaced(len(labels), limit)])
+
+
 def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions in a split to show: one of each class first, then the next ones, SHOWN in all."""
     _, first = np.unique(labels, return_index=True)

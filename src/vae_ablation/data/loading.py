@@ -86,7 +86,10 @@ class Examples:
 
     def spaced(self, limit: int) -> Examples:
         """At most `limit` of them, evenly spaced."""
-        chosen = spaced(len(self), limit)
+        return self.chosen(spaced(len(self), limit))
+
+    def chosen(self, chosen: NDArray[np.int64]) -> Examples:
+        """Those at these positions, in order."""
         if len(chosen) == len(self):
             return self
         places = torch.from_numpy(chosen).to(self.context.device)

@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_ablation.data.base import Dataset
-from vae_ablation.data.examples import spaced
+from vae_ablation.data.examples import spaced, stratified
 from vae_ablation.data.loading import Examples
 from vae_ablation.evaluation.aggregate import Aggregate, aggregates, density_in_plane, joined
-from vae_ablation.evaluation.bounds import NllEstimate, distortions, encode, importance_nll
+from vae_ablation.evaluation.bounds import distortions, encode
 from vae_ablation.evaluation.codes import active_units
+from vae_ablation.evaluation.gaps import GAP_EXAMPLES, encoder_gaps
+from vae_ablation.evaluation.nll import NllEstimate, Scores, scored_levels, scores
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.reconstruction import log_errors, squared_errors
+from vae_ablation.evaluation.refined import Target
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
+from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
@@ -140,8 +144,7 @@ class CodeContext:
 class EvaluationContext:
     """What an evaluation of the runs of one pack shares; the first axis of an array is the run.
 
-    A run's noise is one stream: distortions draw from it first, then bounds, whichever of them is
-    asked first.
+    Every purpose has a stream of its own: no draw depends on what else is asked.
 
     Args:
         runs: runs of one pack, all with status ok.
@@ -211,6 +214,11 @@ class EvaluationContext:
         points = [POSTERIORS[run.posterior].deterministic for run in self.runs]
         return distortions(self.model, self.posterior, self.held_out, self.noise, points)
 
+    def streams(self, purpose: str) -> list[torch.Generator]:
+        """One stream per run for a purpose of its own."""
+        seed = self.settings["seed"]
+        return [stream(run.seed, f"{purpose} {seed}") for run in self.runs]
+
     @once
     def generalization_gaps(self) -> Array:
         """Validation minus train distortion, both after training, [runs], nats."""
@@ -227,11 +235,31 @@ class EvaluationContext:
         return gaps
 
     @once
-    def bounds(self) -> NllEstimate:
-        """Importance-weighted bounds of every test example, [runs, n]."""
-        _ = self.distortions  # whose draws come first in the streams of noise
-        samples = self.settings["nll_samples"]
-        return importance_nll(self.model, self.posterior, self.held_out, samples, self.noise)
+    def nll_places(self) -> NDArray[np.int64]:
+        """Positions in the test split of the examples whose NLL is estimated."""
+        return stratified(self.dataset.labels_of("test"), self.settings["nll_examples"])
+
+    @once
+    def scores(self) -> Scores:
+        """Estimates of −log p(x) of the examples at `nll_places`, [runs, n]."""
+        likelihood = self.runs[0].likelihood
+        return scores(
+            self.model,
+            self.posterior.mean[:, self.nll_places],
+            self.held_out.chosen(self.nll_places),
+            self.settings["nll_samples"],
+            self.streams("nll"),
+            scored_levels(likelihood, self.dataset),
+            LIKELIHOODS[likelihood].mass,
+        )
+
+    @once
+    def encoder_gaps(self) -> Array:
+        """Nats that the best diagonal Gaussian gets back, of a few test examples, [runs, m]."""
+        places = self.nll_places[spaced(len(self.nll_places), GAP_EXAMPLES)]
+        mean, log_std = (part[:, places] for part in (self.posterior.mean, self.posterior.log_std))
+        target = Target.of(self.model, self.held_out.chosen(places))
+        return encoder_gaps(target, Posterior(mean, log_std), self.streams("encoder gap"))
 
     @once
     def aggregates(self) -> list[Aggregate]:
@@ -327,6 +355,14 @@ class RunContext(CodeContext):
         """p(z)."""
         return self.shared.model.one(self.place).prior
 
+    @property
+    def noise_scale(self) -> Tensor | None:
+        """Standard deviation of p(x | z) where z does not set it, [dims] or [1]; else None."""
+        decoder = self.shared.model.template.decoder
+        weights = self.shared.model.run_weights(self.place)
+        scales = {name: weights[f"decoder.scales.{name}"] for name in decoder.scale_sizes}
+        return decoder.likelihood.noise_scale(scales, decoder.options)
+
     @once
     def rate_per_dim(self) -> Tensor | None:
         """KL per dimension of the test split, [n, latent], nats; None without a closed form."""
@@ -370,9 +406,20 @@ class RunContext(CodeContext):
 
     @property
     def bounds(self) -> NllEstimate:
-        """Importance-weighted bounds of every test example, [n]."""
-        found = self.shared.bounds
-        return NllEstimate(found.nll[self.place], found.ess[self.place], found.gap[self.place])
+        """Estimates of −log p(x) of the examples at `nll_places`, [n]."""
+        return self.shared.scores.own.of(self.place)
+
+    @property
+    def level_bounds(self) -> NllEstimate | None:
+        """The same with the mass of the data's own grey levels, where there is one."""
+        found = self.shared.scores.levels
+        return None if found is None else found.of(self.place)
+
+    @property
+    def encoder_gap(self) -> Array:
+        """Nats that the best diagonal Gaussian gets back, of a few test examples, [m]."""
+        gaps: Array = self.shared.encoder_gaps[self.place]
+        return gaps
 
     @property
     def aggregate(self) -> Aggregate:

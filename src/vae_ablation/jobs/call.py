@@ -27,6 +27,7 @@ from vae_ablation.study.costs import time_line
 from vae_ablation.study.disk import disk_line
 from vae_ablation.study.missing import NOTE, note_failures
 from vae_ablation.study.progress import start_progress
+from vae_ablation.study.registration import register
 from vae_ablation.study.targets import Targets
 from vae_ablation.study.workflow import RESULTS, Workflow
 
@@ -195,7 +196,7 @@ class Call:
         return lambda wildcards, input: command
 
     def begin(self) -> None:
-        """Freeze the study, for jobs on other nodes, and forget what the last call noted.
+        """Freeze and register the study, for jobs on other nodes, and forget the last call's notes.
 
         Raises:
             SystemExit: nothing can be written.
@@ -204,6 +205,7 @@ class Call:
         self._interruption.listen()  # again, since Snakemake's scheduler has taken SIGTERM
         try:
             self.state.freeze()
+            register(self.state.study, [item.run for item in self.state.plan.planned])
             if not self.state.study.config["allow_missing"]:
                 (self.folder / NOTE).unlink(missing_ok=True)
             start_progress(self.folder / ".progress", self.state.plan)

@@ -19,9 +19,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
 from vae_ablation.common.torch_private import standard_gamma
-from vae_ablation.models.distributions import Distribution, softplus, unit_step_, with_slopes
+from vae_ablation.models.distributions import (
+    Distribution,
+    Expansion,
+    expansion_of,
+    parameters_of,
+    softplus,
+    unit_step_,
+    with_slopes,
+)
 
 _LOG_2PI = math.log(2 * math.pi)
 # beyond e^±40 float32 cannot tell the dispersion from its limits, and e^40 is no count
@@ -118,6 +127,15 @@ class Poisson:
         value = -(x * gap + torch.lerp(rate, at_mean, _present(x)))
         return with_slopes(value, (self.log_rate, x - rate)).sum(-1)
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Log μ."""
+        return (self.log_rate,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = μ."""
+        rate = self.log_rate.clamp(max=_LARGEST_LOG).exp()
+        return (Expansion(x - rate, rate),)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the whole numbers."""
         rate = self.log_rate.detach().cpu().double().exp()
@@ -158,6 +176,28 @@ def _negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> T
     return with_slopes(value, (log_mean, slope), (log_dispersion, by_dispersion - gap))
 
 
+def _expanded(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tensor, ...]:
+    """By log μ: slope θ(x − μ)/(θ + μ), Fisher information μθ/(θ + μ), and −∂² at x = 0."""
+    log_mu = log_mean.clamp(max=_LARGEST_LOG)
+    share = torch.sigmoid(_within_limits(log_dispersion) - log_mu)
+    mu = log_mu.exp()
+    return (x - mu) * share, mu * share, mu * share.square()
+
+
+def _own_dispersion(log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tensor, ...]:
+    """Log θ where every cell has one of its own, which z sets."""
+    return (log_dispersion,) if log_dispersion.shape == log_mean.shape else ()
+
+
+def _dispersion_slopes(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> tuple[Tensor, ...]:
+    """∂ log p of the negative binomial by each cell's log θ; its curvature is taken to be 0."""
+
+    def total(value: Tensor) -> Tensor:
+        return _negative_binomial(x, log_mean, value).sum()
+
+    return tuple(grad(total)(one) for one in _own_dispersion(log_mean, log_dispersion))
+
+
 def _drawn_negative_binomial(
     log_mean: Tensor, log_dispersion: Tensor, generator: torch.Generator | None
 ) -> Tensor:
@@ -190,6 +230,21 @@ class NegativeBinomial:
         """Log mass of x, nats."""
         return _negative_binomial(x, self.log_mean, self.log_dispersion).sum(-1)
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Log μ, and log θ where it is that of a cell."""
+        return (self.log_mean, *_own_dispersion(self.log_mean, self.log_dispersion))
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; the Fisher information is μθ/(θ + μ)."""
+        slope, information, _ = _expanded(x, self.log_mean, self.log_dispersion)
+        return (
+            Expansion(slope, information),
+            *(
+                Expansion(one, torch.zeros_like(one))
+                for one in _dispersion_slopes(x, self.log_mean, self.log_dispersion)
+            ),
+        )
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the whole numbers."""
         return _drawn_negative_binomial(self.log_mean, self.log_dispersion, generator)
@@ -221,6 +276,35 @@ class ZeroInflatedNegativeBinomial:
         open_gate = _negative_binomial(x, self.log_mean, self.log_dispersion)
         unnormalised = torch.lerp(_log_sum(self.gate_logits, open_gate), open_gate, _present(x))
         return (unnormalised - softplus(self.gate_logits)).sum(-1)
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Log μ, the gate's logit, and log θ where it is that of a cell."""
+        own = _own_dispersion(self.log_mean, self.log_dispersion)
+        return (self.log_mean, self.gate_logits, *own)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`.
+
+        At x > 0 the gate is open. At 0 it was closed with probability r: the slopes are those of
+        the two cases weighted by r, and their spread r(1 − r)·(…)² is taken off the curvature.
+        """
+        slope, information, at_zero = _expanded(x, self.log_mean, self.log_dispersion)
+        log_zero = _negative_binomial(
+            torch.zeros_like(x), self.log_mean.detach(), self.log_dispersion.detach()
+        )
+        zero, share = 1 - _present(x), torch.sigmoid(self.gate_logits)
+        closed = zero * torch.sigmoid(self.gate_logits - log_zero)
+        spread = closed * (1 - closed)
+        own = torch.lerp(information, (1 - closed) * at_zero - spread * slope.square(), zero)
+        gate = share * (1 - share) - spread
+        return (
+            Expansion((1 - closed) * slope, own.clamp(min=0)),
+            Expansion(closed - share, gate.clamp(min=0)),
+            *(
+                Expansion((1 - closed) * one, torch.zeros_like(one))
+                for one in _dispersion_slopes(x, self.log_mean, self.log_dispersion)
+            ),
+        )
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the whole numbers."""
@@ -264,6 +348,16 @@ class LogNormalGaussian:
         normal = -0.5 * standard.square() - torch.log(self.scale) - 0.5 * _LOG_2PI
         return (normal + jacobian).sum(-1)
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """E[y]."""
+        return (self.loc,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = 1/scale²."""
+        precision = self.scale.square().reciprocal().expand_as(self.loc)
+        log_normalized = torch.log1p(x * (self.target / self.library))
+        return (Expansion((log_normalized - self.loc) * precision, precision),)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws of x, not whole; those below 0 set to 0."""
         noise = torch.randn(self.loc.shape, generator=generator)
@@ -295,6 +389,14 @@ class Joint:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log p(x), nats."""
         return self.log_probs(x).sum(-1)
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Those of every block, in their order."""
+        return tuple(one for part in self.parts for one in parameters_of(part))
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`."""
+        return tuple(one for part, block in self._blocks(x) for one in expansion_of(part, block))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw of every block, in their order."""

@@ -7,11 +7,13 @@ over the last axis and is in nats. All is elementwise torch and runs under `torc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.func import grad, jvp
 
 
 class Distribution(Protocol):
@@ -107,6 +109,101 @@ def softplus(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Expansion:
+    """Second-order expansion of log p(x) in one of its parameters, elementwise: [..., dims].
+
+    Attributes:
+        slope: ∂ log p.
+        curvature: −∂² log p, or its expectation over x; never negative.
+    """
+
+    slope: Tensor
+    curvature: Tensor
+
+
+def parameters_of(distribution: Distribution) -> tuple[Tensor, ...]:
+    """What z sets: a distribution's `parameters()`, or its tensors that are as large as its mean.
+
+    Args:
+        distribution: a dataclass of tensors unless it has that method.
+    """
+    own = getattr(distribution, "parameters", None)
+    return own() if own else tuple(tensor for _, tensor in _large(distribution))
+
+
+def expansion_of(distribution: Distribution, x: Tensor) -> tuple[Expansion, ...]:
+    """Expansion of log p(x) in each of `parameters_of`, by differentiation where none is written.
+
+    Mixed derivatives between parameters are left out: it serves to place draws.
+
+    Args:
+        distribution: a dataclass whose log p is differentiable twice, unless it has `expansion`.
+        x: [..., dims].
+    """
+    own = getattr(distribution, "expansion", None)
+    if own:
+        return own(x)
+    return _differentiated(distribution, lambda one: one.log_prob(x))
+
+
+def level_expansion_of(distribution: Distribution, x: Tensor, levels: int) -> tuple[Expansion, ...]:
+    """The same of the log mass of grey levels; see `level_log_mass`."""
+    own = getattr(distribution, "level_expansion", None)
+    if own:
+        return own(x, levels)
+    if getattr(distribution, "expansion", None) is None:
+        return _differentiated(distribution, lambda one: level_log_mass(one, x, levels))
+    return expansion_of(distribution, x)
+
+
+def _large(distribution: Any) -> list[tuple[str, Tensor]]:
+    shape = distribution.mean.shape
+    each = [(field.name, getattr(distribution, field.name)) for field in fields(distribution)]
+    return [(name, t) for name, t in each if isinstance(t, Tensor) and t.shape == shape]
+
+
+def _differentiated(
+    distribution: Any, score: Callable[[Any], Tensor | None]
+) -> tuple[Expansion, ...]:
+    """Expansion of a score, summed over independent dimensions, in each large tensor."""
+
+    def expanded(name: str, value: Tensor) -> Expansion:
+        def total(parameter: Tensor) -> Tensor:
+            found = score(replace(distribution, **{name: parameter}))
+            assert found is not None
+            return found.sum()
+
+        # dimensions are independent, so that the row sums of the Hessian are its diagonal
+        found = jvp(grad(total), (value,), (torch.ones_like(value),))
+        return Expansion(found[0], (-found[1]).clamp(min=0))
+
+    return tuple(expanded(*each) for each in _large(distribution))
+
+
+def level_log_mass(distribution: Distribution, x: Tensor, levels: int) -> Tensor | None:
+    """Log mass of the grey level of each x, summed: [...], nats; None where nothing gives it.
+
+    A distribution's own `level_log_mass(x, levels)`; or differences of its `cdf(x)`, elementwise,
+    between the edges half-way between levels, the outer cells reaching to ±∞.
+
+    Args:
+        distribution: of x.
+        x: k/(levels − 1), [..., dims].
+        levels: number of grey levels.
+    """
+    own = getattr(distribution, "level_log_mass", None)
+    if own:
+        return own(x, levels)
+    cdf = getattr(distribution, "cdf", None)
+    if cdf is None:
+        return None
+    half = 0.5 / (levels - 1)
+    upper = torch.where(x > 1 - half, 1.0, cdf(x + half).double())
+    lower = torch.where(x < half, 0.0, cdf(x - half).double())
+    return (upper - lower).clamp(min=torch.finfo(torch.float64).tiny).log().sum(-1)
+
+
+@dataclass(frozen=True)
 class Bernoulli:
     """x in {0, 1} with log p = x·η − softplus(η).
 
@@ -127,6 +224,19 @@ class Bernoulli:
         if torch.is_grad_enabled():
             value = with_slopes(value, (self.logits, x - logits.sigmoid()))
         return value.sum(-1)
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """η."""
+        return (self.logits,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = σ(η)(1 − σ(η))."""
+        share = self.logits.sigmoid()
+        return (Expansion(x - share, share * (1 - share)),)
+
+    def level_log_mass(self, x: Tensor, levels: int) -> Tensor:
+        """Log p(x) where x has the two levels 0 and 1."""
+        return self.log_prob(x)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws in {0, 1}."""
@@ -194,6 +304,42 @@ class ContinuousBernoulli:
             value = with_slopes(value, (self.logits, x - self._mean(terms)))
         return value.sum(-1)
 
+    def parameters(self) -> tuple[Tensor, ...]:
+        """η."""
+        return (self.logits,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = Var x = A''(η) = 1/η² − 1/(4 sinh²(η/2))."""
+        terms = self._terms()
+        return (Expansion(x - self._mean(terms), self._variance(terms)),)
+
+    @staticmethod
+    def _variance(terms: tuple[Tensor, ...]) -> Tensor:
+        """A''(η), or its series."""
+        _, _, square, far, held, rest = terms
+        series = (square * (1 / 6048)).sub_(1 / 240).mul_(square).add_(1 / 12)
+        # 1/(4 sinh²(h/2)) = e^−h/(1 − e^−h)²
+        exact = held.square().reciprocal_().sub_((1 - rest).div_(rest.square()))
+        return torch.lerp(series, exact, far)
+
+    def level_expansion(self, x: Tensor, levels: int) -> tuple[Expansion, ...]:
+        """See `level_expansion_of`."""
+        lower, terms = (x * (levels - 1)).round() / levels, self._terms()
+        cell = ContinuousBernoulli(self.logits / levels)._terms()
+        slope = lower + self._mean(cell) / levels - self._mean(terms)
+        curvature = self._variance(terms) - self._variance(cell) / levels**2
+        return (Expansion(slope, curvature.clamp(min=0)),)
+
+    def level_log_mass(self, x: Tensor, levels: int) -> Tensor:
+        """Log mass of the cell of each x = k/(levels − 1), [k, k + 1]/levels: [...], nats.
+
+        The masses are e^(ηk/levels)·(e^(η/levels) − 1)/(e^η − 1): a truncated geometric law.
+        """
+        lower = (x * (levels - 1)).round() / levels
+        width = ContinuousBernoulli(self.logits / levels)
+        normalizer = width._normalizer(width._terms()) - self._normalizer(self._terms())
+        return (lower * self.logits + normalizer - math.log(levels)).sum(-1)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws in [0, 1], by the inverse of the distribution function."""
         uniform = _uniform(self.logits, generator)
@@ -202,6 +348,40 @@ class ContinuousBernoulli:
         rising = 1 + torch.log(uniform + (1 - uniform) * torch.exp(-size)) / size
         inverse = torch.where(far > 0, rising, 1 - rising)
         return torch.where(self._near_zero, uniform, inverse).clamp(0, 1)
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+_NARROW = 0.03
+"""Cells narrower than this share of σ take their mass from an expansion at the middle."""
+
+
+def _normal_cell(x: Tensor, loc: Tensor, scale: Tensor, half: float) -> Tensor:
+    """Log of the normal mass in [x − half, x + half], elementwise; open below 0 and above 1.
+
+    The cell is mirrored so that its edges, in units of σ, are a < b with b ≥ |a|. With the upper
+    tail Q(t) = ½ e^(−t²/2) erfcx(t/√2) the mass is Q(a) − Q(b) where a > 0, with e^(−a²/2) taken
+    out so that no tail underflows, and 1 − Q(−a) − Q(b) else. A narrow cell around t has the mass
+    gap·φ(t)·(1 + gap²(t² − 1)/24), whose logarithm does not cancel.
+    """
+    inverse, distance = scale.reciprocal(), x - loc
+    first, last = x < half, x > 1 - half
+    # an open cell is mirrored so that its edge is a, and its mass the tail above
+    sign = torch.where(first | ((distance < 0) & ~last), -1.0, 1.0).to(distance.dtype)
+    middle = distance * sign * inverse
+    gap = (2 * half * inverse).expand_as(middle)
+    a, opened = middle - 0.5 * gap, first | last
+    near = torch.special.erfcx(a.abs() * _SQRT_HALF)
+    far = torch.special.erfcx((a + gap) * _SQRT_HALF) * (-gap * middle).exp()
+    far = torch.where(opened, 0.0, far)
+    square, above = 0.5 * a.square(), a > 0
+    inside = 1 - 0.5 * (-square).exp() * (near + far)
+    log_mass = torch.where(above, 0.5 * (near - far), inside).log() - square * above
+    narrow = gap.log() - 0.5 * (middle.square() + math.log(2 * math.pi))
+    narrow = narrow + gap.square() * (middle.square() - 1) / 24
+    return torch.where((gap < _NARROW) & ~opened, narrow, log_mass)
 
 
 @dataclass(frozen=True)
@@ -234,6 +414,39 @@ class Gaussian:
             slopes = ((self.loc, standard / scale), (self.scale, (square - 1) / scale))
             value = with_slopes(value, *slopes)
         return _summed(value, self.present)
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """μ."""
+        return (self.loc,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = 1/σ²."""
+        precision = self.scale.square().reciprocal().expand_as(self.loc)
+        return (Expansion((x - self.loc) * precision, precision),)
+
+    def level_log_mass(self, x: Tensor, levels: int) -> Tensor:
+        """Log mass of the cell of each level, the outer cells reaching to ±∞: [...], nats."""
+        return _normal_cell(x, self.loc, self.scale, 0.5 / (levels - 1)).sum(-1)
+
+    def level_expansion(self, x: Tensor, levels: int) -> tuple[Expansion, ...]:
+        """See `level_expansion_of`.
+
+        With r = φ/mass at the edges a < b: the slope is (r(a) − r(b))/σ, and −∂² its square plus
+        (b·r(b) − a·r(a))/σ².
+        """
+        half, wide = 0.5 / (levels - 1), self.scale.double()
+        distance = (x - self.loc).double()
+        log_mass = _normal_cell(x.double(), self.loc.double(), wide, half)
+        edges = ((distance - half) / wide, (distance + half) / wide)
+        closed = (x > half, x < 1 - half)
+        ratios = [
+            torch.where(there, (-0.5 * edge.square() - _LOG_SQRT_2PI - log_mass).exp(), 0.0)
+            for edge, there in zip(edges, closed, strict=True)
+        ]
+        slope = (ratios[0] - ratios[1]) / wide
+        curvature = slope.square() + (edges[1] * ratios[1] - edges[0] * ratios[0]) / wide.square()
+        precise = Expansion(slope, curvature.clamp(min=0))
+        return (Expansion(precise.slope.to(x.dtype), precise.curvature.to(x.dtype)),)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draws on the real line."""
@@ -339,6 +552,24 @@ class DiscretizedLogistic:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log mass of x, nats."""
         return self._elementwise(x).sum(-1)
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """μ."""
+        return (self.loc,)
+
+    def expansion(self, x: Tensor) -> tuple[Expansion, ...]:
+        """See `expansion_of`; −∂² = (F(b)(1 − F(b)) + F(a)(1 − F(a)))/s² at a cell's edges."""
+        half = self._half_bin
+        b = ((x + half - self.loc) / self.scale).sigmoid_()
+        a = ((x - half - self.loc) / self.scale).sigmoid_()
+        above, below = unit_step_((1 - half) - x), unit_step_(x - half)
+        slope = (below * a - above * (1 - b)) / self.scale
+        curvature = (below * a * (1 - a) + above * b * (1 - b)) / self.scale.square()
+        return (Expansion(slope, curvature),)
+
+    def level_log_mass(self, x: Tensor, levels: int) -> Tensor:
+        """Log mass of the data's own levels, which is what it is."""
+        return self.log_prob(x)
 
     @property
     def mean(self) -> Tensor:

@@ -52,6 +52,9 @@ class Likelihood(ABC):
         options: settings that it reads, in the config's model section.
         limits: those of its options without which its score would have no upper bound.
         mass: whether it is a mass (on grey levels: comparable in bits) or a density.
+        cells: of the grey levels over which its density or mass is integrated: "open" where the
+            outer ones reach to ±∞, "equal" where they cut [0, 1] into equal parts, "" where a
+            level has no mass.
         counts: whether it is for counts.
         dispersed: whether it has a dispersion, per gene or per gene and cell.
         unbounded: whether its support is the real line, so that it is for tables too.
@@ -62,6 +65,7 @@ class Likelihood(ABC):
     options: ClassVar[Options] = ()
     limits: ClassVar[tuple[str, ...]] = ()
     mass: ClassVar[bool] = False
+    cells: ClassVar[str] = ""
     counts: ClassVar[bool] = False
     dispersed: ClassVar[bool] = False
     unbounded: ClassVar[bool] = False
@@ -92,7 +96,19 @@ class Likelihood(ABC):
             return "grey/cross-entropy"
         if observed.binary:
             return "binary/mass" if self.mass else "binary/density"
-        return f"grey{observed.levels}/mass" if self.mass else "grey/density"
+        return self.level_measure(observed) if self.mass else "grey/density"
+
+    def level_measure(self, observed: Observed) -> str:
+        """Measure of the mass of each grey level; empty where there is none."""
+        if observed.counts or not self.proper(observed) or not self.cells:
+            return ""
+        if observed.binary:
+            return "binary/mass" if self.mass else f"binary/mass-{self.cells}"
+        return f"grey{observed.levels}/mass-{self.cells}" if observed.levels else ""
+
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor | None:
+        """Standard deviation of p(x | z) where z does not set it, [dims] or [1]; else None."""
+        return None
 
     def reads(self, options: ModelOptions) -> Collection[str]:
         """Those of its options that change anything under these settings."""
@@ -119,6 +135,7 @@ class Bernoulli(Likelihood):
 
     name = "bernoulli"
     mass = True
+    cells = "equal"
 
     def proper(self, observed: Observed) -> bool:
         """Only binary x has a Bernoulli likelihood."""
@@ -139,6 +156,7 @@ class ContinuousBernoulli(Likelihood):
 
     name = "continuous_bernoulli"
     options = limits = ("logit_clamp",)
+    cells = "equal"
 
     def distribution(
         self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
@@ -163,6 +181,7 @@ class Gaussian(Likelihood):
     unbounded = True
     options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
     limits = ("scale_floor",)
+    cells = "open"
 
     def reads(self, options: ModelOptions) -> Collection[str]:
         """A fixed scale is given; a learned one has a floor."""
@@ -237,6 +256,14 @@ class StudentT(Laplace):
         freedom = float(given.options["student_freedom"])
         return distributions.StudentT(output, scale, freedom, given.present)
 
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor:
+        """σ."""
+        import torch
+
+        if "log_scale" in parameters:
+            return _floored(parameters["log_scale"], options["scale_floor"])
+        return torch.tensor([float(options["gaussian_sigma"])])
+
 
 @register
 class DiscretizedLogistic(Likelihood):
@@ -245,6 +272,7 @@ class DiscretizedLogistic(Likelihood):
     name = "discretized_logistic"
     options = ("scale_floor",)
     mass = True
+    cells = "open"
 
     def unsupported(self, observed: Observed) -> str | None:
         """Continuous intensities have no grey levels to put a mass on."""
@@ -269,6 +297,10 @@ class DiscretizedLogistic(Likelihood):
         assert given.observed.levels is not None
         scale = _floored(parameters["log_scale"], given.options["scale_floor"])
         return distributions.DiscretizedLogistic(output, scale, given.observed.levels)
+
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor:
+        """πs/√3, the standard deviation of the logistic before it is cut into levels."""
+        return _floored(parameters["log_scale"], options["scale_floor"]) * math.pi / math.sqrt(3)
 
 
 class CountLikelihood(Likelihood):

@@ -77,6 +77,25 @@ class Prior(ABC):
         """Log p(z_j) of each dimension, [..., latent], where these are independent; or None."""
         return None
 
+    def expansion(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope of log p(z), [..., latent], and curvature −∂² with its negative part cut off.
+
+        Args:
+            z: [..., latent].
+
+        Returns:
+            slope, and curvature [..., latent, latent].
+        """
+        import torch
+        from torch.func import grad, hessian, vmap
+
+        flat = z.reshape(-1, z.shape[-1])
+        curvature = torch.nan_to_num(-vmap(hessian(self.log_prob))(flat))
+        values, vectors = torch.linalg.eigh(0.5 * (curvature + curvature.mT))
+        positive = (vectors * values.clamp(min=0).unsqueeze(-2)) @ vectors.mT
+        slope = torch.nan_to_num(vmap(grad(self.log_prob))(flat))
+        return slope.reshape(z.shape), positive.reshape(*z.shape, z.shape[-1])
+
     @abstractmethod
     def at(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         """Draws z ~ p(z) from standard normals of the same shape, [..., latent].
@@ -167,6 +186,13 @@ class StandardNormal(Prior):
     def log_prob_per_dim(self, z: Tensor) -> Tensor:
         """See Prior."""
         return -0.5 * (z.square() + LOG_2PI)
+
+    def expansion(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """−z and the identity."""
+        import torch
+
+        identity = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+        return -z, identity.expand(*z.shape, z.shape[-1])
 
     def at(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         """The noise itself."""

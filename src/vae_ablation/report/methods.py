@@ -216,8 +216,9 @@ def _evaluation(study: Study, overview: dict[str, Any]) -> str:
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
-        f"{study.config['evaluation']['nll_samples']} samples per example from an equal mixture of "
-        "posterior and prior. Samples were compared with held-out data by Fréchet distance "
+        f"{study.config['evaluation']['nll_samples']} samples per example, from the prior and from "
+        "Gaussians fitted to two modes of each example's posterior. "
+        "Samples were compared with held-out data by Fréchet distance "
         "(Heusel et al. 2017), density and coverage (Naeem et al. 2020), precision and recall "
         "(Kynkäänniemi et al. 2019), means over draws of samples "
         f"({study.config['evaluation']['sample_draws']}) and over the features of three "

@@ -220,8 +220,15 @@ def axis_of(name: str) -> Axis:
     known = AXES.get(name) or _SETTINGS.get(name) or PLUGGED.get(name)
     if known is not None:
         return known
-    key = name.partition(".")[2]
+    key = name.rpartition(".")[2]
     return Axis(name, key.replace("_", " "), trace=key.replace("_", "-"))
+
+
+def like_a_trace(name: str) -> bool:
+    """Whether a level without a prefix would read like another axis's part of an arm's name."""
+    others = [*AXES.values(), *_SETTINGS.values(), *PLUGGED.values()]
+    traces = [axis.trace for axis in others if axis.trace and name.startswith(axis.trace)]
+    return any(name.removeprefix(trace)[:1] in {*"-0123456789"} - {""} for trace in traces)
 
 
 def axis_order(name: str) -> tuple[int, int, str]:

@@ -51,7 +51,7 @@ class Bound:
 
     @property
     def reason(self) -> str:
-        """The clause with its threshold, e.g. `changes by more than 0.1 nats when …`."""
+        """The clause with its threshold, e.g. `has a mean bias above 0.03 nats`."""
         return self.because.format(limit=f"{self.limit:g}")
 
 
@@ -65,7 +65,8 @@ class Metric:
         description: one line for tooltips.
         unit: unit of its values, or their range (`0–1`); empty without either.
         better: the better direction; None without one.
-        comparable: within the same dataset and `measure`, within the same dataset, or everywhere.
+        comparable: within the same dataset and `measure` or `levels_measure`, within the same
+            dataset, or everywhere.
         scale: scale of differences: identity, logarithm (ratios), or 2·arcsin√p (shares).
         role: a result of an arm, compared by contrasts and figures; a check of a result; a record
             of how a result was obtained; or a cost of training.
@@ -87,7 +88,7 @@ class Metric:
     description: str = ""
     unit: str = ""
     better: Literal["higher", "lower"] | None = None
-    comparable: Literal["measure", "dataset", "everywhere"] = "dataset"
+    comparable: Literal["measure", "levels", "dataset", "everywhere"] = "dataset"
     scale: Literal["identity", "log", "arcsine"] = "identity"
     role: Literal["result", "check", "record", "cost"] = "result"
     type: Literal["number", "whole", "flag", "text"] = "number"
@@ -149,11 +150,17 @@ class Metric:
     @property
     def is_score(self) -> bool:
         """Whether its values depend on the base measure of p(x | z)."""
-        return self.comparable == "measure"
+        return self.measure_column is not None
+
+    @property
+    def measure_column(self) -> str | None:
+        """Column that has to agree where its values are compared; None without one."""
+        return {"measure": "measure", "levels": "levels_measure"}.get(self.comparable)
 
 
 _WHERE = {
     "measure": "comparable within one dataset and measure",
+    "levels": "comparable within one dataset and levels_measure",
     "dataset": "comparable within one dataset",
     "everywhere": "",
 }
@@ -224,12 +231,13 @@ _SHARE = "0–1"
 _POINT = "point"
 _CONTROLS = "controls"
 _NESTED = "fewer than two batches, each label in one batch"
-_LOOSE = Bound(
-    "nll_loose",
-    "upper",
-    0.1,
-    "changes by more than {limit} nats when the number of samples is doubled",
+_FEW = "has a mean bias above {limit} nats, or many examples with few effective samples"
+_LOOSE = Bound("nll_loose", "upper", 0.03, _FEW)
+_LOOSE_LEVELS = Bound("levels_loose", "upper", 0.03, _FEW)
+_NO_LEVELS = (
+    "continuous intensities, improper scores, data binarised by `binarize`, counts, controls"
 )
+_GAP = "point, controls"
 _SATURATED = "lies within {limit} nats of ln N, the maximum for N examples"
 _INFORMATION = Bound("mi_saturated", "lower", 2.0, _SATURATED)
 _MARGINAL = Bound(
@@ -263,28 +271,86 @@ for _metric in (
         "nats", "lower", "measure", role="record", undefined="`iwae`, controls but `optimum`",
     ),
     Metric(
-        "nll", "NLL", "−log p(x), estimated by importance sampling.",
-        "nats", "lower", "measure", undefined="point, controls but `pca`", bound=_LOOSE,
+        "nll", "NLL",
+        "−log p(x), by importance sampling from Gaussians fitted to the posterior of each example.",
+        "nats", "lower", "measure", undefined="controls but `pca`", bound=_LOOSE,
         per_example=True, draws="evaluation.nll_samples",
     ),
     Metric(
         "nll_ess", "effective samples of the NLL",
         "Effective importance samples of the NLL as a share of those drawn.",
-        _SHARE, "higher", "everywhere", "arcsine", "record", undefined="point, controls",
+        _SHARE, "higher", "everywhere", "arcsine", "record", undefined=_CONTROLS,
     ),
     Metric(
-        "nll_gap", "NLL gap", "Nats by which the NLL falls when the importance samples double.",
-        "nats", "lower", "everywhere", role="check", undefined="point, controls",
+        "nll_bias", "bias of the NLL",
+        "Expected excess of the NLL, ½(1/ESS − 1/K), for the K draws that were made.",
+        "nats", "lower", "everywhere", role="check", undefined=_CONTROLS,
     ),
     Metric(
-        "nll_loose", "loose NLL", f"Whether the NLL gap is above {_LOOSE.limit:g} nats.",
-        "True, False", None, "everywhere", role="check", type="flag", undefined="point, controls",
+        "nll_se", "standard error of the NLL",
+        "Standard error of the NLL from its draws, and from the examples that it leaves out.",
+        "nats", None, "everywhere", role="record", undefined=_CONTROLS,
     ),
     Metric(
-        "bits_per_dim", "code length", "NLL per data dimension, in bits.",
-        "bits/dim", "lower", "measure", bound=_LOOSE,
-        undefined="densities, improper scores, data binarised by `binarize`, counts, point, "
-        "controls",
+        "nll_loose", "loose NLL",
+        f"Whether the bias of the NLL is above {_LOOSE.limit:g} nats, or too many examples have "
+        "few effective samples.",
+        "True, False", None, "everywhere", role="check", type="flag", undefined=_CONTROLS,
+    ),
+    Metric(
+        "nll_untrained", "NLL not trained for",
+        "Whether training did not fit codes to the prior: no KL term, or a point posterior.",
+        "True, False", None, "everywhere", role="record", type="flag", undefined=_CONTROLS,
+    ),
+    Metric(
+        "inference_gap", "inference gap",
+        "−NLL − ELBO: nats by which the ELBO falls short of log p(x).",
+        "nats", "lower", "everywhere", undefined=_GAP, bound=Bound(
+            "nll_loose", "lower", 0.03, "is taken from an NLL that " + _FEW
+        ), needs_kl=True,
+    ),
+    Metric(
+        "encoder_gap", "encoder gap",
+        "ELBO of the best diagonal Gaussian of each example minus that of the encoder's Gaussian.",
+        "nats", "lower", "everywhere", undefined=_GAP, needs_kl=True,
+    ),
+    Metric(
+        "nll_levels", "NLL of grey levels",
+        "−log of the mass of the data's own grey levels, one scale for all image likelihoods.",
+        "nats", "lower", "levels", undefined=_NO_LEVELS, bound=_LOOSE_LEVELS,
+        per_example=True, draws="evaluation.nll_samples",
+    ),
+    Metric(
+        "bits_per_dim", "code length", "NLL of grey levels per data dimension, in bits.",
+        "bits/dim", "lower", "levels", bound=_LOOSE_LEVELS, undefined=_NO_LEVELS,
+        follows="nll_levels",
+    ),
+    Metric(
+        "levels_measure", "measure of grey levels",
+        "Levels and cells over which p(x | z) is integrated; cells are open or equal.",
+        "", None, "everywhere", role="record", type="text", undefined=_NO_LEVELS,
+    ),
+    Metric(
+        "levels_of_density", "grey levels of a density",
+        "Whether training maximised a density, so that its mass is that of another model.",
+        "True, False", None, "everywhere", role="record", type="flag", undefined=_NO_LEVELS,
+    ),
+    Metric(
+        "levels_loose", "loose NLL of grey levels",
+        "Whether the NLL of grey levels is only a bound, by the same rule as the NLL.",
+        "True, False", None, "everywhere", role="check", type="flag", undefined=_NO_LEVELS,
+    ),
+    Metric(
+        "decoder_scale", "decoder scale",
+        "Standard deviation of p(x | z) where z does not set it; root mean square over dimensions.",
+        "intensity", None, "dataset", "log", "record",
+        undefined="likelihoods without a scale, controls",
+    ),
+    Metric(
+        "effective_beta", "effective β",
+        "β · decoder scale²: the β that has the same optimum at scale 1; a learned scale hides it.",
+        "", None, "dataset", "log", "record",
+        undefined="likelihoods without a scale, KL off, point, controls",
     ),
     Metric(
         "drift", "drift",
@@ -482,7 +548,7 @@ for _metric in (
         "Fréchet distance between samples from the prior and held-out data, a mean over draws and "
         "feature networks.",
         "", "lower", scale="log", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
-        margin=1.2,
+        margin=1.2, spread="sample_fid_spread",
     ),
     Metric(
         "sample_fid_se", "Monte-Carlo error of the Fréchet distance",
@@ -505,7 +571,7 @@ for _metric in (
         "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes; compared "
         "with other ex-post distances.",
         "", "lower", scale="log", undefined=_CONTROLS, draws="evaluation.sample_draws",
-        margin=1.2,
+        margin=1.2, spread="sample_fid_expost_spread",
     ),
     Metric(
         "sample_fid_expost_se", "Monte-Carlo error of the ex-post distance",

@@ -129,7 +129,6 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "VAE_ABLATION_PARTS_WORKER": "1"},
         )
 
     def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,6 +172,11 @@ def _checked_name(part: Declared) -> str:
         raise PartError(f"{part.label} has no name; allowed: name = 'text' in its body")
     if complaint := registry.name_complaint(name, part.kind):
         raise PartError(f"{part.label} has {complaint}")
+    if part.kind in _BARE and axes.like_a_trace(name.replace("_", "-")):
+        raise PartError(
+            f"{part.label} has the name {name!r}, which in an arm's name would read like another "
+            "axis; allowed: another name"
+        )
     if not part.doc.strip():
         raise PartError(f"{part.label} has no docstring; allowed: one sentence at least")
     return name
@@ -180,7 +185,8 @@ def _checked_name(part: Declared) -> str:
 def _known(kind: str, name: str) -> bool:
     """Whether a name is taken, as far as planning can see."""
     alike = _BARE if kind in _BARE else (kind,)
-    if any(name in _PLANNED.get(each, ()) for each in alike):
+    known = {one.replace("_", "-") for each in alike for one in _PLANNED.get(each, ())}
+    if name.replace("_", "-") in known:  # an arm's name shows both as -
         return True
     if kind == "application":
         return name in file_schema()["properties"]["applications"]["properties"]
@@ -238,14 +244,24 @@ def _parts() -> Iterator[tuple[Plugin, Declared]]:
 
 
 def _check_rules(part: Declared) -> None:
+    numbers, metrics = (part.attributes.get(name, ()) for name in ("numbers", "metrics"))
+    if numbers and not (
+        isinstance(numbers, Mapping) and all(isinstance(v, (int, float)) for v in numbers.values())
+    ):
+        raise PartError(f"numbers of {part.label} are {numbers!r}; allowed: names with numbers")
+    if not isinstance(metrics, (tuple, list)):
+        raise PartError(f"metrics of {part.label} are {metrics!r}; allowed: (Metric(…), …)")
     options = part.attributes.get("options", ())
     if not isinstance(options, (Mapping, tuple, list, frozenset)):
         raise PartError(f"options of {part.label} are {options!r}; allowed: a mapping of keys")
     for key, rule in _rules(part).items():
         _check_rule(f"option {key!r} of {part.label}", key, rule)
-    section = SECTION_OF.get(part.kind)
-    if section is None:
-        return
+    if section := SECTION_OF.get(part.kind):
+        _check_keys(part, section, options)
+
+
+def _check_keys(part: Declared, section: str, options: Iterable[str]) -> None:
+    """Keys that a section has already have no schema here, and others have one."""
     known, own = _keys(section), _rules(part)
     for key in options:
         if key in known and key in own:

@@ -62,6 +62,11 @@ class Arm(Mapping[str, Level]):
 Pair = tuple[Arm, Arm]
 """An arm and its reference."""
 
+ALPHA = 0.05
+"""Level of tests; intervals cover 1 − α."""
+POWER = 0.8
+"""Chance to find a difference, for which seeds are planned."""
+
 APART = ("dataset",)
 """Axes that no answer pools over: what is measured is another thing on each of their levels."""
 
@@ -132,13 +137,14 @@ class Question:
 
     def _at_references(self, pairs: Sequence[Pair]) -> list[int]:
         kept = list(range(len(pairs)))
-        for axis in self._held(pairs):
+        for axis in self.held(pairs):
             levels = {pairs[i][1][axis] for i in kept}
             wanted = axis_of(axis).reference(levels, self.references.get(axis))
             kept = [i for i in kept if pairs[i][1][axis] == wanted]
         return kept
 
-    def _held(self, pairs: Sequence[Pair]) -> list[str]:
+    def held(self, pairs: Sequence[Pair]) -> list[str]:
+        """Axes of which pooled answers are at the reference level alone."""
         axes = pairs[0][0] if pairs else ()
         held = [axis for axis in axes if axis_of(axis).held and axis not in self.varies]
         # Without the KL term there is no β: whether there is one is settled first.
@@ -162,11 +168,29 @@ class _AxisQuestion(Question):
         return [(arm, known[reference]) for level, arm in known.items() if level != reference]
 
 
+@dataclass(frozen=True)
+class _LeastBeta(Question):
+    """No KL term against the smallest β, where that is not the reference of `kl_off`.
+
+    Attributes:
+        usual: sort key of references of `kl_off`.
+    """
+
+    usual: Callable[[Arm], Any] = lambda arm: arm
+
+    def _pairs_within(self, arms: list[Arm]) -> list[Pair]:
+        references = [arm for arm in arms if self.is_reference(arm)]
+        usual = {min(references, key=key)["beta"] for key in (self.usual, self.preference)
+                 if references}  # fmt: skip
+        return super()._pairs_within(arms) if len(usual) > 1 else []
+
+
 def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list[Question]:
     """Every question of a study with these axes, in the order of the tables.
 
-    Two questions vary more than one axis, `kl_off` and `point`; each axis has one of its own, but
-    the dataset and the likelihood, on whose levels scores are not comparable, and seeds.
+    Three questions vary more than one axis: `kl_off` (against the reference β), `least_beta` (no KL
+    term against the smallest β) and `point`; each axis has one of its own, but the dataset and the
+    likelihood, on whose levels scores are not comparable, and seeds.
 
     Args:
         axes: those that arms have.
@@ -184,7 +208,11 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
             "kl_off", frozenset({"kl", "beta"}), _without_kl, _with_kl, nearest, "beta", "off",
             references,
         )  # fmt: skip
-        found.insert(0, off)
+        least = _LeastBeta(
+            "least_beta", frozenset({"kl", "beta"}), _without_kl, _with_kl,
+            lambda arm: arm["beta"], "beta", "off", references, nearest,
+        )  # fmt: skip
+        found = [off, least, *found]
     if {"kl", "beta", "posterior"} <= {*axes}:
         point = Question(
             "point", frozenset({"posterior", "kl", "beta"}), _is_point, _variational, nearest,
@@ -192,6 +220,11 @@ def questions_of(axes: Collection[str], references: Mapping[str, Level]) -> list
         )  # fmt: skip
         found.insert(1, point)
     return found
+
+
+def axis_questions(axes: Collection[str], references: Mapping[str, Level]) -> list[Question]:
+    """One question for each axis of a table of runs that no study of this package made."""
+    return [_axis_question(name, references) for name in axes if name not in APART]
 
 
 def _with_kl(arm: Arm) -> bool:

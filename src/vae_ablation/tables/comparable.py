@@ -9,7 +9,7 @@ import pandas as pd
 
 from vae_ablation.study.axes import AXES, REPLICATES, axis_columns, replicate_columns
 from vae_ablation.study.columns import FURTHER_AXES
-from vae_ablation.study.metrics import described
+from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.collect import averaged_columns
 
 _FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
@@ -30,16 +30,18 @@ def result_metrics(metrics: pd.DataFrame) -> list[str]:
     ]
 
 
-def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
+def comparable_runs(metrics: pd.DataFrame, bounds: bool = False) -> pd.DataFrame:
     """The trained runs, in order, with only those results that may enter a comparison.
 
-    Blank (NaN) are: all results of runs that are not ok; those that are only bounds
-    (`Metric.bound`); and, where there is no KL term, those that have no optimum without it
-    (`Metric.needs_kl`). Cross-entropies stay: they are comparable among themselves, and their
+    Blank (NaN) are: all results of runs that are not ok; those of every seed of an arm where one
+    is only a bound (`Metric.bound`), since a mean over the others would be of selected seeds; and,
+    where there is no KL term, those that have no optimum without it (`Metric.needs_kl`).
+    Cross-entropies stay: they are comparable among themselves, and their
     measure keeps them from proper scores.
 
     Args:
         metrics: metrics.csv; it may lack metrics, and axes that do not vary.
+        bounds: whether values that are only bounds stay where the truth can only be better.
 
     Returns:
         The columns of metrics.csv, sorted, with every axis that studies have.
@@ -49,12 +51,27 @@ def comparable_runs(metrics: pd.DataFrame) -> pd.DataFrame:
     runs[results] = runs[results].astype(np.float64)
     runs.loc[runs["status"] != "ok", results] = np.nan
     for metric in map(described, results):
-        if metric.bound:
-            runs.loc[_flag(runs, metric.bound.flag), metric.name] = np.nan
+        if metric.bound and not (bounds and _pessimistic(metric)):
+            runs.loc[bounded_arms(runs, metric), metric.name] = np.nan
         if metric.needs_kl:
             runs.loc[~runs["kl"], metric.name] = np.nan
     by = [*arm_axes(runs.columns), *replicate_columns(runs.columns)]
     return runs.sort_values(by, ignore_index=True)
+
+
+def bounded_arms(runs: pd.DataFrame, metric: Metric) -> pd.Series:
+    """Whether a metric is only a bound in some ok run of the arm of each run."""
+    if metric.bound is None:
+        return pd.Series(False, index=runs.index)
+    flagged = _flag(runs, metric.bound.flag) & runs["status"].eq("ok")
+    arms = [runs[name] for name in arm_axes(runs.columns)]
+    return flagged.groupby(arms, dropna=False).transform("any")
+
+
+def _pessimistic(metric: Metric) -> bool:
+    """Whether its truth is at least as good as a bound of it."""
+    side = metric.bound.side if metric.bound else None
+    return (side, metric.better) in {("upper", "lower"), ("lower", "higher")}
 
 
 def _with_axes(rows: pd.DataFrame) -> pd.DataFrame:

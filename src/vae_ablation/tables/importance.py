@@ -52,10 +52,10 @@ def importance(metrics: pd.DataFrame) -> pd.DataFrame:
     """Spans and shares of the axes in each metric, on a rectangle of levels.
 
     All metrics of a panel (dataset and likelihood) use the same rectangle, which stands in the
-    table. There are two where it matters: `regular` leaves out KL off and levels of β at which an
-    arm is collapsed, `every` has them (KL off is β = 0). Arms with another posterior than the
-    Gaussian are left out. Each likelihood has a panel of its own, and `all` has it as a factor, for
-    metrics that are comparable across likelihoods.
+    table. There are two where it matters: `regular` leaves out KL off and levels at which arms
+    are collapsed (of β, as a rule), `every` has them (KL off is β = 0). Arms with another posterior
+    than the Gaussian are left out. Each likelihood has a panel of its own, and `all` has it as a
+    factor, for metrics that are comparable across likelihoods.
 
     A metric that is undefined or not comparable in a cell of the rectangle is refused, for its
     cells would be others than those of its neighbours. Shares are refused of axes with two levels,
@@ -86,17 +86,32 @@ def _parts(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _variants(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Runs without KL off and collapsed levels of β, then all where that is more."""
-    dead = set(runs.loc[runs["collapsed"], "beta"])
-    regular = runs[runs["kl"] & ~runs["beta"].isin(dead)]
+    """Runs without KL off and levels at which arms are collapsed, then all where that is more."""
+    regular = _without_collapse(runs[runs["kl"]])
     yield REGULAR, regular
     if len(regular) < len(runs):
         yield EVERY, runs
 
 
+def _without_collapse(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs left when levels go, the one with the largest share of collapsed runs first."""
+    names = factors_of(runs.columns)
+    while runs["collapsed"].any():
+        shares = {
+            (name, level): rows["collapsed"].mean()
+            for name in names if len(runs[name].unique()) > 1
+            for level, rows in runs.groupby(name)
+        }  # fmt: skip
+        if not shares:
+            return runs[~runs["collapsed"]]
+        name, level = max(shares, key=lambda place: shares[place])
+        runs = runs[runs[name] != level]
+    return runs
+
+
 def _panel(runs: pd.DataFrame, metrics: pd.DataFrame, across: bool) -> Iterator[dict[str, Any]]:
     """Rows of all metrics on one rectangle."""
-    grid = Rectangle.of(runs)
+    grid = Rectangle.of(runs, factors_of(runs.columns))
     if not grid.factors or (across and "likelihood" not in grid.factors):
         return
     for metric in map(described, result_metrics(metrics)):
@@ -122,10 +137,9 @@ class Rectangle:
     factors: list[str]
 
     @classmethod
-    def of(cls, runs: pd.DataFrame) -> Rectangle:
-        """The balanced part of some runs."""
-        full = balanced(runs)
-        names = factors_of(full.columns)
+    def of(cls, runs: pd.DataFrame, names: Sequence[str]) -> Rectangle:
+        """The balanced part of some runs, whose axes have these names."""
+        full = balanced(runs, names)
         factors = [name for name in names if len(full[name].unique()) > 1]
         by = [*factors, *replicate_columns(full.columns)]
         order = full.sort_values(by) if len(full) else full
@@ -297,16 +311,17 @@ def noise(values: Array) -> float:
     return float((rest**2).sum() / ((cells - 1) * (seeds - 1)))
 
 
-def balanced(runs: pd.DataFrame) -> pd.DataFrame:
+def balanced(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     """The runs of a full product of levels, splits and seeds, found greedily.
 
     As long as a combination of levels and seed is missing, the level (or seed) goes of which the
     largest share is missing; of several, the one with the fewest runs, then the last.
 
     Args:
-        runs: one row per run, with the columns of `factors_of` and `replicate_columns`.
+        runs: one row per run, with the axes and the columns of `replicate_columns`.
+        axes: columns whose levels are crossed.
     """
-    names = [*factors_of(runs.columns), *replicate_columns(runs.columns)]
+    names = [*axes, *replicate_columns(runs.columns)]
     while len(runs):
         sizes = [runs[name].nunique(dropna=False) for name in names]
         if prod(sizes) == len(runs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ BIBTEX = r"""@article{holm1979simple,
 """
 
 
+Lookup = Callable[[str], Metric]
+"""The metric of a column."""
+
+
 def full_model(arms: pd.DataFrame, references: Mapping[str, Level]) -> dict[str, Level]:
     """Reference level of each axis that arms have.
 
@@ -52,14 +56,15 @@ def full_model(arms: pd.DataFrame, references: Mapping[str, Level]) -> dict[str,
     fixed = {"dataset", "likelihood", *REPLICATES, "arm"}
     found: dict[str, Level] = {}
     for axis in [str(name) for name in arms if name not in fixed]:
-        levels = arms.loc[arms["kl"], axis] if axis == "beta" and arms["kl"].any() else arms[axis]
+        with_kl = axis == "beta" and "kl" in arms and arms["kl"].any()
+        levels = arms.loc[arms["kl"], axis] if with_kl else arms[axis]
         found[axis] = axis_of(axis).reference(levels.unique(), references.get(axis))
     return found
 
 
 def ablation(
     contrasts: pd.DataFrame, arms: pd.DataFrame, primary: Sequence[str],
-    references: Mapping[str, Level] | None = None,
+    references: Mapping[str, Level] | None = None, look: Lookup = described,
 ) -> pd.DataFrame:  # fmt: skip
     """ablation.csv: mean, difference and verdict of each arm one change from the full model.
 
@@ -68,12 +73,17 @@ def ablation(
         arms: comparable runs (`contrasts.comparable_arms`), whose axes are the table's.
         primary: metrics of the table.
         references: levels of the full model, by axis, where they are not the axis's own choice.
+        look: gives the metric of a column.
     """
     axes = [name for name in arms if name in contrasts or name in ("beta", "kl")]
     axes = [name for name in axes if name not in {"dataset", "likelihood", *REPLICATES}]
     full = full_model(arms[axes], references or {})
     rows = contrasts[contrasts["metric"].isin(primary)]
-    found = [*_pooled_rows(rows), *_setting_rows(rows, full), *_full_rows(arms, full, primary)]
+    found = [
+        *_pooled_rows(rows, look),
+        *_setting_rows(rows, full),
+        *_full_rows(arms, full, primary),
+    ]
     table = pd.DataFrame(found, columns=COLUMNS)
     rank = table.assign(a=table["setting"] != POOLED, b=table["change"] != FULL).sort_values(
         ["dataset", "a", "setting", "b"], kind="stable"
@@ -81,10 +91,10 @@ def ablation(
     return table.loc[rank.index].reset_index(drop=True)
 
 
-def _pooled_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _pooled_rows(rows: pd.DataFrame, look: Lookup) -> Iterator[dict[str, Any]]:
     """Rows of the answers over several settings; means of nats over likelihoods mean nothing."""
     for row in rows[(rows["scope"] == "pooled") & (rows["settings"] > 1)].to_dict("records"):
-        alone = described(str(row["metric"])).is_score
+        alone = look(str(row["metric"])).is_score
         bare = {"mean": np.nan, "reference_mean": np.nan} if alone else {}
         yield _row(row, POOLED) | bare
 
@@ -191,11 +201,11 @@ def methods_sentence(table: pd.DataFrame) -> str:
     )
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, look: Lookup = described) -> str:
     """The table for a README or a supplement."""
     parts = ["# Ablation\n"]
     for dataset, setting, cells in blocks(table):
-        heads = [_heading(described(str(metric))) for metric in cells]
+        heads = [_heading(look(str(metric))) for metric in cells]
         lines = [["change", *heads], ["---"] * (len(heads) + 1)]
         lines += [
             [str(name), *row] for name, row in zip(cells.index, cells.to_numpy(), strict=True)
@@ -219,7 +229,7 @@ def _heading(metric: Metric) -> str:
     return f"{metric.label}{f' ({metric.unit})' if metric.suffix else ''}{way}"
 
 
-def latex(table: pd.DataFrame) -> str:
+def latex(table: pd.DataFrame, look: Lookup = described) -> str:
     r"""The table for a paper, to be `\input`; it needs booktabs and graphicx.
 
     Citations are those of ablation.bib.
@@ -229,7 +239,7 @@ def latex(table: pd.DataFrame) -> str:
     for key in ("holm1979simple", "smyth2004linear", "schuirmann1987comparison"):
         sentence = sentence.replace(f"[{key}]", rf"\cite{{{key}}}")
     for dataset, setting, cells in blocks(table):
-        heads = [_tex(_heading(described(str(metric)))) for metric in cells]
+        heads = [_tex(_heading(look(str(metric)))) for metric in cells]
         body = [" & ".join(map(_tex, line)) + r" \\" for line in _lines(cells)]
         lines += [
             r"\begin{table}", r"\centering",
@@ -255,14 +265,15 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(letter, letter) for letter in str(text))
 
 
-def write_paper(table: pd.DataFrame, folder: Path) -> None:
+def write_paper(table: pd.DataFrame, folder: Path, look: Lookup = described) -> None:
     """Write ablation.csv, .md, .tex and .bib.
 
     Args:
         table: from `ablation`.
         folder: results/<study>/tables.
+        look: gives the metric of a column.
     """
     write_csv(table, folder / "ablation.csv")
-    write_text(folder / "ablation.md", markdown(table))
-    write_text(folder / "ablation.tex", latex(table))
+    write_text(folder / "ablation.md", markdown(table, look))
+    write_text(folder / "ablation.tex", latex(table, look))
     write_text(folder / "ablation.bib", BIBTEX)

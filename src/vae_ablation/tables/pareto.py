@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vae_ablation.study.metrics import described
-from vae_ablation.tables.comparable import arm_axes, comparable_runs
+from vae_ablation.tables.comparable import arm_axes, bounded_arms, comparable_runs
 
 COLUMNS = [
     *("dataset", "measure", "front", "likelihood", "latent_dim", "arm", "n"),
@@ -41,16 +41,17 @@ FRONTS = (
 def pareto(metrics: pd.DataFrame) -> pd.DataFrame:
     """The undominated arms of each front, among all arms of one dataset and measure.
 
-    An arm stands for its mean over its ok seeds (`n`), all of which must have both columns: where
-    one bound is loose the mean would be over other seeds than those of its rivals, so the arm
-    is left out. Arms without a KL term are left out of the rate–distortion front: their rate is
-    what training happened to reach when it stopped, so it is no place in that plane. A front
-    holds arms of one measure only, so that no cross-entropy is ranked against a proper score.
+    An arm stands for its mean over its ok seeds (`n`), all of which must have both columns. An arm
+    of which any seed has only a bound is not listed; where the truth can only be better than the
+    bound, it dominates others by it. Arms without a KL term are left out of the rate–distortion
+    front: their rate is what training happened to reach when it stopped, so it is no place in that
+    plane. A front holds arms of one measure only, so that no cross-entropy is ranked against a
+    proper score.
 
     Args:
         metrics: metrics.csv.
     """
-    runs = comparable_runs(metrics)
+    runs = comparable_runs(metrics, bounds=True)
     runs = runs[runs["status"] == "ok"]
     found = [_undominated(runs, front) for front in FRONTS if {front.x, front.y} <= {*runs}]
     table = pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
@@ -61,10 +62,12 @@ def _undominated(runs: pd.DataFrame, front: Front) -> pd.DataFrame:
     keys = list(dict.fromkeys(["dataset", "measure", *arm_axes(runs.columns)]))
     defined = runs[[front.x, front.y]].notna().all(axis=1)
     whole = defined.groupby([runs[key] for key in keys]).transform("all")
+    loose = bounded_arms(runs, described(front.x)) | bounded_arms(runs, described(front.y))
     arms = (
         runs[whole]
+        .assign(loose=loose)
         .groupby(keys, as_index=False)
-        .agg(n=("run", "size"), x=(front.x, "mean"), y=(front.y, "mean"))
+        .agg(n=("run", "size"), x=(front.x, "mean"), y=(front.y, "mean"), loose=("loose", "first"))
     )
     beaten, axes = np.zeros(len(arms), bool), (("x", front.x), ("y", front.y))
     for places in arms.groupby(["dataset", "measure"]).indices.values():
@@ -72,7 +75,7 @@ def _undominated(runs: pd.DataFrame, front: Front) -> pd.DataFrame:
         costs = (_cost(name) * rivals[axis].to_numpy() for axis, name in axes)
         beaten[places] = dominated(*costs)
     named = {"front": front.name, "x_metric": front.x, "y_metric": front.y}
-    return arms[~beaten].assign(**named)[COLUMNS]
+    return arms[~beaten & ~arms["loose"].to_numpy(bool)].assign(**named)[COLUMNS]
 
 
 def _cost(metric: str) -> int:

@@ -74,10 +74,10 @@ class Replicates:
         self.arms = [Arm(dict(zip(axes, row, strict=True))) for row in known.itertuples(False)]
         self.place = {arm: i for i, arm in enumerate(self.arms)}
         arm = runs.groupby([*axes], sort=False, dropna=False).ngroup().to_numpy()
-        names_of = replicate_columns(runs.columns)
+        names_of = [name for name in replicate_columns(runs.columns) if name not in axes]
         seed = runs.groupby(names_of).ngroup().to_numpy()
         seeds = runs[names_of].drop_duplicates().sort_values(names_of)
-        self.splits = split_seeds(seeds)
+        self.splits = split_seeds(seeds[names_of])
         shape = len(self.arms), len(seeds)
         self.values = np.full((*shape, len(names)), np.nan)
         self.values[arm, seed] = runs[names]

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
 
+from vae_ablation.study.questions import ALPHA, POWER
+
 Array = NDArray[np.float64]
 Names = NDArray[np.object_]
 
-ALPHA = 0.05
-POWER = 0.8
 MOST_SEEDS = 1000
 """Seeds beyond which no number is planned."""
 

@@ -359,6 +359,9 @@ class _PackTraining:
 
         It depends on the run's seed and the batch, so that no state of it needs to be kept.
         """
+        if self.template.padded:  # networks of the package are the same in training
+            yield
+            return
         self.template.train()
         try:
             if self.own:

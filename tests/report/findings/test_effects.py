@@ -158,7 +158,7 @@ def test_label_metrics_stand_beside_their_controls() -> None:
     table = summary(metrics)
     table = pd.concat([table, pd.DataFrame(extra)], ignore_index=True)
     text = str(only(found([row], metrics, "latent_dim/probe_accuracy", summary=table)).text)
-    assert text.endswith("For comparison: PCA 0.620 to 0.950.")
+    assert text.endswith("For comparison, over latent dimensions: PCA 0.620 to 0.950.")
 
 
 def test_secondary_metrics_are_called_exploratory() -> None:

@@ -19,7 +19,7 @@ import pytest
 from report.page.studies import GRID, draw_pictures, made_rows, write_study
 from vae_ablation.report.explorer.arrays import Bundle
 from vae_ablation.report.page.answer import Answer, first_sentences, five, read_answers
-from vae_ablation.report.page.build import checks, design, question, report
+from vae_ablation.report.page.build import checks, design, question, report, warning
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.values import column, in_script, short, without_places
 
@@ -253,7 +253,7 @@ def test_findings_of_either_layout_find_their_section(tmp_path: Path) -> None:
 
 def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study: Path) -> None:
     contents = Contents(study)
-    contents.parts.room = 3000
+    contents.parts.room = 12_000
     data = contents.to_json()
     jsonschema.validate(json.loads(json.dumps(data)), SCHEMA)
     assert 0 < len(data["shown"]) < 16
@@ -276,3 +276,37 @@ def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> 
         wanted = arrays["samples"].tobytes()
     assert content[stored["at"] : stored["at"] + stored["length"]] == wanted
     assert isinstance(Bundle().text(), str)
+
+
+def test_a_run_that_is_not_ok_has_the_end_of_its_log(study: Path) -> None:
+    bad = "digits/discretized_logistic/z8/kl-off/seed2"
+    plan = {"config_path": "study.yaml", "runs": [{"path": bad, "pack": "p1"}]}
+    (study / "plan.json").write_text(json.dumps(plan), "utf-8")
+    log = study / "logs" / "train" / "p1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join([*map(str, range(30)), "cannot read /home/me/x.npz"]), "utf-8")
+    data = Contents(study).to_json()
+    place = data["runs"]["path"].index(bad)
+    assert data["logs"] == {str(place): [*map(str, range(11, 30)), "cannot read …/x.npz"]}
+    assert data["reproduce"] == {"config": "study.yaml"}
+
+
+def test_failures_missing_results_and_versions_are_said_first(tmp_path: Path) -> None:
+    rows = made_rows(GRID[:4]) + made_rows(GRID[4:6], "failed")
+    folder = write_study(tmp_path / "results" / "made", rows)
+    path = folder / "tables" / "overview.json"
+    overview = json.loads(path.read_text("utf-8"))
+    overview |= {
+        "missing": ["p1\\: <i>lost</i>"],
+        "code": {"a": 1, "b": 5},
+        "improper": ["bernoulli"],
+    }
+    path.write_text(json.dumps(overview), "utf-8")
+    contents = Contents(folder)
+    assert warning(contents) == "2 of 6 runs failed or diverged; 1 result is missing"
+    texts = [f"{one['count']} {one['text']}" for one in checks(contents)]
+    assert any(text.startswith("2 versions of the training code") for text in texts)
+    assert any("Scores of Bernoulli on grey pixels" in text for text in texts)
+    page = report(folder)
+    assert page.index("1 result is missing") < page.index('id="map"')
+    assert "p1: &lt;i&gt;lost&lt;/i&gt;" in page

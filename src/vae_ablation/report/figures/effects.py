@@ -34,7 +34,7 @@ MAX_ARMS = 8
 MAX_BARS = 12
 MAX_TERMS = 4
 _LABELS = 1.6
-_SPAN = 0.72
+_SPAN = 0.92
 MAX_LIKELIHOODS = 6
 _NAMES = 1.75
 _ROW = 0.19
@@ -198,11 +198,15 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float
 
 
 def _ticks(ax: Axes, ratios: bool) -> None:
-    """Three marks; ratios by 1, 2 and 5, with the sign of a product."""
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4) if ratios else MaxNLocator(3))
-    if ratios:
-        ax.xaxis.set_major_formatter(lambda value, _: f"×{value:.2g}")
-        ax.xaxis.set_minor_locator(NullLocator())
+    """Few marks; ratios by 1, 2 and 5, or by tens over a wide range, with the sign of a product."""
+    if not ratios:
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        return
+    low, high = ax.get_xlim()
+    subs = (1,) if high > 20 * low else (1, 2, 5)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    ax.xaxis.set_major_formatter(lambda value, _: f"×{value:.2g}")
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def margin_band(table: pd.DataFrame) -> tuple[float, float] | None:
@@ -262,7 +266,7 @@ def importance(results: StudyResults, selection: Selection) -> Figure | None:
         spans = rows.set_index(["metric", "term"])["span"]
         for i, term in enumerate(terms):
             x = _LABELS + _SPAN * (i + 0.95)
-            sheet.text(x, y - 0.1, style.short(axis_of(term).label, 12), size=7.5, ha="right",
+            sheet.text(x, y - 0.1, style.short(axis_of(term).label, 17), size=7.5, ha="right",
                        color=style.axis_color(term))  # fmt: skip
             for row, metric in enumerate(metrics):
                 text = _span_text(spans.get((metric, term)), metric)
@@ -316,7 +320,7 @@ def _term_patch(term: str) -> Patch:
 
 def _panel_title(likelihood: str, rows: pd.DataFrame) -> str:
     name = "All likelihoods" if likelihood == "all" else style.plain(likelihood)
-    return style.short(f"{name}: {rows['rectangle'].iloc[0]}", 110)
+    return style.short(f"{name}: {style.plain(rows['rectangle'].iloc[0])}", 110)
 
 
 def _span_text(span: float | None, metric: str) -> str:

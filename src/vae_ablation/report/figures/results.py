@@ -21,7 +21,7 @@ Arrays = dict[str, NDArray[Any]]
 _TEXT_COLUMNS = (
     "run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm",
     "metric", "application", "subject", "method", "question", "scope", "level", "reference",
-    "reference_arm", "scale", "verdict", "depends_on", "family", "term",
+    "reference_arm", "scale", "verdict", "depends_on", "family", "term", "axis",
     "front", "x_metric", "y_metric",
 )  # fmt: skip
 _KEY_COLUMNS = (
@@ -42,6 +42,7 @@ _IMPORTANCE_COLUMNS = (
     "dataset", "likelihood", "levels", "rectangle", "metric", "scale", "term", "span", "share",
     "n",
 )  # fmt: skip
+_MATCHED_COLUMNS = ("dataset", "axis", "level", "reference", "latent_dim", "metric", "verdict")
 _PARETO_COLUMNS = ("dataset", "front", "likelihood", "latent_dim", "arm", "x", "y")
 _APPLICATION_COLUMNS = (
     "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",
@@ -98,6 +99,11 @@ class StudyResults:
     def importance(self) -> pd.DataFrame:
         """tables/importance.csv: share of the variance by axis; empty if not written."""
         return self._later_table("importance", _IMPORTANCE_COLUMNS)
+
+    @cached_property
+    def matched(self) -> pd.DataFrame:
+        """tables/matched.csv: levels of an axis at the same rate; empty if not written."""
+        return self._later_table("matched", _MATCHED_COLUMNS)
 
     @cached_property
     def pareto(self) -> pd.DataFrame:

@@ -30,8 +30,16 @@ SECONDARY = (
 )
 """Metrics beside the primary ones that have findings, headed as exploratory."""
 
-_RANKS = {"beta": (1,), "kl_off": (1,)}
+_RANKS = {"beta": (2,), "kl_off": (1, 2, 2), "least_beta": ()}
 """Ranks of a question's first findings, where others tell of it as well; else 1 and 2."""
+_CONTROLS = {
+    "real": "real data",
+    "full_gaussian": "a Gaussian fitted to the data",
+    "raw": "the raw data",
+    "pca": "PCA",
+    "untrained": "an untrained encoder",
+}
+_CONTROLLED = ("probe_accuracy", "knn_accuracy", "sample_")
 _GROUPS = ("worse", "better", "higher", "lower", "equivalent")
 
 
@@ -46,7 +54,8 @@ def effects(evidence: Evidence) -> Iterator[Finding]:
             own = [row for row in rows if row.metric.name == metric]
             if any(row.verdict in DECIDED for row in own):
                 # Rates and active units follow from the question; scores answer it.
-                scored = own[0].metric.better and any(row.differs for row in own)
+                large = any(row.differs and not row.below_drift for row in own)
+                scored = own[0].metric.better and large
                 yield _effect(evidence, own, next(ranks, 0) if scored else 0)
 
 
@@ -170,17 +179,17 @@ def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
 
 
 def controls(evidence: Evidence, row: Row) -> Phrase:
-    """Scores of the controls in a label metric, from summary.csv."""
-    names = {"raw": "the raw data", "pca": "PCA", "untrained": "an untrained encoder"}
+    """Scores of the controls of a metric of labels or samples, from summary.csv."""
     metric = row.metric
-    if not metric.name.endswith("_accuracy") or metric.name.startswith("batch"):
-        return Phrase()
     parts: list[Part] = []
-    for model, name in names.items():
+    for model, name in _CONTROLS.items():
+        if not metric.name.startswith(_CONTROLLED):
+            continue
         where = {"model": model, "metric": metric.name}
         ends = [evidence.quoted("summary", "mean", where, how) for how in ("min", "max")]
         low, high = ends
         if low is None or high is None:
             continue
         parts.append(say("{name} {span}", name=name, span=span(low, high)))
-    return say("For comparison: {parts}.", parts=join(parts)) if parts else Phrase()
+    return say("For comparison, over latent dimensions: {parts}.",
+               parts=join(parts)) if parts else Phrase()  # fmt: skip

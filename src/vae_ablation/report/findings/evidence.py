@@ -72,6 +72,11 @@ class Row:
         return self.verdict in DIFFERENT
 
     @property
+    def below_drift(self) -> bool:
+        """Whether it is smaller than what the last tenth of training still added."""
+        return str(self.cells.get("below_drift", "")) == "True"
+
+    @property
     def key(self) -> tuple[int, Any]:
         """Sort key by level."""
         return level_key(self.level)

@@ -33,7 +33,7 @@ class Finding:
         verdict: as in contrasts.csv, or `collapsed`, `shown`; empty where it only counts, selects,
             or says what could be seen.
         evidence: rows of tables behind it.
-        rank: 1 or 2 where it may lead, 1 before 2; 0 where it never does.
+        rank: 1 to 3 where it may lead, 1 first; 0 where it never does.
         lead: whether it is shown first; at most ten are.
         caveats: sentences about its metrics, the same for all findings on them.
     """
@@ -139,9 +139,10 @@ def _of_dataset(evidence: Evidence) -> list[Finding]:
 
 def _leading(found: Sequence[Finding], room: int) -> list[Finding]:
     """The findings with at most so many leading: by rank, and last what could be seen."""
-    claims = sorted((one for one in found if one.rank and one.claims), key=lambda one: one.rank)
-    power = [one for one in found if one.topic == "power" and claims]
-    leads = {one.topic for one in [*claims[: room - len(power)], *power]}
+    known = sorted((one for one in found if one.rank and one.verdict), key=lambda one: one.rank)
+    known = known if any(one.claims for one in known) else []
+    power = [one for one in found if one.topic == "power" and known]
+    leads = {one.topic for one in [*known[: room - len(power)], *power]}
     return [replace(one, lead=one.topic in leads) for one in found]
 
 
@@ -161,6 +162,10 @@ def _place(name: str) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
+_SECTIONS = {"least_beta": "kl_off"}
+"""Sections of questions that have none of their own."""
+
+
 def finding_of(
     evidence: Evidence,
     rows: Sequence[Row],
@@ -175,7 +180,7 @@ def finding_of(
     return Finding(
         evidence.dataset,
         topic or f"{first.question}/{first.metric.name}",
-        first.question,
+        _SECTIONS.get(first.question, first.question),
         phrase(headline),
         phrase(text),
         verdict or first.verdict,

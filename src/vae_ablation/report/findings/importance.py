@@ -40,9 +40,10 @@ def importance(evidence: Evidence) -> Iterator[Finding]:
 def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     records = rows.to_dict("records")
     names = [axis_of(str(row["term"])).label for row in records]
+    levels = words.proper(str(records[0]["rectangle"]))
     text = say(
         "On the levels {levels} ({n} seeds), the means of {metric} span {spans}.{shares}",
-        levels=_quote(evidence, records[0], "rectangle", str(records[0]["rectangle"])),
+        levels=_quote(evidence, records[0], "rectangle", levels),
         n=_quote(evidence, records[0], "seeds", f"{records[0]['seeds']:g}"),
         metric=subject(metric), spans=join(_span(evidence, row, metric) for row in records),
         shares=_shares(evidence, records),
@@ -54,7 +55,7 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
         text, "leads",
         [{str(name): value for name, value in row.items() if not pd.isna(value)}
          for row in records],
-        2 if metric.name in _LABELS else 0,
+        int(metric.name in _LABELS),
     )  # fmt: skip
 
 

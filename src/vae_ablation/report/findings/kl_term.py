@@ -183,12 +183,14 @@ def _cause(evidence: Evidence) -> Finding | None:
         fitted=ratio(fitted), reference=at_reference(fitted), prior=ratio(prior),
         base=base(fitted),
     )  # fmt: skip
-    return finding_of(evidence, [fitted, prior], headline, text, rank=2, verdict=prior.verdict)
+    return finding_of(evidence, [fitted, prior], headline, text, rank=1, verdict=prior.verdict)
 
 
 def _nearly_none(evidence: Evidence) -> Finding | None:
     """Metrics in which the smallest β is equivalent to no KL term, by the question `least_beta`."""
-    rows = [row for row in evidence.pooled("least_beta") if row.metric.name != "rate"]
+    named = (evidence.error_metric, "sample_fid_expost", "posterior_std", "nll_levels")
+    rows = [row for row in evidence.pooled("least_beta")
+            if row.cells.get("family") == "primary" or row.metric.name in named]  # fmt: skip
     same = [row for row in rows if row.verdict == "equivalent"]
     if not same:
         return None
@@ -200,7 +202,7 @@ def _nearly_none(evidence: Evidence) -> Finding | None:
     text = say("Without the KL term, compared with {beta} ({base}): {each}.",
                beta=_reference(same[0]), base=base(same[0]), each=semicolons(each))  # fmt: skip
     differing = [row for row in rows if row.differs]
-    return finding_of(evidence, [*same, *differing], headline, text, rank=2)
+    return finding_of(evidence, [*same, *differing], headline, text, rank=3)
 
 
 @finder

@@ -140,6 +140,7 @@ def study_tables(folder: Path) -> dict[str, pd.DataFrame | None]:
         "contrasts": results.contrasts,
         "importance": results.importance,
         "applications": results.applications,
+        "matched": results.matched,
     }
 
 

@@ -149,11 +149,19 @@ def _selected(evidence: Evidence, rows: pd.DataFrame, row: pd.Series) -> Phrase:
             scores.append(say("{label} {value}{unit}", label=described(metric).label, value=value,
                               unit=described(metric).suffix))  # fmt: skip
     test = say(" (test split: {scores})", scores=join(scores)) if scores else Phrase()
-    measure = sorted(set(evidence.ok.loc[evidence.ok["likelihood"] == row["likelihood"],
-                                         "measure"].dropna().map(words.measure)))  # fmt: skip
     return say("{likelihood} {place}{test}{measure}", likelihood=words.the(str(row["likelihood"])),
-               place=place, test=test,
-               measure=f", {words.join(measure)}" if measure else "")  # fmt: skip
+               place=place, test=test, measure=_measure(evidence, arm))  # fmt: skip
+
+
+def _measure(evidence: Evidence, arm: dict[str, Any]) -> Phrase:
+    """The base measure of an arm's scores."""
+    runs = matching(evidence.ok, arm)
+    run = runs[runs["measure"].notna()].head(1)
+    if run.empty:
+        return Phrase()
+    text = str(run["measure"].iloc[0])
+    where = {"dataset": evidence.dataset, "run": run["run"].iloc[0]}
+    return say(", {measure}", measure=Quote(words.measure(text), text, "metrics", "measure", where))
 
 
 def _tidy(row: pd.Series) -> dict[str, Any]:
@@ -231,7 +239,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
     low, high = ends
     if low is None or high is None:
         return
-    small = [row for row in evidence.rows if str(row.cells.get("below_drift")) == "True"
+    small = [row for row in evidence.rows if row.below_drift
              and row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
     names = [say("{metric} {at}", metric=row.metric.label,
                  at=at_level(row.question, row.level, row.quote("level", row.level)))

@@ -11,12 +11,19 @@ from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phras
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric
 
-SPECIAL = {"kl_off": "without the KL term", "point": "in a deterministic autoencoder"}
+SPECIAL = {
+    "kl_off": "without the KL term",
+    "least_beta": "without the KL term",
+    "point": "in a deterministic autoencoder",
+}
 """Questions that set one kind of arm against a level of β."""
 
 _PLURAL = ("units", "samples", "nats")
-_SPOKEN = {"posterior_std": "posterior standard deviation"}
-"""Metrics whose labels are short for axes of figures."""
+_SPOKEN = {
+    "posterior_std": "posterior standard deviation",
+    "sample_fid_expost": "ex-post Fréchet distance",
+}
+"""Metrics whose labels are made for axes of figures."""
 
 
 def subject(metric: Metric) -> str:
@@ -209,7 +216,7 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
     if row.differs:
         small = ", less than the last tenth of training still added"
         return say("is {size}{small}", size=difference(row),
-                   small=small if _below_drift(row) else "")  # fmt: skip
+                   small=small if row.below_drift else "")  # fmt: skip
     return say("is undecided{why}: the difference is {size}", size=signed(row),
                why=" after adjustment" if _one_sided(row) else "")  # fmt: skip
 
@@ -218,10 +225,6 @@ def _one_sided(row: Row) -> bool:
     """Whether the interval excludes no difference, which the adjusted p does not."""
     low, high = row.number("ci_low"), row.number("ci_high")
     return low is not None and high is not None and (low > 0 or high < 0)
-
-
-def _below_drift(row: Row) -> bool:
-    return str(row.cells.get("below_drift", "")) == "True"
 
 
 def span(low: Part, high: Part) -> Phrase:

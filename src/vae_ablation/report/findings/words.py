@@ -74,17 +74,28 @@ def likelihood(name: str) -> str:
     return PROPER_NAMES.get(name, name.replace("_", " "))
 
 
+def proper(text: str) -> str:
+    """A text in which likelihoods have their proper names."""
+    for name in sorted(PROPER_NAMES, key=len, reverse=True):
+        text = text.replace(name, PROPER_NAMES[name])
+    return text
+
+
 def the(name: str) -> str:
     """A likelihood as a noun in a sentence: `the Gaussian`."""
     return f"the {likelihood(name)}" if name in PROPER_NAMES else name.replace("_", " ")
 
 
 def measure(text: str) -> str:
-    """A base measure in plain words: `grey17/mass` is `mass over 17 grey levels`."""
+    """A base measure in plain words: `grey17/mass-equal` is `mass over 17 grey levels (equal
+    cells)`.
+    """
     space, _, kind = text.partition("/")
+    kind, _, cells = kind.partition("-")
+    edges = f" ({cells} cells)" if cells == "equal" else " (outer cells open)" if cells else ""
     levels = space.removeprefix("grey")
     if levels.isdigit() and levels != space:
-        return f"{kind} over {levels} grey levels"
+        return f"{kind} over {levels} grey levels{edges}"
     if not kind:
         return text
     spaces = {
@@ -93,7 +104,7 @@ def measure(text: str) -> str:
         "standardised": "standardised values",
     }
     kind, given, known = kind.partition(" given ")
-    return f"{kind} over {spaces.get(space, space)}{given}{known}"
+    return f"{kind} over {spaces.get(space, space)}{given}{known}{edges}"
 
 
 def count(n: int, noun: str) -> str:

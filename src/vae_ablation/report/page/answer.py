@@ -102,14 +102,20 @@ def _answer(rank: int, one: Mapping[str, Any], known: set[str]) -> Answer:
     decided = one.get("conclusive", True) if verdict is None else verdict not in ("", "undecided")
     return Answer(
         section=_section(one, known),
-        headline=without_places(str(one["headline"])),
-        text=without_places(str(one.get("text") or one.get("sentence") or "")),
+        headline=_text(one["headline"]),
+        text=_text(one.get("text") or one.get("sentence") or ""),
         conclusive=bool(decided),
         dataset=one.get("dataset"),
         rank=rank,
         leads=bool(one.get("lead", True)),
-        caveats=tuple(map(str, one.get("caveats", ()))),
+        caveats=tuple(map(_text, one.get("caveats", ()))),
     )
+
+
+def _text(text: Any) -> str:
+    """Text without places, and without line breaks in equations and percentages."""
+    kept = without_places(str(text))
+    return kept.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
 
 
 def _section(one: Mapping[str, Any], known: set[str]) -> str:

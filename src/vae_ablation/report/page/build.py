@@ -56,6 +56,7 @@ def report(folder: Path) -> str:
         config=contents.config_text(),
         provenance=data["provenance"],
         checks=checks(contents),
+        warning=warning(contents),
         when=_when if len(contents.datasets) > 1 else lambda one: "",
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
@@ -210,10 +211,39 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
             "good": bool(seeds.min() >= 5),
         }
     )  # fmt: skip
-    missing = len(overview.get("missing", []))
-    if missing:
-        found.append({"count": str(missing), "text": "results are missing.", "good": False})
-    return found
+    return [*found, *_warnings(overview)]
+
+
+def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
+    """Missing results, several versions of the training code, scores that are no likelihoods."""
+    missing, versions = overview.get("missing", []), overview.get("code", {})
+    improper = [words.likelihood(name) for name in overview.get("improper", [])]
+    texts = {
+        str(len(missing)): "results are missing; they are listed below." if missing else "",
+        f"{len(versions)} versions": (
+            "of the training code stand side by side." if len(versions) > 1 else ""
+        ),
+        "No likelihood": (
+            f"Scores of {listed(improper)} on grey pixels are cross-entropies: they are never "
+            "ranked against likelihoods."
+            if improper
+            else ""
+        ),
+    }
+    return [{"count": count, "text": text, "good": False} for count, text in texts.items() if text]
+
+
+def warning(contents: Contents) -> str:
+    """What a reader has to know first: runs that are not ok, results that are missing."""
+    runs = contents.arms.runs
+    failed, missing = int((runs["status"] != "ok").sum()), len(contents.overview.get("missing", []))
+    parts = [
+        f"{failed:,} of {words.count(len(runs), 'run')} failed or diverged" if failed else "",
+        f"{words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing"
+        if missing
+        else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _check(count: int, whole: int, text: str, good: bool) -> dict[str, Any]:

@@ -129,12 +129,11 @@ class Contents:
         order = sorted(runs, key=lambda at: (self._far(at), at))
         return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
 
-    def _far(self, arm: int) -> int:
-        """Number of axes on which an arm is away from the reference, not counting KL off."""
-        levels = zip(self.axes, self.arms.frame["at"][arm], strict=True)
-        return sum(
-            level != axis.reference and axis.levels[level].id != "kl-off" for axis, level in levels
-        )
+    def _far(self, arm: int) -> tuple[int, int]:
+        """Number of axes on which an arm is away from the reference, first not counting KL off."""
+        levels = list(zip(self.axes, self.arms.frame["at"][arm], strict=True))
+        away = [axis.levels[level].id for axis, level in levels if level != axis.reference]
+        return sum(level != "kl-off" for level in away), len(away)
 
     @cached_property
     def datasets(self) -> dict[str, Any]:
@@ -260,37 +259,26 @@ class Contents:
         }
 
     @cached_property
-    def reproduction(self) -> dict[str, Any]:
-        """How a run is made again: config file, and the pack and evaluation of each run."""
-        try:
-            study, plan = read_frozen(self.folder)
-        except Exception:  # a study of tables alone has no plan
-            return {"config": None, "packs": [], "pack": []}
-        packs = {item.run.path: item.pack for item in plan.planned}
-        own = [packs.get(run) for _, run in self._paths()]
-        names = sorted({pack for pack in own if pack})
-        origin = str(read_json(self.folder / "plan.json").get("config_path", "config.yaml"))
-        return {
-            "config": without_places(origin),
-            "packs": [
-                [name, study.evaluation_folder(name).relative_to(self.folder).as_posix()]
-                for name in names
-            ],
-            "pack": [names.index(pack) if pack else None for pack in own],
-        }
+    def packs(self) -> dict[str, str]:
+        """Pack of each planned run; none where the study is tables alone."""
+        path = self.folder / "plan.json"
+        runs = read_json(path).get("runs", []) if path.is_file() else []
+        return {str(one["path"]): str(one["pack"]) for one in runs}
+
+    def config_path(self) -> str | None:
+        """The config file from which the study was made; None where none is known."""
+        path = self.folder / "plan.json"
+        origin = read_json(path).get("config_path") if path.is_file() else None
+        return without_places(str(origin)) if origin else None
 
     def logs(self) -> dict[str, list[str]]:
         """Last lines of the logs of runs that are not ok, by run (place as text)."""
         bad = self.arms.runs[self.arms.runs["status"] != "ok"].head(MOST_LOGS)
-        packs = self.reproduction
-        found = {at: self._log(packs, int(at)) for at in bad.index}
+        found = {at: self._log(str(run)) for at, run in bad["run"].items()}
         return {str(at): lines for at, lines in found.items() if lines}
 
-    def _log(self, packs: Mapping[str, Any], at: int) -> list[str]:
-        pack = packs["pack"][at] if packs["pack"] else None
-        if pack is None:
-            return []
-        path = self.folder / "logs" / "train" / f"{packs['packs'][pack][0]}.log"
+    def _log(self, run: str) -> list[str]:
+        path = self.folder / "logs" / "train" / f"{self.packs.get(run, '')}.log"
         if not path.is_file():
             return []
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -321,7 +309,7 @@ class Contents:
             "paper": paper_tables(arms, multiples(arms, self.primary)),
             "controls": control_rows(self.results.metrics, metrics),
             "applications": self.applications_json(),
-            "reproduce": self.reproduction,
+            "reproduce": {"config": self.config_path()},
             "logs": self.logs(),
             "provenance": self.provenance(),
             "omitted": self.parts.omitted,

@@ -148,13 +148,12 @@ function follow() {
 // ---------------------------------------------------------------- the drawer of a run
 
 const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
-// Removes the run, then makes its pack's training and evaluation again.
+// Removes the run, then trains and evaluates what is missing, which it then is.
 function commandOf(run) {
-  const { config, packs, pack } = data.reproduce;
-  if (!config || pack[run] === null || pack[run] === undefined) return null;
+  const { config } = data.reproduce;
+  if (!config) return null;
   const study = `results/${data.study}`;
-  const [name, evaluation] = packs[pack[run]];
-  return `rm -rf ${quoted(`${study}/packs/${name}/train/${data.runs.path[run]}`)}\nsnakemake --cores all --configfile ${quoted(config)} -- ${quoted(`${study}/${evaluation}`)}`;
+  return `rm -rf ${quoted(`${study}/runs/${data.runs.path[run]}`)}\nsnakemake --cores all --configfile ${quoted(config)} -- ${quoted(`${study}/tables/metrics.csv`)}`;
 }
 
 function openRun(run) {
