@@ -10,7 +10,7 @@ from vae_ablation.data.base import Source
 
 _NOT_SOURCES = {
     *("base", "cells_file", "codes", "counts", "covariates", "csv_files", "examples", "kinds"),
-    *("labels", "loading", "prepare", "splits"),
+    *("labels", "loading", "mapped", "prepare", "splits"),
 }
 """Modules of this package that hold no source; some import torch, which planning has no need of."""
 

@@ -54,9 +54,15 @@ def _opened(folder: Path) -> Study:
     return study
 
 
+def _loaded(study: Study, data: str) -> Dataset:
+    """The prepared data of a key; pictures too many for packs.memory_gb stay on disk."""
+    memory_gb = study.config["packs"]["memory_gb"]
+    return load_dataset(study.data[data].dataset, study.prepared[data], memory_gb)
+
+
 def _as_trained_on(run: Run, study: Study) -> Dataset:
     """The dataset of a run, with the train split that it was trained on."""
-    whole = load_dataset(run.dataset, study.prepared[run.data])
+    whole = _loaded(study, run.data)
     return whole.with_train_examples(run.train_examples)
 
 
@@ -77,7 +83,7 @@ def train_job(folder: Path, pack: str) -> None:
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
     name = runs[0].dataset
-    dataset = load_dataset(name, study.prepared[runs[0].data])
+    dataset = _loaded(study, runs[0].data)
     if "label" in parts_of(runs[0].condition) and dataset.observed.classes < 2:
         raise UserError(
             f"{folder / 'config.yaml'}: a grid has condition label, and dataset {name} has "
@@ -268,7 +274,7 @@ def features_job(folder: Path, name: str) -> None:
     from vae_ablation.evaluation.features import fit_features
 
     study = _opened(folder)
-    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
+    dataset = _loaded(study, name)
     fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
 
@@ -283,7 +289,7 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
     from vae_ablation.evaluation.controls import control_rows
 
     study = _opened(folder)
-    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
+    dataset = _loaded(study, name)
     runs = [run for run in study.runs if run.data == name]
     seed = study.config["evaluation"]["seed"]
     rows = control_rows(dataset, runs, study.config["model"], seed)
