@@ -133,9 +133,9 @@ class Cifar10(Downloaded):
         """Five batches to train on, one to test."""
         return [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
 
-    def known_labels(self, options: Options) -> range:
-        """Ten classes."""
-        return range(10)
+    def known_labels(self, options: Options) -> None:
+        """They have names."""
+        return
 
     def label_names(self, options: Options) -> tuple[str, ...]:
         """Names of the classes."""
@@ -340,9 +340,9 @@ class CelebA(Downloaded):
         """The aligned pictures, splits and attributes."""
         return ["img_align_celeba", "list_eval_partition.txt", "list_attr_celeba.txt"]
 
-    def known_labels(self, options: Options) -> tuple[int, ...]:
-        """Absent and present, where an attribute is chosen."""
-        return (0, 1) if options["label"] else ()
+    def known_labels(self, options: Options) -> tuple[int, ...] | None:
+        """They have names, where an attribute is chosen."""
+        return None if options["label"] else ()
 
     def label_names(self, options: Options) -> tuple[str, ...]:
         """Names of the two classes."""
