@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from vae_ablation.data.base import Source
 
 _NOT_SOURCES = {
-    *("base", "cells_file", "codes", "counts", "covariates", "csv_files", "examples", "kinds"),
+    *("base", "cells_file", "codes", "counts", "covariates", "csv_files", "examples"),
+    *("hdf5_files", "kinds"),
     *("labels", "loading", "mapped", "prepare", "splits"),
 }
 """Modules of this package that hold no source; some import torch, which planning has no need of."""
