@@ -57,7 +57,31 @@ def picture_options(folder: Path) -> dict[str, Any]:
     return dataset_options(source="images", **files, mode="grey", split="part")
 
 
+def table_options(folder: Path) -> dict[str, Any]:
+    """A CSV of numbers, gaps, labels and groups."""
+    random = np.random.default_rng(0)
+    rows = [
+        f"{a:.3f},{b:.1f},k{i % 3},g{i % 9}"
+        for i, (a, b) in enumerate(random.normal(0, 9, (40, 2)))
+    ]
+    rows[3] = ",1.5,k0,g0"
+    (folder / "own.csv").write_text("\n".join(["a,b,kind,group", *rows]))
+    columns = {"label": "kind", "group": "group", "missing": "mask"}
+    return dataset_options(source="table", path=str(folder / "own.csv"), **columns)
+
+
+def table_npz_options(folder: Path) -> dict[str, Any]:
+    """Numbers, labels and a split in an archive."""
+    random = np.random.default_rng(0)
+    parts = np.array(["train", "train", "validation", "test"] * 10)
+    arrays = {"x": random.normal(size=(40, 3)), "y": np.arange(40) % 3, "part": parts}
+    np.savez(folder / "own.npz", **arrays)
+    return dataset_options(source="table", path=str(folder / "own.npz"), split="part")
+
+
 KINDS = {
+    "table.csv": table_options,
+    "table.npz": table_npz_options,
     "pictures": picture_options,
     "npz": npz_options,
     "idx": idx_options,

@@ -155,6 +155,7 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "empty row": ("a,b\n" + "1,2\n" * 20 + ",\n", {"missing": "mask"}, ["row 20", "no value"]),
     "missing label": (f"a,b,c\n{ROWS}", {"label": "c", "missing": "drop"}, ["missing is 'drop'"]),
     "binarised": (f"a,b,c\n{ROWS}", {"label": "c", "binarize": "static"}, ["tables", "none"]),
+    "long row": (f"a,b\n{ROWS}", {}, ["not readable as a CSV", "Length of header"]),
     "few": ("a,b\n1,2\n3,4\n", {}, ["every split needs at least one example"]),
 }
 

@@ -27,6 +27,7 @@ from vae_ablation.data.labels import label_text
 
 if TYPE_CHECKING:
     from vae_ablation.data.counts import CountMatrix
+    from vae_ablation.data.mapped import MappedPictures
 
 __all__ = ["HELD_OUT", "SPLITS", "SPLIT_OPTIONS", "TEST", "TRAIN", "VALIDATION"]
 
@@ -220,6 +221,8 @@ class RawData:
         )
 
 
+_MEAN_ROWS = 4096
+
 COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed", "binarize"})
 """Keys of a dataset's section that every source reads; of binarize, counts allow none alone."""
 
@@ -329,7 +332,8 @@ class Dataset:
 
     Attributes:
         name: what the study calls it.
-        x: [n, dims] float32 intensities in [0, 1], before binarisation, or counts; a CountMatrix,
+        x: [n, dims] float32 intensities in [0, 1], before binarisation, or counts; a CountMatrix
+            or MappedPictures,
             which gives dense rows for positions, where they are too many to hold.
         fixed: [n, dims] float32 the one seeded binarisation, or None where x is observed as it is.
         split: [n] TRAIN, VALIDATION or TEST.
@@ -354,8 +358,8 @@ class Dataset:
     """
 
     name: str
-    x: NDArray[np.float32] | CountMatrix
-    fixed: NDArray[np.float32] | None
+    x: NDArray[np.float32] | CountMatrix | MappedPictures
+    fixed: NDArray[np.float32] | MappedPictures | None
     split: NDArray[np.int8]
     labels: NDArray[np.int64]
     observed: Observed
@@ -419,6 +423,16 @@ class Dataset:
         """[n, factors] generative factors of a split, or None where they are not known."""
         return None if self.factors is None else self.factors[self.rows(split)]
 
+    def train_mean(self) -> NDArray[np.float64]:
+        """[dims] mean of the train split's intensities."""
+        rows = self.rows("train")
+        if isinstance(self.x, np.ndarray):
+            return np.asarray(self.x[rows].mean(0, dtype=np.float64))
+        total = np.zeros(self.observed.dims)
+        for start in range(0, len(rows), _MEAN_ROWS):
+            total += self.x[rows[start : start + _MEAN_ROWS]].sum(0, dtype=np.float64)
+        return np.asarray(total / len(rows))
+
     @property
     def has_labels(self) -> bool:
         """Whether there are labels at all."""
@@ -470,7 +484,7 @@ class Dataset:
     @cached_property
     def _library_sizes(self) -> NDArray[np.float32]:
         genes = slice(0, self.observed.genes)
-        if isinstance(self.x, np.ndarray):
+        if not hasattr(self.x, "row_sums"):
             sums = self.x[:, genes].sum(1, dtype=np.float64)
         else:
             sums = self.x.row_sums(genes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +17,17 @@ def read_csv(path: Path) -> pd.DataFrame:
         UserError: it cannot be read, has no rows or two columns of one name.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        with warnings.catch_warnings():  # a row that is longer than the header would be cut
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, pd.errors.ParserError, UnicodeError) as error:
+    except (
+        ValueError,
+        OSError,
+        pd.errors.ParserError,
+        UnicodeError,
+        pd.errors.ParserWarning,
+    ) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise UserError(f"{path}: not readable as a CSV table ({reason}).") from None
     names = header.iloc[0].tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +42,7 @@ from vae_ablation.data.base import (
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.data.covariates import Covariate
 from vae_ablation.data.labels import all_distinct, bare, present_classes
+from vae_ablation.data.mapped import MappedPictures, map_member, members, row_blocks, scaled
 from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
 from vae_ablation.data.tables import Standard
 
@@ -153,19 +153,12 @@ def _thin(raw: RawData, options: Options) -> RawData:
     return raw.take(keep)
 
 
-def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8] | None:
+def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8]:
     """The fixed binarisation: a cut, or one draw seeded by the dataset, the same for every run."""
-    if options["binarize"] == "none":
-        return None
     if options["binarize"] == "threshold":
         return (intensities >= 0.5).astype(np.uint8)
     uniform = generator(options["split_seed"], "binarize").random(intensities.shape, np.float32)
     return (uniform < intensities).astype(np.uint8)
-
-
-def _intensities(x: NDArray[Any], levels: int | None) -> NDArray[np.float32]:
-    scale = 1.0 if levels is None else 1.0 / (levels - 1)
-    return (x.reshape(len(x), -1).astype(np.float64) * scale).astype(np.float32)
 
 
 def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
@@ -217,9 +210,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     if raw.factors is not None:
         arrays["factors"] = raw.factors
         info["factor_names"] = list(raw.factor_names)
-    fixed = _binarize(_intensities(raw.x, raw.levels), options)
-    if fixed is not None:
-        arrays["fixed"] = fixed
+    if options["binarize"] != "none":
+        arrays["fixed"] = _binarize(scaled(raw.x, raw.levels), options)
     observed = Observed(raw.x.shape[1:], raw.levels, classes=_classes(labels))
     info |= observed_after(observed, options["binarize"]).to_json()
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
@@ -406,7 +398,8 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        for block in row_blocks(arrays[name]) if arrays[name].ndim else [arrays[name]]:
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 
@@ -415,22 +408,34 @@ def _store(arrays: dict[str, NDArray[Any]], info: dict[str, Any], folder: Path) 
     described = folder / "dataset.json"
     if described.is_file() and (folder / "arrays.npz").is_file() and read_json(described) == info:
         return
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_atomic(folder / "arrays.npz", lambda stream: stream.write(buffer.getbuffer()))
+    write_atomic(folder / "arrays.npz", lambda stream: _save(stream, arrays))
     write_json(described, info)
 
 
-def load_dataset(name: str, folder: Path) -> Dataset:
+def _save(stream: Any, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write an archive without holding a second copy of the arrays."""
+    np.savez(stream, allow_pickle=False, **arrays)
+
+
+def load_dataset(name: str, folder: Path, memory_gb: float | None = None) -> Dataset:
     """Load a prepared dataset.
+
+    Args:
+        name: what the study calls it.
+        folder: results/.data/<hash>.
+        memory_gb: pictures that would take more than this as float32 stay on disk, and are read in
+            blocks; None holds all of them.
 
     Raises:
         UserError: the folder holds none, or its arrays do not match their recorded checksum.
     """
     try:
         info = read_json(folder / "dataset.json")
+        mapped = _mapped(info, folder / "arrays.npz", memory_gb)
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = {key: np.asarray(archive[key]) for key in archive.files}
+            arrays = {
+                k: mapped[k] if k in mapped else np.asarray(archive[k]) for k in archive.files
+            }
         matrices = _open_matrices(info, folder)
         digests = [matrix.digest() for matrix in matrices.values()]
         found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
@@ -462,10 +467,10 @@ def load_dataset(name: str, folder: Path) -> Dataset:
             outside=arrays.get("outside"),
             **common,
         )
-    fixed = arrays.get("fixed")
+    form = MappedPictures if mapped else scaled
     return Dataset(
-        x=_intensities(arrays["x"], info["grey_levels"]),
-        fixed=None if fixed is None else fixed.reshape(len(fixed), -1).astype(np.float32),
+        x=form(arrays["x"], info["grey_levels"]),
+        fixed=form(arrays["fixed"], 2) if "fixed" in arrays else None,
         label_names=tuple(info.get("label_names", ())),
         factors=arrays.get("factors"),
         factor_names=tuple(info.get("factor_names", ())),
@@ -474,6 +479,16 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         present=None if "present" not in arrays else arrays["present"].astype(np.float32),
         **common,
     )
+
+
+def _mapped(info: Mapping[str, Any], path: Path, memory_gb: float | None) -> dict[str, Any]:
+    """Arrays of pictures that are too many to hold, mapped."""
+    if memory_gb is None or info.get("counts") or info.get("real"):
+        return {}
+    x = map_member(path, "x")
+    if 4 * x.size <= memory_gb * 2**30:
+        return {}
+    return {"x": x} | ({"fixed": map_member(path, "fixed")} if "fixed" in members(path) else {})
 
 
 def _open_matrices(info: Mapping[str, Any], folder: Path) -> dict[str, CountMatrix]:

@@ -28,6 +28,7 @@ from vae_ablation.data.base import (
 )
 from vae_ablation.data.covariates import covariate_columns
 from vae_ablation.data.csv_files import read_csv
+from vae_ablation.data.hdf5_files import check_ends
 from vae_ablation.data.kinds import HDF5, NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, read_labels
 from vae_ablation.data.splits import columns_of_splits, split_columns
@@ -298,6 +299,7 @@ def _read_h5ad(path: Path, options: Options) -> Table:
             f"{path}: .h5ad files need the package anndata, which is not installed; allowed: "
             "install it, or write a .csv."
         ) from None
+    check_ends(path)
     try:
         data = anndata.read_h5ad(path)
         x = data.X.toarray() if sparse.issparse(data.X) else np.asarray(data.X, float)

@@ -95,7 +95,7 @@ def draw_pictures(
         parts["interpolations"] = _lines(means, ends), told[ends[:, 0]]
     drawn = {name: _drawn(model, z, context, shape) for name, (z, context) in parts.items()}
     drawn["archetype"] = drawn["archetype"][:, 0]
-    average = picture_bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
+    average = picture_bytes(dataset.train_mean(), shape)
     common: Pictures = {"index": index, "originals": originals, "data_mean": average}
     if "class_samples" in drawn and dataset.class_names:
         common["class_names"] = np.array(dataset.class_names)

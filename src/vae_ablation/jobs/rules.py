@@ -57,9 +57,15 @@ def _opened(folder: Path) -> Study:
     return study
 
 
+def _loaded(study: Study, data: str) -> Dataset:
+    """The prepared data of a key; pictures too many for packs.memory_gb stay on disk."""
+    memory_gb = study.config["packs"]["memory_gb"]
+    return load_dataset(study.data[data].dataset, study.prepared[data], memory_gb)
+
+
 def _as_trained_on(run: Run, study: Study) -> Dataset:
     """The dataset of a run, with the train split that it was trained on."""
-    whole = load_dataset(run.dataset, study.prepared[run.data])
+    whole = _loaded(study, run.data)
     return whole.with_train_examples(run.train_examples)
 
 
@@ -81,7 +87,7 @@ def train_job(folder: Path, pack: str) -> None:
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
     name = runs[0].dataset
-    dataset = load_dataset(name, study.prepared[runs[0].data])
+    dataset = _loaded(study, runs[0].data)
     # What a source describes is an upper bound: options that leave examples out may leave fewer.
     complaint = study.without_labels(runs[0], dataset.observed)
     if complaint:
@@ -283,7 +289,7 @@ def features_job(folder: Path, name: str) -> None:
     from vae_ablation.evaluation.features import fit_features
 
     study = _opened(folder)
-    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
+    dataset = _loaded(study, name)
     fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
 
@@ -299,7 +305,7 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
     from vae_ablation.evaluation.features import load_features
 
     study = _opened(folder)
-    dataset = load_dataset(study.data[name].dataset, study.prepared[name])
+    dataset = _loaded(study, name)
     runs = [run for run in study.runs if run.data == name]
     settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
     common = settings["seed"], extractor, settings["sample_draws"]
