@@ -130,6 +130,8 @@ def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
         UserError: scores are missing or unreadable.
     """
     rows: list[dict[str, Any]] = []
+    varied = VariedAxes.of(study, [item.run for item in plan.planned])
+    split = ["split_seed"] if "split_seed" in varied.names else []
     for item in plan.planned:
         source = study.applications_folder(item.pack) / item.run.path
         if not source.is_dir():
@@ -142,22 +144,25 @@ def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
             raise UserError(
                 f"{source}: the scores cannot be read ({error}); run snakemake again."
             ) from None
-        axes = run_columns(item.run)
+        axes = run_columns(item.run) | {name: varied.columns(item.run)[name] for name in split}
         rows += [{**axes, **score} for score in scores]
-    return pd.DataFrame(rows, columns=APPLICATION_COLUMNS)
+    return pd.DataFrame(rows, columns=[*APPLICATION_COLUMNS[:9], *split, *APPLICATION_COLUMNS[9:]])
 
 
 def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     """Means and 95 % intervals over seeds of every score: arm, subject, method, metric, n, ...
 
+    Over splits of the data, of which each is a mean over seeds, where a dataset has several.
     A baseline does not depend on β: it has one row for each latent dimension.
     """
     keys = ["dataset", "application", "subject", "metric", "method", "likelihood", "latent_dim"]
     rows: list[dict[str, Any]] = []
     scored = applications[applications["metric"].notna()]
     frame = scored.assign(arm=scored["arm"].where(scored["method"] == "vae", ""))
+    crossed = crossed_datasets(applications)
     for key, group in frame.groupby([*keys, "arm"], sort=True):
-        n, mean, low, high = mean_interval(group.groupby("seed")["value"].mean())
+        replicate = "split_seed" if key[0] in crossed else "seed"
+        n, mean, low, high = mean_interval(group.groupby(replicate)["value"].mean())
         values = dict(zip([*keys, "arm"], key, strict=True))
         rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])

@@ -455,7 +455,7 @@ async function drawCard(card, arm) {
   const runs = runsOf[arm];
   card.replaceChildren(
     node("h3", {}, armTitle(arm)), statList(arm), picks,
-    node("p", { class: "note noprint" }, "Runs: ", runs.slice(0, 12).map((run) => [node("button", { class: "textual", type: "button", onclick: () => openRun(run) }, `seed ${data.runs.seed[run]}`), word(data.runs.status, run) === "ok" ? " " : ` (${word(data.runs.status, run)}) `])),
+    node("p", { class: "note noprint" }, "Runs: ", runs.slice(0, 12).map((run) => [node("button", { class: "textual", type: "button", onclick: () => openRun(run) }, runText(run)), word(data.runs.status, run) === "ok" ? " " : ` (${word(data.runs.status, run)}) `])),
   );
   const kl = node("div", {});
   const loaded = await loadArm(arm);
@@ -996,7 +996,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
     const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
-    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, seed ${data.runs.seed[run]}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[`seed ${data.runs.seed[run]}`, `${number(100 * value)} %`]]), act: () => openRun(run) });
+    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(100 * value)} %`]]), act: () => openRun(run) });
   }
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];
