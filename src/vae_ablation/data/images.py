@@ -29,6 +29,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 _GREY = {"1", "L", "LA", "I;16", "I;16B", "I;16L", "I"}
 _COLOUR = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"}
 _SHOWN = 10
+LARGE, FIRST_SIDE = 128, 64
+"""Pixels of a side above which a first config makes pictures smaller, and those that it gets."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,22 @@ class Images(Source):
             classes=0 if distinct else int(labels.max(initial=-1)) + 1,
             distinct_labels=distinct,
         )
+
+    def suggested(self, options: Options) -> dict[str, Any]:
+        """A size and a mode where pictures differ in them, and a smaller size of large ones."""
+        sizes, modes = _headers(_find(options))
+        chosen: dict[str, Any] = {}
+        sides = sizes.most_common(1)[0][0]
+        if len(sizes) > 1 or max(sides) > LARGE:
+            scale = min(1.0, FIRST_SIDE / max(sides))
+            chosen["image_size"] = [max(1, round(side * scale)) for side in sides]
+        if {*modes} & _GREY and {*modes} & _COLOUR:
+            chosen["mode"] = "rgb"
+        return chosen
+
+    def count(self, options: Options) -> int:
+        """Pictures of the folder."""
+        return len(_find(options).files)
 
     def load(self, options: Options) -> RawData:
         """Decode every picture once.
@@ -197,12 +215,11 @@ def _labels(found: Found) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def _survey(found: Found, options: Options) -> tuple[tuple[int, int], int, int]:
-    """Height and width, channels and levels of all pictures, from their headers.
+def _headers(found: Found) -> tuple[Counter[tuple[int, int]], Counter[str]]:
+    """How often each size (height, width) and each mode is there.
 
     Raises:
-        UserError: files cannot be read, or their sizes or modes differ and the options do not say
-            what to make of them.
+        UserError: naming every picture that cannot be read.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
@@ -216,6 +233,17 @@ def _survey(found: Found, options: Options) -> tuple[tuple[int, int], int, int]:
         except _UNREADABLE as error:
             wrong[name] = _reason(error)
     _refuse_unreadable(found.folder, len(found.files), wrong)
+    return sizes, modes
+
+
+def _survey(found: Found, options: Options) -> tuple[tuple[int, int], int, int]:
+    """Height and width, channels and levels of all pictures, from their headers.
+
+    Raises:
+        UserError: files cannot be read, or their sizes or modes differ and the options do not say
+            what to make of them.
+    """
+    sizes, modes = _headers(found)
     _check_modes(found, modes, options["mode"])
     channels = 1 if {"grey": True, "rgb": False}.get(options["mode"], {*modes} <= _GREY) else 3
     wanted = options["image_size"]

@@ -82,6 +82,10 @@ class RealTable(Source):
             missing=bool(np.isnan(table.x).any()),
         )
 
+    def count(self, options: Options) -> int:
+        """Rows of the table."""
+        return len(self.read(options).x)
+
     def known_labels(self, options: Options) -> tuple[str, ...] | None:
         """None where there are labels, whose names are found in preparation."""
         return None if "label" in self.read(options).columns else ()
@@ -177,6 +181,17 @@ class TableFile(RealTable):
         """The file."""
         return [Path(options["path"])]
 
+    def suggested(self, options: Options) -> dict[str, Any]:
+        """A column named as labels are, the columns of numbers, a mask where some are missing."""
+        path = Path(options["path"])
+        ending = path.suffix.lower()
+        chosen: dict[str, Any] = {"kind": "real"} if ending == ".h5ad" else {}
+        self.check_options(f"{path}: table", options | chosen)
+        if ending in _FRAMES:
+            chosen |= _usual_columns(_FRAMES[ending](path))
+        table = self.read(options | chosen)
+        return chosen | ({"missing": "mask"} if np.isnan(table.x).any() else {})
+
     def read(self, options: Options) -> Table:
         """Read the file by its ending."""
         path = Path(options["path"])
@@ -225,11 +240,15 @@ def _read_csv(path: Path, options: Options) -> Table:
 
 
 def _read_parquet(path: Path, options: Options) -> Table:
+    return _of_frame(path, _parquet(path), options)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
     kind = kind_of(path)
     if not (kind or "").startswith("a Parquet"):
         raise UserError(f"{path}: not readable as a Parquet table (it is {kind or 'unknown'}).")
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except ImportError:
         raise UserError(
             f"{path}: Parquet needs the package pyarrow, which is not installed; allowed: install "
@@ -237,7 +256,28 @@ def _read_parquet(path: Path, options: Options) -> Table:
         ) from None
     except Exception as error:
         raise UserError(f"{path}: not readable as a Parquet table ({_reason(error)}).") from None
-    return _of_frame(path, frame, options)
+
+
+_FRAMES: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": read_csv, ".parquet": _parquet}
+"""Readers of files with named columns, by ending."""
+
+_USUAL_LABELS = ("label", "class", "target", "diagnosis", "species", "type", "category", "outcome")
+"""Names that columns of labels usually have, the most telling first."""
+
+
+def _usual_columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """The column of a usual name that groups rows: two groups or more, of five or more.
+
+    Where other columns hold text, the columns of numbers too.
+    """
+    frame = frame.rename(columns=str)
+    known = {str(name).lower(): str(name) for name in frame}
+    usual = [known[name] for name in _USUAL_LABELS if name in known]
+    label = next((name for name in usual if 2 <= frame[name].nunique() <= len(frame) / 5), None)
+    chosen: dict[str, Any] = {} if label is None else {"label": label}
+    others = [name for name in frame if name != label]
+    numbers = [name for name in others if _numbers(frame[name]) is not None]
+    return chosen | ({"columns": numbers} if numbers and len(numbers) < len(others) else {})
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, options: Options) -> Table:

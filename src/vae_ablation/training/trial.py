@@ -65,6 +65,8 @@ def _noise(
 ) -> NDArray[np.float32]:
     if observed.counts:
         return random.poisson(1.0, shape).astype(np.float32)
+    if observed.real:
+        return random.standard_normal(shape, np.float32)
     if observed.levels:
         levels = random.integers(0, observed.levels, shape)
         return (levels / (observed.levels - 1)).astype(np.float32)
