@@ -61,9 +61,11 @@ PROPER_NAMES = {
     "continuous_bernoulli": "continuous Bernoulli",
     "discretized_logistic": "discretised logistic",
     "gaussian": "Gaussian",
+    "laplace": "Laplace",
     "log_normal_gaussian": "log-normal Gaussian",
     "negative_binomial": "negative binomial",
     "poisson": "Poisson",
+    "student_t": "Student-t",
     "zero_inflated_negative_binomial": "zero-inflated negative binomial",
 }
 """Likelihoods whose names are words of the language; others are written as they are called."""
