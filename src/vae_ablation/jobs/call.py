@@ -22,7 +22,7 @@ from vae_ablation.jobs.interruption import Interruption
 from vae_ablation.jobs.scripting import machine_fault
 from vae_ablation.report.overview import read_captions, read_overview
 from vae_ablation.study import plugins
-from vae_ablation.study.config import with_overrides
+from vae_ablation.study.config import use_plugins_of, with_overrides
 from vae_ablation.study.costs import time_line
 from vae_ablation.study.disk import disk_line
 from vae_ablation.study.missing import NOTE, note_failures
@@ -129,14 +129,16 @@ class Call:
             raise UserError(
                 "prefix: is not supported in a module statement; use --directory instead."
             )
+        files = [Path(path) for path in self._workflow.configfiles]
+        origin = files[-1] if files else Path("config")
+        if self.is_main:
+            use_plugins_of(self._config, origin)  # whose keys --config may set too
         given = self._workflow.config_settings
         settings = with_overrides(self._config, given.config_args or [], given.config)
         if not self.is_main:
             return Workflow.frozen(settings.get("study", "default"))
         if self.draws:
             settings = {**settings, "allow_missing": True}  # a report is made over what is there
-        files = [Path(path) for path in self._workflow.configfiles]
-        origin = files[-1] if files else Path("config")
         foreign = self._workflow.modifier.skip_configfile  # a module's config is part of another
         return Workflow.planned(settings, origin, [] if foreign else files, lenient=self.goes_on)
 
