@@ -291,6 +291,9 @@ const watcher = new IntersectionObserver((seen) => seen.forEach((entry) => {
   document.querySelectorAll(".contents a").forEach((link) => (link.hash === `#${section}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
 }), { rootMargin: "-20% 0px -70%" });
 
+// The height of the bar, below which what an address names has to begin.
+const measureBar = () => document.documentElement.style.setProperty("--bar", `${document.querySelector(".bar").offsetHeight}px`);
+
 function start() {
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
@@ -302,6 +305,7 @@ function start() {
   $("drawer").addEventListener("click", (event) => event.target === $("drawer") && $("drawer").close());
   startTips();
   startSwitches();
+  measureBar();
   startFigures();
   startTables();
   drawCosts();
@@ -317,6 +321,7 @@ function start() {
     wait = setTimeout(() => {
       if (innerWidth === width) return;
       width = innerWidth;
+      measureBar();
       widths.clear();
       update();
     }, 120);
