@@ -983,7 +983,7 @@ function drawApplication(grid, name, rows) {
   grid.append(node("div", { class: "cell" }, node("h3", {}, capital(name.replaceAll("_", " "))), spot));
   const values = rows.map((row) => row.mean).filter(isNumber);
   const c = chart(spot, {
-    height: 26 * methods.length + 40, margin: { left: 104, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 15), emphasis: (method) => method === "vae" },
+    height: 26 * methods.length + 40, margin: { left: 136, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 20), emphasis: (method) => method === "vae" },
     alt: `${name}. ${methods.map((method) => `${method}: ${rows.filter((row) => row.method === method).slice(0, 8).map((row) => number(row.mean)).join(", ")}`).join(". ")}.`,
   });
   for (const row of rows.filter((one) => isNumber(one.mean))) {
