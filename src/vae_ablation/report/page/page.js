@@ -15,6 +15,20 @@ function nearest(axis, level, at) {
   return best;
 }
 
+// The arm shown first: the reference, or, where few arms differ from it on one axis alone (a study of
+// one change at a time around another arm), the arm that most others are beside.
+function firstArm() {
+  const beside = (arm) => AXES.reduce((sum, _, axis) => sum + along(axis, data.arms.at[arm]).length - 1, 0);
+  const usual = armOf.get(armKey(reference)) ?? nearest(-1, 0, reference);
+  let best = usual;
+  let most = 2 * beside(usual);
+  range(ARM_COUNT).forEach((arm) => {
+    const count = beside(arm);
+    if (count > most) [best, most] = [arm, count];
+  });
+  return best;
+}
+
 // ---------------------------------------------------------------- drawing
 
 const figures = new Map();
@@ -309,7 +323,7 @@ function start() {
   startFigures();
   startTables();
   drawCosts();
-  choose(armOf.get(armKey(reference)) ?? nearest(-1, 0, reference), true);
+  choose(firstArm(), true);
   redraw(true);
   follow();
   addEventListener("hashchange", follow);
