@@ -164,7 +164,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bytes(
 
 def test_the_explorer_says_what_it_cannot_draw(few_digits: Dataset) -> None:
     (result,) = train(few_digits, "layer-norm", 0, epochs=1)
-    with pytest.raises(UndrawableError, match="a layer of type Rows"):
+    with pytest.raises(UndrawableError, match="networks from outside the package"):
         decoder_steps(trained_model(result, few_digits, model_options()).decoder)
 
 

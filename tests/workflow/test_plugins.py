@@ -77,6 +77,16 @@ def test_every_part_is_in_the_guide_and_the_figure_is_drawn(extended: Place) -> 
     assert drawn.is_file()
 
 
+def test_the_explorer_says_what_it_cannot_draw(extended: Place) -> None:
+    page = (extended.study / "explorer" / "digits.html").read_text(encoding="utf-8")
+    for reason in (
+        "the likelihood laplace",
+        "the prior learned_scale, not the standard normal",
+        "networks from outside the package",
+    ):
+        assert reason in page
+
+
 def test_records_name_the_file_and_say_why_a_run_trained_alone(extended: Place) -> None:
     file = str((extended.folder / "my_parts.py").resolve())
     alone = extended.record("digits/gaussian/z2/beta1-residual-net/seed0")

@@ -22,7 +22,7 @@ from vae_ablation.jobs.interruption import Interruption
 from vae_ablation.jobs.scripting import machine_fault
 from vae_ablation.report.overview import read_captions, read_overview
 from vae_ablation.study import plugins
-from vae_ablation.study.config import with_overrides
+from vae_ablation.study.config import use_plugins_of, with_overrides
 from vae_ablation.study.costs import time_line
 from vae_ablation.study.disk import disk_line
 from vae_ablation.study.missing import NOTE, note_failures
@@ -126,14 +126,16 @@ class Call:
         Raises:
             UserError: the config is wrong, or this call cannot be done.
         """
+        files = [Path(path) for path in self._workflow.configfiles]
+        origin = files[-1] if files else Path("config")
+        if self.is_main:
+            use_plugins_of(self._config, origin)  # whose keys --config may set too
         given = self._workflow.config_settings
         settings = with_overrides(self._config, given.config_args or [], given.config)
         if not self.is_main:
             return Workflow.frozen(self._results / settings.get("study", "default"))
         if self.draws:
             settings = {**settings, "allow_missing": True}  # a report is made over what is there
-        files = [Path(path) for path in self._workflow.configfiles]
-        origin = files[-1] if files else Path("config")
         foreign = self._workflow.modifier.skip_configfile  # a module's config is part of another
         own = [] if foreign else files
         return Workflow.planned(settings, origin, own, self.goes_on, self._results)

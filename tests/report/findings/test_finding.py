@@ -50,6 +50,8 @@ def test_questions_share_one_error_rate() -> None:
 def test_secondary_metrics_alone_open_no_question() -> None:
     row = contrast("beta", "16", "mse", (1.7, 1.6, 1.8), "worse", family="exploratory")
     assert claims([row]) == []
+    same = contrast("beta", "16", "mse", (1.01, 0.99, 1.02), "equivalent", family="exploratory")
+    assert not any(one.verdict for one in found([row, same]))
 
 
 def test_at_most_ten_lead_and_the_last_is_what_could_be_seen() -> None:

@@ -44,7 +44,9 @@ def contrasts(rows: list[dict[str, Any]]) -> pd.DataFrame:
     within = {**made[5], "scope": "likelihood=gaussian", "likelihood": "gaussian"}
     one_seed = {**made[0], "metric": "nll", "ci_low": None, "ci_high": None, "effect_low": None,
                 "effect_high": None, "verdict": "undecided"}  # fmt: skip
-    return pd.DataFrame([*made, within, one_seed])
+    setting = {**made[1], "scope": "setting", "likelihood": "gaussian", "latent_dim": 8,
+               "level": "4", "verdict": "worse", "family": "setting"}  # fmt: skip
+    return pd.DataFrame([*made, within, one_seed, setting])
 
 
 FINDINGS = [
@@ -128,6 +130,16 @@ def test_the_filter_keeps_its_grammar(study: Path, page: Any) -> None:
     assert rows("runs", "status=diverged") == 2
     elbo = page.run("return data.runs.m.elbo.filter((v) => v !== null && v > -60).length")
     assert 0 < rows("runs", "elbo>−60") == elbo
+
+
+def test_the_papers_table_takes_its_emphasis_from_the_verdicts(study: Path, page: Any) -> None:
+    page.open(study)
+    page.run("choose(data.runs.arm[data.runs.path.indexOf('digits/gaussian/z8/beta1/seed0')])")
+    bold = page.run(
+        "return [...document.querySelectorAll('#paper-table td.clear')].map((cell) =>"
+        " [cell.parentNode.cells[0].textContent, cell.className])"
+    )
+    assert bold == [["β = 4", "clear bad"]]
 
 
 def test_tables_sort_choose_columns_and_leave_as_text(study: Path, page: Any) -> None:

@@ -78,6 +78,13 @@ def test_a_study_of_tables_opens_with_every_state_drawn(
     assert page.run("return document.querySelectorAll('#every-number tbody tr').length") > 0
 
 
+def test_a_study_of_one_change_at_a_time_opens_at_its_middle(page: Any, tmp_path: Path) -> None:
+    page.open(write_study(tmp_path / "results" / "made", ten_axes()))
+    assert page.run("return state.at.filter((_, i) => along(i, state.at).length > 1).length") >= 9
+    assert page.run("return document.querySelectorAll('#paper-table tbody tr').length") >= 10
+    assert page.run("return document.querySelectorAll('#switches > *').length") == 5
+
+
 @pytest.mark.parametrize(
     ("shape", "classes"), [((8, 8), 10), ((28, 28), 0), ((32, 32, 3), 3), ((1, 1), 1)]
 )

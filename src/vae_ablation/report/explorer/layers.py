@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vae_ablation.models.likelihoods import LIKELIHOODS
-from vae_ablation.models.networks import ConvolutionsUp, Dense
+from vae_ablation.models.networks import ConvolutionsUp, Dense, Rows
 from vae_ablation.models.vae import Decoder
 from vae_ablation.report.explorer.arrays import FINEST, Bundle, rounded
 
@@ -151,6 +151,8 @@ def decoder_steps(decoder: Decoder, conditioned: bool = False) -> list[Step]:
 
 
 def _steps(layer: nn.Module) -> list[Step]:
+    if isinstance(layer, Rows):
+        raise UndrawableError("networks from outside the package")
     if type(layer) not in _LAYERS:
         raise UndrawableError(f"a layer of type {type(layer).__name__}")
     return _LAYERS[type(layer)](layer)

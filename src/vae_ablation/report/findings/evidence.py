@@ -123,10 +123,10 @@ class Evidence:
 
     A verdict of contrasts.csv may be stated where it rests on at least two seeds; where its
     adjusted p is at most 0.05; where all its runs trained long enough for their drift to be known;
-    where arm and reference are not identical; and, if it is a difference, where its question is
-    open: the smallest adjusted p of a question's primary metrics, adjusted over the study's
-    questions (Holm), is at most 0.05. So a study without any effect states a difference in at most
-    5 of 100 cases, however many questions it asks.
+    where arm and reference are not identical; and, if it is a difference or about a secondary
+    metric, where its question is open: the smallest adjusted p of a question's primary metrics,
+    adjusted over the study's questions (Holm), is at most 0.05. So a study without any effect
+    states a difference in at most 5 of 100 cases, however many questions it asks.
 
     Args:
         dataset: its name.
@@ -223,7 +223,8 @@ class Evidence:
             p = row.number("p_equivalence")
         if verdict != "depends" and p is not None and p > ALPHA:
             return "undecided"
-        closed = verdict != "equivalent" and row.question not in self._open
+        asked = verdict != "equivalent" or row.cells.get("family") == "exploratory"
+        closed = asked and row.question not in self._open
         return "undecided" if closed else verdict
 
     @cached_property

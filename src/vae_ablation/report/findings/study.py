@@ -13,11 +13,15 @@ from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, is_bou
 from vae_ablation.report.findings.finding import Finding, finder
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import at_level, bare, semicolons, span, subject
-from vae_ablation.study.axes import arm_names
+from vae_ablation.study.axes import arm_names, axis_columns, level_text
 from vae_ablation.study.metrics import Metric, bounded_by_flag, described
 
 CRITERION = "validation_elbo"
 """The rate has weight 1 in every arm; `validation_objective` cannot rank arms across β."""
+
+
+_NOT_NAMED = {"dataset", "likelihood", "kl", "posterior", "seed"}
+"""Axes that name no selected arm beside its likelihood: β tells of the KL term."""
 
 
 def _aside(
@@ -129,14 +133,16 @@ def selected(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _selected(evidence: Evidence, rows: pd.DataFrame, row: pd.Series) -> Phrase:
-    names = [name for name in ("beta", "latent_dim") if len(rows[name].unique()) > 1]
+    axes = [name for name in axis_columns(rows.columns) if name not in _NOT_NAMED]
+    names = [name for name in axes if len(rows[name].unique()) > 1]
+    names.sort(key=lambda name: name != "beta")
     arm = {"model": "vae", **{name: row[name] for name in ("likelihood", "latent_dim", "arm")}}
     where = {"dataset": evidence.dataset, **arm, "metric": CRITERION}
 
     def level(name: str) -> Phrase:
         if name == "beta" and str(row["kl"]) == "False":
             return phrase("without the KL term")
-        text = f"{row[name]:g}"
+        text = level_text(row[name])
         quote = Quote(text, row[name], "summary", name, where)
         return at_level(name, text, quote)
 

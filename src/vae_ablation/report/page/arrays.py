@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from vae_ablation.store.trained import TrainedRun, load_run
 
 log = logging.getLogger(__name__)
 
+MAX_ARMS = 300
+"""Arms of which the page shows pictures, codes and a decoder."""
 MAX_CODES = 400
 UMAP_BITS = 10
 MAX_SAMPLES = 25
@@ -94,7 +97,7 @@ def describe_arms(results: StudyResults, shown: Iterable[Shown], parts: Parts) -
     """
     safe = Isolated("report")
     described: dict[str, Any] = {}
-    for one in shown:
+    for one in islice(shown, MAX_ARMS):
         found = safe(one.run, partial(_describe, results, one, parts), None)
         if found:
             described[str(one.arm)] = found

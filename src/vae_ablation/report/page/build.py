@@ -88,7 +88,10 @@ def _texts(names: Sequence[str]) -> str:
 def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, Answers]:
     """Heading of a section, and its findings."""
     own = Answers.of(answer for answer in answers if answer.section == section.id)
-    heading = own.full[0].headline if own.full and section.finds else section.heading
+    first = own.full[0] if own.full and section.finds else None
+    # what the map shows is a claim by itself, unless a finding leads
+    found = first is not None and (first.leads or section.id != "map")
+    heading = first.headline if first is not None and found else section.heading
     return words.capital(heading), own
 
 

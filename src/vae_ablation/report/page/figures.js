@@ -910,21 +910,40 @@ FIGURES.forest = (place, state) => {
   return [names, ...rows.map((i) => names.map((name) => contrast(name, i)))];
 };
 
+// Round ratios within a range of logarithms, 1 among them.
+function ratioTicks([low, high]) {
+  const found = decades(Math.exp(low), Math.exp(high)).map(Math.log);
+  const kept = found.length > 5 ? found.filter((v) => Math.abs(v / Math.LN10 - Math.round(v / Math.LN10)) < 1e-6 || v === 0) : found;
+  return kept.length > 1 ? kept : found;
+}
+// The margin on both sides as it is drawn; shares are turned back at the reference's mean.
+function marginOf(i) {
+  const margin = contrast("margin", i);
+  if (!isNumber(margin) || margin <= 0) return null;
+  if (contrast("scale", i) !== "arcsine") return [-margin, margin];
+  const share = contrast("reference_mean", i);
+  if (!isNumber(share)) return null;
+  const middle = 2 * Math.asin(Math.sqrt(Math.max(0, Math.min(1, share))));
+  return [-margin, margin].map((step) => Math.sin(Math.max(0, Math.min(Math.PI, middle + step)) / 2) ** 2 - share);
+}
 function drawForest(grid, metric, rows) {
   const spot = node("div", {});
-  const scaleWords = { log: "ratio, log scale", arcsine: "difference of shares" }[contrast("scale", rows[0])] ?? `difference${metricOf(metric).suffix ?? ""}`;
+  const scaleWords = { log: "ratio, log scale", arcsine: "difference of shares" }[contrast("scale", rows[0])] ?? `difference${metricOf(metric).suffix ? ` in${metricOf(metric).suffix}` : ""}`;
   grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${scaleWords}${betterArrow(metric)}`)), spot));
-  const pick = (i, name) => contrast(name, i);
+  // differences of shares are drawn as such, ratios by their logarithm
+  const shares = contrast("scale", rows[0]) === "arcsine";
+  const SHARES = { estimate: "effect", ci_low: "effect_low", ci_high: "effect_high" };
+  const pick = (i, name) => contrast((shares && SHARES[name]) || name, i);
   const bounded = rows.flatMap((i) => [pick(i, "estimate"), pick(i, "ci_low"), pick(i, "ci_high")]).filter(isNumber);
-  const margin = pick(rows[0], "margin");
-  const domain = extent([...bounded, 0, ...(isNumber(margin) ? [margin, -margin] : [])], 0.08);
+  const margin = marginOf(rows[0]);
+  const domain = extent([...bounded, 0, ...(margin ?? [])], 0.08);
   const log = pick(rows[0], "scale") === "log";
   const c = chart(spot, {
     height: 30 * rows.length + 34, margin: { left: 96, right: 92, top: 4, bottom: 28 },
-    x: { domain, count: 4, format: log ? (v) => `×${number(Math.exp(v), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
+    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(Math.exp(v), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
     alt: `${metricOf(metric).label}. ${rows.map((i) => `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}: ${effectText(i).value} ${effectText(i).ci}, ${pick(i, "verdict") ?? "undecided"}`).join(". ")}.`,
   });
-  if (isNumber(margin) && margin > 0) c.put(node("rect", { x: c.X(Math.max(domain[0], -margin)), width: c.X(Math.min(domain[1], margin)) - c.X(Math.max(domain[0], -margin)), y: c.m.top, height: c.base - c.m.top, class: "band" }));
+  if (margin) c.put(node("rect", { x: c.X(margin[0]), width: Math.max(0, c.X(margin[1]) - c.X(margin[0])), y: c.m.top, height: c.base - c.m.top, class: "band" }));
   c.rule(c.X(0), c.m.top, c.X(0), c.base);
   for (const i of rows) {
     const verdict = pick(i, "verdict") ?? "undecided";
@@ -934,7 +953,7 @@ function drawForest(grid, metric, rows) {
     if (!isNumber(pick(i, "estimate"))) continue;
     const text = effectText(i);
     const name = `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}`;
-    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(isNumber(pick(i, "margin")) ? [["margin", number(pick(i, "margin")), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} seeds each` : `${pick(i, "n")} seeds`) });
+    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(marginOf(i) ? [["margin", log ? `×${number(Math.exp(marginOf(i)[1]))}` : number(marginOf(i)[1]), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} seeds each` : `${pick(i, "n")} seeds`) });
     c.text(c.W - 86, c.Y(i) + 4, verdict, { style: `fill:${shade === "var(--faint)" ? "var(--soft)" : shade}` });
   }
 }
@@ -961,7 +980,7 @@ function drawApplication(grid, name, rows) {
   grid.append(node("div", { class: "cell" }, node("h3", {}, capital(name.replaceAll("_", " "))), spot));
   const values = rows.map((row) => row.mean).filter(isNumber);
   const c = chart(spot, {
-    height: 26 * methods.length + 40, margin: { left: 104, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 15), emphasis: (method) => method === "vae" },
+    height: 26 * methods.length + 40, margin: { left: 136, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 20), emphasis: (method) => method === "vae" },
     alt: `${name}. ${methods.map((method) => `${method}: ${rows.filter((row) => row.method === method).slice(0, 8).map((row) => number(row.mean)).join(", ")}`).join(". ")}.`,
   });
   for (const row of rows.filter((one) => isNumber(one.mean))) {

@@ -15,6 +15,20 @@ function nearest(axis, level, at) {
   return best;
 }
 
+// The arm shown first: the reference, or, where few arms differ from it on one axis alone (a study of
+// one change at a time around another arm), the arm that most others are beside.
+function firstArm() {
+  const beside = (arm) => AXES.reduce((sum, _, axis) => sum + along(axis, data.arms.at[arm]).length - 1, 0);
+  const usual = armOf.get(armKey(reference)) ?? nearest(-1, 0, reference);
+  let best = usual;
+  let most = 2 * beside(usual);
+  range(ARM_COUNT).forEach((arm) => {
+    const count = beside(arm);
+    if (count > most) [best, most] = [arm, count];
+  });
+  return best;
+}
+
 // ---------------------------------------------------------------- drawing
 
 const figures = new Map();
@@ -291,6 +305,9 @@ const watcher = new IntersectionObserver((seen) => seen.forEach((entry) => {
   document.querySelectorAll(".contents a").forEach((link) => (link.hash === `#${section}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
 }), { rootMargin: "-20% 0px -70%" });
 
+// The height of the bar, below which what an address names has to begin.
+const measureBar = () => document.documentElement.style.setProperty("--bar", `${document.querySelector(".bar").offsetHeight}px`);
+
 function start() {
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
@@ -302,10 +319,11 @@ function start() {
   $("drawer").addEventListener("click", (event) => event.target === $("drawer") && $("drawer").close());
   startTips();
   startSwitches();
+  measureBar();
   startFigures();
   startTables();
   drawCosts();
-  choose(armOf.get(armKey(reference)) ?? nearest(-1, 0, reference), true);
+  choose(firstArm(), true);
   redraw(true);
   follow();
   addEventListener("hashchange", follow);
@@ -317,6 +335,7 @@ function start() {
     wait = setTimeout(() => {
       if (innerWidth === width) return;
       width = innerWidth;
+      measureBar();
       widths.clear();
       update();
     }, 120);

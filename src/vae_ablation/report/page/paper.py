@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from vae_ablation.report.page.axes import PageAxis
 
 MOST_METRICS = 7
+MOST_COMPARED = 300
+"""Arms of a table up to which all are compared with one another."""
 _FIXED = ("dataset", "likelihood")
 """Axes of which the table is made for each level."""
 
@@ -37,7 +39,7 @@ def _table(
 ) -> dict[str, Any] | None:
     wanted = [fixed.get(i, axis.reference) for i, axis in enumerate(arms.axes)]
     own = [at for at in by_levels if all(at[i] == level for i, level in fixed.items())]
-    full = min(own, key=lambda at: (_distance(at, wanted), at))
+    full = _full(own, min(own, key=lambda at: (_distance(at, wanted), at)))
     rows = [
         [_difference(arms.axes, at, full), by_levels[at]]
         for at in sorted(own, key=lambda at: (_changed(at, full), at))
@@ -45,6 +47,18 @@ def _table(
     ]
     return {"at": [fixed.get(i, -1) for i in range(len(arms.axes))], "full": by_levels[full],
             "rows": rows}  # fmt: skip
+
+
+def _full(own: Sequence[tuple[int, ...]], usual: tuple[int, ...]) -> tuple[int, ...]:
+    """The arm to which the others are compared: the one nearest to the reference levels.
+
+    In a study of one change at a time around another arm that arm, beside which twice as many are.
+    """
+    if len(own) > MOST_COMPARED:
+        return usual
+    beside = {at: sum(_distance(at, other) == 1 for other in own) for at in own}
+    hub = max(own, key=lambda at: beside[at])
+    return hub if beside[hub] > 2 * beside[usual] else usual
 
 
 def _distance(at: Sequence[int], other: Sequence[int]) -> int:

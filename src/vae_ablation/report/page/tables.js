@@ -224,6 +224,23 @@ function startDefinitions(panel) {
 
 // ---------------------------------------------------------------- the paper's table
 
+const settingRows = new Map();
+for (const i of range(contrastCount)) {
+  if (contrast("scope", i) !== "setting") continue;
+  const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
+  settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
+}
+// The verdict of contrasts.csv on an arm against a reference that differs from it on one axis.
+function settingVerdict(full, arm, metric) {
+  const changed = AXES.findIndex((_, axis) => data.arms.at[full][axis] !== data.arms.at[arm][axis]);
+  if (changed < 0) return null;
+  const level = levelOf(arm, changed).id;
+  const [question, named] = { "kl-off": ["kl_off", "off"], point: ["point", "point"] }[level] ?? [AXES[changed].name, level];
+  const rows = settingRows.get([question, named, metric].join("\u0000")) ?? [];
+  const found = rows.find((i) => AXES.every((axis, k) => k === changed || !contrastColumns[axis.name] || [null, levelOf(full, k).id].includes(contrast(axis.name, i))));
+  return found === undefined ? null : contrast("verdict", found);
+}
+
 function drawPaper(state) {
   const place = $("paper-table");
   const fixed = (table) => table.at.every((level, axis) => level < 0 || level === state.at[axis]);
@@ -232,8 +249,7 @@ function drawPaper(state) {
   const metrics = data.paper.metrics.filter((m) => isNumber(mean(table.full, m)) || table.rows.some(([, arm]) => isNumber(mean(arm, m)))).slice(0, 7);
   const half = (arm, m) => { const [low, high] = interval(arm, m); return isNumber(low) && isNumber(high) ? number((high - low) / 2, 2) : null; };
   const text = (arm, m) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m))}${half(arm, m) ? ` ± ${half(arm, m)}` : ""}` : "–");
-  const apart = (arm, m) => { const [a, b] = interval(arm, m); const [c, d] = interval(table.full, m); return [a, b, c, d].every(isNumber) && (a > d || b < c); };
-  const tone = (arm, m) => (apart(arm, m) ? `clear ${{ 1: mean(arm, m) > mean(table.full, m) ? "good" : "bad", "-1": mean(arm, m) < mean(table.full, m) ? "good" : "bad", 0: "" }[metricOf(m).better]}` : "");
+  const tone = (arm, m) => ({ better: "clear good", worse: "clear bad", higher: "clear", lower: "clear" })[settingVerdict(table.full, arm, m)] ?? null;
   const title = VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.levels[table.at[axis.i]].label).join(", ");
   const rows = [[`${armTitle(table.full, VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.name))}`, table.full], ...table.rows];
   const caption = `${title ? `${title}: ` : ""}reference arm and arms that differ from it in one setting; mean ± half of the 95 % interval over ${data.arms.n[table.full]} ${data.arms.unit[table.full]}s`;
@@ -244,7 +260,7 @@ function drawPaper(state) {
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
-    node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds. Bold: the interval does not overlap the reference's; green is better, orange worse. The paired comparisons with their verdicts are under Effects.`),
+    node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds.${contrastCount ? " Bold: decided against the reference, paired by seed in this setting; green is better, orange worse." : ""}`),
   );
 }
 
