@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from faults.made import SMALL, make_tables, planned, run_study
@@ -79,15 +80,39 @@ def test_tables_pair_by_split_and_seed(tables: Path) -> None:
     assert controls["run"].is_unique
     assert sorted(controls["split_seed"].unique()) == [0, 1, 2]
     wide = runs.pivot_table(index=["split_seed", "seed"], columns="arm", values="mse")
-    means = (wide["beta2"] - wide["beta0.5"]).groupby("split_seed").mean()
+    means = np.log(wide["beta2"] / wide["beta0.5"]).groupby("split_seed").mean()
     contrasts = pd.read_csv(tables / "tables" / "contrasts.csv")
-    (row,) = contrasts.query("contrast == 'beta' and metric == 'mse'").to_dict("records")
+    (row,) = contrasts.query(
+        "question == 'beta' and metric == 'mse' and scope == 'pooled'"
+    ).to_dict("records")
     sign = 1 if row["arm"] == "beta2" else -1
-    assert row["n"] == 3
-    assert row["mean_difference"] == pytest.approx(sign * means.mean())
+    assert row["n"] == 3, "splits, and not pairs of seeds"
+    assert row["estimate"] == pytest.approx(sign * means.mean())
     half = student_t.ppf(0.975, 2) * means.std(ddof=1) / 3**0.5
     assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * half)
-    assert pd.isna(row["boot_low"]), "the splits' test examples differ"
+    arms = wide.groupby("split_seed").mean().mean()
+    assert row["mean"] == pytest.approx(arms[row["arm"]])
+
+
+def test_margins_come_from_the_examples_of_one_split(tables: Path) -> None:
+    """Test examples of other splits are others: their errors say nothing of a paired difference."""
+    contrasts = pd.read_csv(tables / "tables" / "contrasts.csv")
+    (row,) = contrasts.query(
+        "question == 'beta' and metric == 'distortion' and scope == 'pooled'"
+    ).to_dict("records")
+    assert row["margin_from"] == "examples"
+    folders = tables / "runs" / "digits" / "gaussian" / "z2"
+    parts = [
+        np.mean([_values(folders / arm / f"seed{seed}") for seed in (0, 1)], axis=0)
+        for arm in ("beta2", "beta0.5")
+    ]
+    difference = parts[0] - parts[1]
+    assert row["margin"] == pytest.approx(2 * difference.std() / len(difference) ** 0.5, rel=1e-4)
+
+
+def _values(run: Path) -> NDArray[np.float64]:
+    with np.load(run / "examples.npz") as arrays:
+        return np.asarray(arrays["distortion"], np.float64)
 
 
 def test_the_summary_has_both_spreads(tables: Path) -> None:
