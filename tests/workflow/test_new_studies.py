@@ -73,6 +73,8 @@ def test_learning_curves_fall_with_the_examples(tmp_path: Path) -> None:
     run_study(tmp_path, study)
     place = make_tables(tmp_path, study)
     table = pd.read_csv(place / "tables" / "contrasts.csv")
-    (row,) = table.query("contrast == 'train_examples' and metric == 'mse'").to_dict("records")
+    (row,) = table.query(
+        "question == 'train_examples' and metric == 'mse' and scope == 'pooled'"
+    ).to_dict("records")
     assert row["n"] == 2
-    assert row["mean_difference"] > 0, "fewer examples, larger error"
+    assert row["estimate"] > 0, "fewer examples, larger error"
