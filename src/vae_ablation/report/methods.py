@@ -38,7 +38,7 @@ def methods_paragraph(folder: Path) -> str:
         *(_data(study, name) for name in study.datasets if name not in study.unreadable),
         _training(study, record, overview),
         _evaluation(study, overview),
-        _statistics(study),
+        _statistics(study, overview),
     ]
     return "# Methods\n\n" + " ".join(parts) + "\n"
 
@@ -227,17 +227,19 @@ def _evaluation(study: Study, overview: dict[str, Any]) -> str:
     )
 
 
-def _statistics(study: Study) -> str:
+def _statistics(study: Study, overview: dict[str, Any]) -> str:
     """How arms were compared, as `tables.comparison` and `report.findings` do it."""
     settings = study.config["statistics"]
+    several = len(overview["axes"].get("split_seed", ())) > 1
+    over = "the seeds of each split, over splits" if several else "seeds"
     primary = _listed([described(name).label for name in settings["primary_metrics"]])
     return (
         "Arms were compared with a reference arm that differs in one axis only, in every setting "
         "(combination of the other axes; questions about other axes than β were answered at its "
         "reference level). Differences were taken seed by seed, on the scale of each metric: the "
         "logarithm for ratios such as the MSE, 2·arcsin√p for shares p, else the metric itself. "
-        "They were averaged over seeds and, with equal weights, over settings; the standard error "
-        "adds up the variances of the settings and a correlation between settings, estimated from "
+        f"They were averaged over {over} and, with equal weights, over settings; the standard "
+        "error adds up the variances of the settings and a correlation between settings, estimated from "
         "all differences of the question, with degrees of freedom after Welch and Satterthwaite. "
         "Single settings have variances drawn towards those of the others (Smyth 2004). A level is "
         "called equivalent to the reference where two one-sided t tests (Schuirmann 1987) place "
