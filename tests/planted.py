@@ -67,7 +67,8 @@ def runs(
 def summary(metrics: pd.DataFrame) -> pd.DataFrame:
     """summary.csv, written down once more without the code under test's tables."""
     keys = ["model", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior"]
-    names = [name for name in metrics if name in METRICS and described(name).is_number]
+    numbers = metrics.select_dtypes("number")
+    names = [name for name in numbers if name not in {*keys, "seed"} and described(name).is_number]
     long = metrics.melt(keys, names, "metric", "value").dropna(subset=["value"])
     long["value"] = long["value"].astype(float)
     table = long.groupby([*keys, "metric"], dropna=False)["value"].agg(["count", "mean"])

@@ -141,3 +141,20 @@ def test_collapse_is_claimed_only_where_beta_has_an_effect() -> None:
 def test_tables_without_contrasts_have_no_claims() -> None:
     metrics: pd.DataFrame = runs(units)
     assert not any(one.claims for one in found([], metrics))
+
+
+def learned(lik: str, dim: int, beta: float, seed: int) -> dict[str, Any]:
+    return {"decoder_scale": 0.1 + 0.01 * beta if lik == "gaussian" else 0.3}
+
+
+def test_a_learned_scale_that_moves_with_beta_is_told_and_claims_nothing() -> None:
+    metrics = runs(learned, likelihoods=("gaussian", "discretized_logistic"))
+    finding = only(found([WORSE], metrics, "beta/decoder_scale"))
+    assert "ranges with the Gaussian from 0.101 at β = 0.1 to 0.260 at β = 16" in str(finding.text)
+    assert "logistic" not in str(finding.text)
+    assert finding.verdict == ""
+
+
+def test_a_scale_that_stays_is_not_told() -> None:
+    metrics = runs(learned, likelihoods=("discretized_logistic",))
+    assert found([WORSE], metrics, "beta/decoder_scale") == []
