@@ -139,6 +139,12 @@ def rate_per_dim(posterior: Posterior) -> torch.Tensor:
     return StandardNormal.of(posterior.mean.shape[-1]).kl_per_dim(posterior)
 
 
+def cpu_vae(observed: Observed, likelihood: str, architecture: str, **options: Any) -> VAE:
+    """A VAE of two latent dimensions at its initial weights, seed 0."""
+    settings = {**model_options(channels=[4, 6], **options), "dispersion": "gene"}
+    return VAE(observed, likelihood, 2, settings, 0, architecture)
+
+
 def stacked(models: list[VAE]) -> StackedVAE:
     return StackedVAE.stack(models, CPU)
 

@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     data = init.add_mutually_exclusive_group(required=True)
     data.add_argument("--npz", metavar="FILE", help="arrays x and, if there are labels, y")
     data.add_argument("--h5ad", metavar="FILE", help="counts of cells")
+    data.add_argument("--images", metavar="FOLDER", help="pictures, one subfolder for each class")
+    data.add_argument("--table", metavar="FILE", help="real numbers: .csv, .npz, .parquet, .h5ad")
     data.add_argument("--digits", action="store_true", help="scikit-learn's handwritten digits")
     init.set_defaults(command=_init)
     run = commands.add_parser("run", help="run a study to its report")
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _init(options: argparse.Namespace) -> None:
-    files = {"npz": options.npz, "h5ad": options.h5ad}
+    files = {name: getattr(options, name) for name in ("npz", "h5ad", "images", "table")}
     source, path = next(((s, p) for s, p in files.items() if p), ("sklearn-digits", None))
     start(Path(options.folder), source, None if path is None else Path(path))
 

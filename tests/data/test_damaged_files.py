@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from support import dataset_options, write_mnist
 from vae_ablation.common.errors import UserError
@@ -41,7 +42,51 @@ def zipped_idx_options(folder: Path) -> dict[str, Any]:
     return options
 
 
-KINDS = {"npz": npz_options, "idx": idx_options, "idx.gz": zipped_idx_options}
+def picture_options(folder: Path) -> dict[str, Any]:
+    """Pictures of five formats in two classes, and a CSV with their splits."""
+    random = np.random.default_rng(0)
+    rows = ["file,label,part"]
+    for kind in ("a", "b"):
+        (folder / kind).mkdir()
+        for place, ending in enumerate(("png", "jpg", "gif", "tif", "bmp") * 2):
+            name = f"{kind}/{place}.{ending}"
+            Image.fromarray(random.integers(0, 256, (6, 5)).astype(np.uint8)).save(folder / name)
+            rows.append(f"{name},{kind},{('train', 'validation', 'test')[place % 3]}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    files = {"folder": str(folder), "labels": str(folder / "labels.csv")}
+    return dataset_options(source="images", **files, mode="grey", split="part")
+
+
+def table_options(folder: Path) -> dict[str, Any]:
+    """A CSV of numbers, gaps, labels and groups."""
+    random = np.random.default_rng(0)
+    rows = [
+        f"{a:.3f},{b:.1f},k{i % 3},g{i % 9}"
+        for i, (a, b) in enumerate(random.normal(0, 9, (40, 2)))
+    ]
+    rows[3] = ",1.5,k0,g0"
+    (folder / "own.csv").write_text("\n".join(["a,b,kind,group", *rows]))
+    columns = {"label": "kind", "group": "group", "missing": "mask"}
+    return dataset_options(source="table", path=str(folder / "own.csv"), **columns)
+
+
+def table_npz_options(folder: Path) -> dict[str, Any]:
+    """Numbers, labels and a split in an archive."""
+    random = np.random.default_rng(0)
+    parts = np.array(["train", "train", "validation", "test"] * 10)
+    arrays = {"x": random.normal(size=(40, 3)), "y": np.arange(40) % 3, "part": parts}
+    np.savez(folder / "own.npz", **arrays)
+    return dataset_options(source="table", path=str(folder / "own.npz"), split="part")
+
+
+KINDS = {
+    "table.csv": table_options,
+    "table.npz": table_npz_options,
+    "pictures": picture_options,
+    "npz": npz_options,
+    "idx": idx_options,
+    "idx.gz": zipped_idx_options,
+}
 
 
 def prepares_or_is_told(options: dict[str, Any], results: Path) -> bool:

@@ -19,6 +19,7 @@ from support import assert_one_sentence, resolved
 from vae_ablation.applications.denoising import gene_proportions
 from vae_ablation.common.errors import UserError
 from vae_ablation.data import h5ad as module
+from vae_ablation.data import hdf5_files as probe
 from vae_ablation.data.base import Observed, RawData
 from vae_ablation.data.counts import CountBlocks, CountMatrix
 from vae_ablation.data.h5ad import H5ad
@@ -87,14 +88,14 @@ def save(path: Path, data: Any = None) -> Path:
     return path
 
 
-check_ends = module._check_ends
+check_ends = probe.check_ends
 """The real one: most tests here do without it, since it starts another process."""
 
 
 @pytest.fixture(autouse=True)
 def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_check_ends", lambda path: None)
-    monkeypatch.setattr(module, "PROBE_SECONDS", 10)
+    monkeypatch.setattr(module, "check_ends", lambda path: None)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 10)
 
 
 def describe(options: dict[str, Any]) -> Observed:
@@ -894,7 +895,7 @@ def test_a_file_on_which_hdf5_never_ends_is_told(tmp_path: Path) -> None:
 def test_a_file_on_which_hdf5_crashes_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PROBE", "import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(probe, "_PROBE", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(UserError) as caught:
         describe(DEFAULTS | {"path": str(save(tmp_path / "c.h5ad"))})
     assert_one_sentence(caught.value, "c.h5ad", "HDF5 crashes on it")

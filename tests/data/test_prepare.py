@@ -28,8 +28,8 @@ from vae_ablation.data.prepare import (
     load_dataset,
     prepare_dataset,
     split_examples,
-    stratified_share,
 )
+from vae_ablation.data.splits import stratified_share
 
 
 def prepare(folder: Path, **options: Any) -> Dataset:

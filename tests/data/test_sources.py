@@ -44,8 +44,12 @@ def images(n: int = 20) -> np.ndarray:
 
 def test_every_source_is_found_by_its_name() -> None:
     images = {"sklearn-digits", "mnist", "fashion-mnist", "kmnist", "npz", "sprites"}
+    images |= {"photographs", "images", "cifar10", "svhn", "emnist", "omniglot", "celeba"}
+    images |= {"dsprites"}
     counts = {"simulated-cells", "h5ad"}
-    assert {name for name, source in SOURCES.items() if not source.counts} == images
+    tables = {"table", "wine", "breast-cancer", "diabetes"}
+    assert {name for name, source in SOURCES.items() if source.real} == tables
+    assert {n for n, one in SOURCES.items() if not (one.counts or one.real)} == images
     assert {name for name, source in SOURCES.items() if source.counts} == counts
     assert all(isinstance(source, Source) for source in SOURCES.values())
 
@@ -275,9 +279,11 @@ WRONG = {
         {"x": images(), "y": np.array([None] * 20)},
         ["plain arrays", "y holds Python objects", "astype(str)"],
     ),
-    "one axis": ({"x": np.zeros(5)}, ["shape (5,)", "[n, height, width] or [n, dims]"]),
-    "colours": ({"x": np.zeros((2, 2, 2, 3))}, ["shape (2, 2, 2, 3)", "x.mean(-1)"]),
-    "colours first": ({"x": np.zeros((2, 3, 4, 4))}, ["shape (2, 3, 4, 4)", "x.mean(1)"]),
+    "one axis": ({"x": np.zeros(5)}, ["shape (5,)", "[n, height, width], ", "or [n, dims]"]),
+    "many channels": ({"x": np.zeros((2, 2, 2, 17))}, ["shape (2, 2, 2, 17)", "at most 16"]),
+    "colours first": ({"x": np.zeros((2, 3, 8, 8))}, ["shape (2, 3, 8, 8)", "moveaxis(x, 1, -1)"]),
+    "no channels": ({"x": np.zeros((2, 3, 8, 0))}, ["shape (2, 3, 8, 0)", "not empty"]),
+    "volumes": ({"x": np.zeros((2, 3, 8, 8, 3))}, ["shape (2, 3, 8, 8, 3)", "channels]"]),
     "unnamed": ({"arr_0": images()}, ["no array x", "arr_0", "np.savez(path, x=images)"]),
     "empty": ({"x": np.zeros((0, 4))}, ["shape (0, 4)", "not empty"]),
     "no width": ({"x": np.zeros((4, 0))}, ["shape (4, 0)", "not empty"]),

@@ -68,8 +68,9 @@ def run_study(folder: Path, raw: Mapping[str, Any] = SMALL) -> Plan:
         state.freeze()
         study = state.study
         start_progress(study.folder / ".progress", state.plan)
-        for name in study.datasets:
-            prepare_dataset(study.config["datasets"][name], study.prepared[name])
+        for name in sorted({*study.datasets, *study.data}):
+            prepare_dataset(study.data_options(name), study.prepared[name])
+        for name in sorted(study.data):
             if not study.features_path(name).exists():
                 features_job(study.folder, name)
             if not state.controls_path(name).exists():
@@ -92,7 +93,7 @@ def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
     state = planned(folder, raw)
     study, tables = state.study, state.study.folder / "tables"
     with chdir(folder):
-        controls = [state.controls_path(name) for name in study.datasets]
+        controls = state.controls
         write_csv(collect(study, state.plan, controls), tables / "metrics.csv")
         if study.applied:
             for pack in state.plan.packs:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from vae_ablation.cli import main
 from vae_ablation.study.config import read_config
@@ -56,12 +57,58 @@ def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, caps
     assert "about" in capsys.readouterr().out
 
 
+def test_init_brings_pictures_of_mixed_sizes_and_modes_together(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for place in range(40):
+        folder = Path("scans", "ab"[place % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (200, 100, 3) if place else (90, 60)
+        pixels = random.integers(0, 256, shape, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    assert main(["init", "mine", "--images", "scans"]) == 0
+    chosen = yaml.safe_load(Path("mine/config.yaml").read_text())
+    assert chosen["datasets"]["scans"] == {
+        "source": "images", "folder": "../scans", "image_size": [64, 32], "mode": "rgb",
+    }  # fmt: skip
+    config = read_config(Path("mine/config.yaml"))
+    assert Path(config["datasets"]["scans"]["folder"]) == tmp_path / "scans"
+    assert "40 pictures of 64 × 32 × 3, 256 levels, 2 classes" in capsys.readouterr().out
+
+
+def test_init_finds_labels_numbers_and_gaps_of_a_table(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(60, 4)), columns=list("pqrs"))
+    table.loc[3, "q"] = np.nan
+    named = [f"patient {place}" for place in range(60)]
+    table.assign(Diagnosis=["ill", "well"] * 30, name=named).to_csv("blood.csv", index=False)
+    assert main(["init", "mine", "--table", "blood.csv"]) == 0
+    chosen = yaml.safe_load(Path("mine/config.yaml").read_text())
+    assert chosen["datasets"]["blood"] == {
+        "source": "table", "path": "../blood.csv", "label": "Diagnosis",
+        "columns": ["p", "q", "r", "s"], "missing": "mask",
+    }  # fmt: skip
+    assert chosen["grids"][0]["likelihood"] == ["gaussian", "student_t"]
+    told = capsys.readouterr().out
+    assert "60 rows of 4 real numbers, some of them missing, 2 classes" in told
+    assert "Cost: 48 runs in 4 packs, about " in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["init", "mine", "--npz", "absent.npz"], "absent.npz: there is no such file."),
         (["init", "mine", "--npz", "."], ".: there is no such file."),
         (["init", "mine", "--h5ad", "images.npz"], "source npz reads"),
+        (["init", "mine", "--images", "absent"], "absent: there is no such folder."),
+        (["init", "mine", "--images", "images.npz"], "images.npz: there is no such folder."),
+        (["init", "mine", "--images", "empty"], "empty: holds no pictures"),
+        (["init", "mine", "--table", "absent.csv"], "absent.csv: there is no such file."),
+        (["init", "mine", "--table", "notes.txt"], "allowed: a file .npz, .csv, .parquet, .h5ad."),
+        (["init", "mine", "--table", "text.csv"], "allowed: numbers"),
         (["init", "a b", "--npz", "images.npz"], "cannot be called 'a b'"),
         (["init", "mine", "--npz", "broken.npz"], "broken.npz: not readable as an .npz"),
         (["run", "absent.yaml"], "absent.yaml: there is no such config file"),
@@ -69,6 +116,9 @@ def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, caps
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(images, capsys, arguments, sentence) -> None:
     Path("broken.npz").write_bytes(images.read_bytes()[:50])
+    Path("empty").mkdir()
+    Path("notes.txt").write_text("a\n1\n")
+    Path("text.csv").write_text("a,b\nx,y\nz,w\n")
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -21,14 +21,16 @@ GREY17 = Observed((4,), 17)
 GREY256 = Observed((4,), 256)
 SMOOTH = Observed((4,), None)
 BINARY = Observed((4,), 2, binary=True)
+REAL = Observed((4,), None, real=True)
 COUNTS = Observed((4,), None, counts=True)
 MULTIOME = Observed((7,), None, counts=True, proteins=3)
 
 
 def test_the_registry_has_the_likelihoods_under_their_names() -> None:
     assert set(IMAGE_LIKELIHOODS) == {
-        "bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"
-    }  # fmt: skip
+        *("bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"),
+        *("laplace", "student_t"),
+    }
     assert set(COUNT_LIKELIHOODS) == {
         "poisson", "negative_binomial", "zero_inflated_negative_binomial", "log_normal_gaussian"
     }  # fmt: skip
@@ -49,6 +51,11 @@ def test_the_registry_has_the_likelihoods_under_their_names() -> None:
         ("discretized_logistic", GREY17, "grey17/mass-open", True),
         ("discretized_logistic", GREY256, "grey256/mass-open", True),
         ("discretized_logistic", BINARY, "binary/mass", True),
+        ("laplace", GREY17, "grey/density", True),
+        ("student_t", SMOOTH, "grey/density", True),
+        ("gaussian", REAL, "standardised/density", True),
+        ("laplace", REAL, "standardised/density", True),
+        ("student_t", REAL, "standardised/density", True),
     ],
 )
 def test_measure_and_marks(name: str, observed: Observed, measure: str, proper: bool) -> None:
@@ -56,6 +63,15 @@ def test_measure_and_marks(name: str, observed: Observed, measure: str, proper: 
     assert likelihood.unsupported(observed) is None
     assert likelihood.measure(observed) == measure
     assert likelihood.proper(observed) is proper
+
+
+@pytest.mark.parametrize(
+    "name", ["bernoulli", "continuous_bernoulli", "discretized_logistic", *COUNT_LIKELIHOODS]
+)
+def test_only_densities_on_the_real_line_are_for_tables(name: str) -> None:
+    complaint = LIKELIHOODS[name].unsupported(REAL)
+    assert complaint is not None
+    assert "real numbers" in complaint
 
 
 def test_only_the_discretized_logistic_needs_grey_levels() -> None:

@@ -86,7 +86,7 @@ def test_the_size_of_networks_of_counts_is_reckoned_with_all_their_outputs(
 
 
 def test_the_registry_of_architectures_holds_those_that_are_tested_here() -> None:
-    assert set(ARCHITECTURES) == {"mlp", "conv", "poe"}
+    assert set(ARCHITECTURES) == {"mlp", "conv", "resnet", "poe"}
 
 
 def experts() -> VAE:

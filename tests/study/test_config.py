@@ -107,7 +107,7 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
      {"datasets": {"c": {"source": "simulated-cells", "corrupt": {"share": 1}}}},
      ["datasets.c.corrupt.share", "1", "a number greater than 0"]),
     ("unknown condition", grid(condition=["donor"]),
-     ["grids[0].condition[0]", "'donor'", "none, label, batch"]),
+     ["grids[0].condition[0]", "'donor'", "allowed: batch, label, none"]),
     ("unknown dispersion", grid(dispersion=["cell"]),
      ["grids[0].dispersion[0]", "'cell'", "gene, gene_cell"]),
     ("negative warm-up", grid(kl_warmup_epochs=[3, -1]),
@@ -716,7 +716,8 @@ def test_resolving_leaves_the_users_mapping_as_it_was() -> None:
 def test_the_studies_that_come_with_the_project_resolve(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     paths = [root / "config.yaml", *(root / "workflow" / "studies").glob("*.yaml")]
-    for name in ("mixology_5cl.h5ad", "rnamix_celseq2.h5ad"):
+    dsprites = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+    for name in ("mixology_5cl.h5ad", "rnamix_celseq2.h5ad", dsprites):
         (tmp_path / name).touch()  # their user puts them beside the study's file
     for path in paths:
         read_config(Path(shutil.copy(path, tmp_path)))

@@ -23,6 +23,9 @@ KINDS = {
     "one column": Observed((1,), None),
     "counts": Observed((50,), None, counts=True, classes=3, batches=2),
     "proteins": Observed((50,), None, counts=True, proteins=10),
+    "colour": Observed((8, 8, 3), 256, classes=2),
+    "table": Observed((13,), None, real=True, classes=3),
+    "gaps": Observed((1,), None, real=True, missing=True),
 }
 
 
@@ -51,6 +54,8 @@ def test_the_config_of_every_kind_of_data_resolves_to_runs_that_fit_them(kind: s
         ("binary", ["bernoulli"]),
         ("continuous", ["gaussian", "continuous_bernoulli"]),
         ("counts", ["negative_binomial", "zero_inflated_negative_binomial"]),
+        ("colour", ["discretized_logistic", "gaussian"]),
+        ("table", ["gaussian", "student_t"]),
     ],
 )
 def test_likelihoods_are_those_of_the_kind(kind: str, expected: list[str]) -> None:
@@ -97,6 +102,9 @@ def test_epochs_follow_the_number_of_examples(examples: int, epochs: int) -> Non
 
 def test_the_summary_names_what_was_seen() -> None:
     assert look(GREY, 1797).summary == "1,797 pictures of 8 × 8, 17 levels"
+    assert look(KINDS["colour"]).summary == "500 pictures of 8 × 8 × 3, 256 levels, 2 classes"
+    assert look(KINDS["table"]).summary == "500 rows of 13 real numbers, 3 classes"
+    assert look(KINDS["gaps"]).summary == "500 rows of 1 real number, some of them missing"
     cells = dataclasses.replace(KINDS["counts"], proteins=10)
     assert look(cells).summary == (
         "500 cells with counts of 40 genes and 10 proteins, 3 classes, 2 batches"

@@ -12,6 +12,6 @@ THREADS = STATE.study.config["packs"]["threads"]
 
 wildcard_constraints:
     pack="[A-Za-z0-9_-]+",
-    dataset="[A-Za-z0-9_-]+",
+    dataset="[A-Za-z0-9._-]+",
     likelihood="[a-z][a-z0-9_-]*",
     hash="[0-9a-f]+",

@@ -9,7 +9,11 @@ from vae_ablation.data.base import SOURCES
 
 __all__ = ["SOURCES"]
 
-_NOT_SOURCES = {"base", "cells_file", "counts", "examples", "kinds", "labels", "loading", "prepare"}
+_NOT_SOURCES = {
+    *("base", "cells_file", "codes", "counts", "covariates", "csv_files", "examples"),
+    *("hdf5_files", "kinds"),
+    *("labels", "loading", "mapped", "prepare", "splits"),
+}
 """Modules of this package that hold no source; some import torch, which planning has no need of."""
 
 for _module in pkgutil.iter_modules(__path__):

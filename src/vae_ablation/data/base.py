@@ -14,17 +14,24 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.registry import Registry, Rule
+from vae_ablation.data.codes import (
+    HELD_OUT,
+    SPLIT_OPTIONS,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    parts_of,
+)
 from vae_ablation.data.labels import label_text
 
 if TYPE_CHECKING:
     from vae_ablation.data.counts import CountMatrix
+    from vae_ablation.data.mapped import MappedPictures
+
+__all__ = ["HELD_OUT", "SPLITS", "SPLIT_OPTIONS", "TEST", "TRAIN", "VALIDATION"]
 
 Options = dict[str, Any]
-
-TRAIN, VALIDATION, TEST, HELD_OUT = 0, 1, 2, 3
-SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-"""Splits that every dataset has. HELD_OUT examples are in none of them: perturbations that no run
-may see, and that no run's columns are about."""
 
 _PURPOSES = ("subset", "test", "validation", "binarize", "draw", "corrupt", "train")
 _STREAMS = {purpose: number for number, purpose in enumerate(_PURPOSES, 1)}
@@ -35,12 +42,20 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, _STREAMS[purpose]])
 
 
+_FURTHER = (
+    *("counts", "proteins", "classes", "batches", "outside", "distinct_labels"),
+    *("real", "missing", "covariates"),
+)
+"""Fields of Observed that a record has where they are not empty."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """Metadata of the observed variable x, from which the likelihoods that fit it follow.
 
     Attributes:
-        shape: shape of one example, e.g. (8, 8) or (64,).
+        shape: shape of one example: (height, width) of a grey picture, (height, width, channels) of
+            one in colour, or (dims,).
         levels: number of equally spaced grey levels, or None where intensities are continuous.
         binary: x takes the values 0 and 1 only.
         counts: x holds counts (RNA molecules, say).
@@ -51,6 +66,9 @@ class Observed:
         distinct_labels: each labelled example has a label of its own; such labels are left out, so
             there are no classes.
         outside: the library size counts genes too that are not among the data dimensions.
+        real: x holds real numbers, standardised.
+        missing: some of them are missing; then the context begins with which are there.
+        covariates: name and number of columns of each covariate, known once the data are prepared.
     """
 
     shape: tuple[int, ...]
@@ -62,11 +80,24 @@ class Observed:
     batches: int = 0
     outside: bool = False
     distinct_labels: bool = False
+    real: bool = False
+    missing: bool = False
+    covariates: tuple[tuple[str, int], ...] = ()
 
     @property
     def dims(self) -> int:
         """Number of data dimensions."""
         return int(np.prod(self.shape))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an example is a picture."""
+        return len(self.shape) in {2, 3}
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture: 1 where it is grey."""
+        return self.shape[2] if len(self.shape) == 3 else 1
 
     @property
     def genes(self) -> int:
@@ -76,21 +107,20 @@ class Observed:
     def to_json(self) -> dict[str, Any]:
         """Plain form, for a record; what is not there is left out."""
         always = {"shape": list(self.shape), "levels": self.levels, "binary": self.binary}
-        further = {
-            name: getattr(self, name)
-            for name in ("counts", "proteins", "classes", "batches", "outside", "distinct_labels")
-        }
+        further = {name: getattr(self, name) for name in _FURTHER}
         return always | {name: value for name, value in further.items() if value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Observed:
         """Read `to_json`'s form back; other keys do not matter."""
         known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
-        return cls(**known | {"shape": tuple(value["shape"])})
+        pairs = tuple((str(name), int(size)) for name, size in known.get("covariates", ()))
+        return cls(**known | {"shape": tuple(value["shape"]), "covariates": pairs})
 
     def condition_size(self, condition: str) -> int:
-        """Values that a condition (none, label or batch) takes."""
-        return {"none": 0, "label": self.classes, "batch": self.batches}[condition]
+        """Columns of a condition: none, or label, batch and covariates joined by "+"."""
+        sizes = dict(self.covariates) | {"label": self.classes, "batch": self.batches}
+        return sum(sizes[part] for part in parts_of(condition))
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,11 @@ class RawData:
         held_out: [n] true for examples that belong to no split, or None.
         outside: [n] RNA counts of genes that x leaves out, where they count for the library size;
             None where there are none.
+        split: [n] the user's split, HELD_OUT for examples in none, or None where it is drawn.
+        groups: [n] group of each example, of which none may be in two splits, or None.
+        features: name of each column of a table of real numbers, in which NaN is a missing one;
+            empty where x is something else.
+        covariates: [n] column of each covariate as in the file, by name.
     """
 
     x: Any
@@ -164,6 +199,10 @@ class RawData:
     cells: Cells | None = None
     held_out: NDArray[np.bool_] | None = None
     outside: NDArray[np.int64] | None = None
+    split: NDArray[np.int8] | None = None
+    groups: NDArray[np.int64] | None = None
+    features: tuple[str, ...] = ()
+    covariates: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def take(self, keep: NDArray[np.bool_]) -> RawData:
         """The examples where `keep`, [n], is true."""
@@ -176,14 +215,23 @@ class RawData:
             cells=None if self.cells is None else self.cells.take(keep),
             held_out=None if self.held_out is None else self.held_out[keep],
             outside=None if self.outside is None else self.outside[keep],
+            split=None if self.split is None else self.split[keep],
+            groups=None if self.groups is None else self.groups[keep],
+            covariates={name: column[keep] for name, column in self.covariates.items()},
         )
 
+
+_MEAN_ROWS = 4096
 
 COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed", "binarize"})
 """Keys of a dataset's section that every source reads; of binarize, counts allow none alone."""
 
 COUNT_OPTIONS = frozenset({"corrupt", "max_held_out"})
 """Keys of a dataset's section that belong to all sources of counts, and to no other."""
+
+
+COVARIATE_OPTIONS = frozenset({"covariates"})
+"""The key of a dataset's section that names columns to condition on."""
 
 
 SOURCES: Registry[Source] = Registry("source")
@@ -198,6 +246,7 @@ class Source(ABC):
     Attributes:
         name: what the config calls it.
         counts: whether it gives counts of cells, and not images.
+        real: whether it gives tables of real numbers.
         version: raised by hand when the source begins to give other data for the same options.
         own_options: keys of a dataset's section that belong to this source. They do not count for
             the identity of other sources' datasets, which a new key would else change.
@@ -210,6 +259,7 @@ class Source(ABC):
     version: ClassVar[int] = 1
     counts: ClassVar[bool] = False
     rules: ClassVar[Mapping[str, Rule]] = {}
+    real: ClassVar[bool] = False
     own_options: ClassVar[frozenset[str]] = frozenset()
     shared_options: ClassVar[frozenset[str]] = frozenset({"test"})
 
@@ -241,6 +291,10 @@ class Source(ABC):
 
     def content(self, options: Options) -> list[Path]:
         """Files of the user whose bytes the data depend on."""
+        return []
+
+    def layout(self, options: Options) -> list[str]:
+        """Names of these files that the data depend on too."""
         return []
 
     def known_labels(self, options: Options) -> Sequence[str] | None:
@@ -278,7 +332,8 @@ class Dataset:
 
     Attributes:
         name: what the study calls it.
-        x: [n, dims] float32 intensities in [0, 1], before binarisation, or counts; a CountMatrix,
+        x: [n, dims] float32 intensities in [0, 1], before binarisation, or counts; a CountMatrix
+            or MappedPictures,
             which gives dense rows for positions, where they are too many to hold.
         fixed: [n, dims] float32 the one seeded binarisation, or None where x is observed as it is.
         split: [n] TRAIN, VALIDATION or TEST.
@@ -295,11 +350,16 @@ class Dataset:
         corruption: that option: kind (thin or zero) and share, or None.
         outside: [n] RNA counts of genes that x leaves out, which belong to the library size; None
             where there are none. Corruption leaves them as they are.
+        features: name of each column of a table of real numbers.
+        standard: [2, dims] means and standard deviations that a table was standardised by, or None.
+        present: [n, dims] 1 where a number of a table is there and 0 where it is missing (and 0 in
+            x), or None where none is missing.
+        covariates: [n, size] values of each covariate as networks see them, by name.
     """
 
     name: str
-    x: NDArray[np.float32] | CountMatrix
-    fixed: NDArray[np.float32] | None
+    x: NDArray[np.float32] | CountMatrix | MappedPictures
+    fixed: NDArray[np.float32] | MappedPictures | None
     split: NDArray[np.int8]
     labels: NDArray[np.int64]
     observed: Observed
@@ -312,6 +372,10 @@ class Dataset:
     clean: NDArray[np.float32] | CountMatrix | None = None
     corruption: Mapping[str, Any] | None = None
     outside: NDArray[np.int64] | None = None
+    features: tuple[str, ...] = ()
+    standard: NDArray[np.float64] | None = None
+    present: NDArray[np.float32] | None = None
+    covariates: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Positions of a split's examples."""
@@ -359,6 +423,16 @@ class Dataset:
         """[n, factors] generative factors of a split, or None where they are not known."""
         return None if self.factors is None else self.factors[self.rows(split)]
 
+    def train_mean(self) -> NDArray[np.float64]:
+        """[dims] mean of the train split's intensities."""
+        rows = self.rows("train")
+        if isinstance(self.x, np.ndarray):
+            return np.asarray(self.x[rows].mean(0, dtype=np.float64))
+        total = np.zeros(self.observed.dims)
+        for start in range(0, len(rows), _MEAN_ROWS):
+            total += self.x[rows[start : start + _MEAN_ROWS]].sum(0, dtype=np.float64)
+        return np.asarray(total / len(rows))
+
     @property
     def has_labels(self) -> bool:
         """Whether there are labels at all."""
@@ -383,17 +457,21 @@ class Dataset:
     def context(self, rows: NDArray[np.int64], condition: str = "none") -> NDArray[np.float32]:
         """Inputs of encoder and decoder beside x and z: [len(rows), context].
 
-        For counts the first column is the library size (see `library`); then the one-hot condition,
-        all 0 for an example without a label.
+        For counts the first column is the library size (see `library`); for tables with missing
+        numbers the first columns say which are there; then the one-hot condition, all 0 for an
+        example without a label.
 
         Args:
             rows: positions of examples.
-            condition: none, label or batch.
+            condition: none, or label, batch and covariates joined by "+".
         """
         columns = [self.library(rows)[:, None]] if self.observed.counts else []
-        size = self.observed.condition_size(condition)
-        if size:
-            columns.append(_one_hot(self.condition_values(condition)[rows], size))
+        columns += [self.present[rows]] if self.present is not None else []
+        for part in parts_of(condition):
+            if part in self.covariates:
+                columns.append(self.covariates[part][rows])
+            elif size := self.observed.condition_size(part):
+                columns.append(_one_hot(self.condition_values(part)[rows], size))
         return np.concatenate([np.empty((len(rows), 0), np.float32), *columns], axis=1)
 
     def library(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -406,7 +484,7 @@ class Dataset:
     @cached_property
     def _library_sizes(self) -> NDArray[np.float32]:
         genes = slice(0, self.observed.genes)
-        if isinstance(self.x, np.ndarray):
+        if not hasattr(self.x, "row_sums"):
             sums = self.x[:, genes].sum(1, dtype=np.float64)
         else:
             sums = self.x.row_sums(genes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,34 @@ def shown_examples(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     _, first = np.unique(labels, return_index=True)
     rest = np.setdiff1d(np.arange(len(labels)), first[labels[first] >= 0])
     return np.concatenate([first[labels[first] >= 0], rest])[:SHOWN]
+
+
+PIXEL = np.dtype([("red", "u1"), ("green", "u1"), ("blue", "u1")])
+"""A pixel in colour as one value: then all pictures have the axes [..., height, width]."""
+
+
+def as_rgb(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures [..., height, width, channels] as red, green and blue: [..., height, width, 3].
+
+    One channel is grey, two are red and green, and of more the first three are shown.
+    """
+    channels = pictures.shape[-1]
+    if channels == 1:
+        return pictures.repeat(3, axis=-1)
+    missing = np.zeros((*pictures.shape[:-1], max(0, 3 - channels)), np.uint8)
+    return np.concatenate([pictures[..., :3], missing], axis=-1)
+
+
+def pixels(pictures: NDArray[np.uint8]) -> NDArray[Any]:
+    """Pictures [..., height, width, channels] as [..., height, width] of PIXEL."""
+    return np.ascontiguousarray(as_rgb(pictures)).view(PIXEL)[..., 0]
+
+
+def drawable(pictures: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pictures for imshow: PIXEL becomes [..., height, width, 3], grey ones stay as they are."""
+    if pictures.dtype != PIXEL:
+        return pictures
+    return np.ascontiguousarray(pictures)[..., None].view(np.uint8)
 
 
 def picture_bytes(

@@ -11,10 +11,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +25,15 @@ from scipy import sparse
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.registry import register
-from vae_ablation.data.base import Cells, Observed, Options, RawData, Source
+from vae_ablation.data.base import (
+    COVARIATE_OPTIONS,
+    SPLIT_OPTIONS,
+    Cells,
+    Observed,
+    Options,
+    RawData,
+    Source,
+)
 from vae_ablation.data.counts import (
     BLOCK_ENTRIES,
     CountBlocks,
@@ -36,8 +42,11 @@ from vae_ablation.data.counts import (
     log_normalized,
     row_blocks,
 )
-from vae_ablation.data.kinds import HDF5, check_is_file, hdf5_kind, kind_of
+from vae_ablation.data.covariates import covariate_columns
+from vae_ablation.data.hdf5_files import check_ends
+from vae_ablation.data.kinds import check_is_file, hdf5_kind
 from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
+from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +99,7 @@ class H5ad(Source):
 
     name = "h5ad"
     counts = True
-    shared_options = frozenset({"path", "test"})
+    shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS | COVARIATE_OPTIONS
     own_options = frozenset(
         {
             "layer",
@@ -127,7 +136,7 @@ class H5ad(Source):
         So it is with classes and batches, of which min_counts may leave fewer.
         """
         path = Path(options["path"])
-        _check_ends(path)
+        check_ends(path)
         with _opened(path) as file:
             _check_keys(file, path, options)
             layout = _read_layout(file, path, options)
@@ -160,7 +169,7 @@ class H5ad(Source):
     def suggested(self, options: Options) -> dict[str, Any]:
         """The layer that holds counts, columns named as labels and batches are, 2,000 genes."""
         path = Path(options["path"])
-        _check_ends(path)
+        check_ends(path)
         with _opened(path) as file:
             height = len(_index(file["obs"]))
             layers: list[str | None] = [None] if "X" in file else []
@@ -206,6 +215,11 @@ class H5ad(Source):
             cells=Cells(features=features, **cells),
             held_out=held_out,
             outside=_outside(x, len(genes), totals) if options["library"] == "all" else None,
+            covariates={
+                key.partition(".")[2]: _plain(table.columns[key])[rows]
+                for key in covariate_columns(options)
+            },
+            **_splits(table, rows, options),
         )
 
 
@@ -251,53 +265,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except (*_UNREADABLE, _unknown_encoding()) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: not readable as an h5ad file ({reason}).") from None
-
-
-PROBE_SECONDS = 60
-"""Time that another process has to look through a file, beside a second for 10 MB."""
-
-_PROBE = """
-import sys
-import h5py
-
-def look(name, item):
-    try:
-        dict(item.attrs)
-        if isinstance(item, h5py.Dataset):
-            if item.nbytes <= 1e8:
-                item[()]
-            elif item.chunks:
-                item.id.get_chunk_info(item.id.get_num_chunks() - 1)
-    except Exception:
-        pass
-
-with h5py.File(sys.argv[1]) as file:
-    look("", file)
-    file.visititems(look)
-"""
-"""Reads everything but large arrays; errors are left to the next reader of the file."""
-
-
-def _check_ends(path: Path) -> None:
-    """Refuse a damaged file on which HDF5 never comes to an end, or crashes.
-
-    Nothing in this process could catch that. A file of another kind is refused at once.
-    """
-    with suppress(OSError):  # a file that cannot be opened is reported when it is opened
-        kind = kind_of(path)
-        if kind not in (None, HDF5):
-            raise UserError(f"{path}: not readable as an h5ad file (it is {kind}).")
-    limit = PROBE_SECONDS + path.stat().st_size / 1e7
-    probe = [sys.executable, "-c", _PROBE, str(path)]
-    try:
-        status = subprocess.run(probe, timeout=limit, capture_output=True, check=False).returncode
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"{path}: not readable as an h5ad file (it is damaged, or its disk is too slow: "
-            f"reading did not end within {limit:.0f} s)."
-        ) from None
-    if status < 0:
-        raise UserError(f"{path}: not readable as an h5ad file (HDF5 crashes on it).")
 
 
 def _unknown_encoding() -> type[Exception]:
@@ -400,6 +367,7 @@ def _numbers_of(values: Any) -> NDArray[Any] | None:
 def _wanted(options: Options) -> dict[str, str]:
     """Columns of obs that the options name, by the option that does."""
     columns = {key: options[key] for key in ("label", "batch") if options[key] is not None}
+    columns |= split_columns(options) | covariate_columns(options)
     if options["perturbation"] is not None:
         columns["perturbation.key"] = options["perturbation"]["key"]
     return columns | {f"obs[{i}]": name for i, name in enumerate(options["obs"])}
@@ -1063,6 +1031,14 @@ def _describe_cells(
         )
         held_out = known.held_out()
     return labels, fields, held_out
+
+
+def _splits(table: _Table, rows: NDArray[np.int64], options: Options) -> dict[str, Any]:
+    """The user's split and groups of the cells that stay."""
+    names = split_columns(options)
+    columns = {key: _plain(table.columns[key])[rows] for key in names}
+    shown = {key: f"the obs column {name!r}" for key, name in names.items()}
+    return columns_of_splits(columns, shown, table.path)
 
 
 def _kept_columns(

@@ -12,6 +12,7 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.counts import CountMatrix
 from vae_ablation.data.examples import spaced
+from vae_ablation.data.mapped import MappedPictures
 
 SAMPLED = 50_000_000
 """Most numbers (examples times dimensions) that `Examples.sample` holds."""
@@ -22,12 +23,12 @@ class Examples:
     """x and context of some examples.
 
     Attributes:
-        x: [n, dims] on the device, or counts that are too many to be dense at once.
-        rows: positions of the examples among those of `x` where that is a CountMatrix.
+        x: [n, dims] on the device, or counts or pictures on disk, too many to be dense at once.
+        rows: positions of the examples among those of `x` where that is on disk.
         context: inputs of encoder and decoder beside x and z, [n, context], on the device.
     """
 
-    x: Tensor | CountMatrix
+    x: Tensor | CountMatrix | MappedPictures
     rows: NDArray[np.int64]
     context: Tensor
 
@@ -61,13 +62,13 @@ class Examples:
     def _at(
         cls,
         dataset: Dataset,
-        values: NDArray[np.float32] | CountMatrix,
+        values: NDArray[np.float32] | CountMatrix | MappedPictures,
         rows: NDArray[np.int64],
         condition: str,
         device: torch.device,
     ) -> Examples:
         context = torch.from_numpy(dataset.context(rows, condition)).to(device)
-        if isinstance(values, CountMatrix):
+        if not isinstance(values, np.ndarray):
             return cls(values, rows, context)
         return cls(torch.from_numpy(values[rows]).to(device), rows, context)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_ablation.common.errors import UserError
+from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.files import UNREADABLE_NPZ
 from vae_ablation.common.registry import register
-from vae_ablation.data.base import Observed, Options, RawData, Source
+from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
 from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import all_distinct, read_labels
+from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +25,17 @@ _ARRAYS = {"x", "y", "factors"}
 _DEPTHS = (10, 12, 14, 16)
 """Bits of a level in cameras and scanners, beyond eight."""
 
+MOST_CHANNELS = 16
 ROUNDING = 1e-5
 """Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
 
 @register
 class Npz(Source):
-    """x, [n, height, width] or [n, dims], 8-bit or in [0, 1]; optional labels y and factors."""
+    """x, [n, height, width], [n, height, width, channels] or [n, dims]; labels y and factors."""
 
     name = "npz"
-    shared_options = frozenset({"path", "test"})
+    shared_options = frozenset({"path", "test"}) | SPLIT_OPTIONS
     version = 2
 
     def check_options(self, where: str, options: Options) -> None:
@@ -69,7 +71,8 @@ class Npz(Source):
     def load(self, options: Options) -> RawData:
         """Read and check x, y and factors."""
         path = Path(options["path"])
-        arrays = _read(path)
+        columns = split_columns(options)
+        arrays = _read(path, {*_ARRAYS, *columns.values()})
         if "x" not in arrays:
             raise UserError(
                 f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'} "
@@ -85,7 +88,23 @@ class Npz(Source):
             label_names=names,
             factors=factors,
             factor_names=() if factors is None else _numbered(factors.shape[1]),
+            **_splits(arrays, columns, len(x), path),
         )
+
+
+def _splits(
+    arrays: Mapping[str, NDArray[Any]], columns: Mapping[str, str], n: int, path: Path
+) -> dict[str, Any]:
+    """The user's split and groups, where the options name their arrays."""
+    for key, name in columns.items():
+        if name not in arrays:
+            raise unknown_name(f"{path}: {key}", name, arrays)
+        if arrays[name].shape != (n,):
+            raise UserError(
+                f"{path}: {name} ({key}) has shape {arrays[name].shape} where x has {n} examples; "
+                f"allowed: [{n}]."
+            )
+    return columns_of_splits({key: arrays[name] for key, name in columns.items()}, columns, path)
 
 
 def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[Any]]:
@@ -122,11 +141,14 @@ def _array(archive: Any, name: str) -> NDArray[Any]:
 
 def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None]:
     """Images as 8-bit levels or float32 intensities, and their number of levels."""
-    if x.ndim not in {2, 3} or 0 in x.shape:
+    if x.ndim not in {2, 3, 4} or 0 in x.shape or _channel_hint(x.shape):
         raise UserError(
-            f"{path}: x has shape {x.shape}; allowed: [n, height, width] or [n, dims], not empty"
+            f"{path}: x has shape {x.shape}; allowed: [n, height, width], [n, height, width, "
+            f"channels] with at most {MOST_CHANNELS} channels, or [n, dims], not empty"
             f"{_channel_hint(x.shape)}."
         )
+    if x.ndim == 4 and x.shape[3] == 1:
+        x = x[..., 0]
     if x.dtype.kind not in "biuf":
         raise UserError(f"{path}: x is of type {x.dtype}; allowed: 8-bit integers or floats.")
     if x.min() == x.max():
@@ -159,9 +181,10 @@ def _channel_hint(shape: tuple[int, ...]) -> str:
     """Advice for pictures with an axis of colours."""
     if len(shape) != 4 or 0 in shape:
         return ""
-    if shape[3] in (1, 3, 4) and shape[1] not in (1, 3):
-        return " (x.mean(-1) makes grey pictures of [n, height, width, channels])"
-    return " (x.mean(1) makes grey pictures of [n, channels, height, width])"
+    first, last = shape[1], shape[3]
+    if last > MOST_CHANNELS or (first in (1, 3) and last not in (1, 2, 3, 4)):
+        return " (np.moveaxis(x, 1, -1) makes it of [n, channels, height, width])"
+    return ""
 
 
 def _check_levels(x: NDArray[Any], path: Path) -> tuple[NDArray[np.uint8], int]:
@@ -191,7 +214,7 @@ def _two_or_256(levels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     """Pictures of two values as 0 and 1, whether white is 1 or 255; others with 256 levels."""
     if levels.max() <= 1:
         return levels, 2
-    if np.isin(levels, (0, 255)).all():
+    if not ((levels != 0) & (levels != 255)).any():  # np.isin takes eight bytes a value
         return levels // 255, 2
     return levels, 256
 

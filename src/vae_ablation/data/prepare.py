@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from vae_ablation.data.base import (
     SPLITS,
     TEST,
     TRAIN,
-    VALIDATION,
     Cells,
     Dataset,
     Observed,
@@ -42,12 +40,16 @@ from vae_ablation.data.base import (
     generator,
 )
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
+from vae_ablation.data.covariates import Covariate
 from vae_ablation.data.labels import all_distinct, bare, present_classes
+from vae_ablation.data.mapped import MappedPictures, map_member, members, row_blocks, scaled
+from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
+from vae_ablation.data.tables import Standard
 
 log = logging.getLogger(__name__)
 
 PREPARE_VERSION = 1
-_LOCATION_KEYS = {"path", "root"}
+_LOCATION_KEYS = {"path", "root", "folder", "labels"}
 
 
 def data_hash(options: Options) -> str:
@@ -62,8 +64,10 @@ def data_hash(options: Options) -> str:
     counting = counted("datasets", options, options.keys() - source.options)
     settings = {key: value for key, value in counting.items() if key not in ignored}
     digests = [file_digest(path) for path in source.content(options)]
+    parts = [PREPARE_VERSION, source.version, settings, digests]
+    layout = source.layout(options)
     outside = registry.digests([("source", source.name)])
-    return stable_hash([PREPARE_VERSION, source.version, settings, digests, *outside])
+    return stable_hash([*parts, *([layout] if layout else []), *outside])
 
 
 def describe_observed(options: Options) -> Observed:
@@ -73,31 +77,14 @@ def describe_observed(options: Options) -> Observed:
 
 def observed_after(described: Observed, binarize: str) -> Observed:
     """The observed variable once `binarize` is applied."""
-    binary = not described.counts and (binarize != "none" or described.levels == 2)
+    pictures = not (described.counts or described.real)
+    binary = pictures and (binarize != "none" or described.levels == 2)
     return replace(described, levels=2 if binary else described.levels, binary=binary)
 
 
 def read_observed(info: Mapping[str, Any]) -> Observed:
     """The observed variable of a prepared dataset from its dataset.json."""
     return Observed.from_json(info)
-
-
-def stratified_share(
-    strata: NDArray[np.int64], count: int, random: np.random.Generator
-) -> NDArray[np.bool_]:
-    """[n] true for `count` examples drawn so that every stratum gives its share.
-
-    Shares are rounded by largest remainder, so that exactly `count` are drawn.
-    """
-    values, sizes = np.unique(strata, return_counts=True)
-    quota = sizes * count / len(strata)
-    taken = np.floor(quota).astype(int)
-    order = np.argsort(-(quota - taken), kind="stable")
-    taken[order[: count - taken.sum()]] += 1
-    chosen = np.zeros(len(strata), dtype=bool)
-    for value, size in zip(values, taken, strict=True):
-        chosen[random.permutation(np.flatnonzero(strata == value))[:size]] = True
-    return chosen
 
 
 def split_examples(
@@ -114,26 +101,43 @@ def split_examples(
         options: the dataset's section of the resolved config.
         most: largest number of examples in each held-out split that is drawn.
     """
-    seed, most = options["split_seed"], most or len(labels)
-    split = np.full(len(labels), TRAIN, dtype=np.int8)
-    if official_test is None:
-        count = min(most, max(1, round(options["test"] * len(labels))))
-        official_test = stratified_share(labels, count, generator(seed, "test"))
-    split[official_test] = TEST
-    rest = np.flatnonzero(split == TRAIN)
-    count = min(most, max(1, round(options["validation"] * len(rest))))
-    held_out = stratified_share(labels[rest], count, generator(seed, "validation"))
-    split[rest[held_out]] = VALIDATION
-    return split
+    given = np.full(len(labels), TRAIN, np.int8)
+    drawn = ["test", "validation"] if official_test is None else ["validation"]
+    if official_test is not None:
+        given[official_test] = TEST
+    return _drawn(labels, None, given, drawn, options, most)
+
+
+def _drawn(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    given: NDArray[np.int8],
+    names: Sequence[str],
+    options: Options,
+    most: int | None,
+) -> NDArray[np.int8]:
+    """The split `given` with those of these names drawn from its train split."""
+    if groups is not None:
+        check_groups(groups, given, names, f"group {options['group']!r}")
+    streams = {name: generator(options["split_seed"], name) for name in names}
+    shares = {name: options[name] for name in names}
+    return drawn_split(labels, groups, given, shares, streams, most or len(labels))
 
 
 def _split(raw: RawData, labels: NDArray[np.int64], options: Options) -> NDArray[np.int8]:
     """The split of all examples; those that no run may see are in none."""
-    if raw.cells is None:
-        return split_examples(labels, raw.official_test, options)
+    given = np.full(len(labels), TRAIN, np.int8) if raw.split is None else raw.split.copy()
+    drawn = [name for name in ("test", "validation") if not (given == SPLITS[name]).any()]
+    if raw.official_test is not None:
+        given[raw.official_test] = TEST
+        drawn = ["validation"]
+    if raw.held_out is not None:
+        given[raw.held_out] = HELD_OUT
+    seen = given != HELD_OUT
+    most = None if raw.cells is None else options["max_held_out"]
+    groups = None if raw.groups is None else raw.groups[seen]
     split = np.full(len(labels), HELD_OUT, np.int8)
-    seen = slice(None) if raw.held_out is None else ~raw.held_out
-    split[seen] = split_examples(labels[seen], None, options, options["max_held_out"])
+    split[seen] = _drawn(labels[seen], groups, given[seen], drawn, options, most)
     return split
 
 
@@ -144,23 +148,17 @@ def _thin(raw: RawData, options: Options) -> RawData:
         return raw
     labels = np.full(raw.x.shape[0], -1) if raw.labels is None else raw.labels
     strata = labels if raw.official_test is None else labels * 2 + raw.official_test
+    strata = strata if raw.split is None else labels * 4 + raw.split
     keep = stratified_share(strata, limit, generator(options["split_seed"], "subset"))
     return raw.take(keep)
 
 
-def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8] | None:
+def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8]:
     """The fixed binarisation: a cut, or one draw seeded by the dataset, the same for every run."""
-    if options["binarize"] == "none":
-        return None
     if options["binarize"] == "threshold":
         return (intensities >= 0.5).astype(np.uint8)
     uniform = generator(options["split_seed"], "binarize").random(intensities.shape, np.float32)
     return (uniform < intensities).astype(np.uint8)
-
-
-def _intensities(x: NDArray[Any], levels: int | None) -> NDArray[np.float32]:
-    scale = 1.0 if levels is None else 1.0 / (levels - 1)
-    return (x.reshape(len(x), -1).astype(np.float64) * scale).astype(np.float32)
 
 
 def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
@@ -190,23 +188,66 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
             "needs at least one example, so raise max_examples or give more data."
         )
     _note_labels(raw, labels, split)
+    covariates = _covariates(raw, split == TRAIN, options)
     arrays = {"labels": labels, "split": split}
+    arrays |= {f"covariate/{name}": one.values for name, one in covariates.items()}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
     info |= {"distinct_labels": True} if distinct else {}
+    if raw.groups is not None:
+        info["groups"] = {
+            name: len(np.unique(raw.groups[split == code])) for name, code in SPLITS.items()
+        }
+    if covariates:
+        info["covariates"] = [[name, one.values.shape[1]] for name, one in covariates.items()]
+        info["categories"] = {name: list(one.categories) for name, one in covariates.items()}
     if raw.cells is not None:
         return _store_counts(raw, raw.cells, arrays, info, options, folder)
     arrays["x"] = raw.x
+    if raw.features:
+        return _store_table(raw, arrays, info, folder)
     if not bare(raw.label_names):
         info["label_names"] = list(raw.label_names)
     if raw.factors is not None:
         arrays["factors"] = raw.factors
         info["factor_names"] = list(raw.factor_names)
-    fixed = _binarize(_intensities(raw.x, raw.levels), options)
-    if fixed is not None:
-        arrays["fixed"] = fixed
+    if options["binarize"] != "none":
+        arrays["fixed"] = _binarize(scaled(raw.x, raw.levels), options)
     observed = Observed(raw.x.shape[1:], raw.levels, classes=_classes(labels))
     info |= observed_after(observed, options["binarize"]).to_json()
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
+    _store(arrays, info, folder)
+    return info
+
+
+def _covariates(raw: RawData, train: NDArray[np.bool_], options: Options) -> dict[str, Covariate]:
+    """The covariates that the options name."""
+    return {
+        name: Covariate.of(options["covariates"][name]["kind"], column, train, f"covariate {name}")
+        for name, column in raw.covariates.items()
+    }
+
+
+def _store_table(
+    raw: RawData, arrays: dict[str, NDArray[Any]], info: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Prepare a table of real numbers: standardised by the statistics of the train split."""
+    standard = Standard.of(raw.x, raw.features, arrays["split"] == TRAIN)
+    arrays["x"] = standard.apply(raw.x)
+    arrays["standard"] = np.stack([standard.mean, standard.scale])
+    gaps = np.isnan(raw.x)
+    if gaps.any():
+        arrays["present"] = ~gaps
+    if not bare(raw.label_names):
+        info["label_names"] = list(raw.label_names)
+    observed = Observed(
+        raw.x.shape[1:],
+        None,
+        classes=_classes(arrays["labels"]),
+        real=True,
+        missing=bool(gaps.any()),
+    )
+    info |= {"features": list(raw.features), **observed.to_json()}
+    info |= {"dynamic": False, "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
 
@@ -357,7 +398,8 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        for block in row_blocks(arrays[name]) if arrays[name].ndim else [arrays[name]]:
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 
@@ -366,22 +408,34 @@ def _store(arrays: dict[str, NDArray[Any]], info: dict[str, Any], folder: Path) 
     described = folder / "dataset.json"
     if described.is_file() and (folder / "arrays.npz").is_file() and read_json(described) == info:
         return
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_atomic(folder / "arrays.npz", lambda stream: stream.write(buffer.getbuffer()))
+    write_atomic(folder / "arrays.npz", lambda stream: _save(stream, arrays))
     write_json(described, info)
 
 
-def load_dataset(name: str, folder: Path) -> Dataset:
+def _save(stream: Any, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write an archive without holding a second copy of the arrays."""
+    np.savez(stream, allow_pickle=False, **arrays)
+
+
+def load_dataset(name: str, folder: Path, memory_gb: float | None = None) -> Dataset:
     """Load a prepared dataset.
+
+    Args:
+        name: what the study calls it.
+        folder: results/.data/<hash>.
+        memory_gb: pictures that would take more than this as float32 stay on disk, and are read in
+            blocks; None holds all of them.
 
     Raises:
         UserError: the folder holds none, or its arrays do not match their recorded checksum.
     """
     try:
         info = read_json(folder / "dataset.json")
+        mapped = _mapped(info, folder / "arrays.npz", memory_gb)
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = {key: np.asarray(archive[key]) for key in archive.files}
+            arrays = {
+                k: mapped[k] if k in mapped else np.asarray(archive[k]) for k in archive.files
+            }
         matrices = _open_matrices(info, folder)
         digests = [matrix.digest() for matrix in matrices.values()]
         found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
@@ -401,6 +455,7 @@ def load_dataset(name: str, folder: Path) -> Dataset:
         "observed": read_observed(info),
         "dynamic": info["dynamic"],
         "checksum": info["checksum"],
+        "covariates": {name: arrays[f"covariate/{name}"] for name, _ in info.get("covariates", ())},
     }
     if info.get("counts"):
         return Dataset(
@@ -412,15 +467,28 @@ def load_dataset(name: str, folder: Path) -> Dataset:
             outside=arrays.get("outside"),
             **common,
         )
-    fixed = arrays.get("fixed")
+    form = MappedPictures if mapped else scaled
     return Dataset(
-        x=_intensities(arrays["x"], info["grey_levels"]),
-        fixed=None if fixed is None else fixed.reshape(len(fixed), -1).astype(np.float32),
+        x=form(arrays["x"], info["grey_levels"]),
+        fixed=form(arrays["fixed"], 2) if "fixed" in arrays else None,
         label_names=tuple(info.get("label_names", ())),
         factors=arrays.get("factors"),
         factor_names=tuple(info.get("factor_names", ())),
+        features=tuple(info.get("features", ())),
+        standard=arrays.get("standard"),
+        present=None if "present" not in arrays else arrays["present"].astype(np.float32),
         **common,
     )
+
+
+def _mapped(info: Mapping[str, Any], path: Path, memory_gb: float | None) -> dict[str, Any]:
+    """Arrays of pictures that are too many to hold, mapped."""
+    if memory_gb is None or info.get("counts") or info.get("real"):
+        return {}
+    x = map_member(path, "x")
+    if 4 * x.size <= memory_gb * 2**30:
+        return {}
+    return {"x": x} | ({"fixed": map_member(path, "fixed")} if "fixed" in members(path) else {})
 
 
 def _open_matrices(info: Mapping[str, Any], folder: Path) -> dict[str, CountMatrix]:

@@ -23,6 +23,15 @@ Grid = NDArray[np.float64]
 Region = Callable[[Grid, Grid], NDArray[np.bool_]]
 
 FACTORS = ("shape", "scale", "orientation", "x", "y")
+COLORS = {
+    "red": (1, 0, 0),
+    "yellow": (1, 1, 0),
+    "green": (0, 1, 0),
+    "cyan": (0, 1, 1),
+    "blue": (0, 0, 1),
+    "magenta": (1, 0, 1),
+}
+"""Red, green and blue of each colour, off or on, so that pictures in colour are binary too."""
 SCALES = tuple(0.5 + 0.1 * step for step in range(6))
 ORIENTATIONS = tuple(math.radians(4.5 * step) for step in range(20))
 
@@ -117,15 +126,16 @@ class Sprites(Source):
     of 4.5° from 0° to 85.5°), and the pixel of the centroid, x and y: 32 values each at size 64.
     At size 64, as at nearly every larger one, each combination is a picture of its own. The coarse
     pixels of smaller ones make neighbours coincide: at size 32, of the 360 combinations of shape,
-    scale and orientation 329 can be told apart.
+    scale and orientation 329 can be told apart. With `color` there is a sixth factor, the colour
+    of the shape, and a picture has three channels.
     """
 
     name = "sprites"
-    own_options = frozenset({"size", "examples"})
+    own_options = frozenset({"size", "examples", "color"})
 
     def check_options(self, where: str, options: Options) -> None:
         """There must be as many combinations of factors as examples are asked for."""
-        most = math.prod(factor_sizes(options["size"]))
+        most = math.prod(_sizes(options))
         if options["examples"] > most:
             raise UserError(
                 f"{where}.examples is {options['examples']}; allowed: at most {most}, the number "
@@ -138,19 +148,29 @@ class Sprites(Source):
 
     def describe(self, options: Options) -> Observed:
         """Square and binary."""
-        shape = (options["size"], options["size"])
+        channels = (3,) if options["color"] else ()
+        shape = (options["size"], options["size"], *channels)
         return Observed(shape, levels=2, binary=True, classes=len(SHAPES))
 
     def load(self, options: Options) -> RawData:
         """Draw combinations by their place in the product, which is never stored, and decode."""
-        sizes = factor_sizes(options["size"])
+        sizes = _sizes(options)
         random = generator(options["split_seed"], "draw")
         drawn = random.choice(math.prod(sizes), options["examples"], replace=False)
         factors = np.stack(np.unravel_index(drawn, sizes), axis=1).astype(np.int64)
+        x = draw(factors[:, : len(FACTORS)], options["size"])
+        if options["color"]:
+            colors = np.array(list(COLORS.values()), np.uint8)
+            x = x[..., None] * colors[factors[:, -1], None, None]
         return RawData(
-            draw(factors, options["size"]),
+            x,
             labels=factors[:, 0],
             levels=2,
             factors=factors,
-            factor_names=FACTORS,
+            factor_names=(*FACTORS, "color") if options["color"] else FACTORS,
         )
+
+
+def _sizes(options: Options) -> tuple[int, ...]:
+    """Number of values of each factor."""
+    return factor_sizes(options["size"]) + ((len(COLORS),) if options["color"] else ())

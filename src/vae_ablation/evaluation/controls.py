@@ -283,16 +283,17 @@ def _optimum_row(
 def _data(dataset: Dataset, split: str) -> NDArray[np.float32]:
     """What codes that are not learned are made of: x as observed, or as counts are compared.
 
-    Of very many cells those that stand for the train split in `FITTED_VALUES` numbers.
+    Of very many cells, and of pictures on disk, those that stand for the train split in
+    `FITTED_VALUES` numbers.
     """
-    if not dataset.observed.counts:
+    if not dataset.observed.counts and isinstance(dataset.x, np.ndarray):
         return dataset.observe(split)
     return seen(dataset, split, _most(dataset))
 
 
 def _most(dataset: Dataset) -> int:
     """Examples that controls are fitted to."""
-    if not dataset.observed.counts:
+    if not dataset.observed.counts and isinstance(dataset.x, np.ndarray):
         return len(dataset.split)
     return max(1, FITTED_VALUES // dataset.observed.dims)
 

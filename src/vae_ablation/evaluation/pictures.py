@@ -57,7 +57,8 @@ def draw_pictures(
             orders them.
 
     Returns:
-        Per run, arrays as in pictures.npz: 8-bit images, [..., height, width]. `traversals` is
+        Per run, arrays as in pictures.npz: 8-bit images, [..., height, width], of colour
+        [..., height, width, channels]. `traversals` is
         [dims, steps, height, width], its rows `traversal_dims` from the largest KL down; with
         `traversal_kl` in nats (absent for point posteriors) and `traversal_range` [dims, 2], the
         ends of each walk. Where the decoder is told the label, `class_samples` is [classes,
@@ -66,7 +67,7 @@ def draw_pictures(
         example's class, and an interpolation is of the class of its first end.
     """
     shape = dataset.observed.shape
-    if len(shape) != 2:
+    if not dataset.observed.is_image:
         return [{} for _ in runs]
     labels = dataset.labels_of("test")
     index = shown_examples(labels)
@@ -94,7 +95,7 @@ def draw_pictures(
         parts["interpolations"] = _lines(means, ends), told[ends[:, 0]]
     drawn = {name: _drawn(model, z, context, shape) for name, (z, context) in parts.items()}
     drawn["archetype"] = drawn["archetype"][:, 0]
-    average = picture_bytes(dataset.intensities("train").mean(0, dtype=np.float64), shape)
+    average = picture_bytes(dataset.train_mean(), shape)
     common: Pictures = {"index": index, "originals": originals, "data_mean": average}
     if "class_samples" in drawn and dataset.class_names:
         common["class_names"] = np.array(dataset.class_names)

@@ -26,6 +26,8 @@ def squared_errors(
 ) -> NDArray[np.float64]:
     """(E[x given z = μ] − intensity)², mean over dimensions, of every example: [runs, n].
 
+    Missing numbers are left out.
+
     Args:
         model: the pack.
         means: μ of the test split, [runs, n, latent].
@@ -33,12 +35,18 @@ def squared_errors(
         context: what the decoder is told beside z, [n, context].
     """
     target = torch.from_numpy(dataset.intensities("test")).to(means.device)
+    there = None
+    if dataset.present is not None:
+        there = torch.from_numpy(dataset.present[dataset.rows("test")]).to(target)
     parts = []
     step = max(1, 2**24 // (len(model) * target.shape[1]))
     for start in range(0, len(target), step):
         rows = slice(start, start + step)
         error = decode_mean(model, means[:, rows], context[rows]) - target[rows]
-        parts.append(error.double().square().mean(-1).cpu().numpy())
+        squares = error.double().square()
+        if there is not None:
+            squares = squares * there[rows] / there[rows].mean(-1, keepdim=True)
+        parts.append(squares.mean(-1).cpu().numpy())
     return np.concatenate(parts, axis=1)
 
 

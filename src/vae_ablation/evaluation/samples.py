@@ -455,7 +455,8 @@ def _features(
     """Features of samples at z [runs, n, latent]: [runs, n, networks, features]."""
     step = max(1, _VALUES // (len(model) * model.template.decoder.observed.dims))
     blocks = zip(z.split(step, dim=1), context.split(step), strict=True)
-    sampled = _sampled_counts if model.template.decoder.observed.counts else _pictured
+    observed = model.template.decoder.observed
+    sampled = _drawn if observed.counts or observed.real else _pictured
     outside = model.template.decoder.observed.outside
     return torch.cat(
         [
@@ -473,10 +474,10 @@ def _pictured(
     return decode_mean(model, z, context)
 
 
-def _sampled_counts(
+def _drawn(
     model: StackedVAE, z: Tensor, context: Tensor, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Draws from p(x given z), which is what cells look like: [runs, n, dims]."""
+    """Draws from p(x given z), which is what cells or rows look like: [runs, n, dims]."""
     return torch.stack(
         [
             model.one(place).decoder(codes, context).sample(generator)

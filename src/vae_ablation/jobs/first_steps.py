@@ -46,7 +46,7 @@ def start(folder: Path, source: str, path: Path | None) -> None:
     Args:
         folder: to make; its name is the study's.
         source: of the data, as the config calls it.
-        path: the user's file; None for data that come with a package.
+        path: the user's file or folder; None for data that come with a package.
 
     Raises:
         UserError: the folder holds a study already, or its name or the data cannot be used.
@@ -77,7 +77,8 @@ def start(folder: Path, source: str, path: Path | None) -> None:
 
 def _dataset_name(source: str, path: Path | None) -> str:
     """The file's name as a name of a dataset; the source's where there is none or it is not one."""
-    stem = source.removeprefix("sklearn-") if path is None else path.name.split(".")[0]
+    named = Path(os.path.abspath(path)).name if path is not None else ""
+    stem = named.split(".")[0] if named else source.removeprefix("sklearn-")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
     plain = plain.strip("-_")[:100]
     return plain if plain and plain != "all" else source
@@ -89,7 +90,7 @@ def look_at(name: str, source: str, path: Path | None, folder: Path) -> Look:
     Args:
         name: of the dataset.
         source: as the config calls it.
-        path: the user's file, or None.
+        path: the user's file or folder, or None.
         folder: where the config will lie; its paths are relative to it.
 
     Raises:
@@ -98,12 +99,13 @@ def look_at(name: str, source: str, path: Path | None, folder: Path) -> Look:
     rules = schema()["properties"]["datasets"]["additionalProperties"]["properties"]
     options = {key: rule.get("default") for key, rule in rules.items()} | {"source": source}
     chosen: dict[str, Any] = {"source": source}
-    if path is not None and not path.is_file():
-        raise UserError(f"{path}: there is no such file.")
-    if path is not None:
-        options["path"] = str(Path(os.path.abspath(path)))
-        chosen["path"] = os.path.relpath(path, folder)
     part = SOURCES[source]
+    key = "folder" if "folder" in part.options else "path"
+    if path is not None and not (path.is_dir() if key == "folder" else path.is_file()):
+        raise UserError(f"{path}: there is no such {'folder' if key == 'folder' else 'file'}.")
+    if path is not None:
+        options[key] = str(Path(os.path.abspath(path)))
+        chosen[key] = os.path.relpath(path, folder)
     suggested = part.suggested(options)
     options |= suggested
     return Look(name, chosen | suggested, describe_observed(options), part.count(options))

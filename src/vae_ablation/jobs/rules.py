@@ -30,6 +30,7 @@ from vae_ablation.store.trained import (
     save_evaluation,
     save_pack,
 )
+from vae_ablation.study.axes import axis_of
 from vae_ablation.study.plan import Study
 from vae_ablation.study.plugins import model_parts
 from vae_ablation.study.progress import PackProgress
@@ -56,9 +57,15 @@ def _opened(folder: Path) -> Study:
     return study
 
 
+def _loaded(study: Study, data: str) -> Dataset:
+    """The prepared data of a key; pictures too many for packs.memory_gb stay on disk."""
+    memory_gb = study.config["packs"]["memory_gb"]
+    return load_dataset(study.data[data].dataset, study.prepared[data], memory_gb)
+
+
 def _as_trained_on(run: Run, study: Study) -> Dataset:
     """The dataset of a run, with the train split that it was trained on."""
-    whole = load_dataset(run.dataset, study.prepared[run.dataset])
+    whole = _loaded(study, run.data)
     return whole.with_train_examples(run.train_examples)
 
 
@@ -80,7 +87,7 @@ def train_job(folder: Path, pack: str) -> None:
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
     name = runs[0].dataset
-    dataset = load_dataset(name, study.prepared[name])
+    dataset = _loaded(study, runs[0].data)
     # What a source describes is an upper bound: options that leave examples out may leave fewer.
     complaint = study.without_labels(runs[0], dataset.observed)
     if complaint:
@@ -111,12 +118,13 @@ def train_job(folder: Path, pack: str) -> None:
         **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
         "resumed": checkpointer.resumed,
         "pack": pack,
-        "data_hash": study.prepared[name].name,
+        "data_hash": study.prepared[runs[0].data].name,
         "data_checksum": dataset.checksum,
         "code_version": study.code_version,
         "versions": environment(),
         "observed": dataset.observed.to_json(),
         **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
+        **_standard(dataset),
     }
     records = [
         run_record(
@@ -138,6 +146,14 @@ def _plugins_of(run: Run) -> dict[str, list[str]]:
     """Files of the parts from outside the package that a run is made of, for its record."""
     files = {str(ORIGINS[part].path) for part in model_parts(run) if part in ORIGINS}
     return {"plugins": sorted(files)} if files else {}
+
+
+def _standard(dataset: Dataset) -> dict[str, Any]:
+    """The columns of a table and the statistics by which they were standardised."""
+    if dataset.standard is None:
+        return {}
+    mean, scale = dataset.standard.tolist()
+    return {"standard": {"features": list(dataset.features), "mean": mean, "scale": scale}}
 
 
 def _cost(
@@ -175,7 +191,6 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
     write_cells = None
     if fine:
         loaded = [load_run(path) for path in fine]
-        name = loaded[0].run.dataset
         dataset = _as_trained_on(loaded[0].run, study)
         wanted = study.config["training"]["device"]
         with device_lease(wanted):
@@ -184,7 +199,7 @@ def evaluate_job(folder: Path, pack: str, target: Path) -> None:
                 [item.model for item in loaded],
                 [read_history(item.record, path) for item, path in zip(loaded, fine, strict=True)],
                 dataset,
-                load_features(study.features_path(name)),
+                load_features(study.features_path(loaded[0].run.data)),
                 study.config["evaluation"],
                 choose_device(wanted),
             )
@@ -261,7 +276,7 @@ def _bare_metrics(study: Study, record: Mapping[str, Any]) -> dict[str, Any]:
     from vae_ablation.evaluation.pack import measure_columns
 
     run = Run(**record["run"])
-    return measure_columns(run.likelihood, study.observed[run.dataset], record["model"])
+    return measure_columns(run.likelihood, study.observed[run.data], record["model"])
 
 
 def features_job(folder: Path, name: str) -> None:
@@ -269,12 +284,12 @@ def features_job(folder: Path, name: str) -> None:
 
     Args:
         folder: results/<study>.
-        name: the dataset.
+        name: key of its prepared data.
     """
     from vae_ablation.evaluation.features import fit_features
 
     study = _opened(folder)
-    dataset = load_dataset(name, study.prepared[name])
+    dataset = _loaded(study, name)
     fit_features(dataset, study.config["evaluation"]["seed"]).save(study.features_path(name))
 
 
@@ -283,15 +298,20 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
 
     Args:
         folder: results/<study>.
-        name: the dataset.
+        name: key of its prepared data.
         target: the JSON file to write.
     """
     from vae_ablation.evaluation.controls import control_rows
     from vae_ablation.evaluation.features import load_features
 
     study = _opened(folder)
-    dataset = load_dataset(name, study.prepared[name])
-    runs = [run for run in study.runs if run.dataset == name]
+    dataset = _loaded(study, name)
+    runs = [run for run in study.runs if run.data == name]
     settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
     common = settings["seed"], extractor, settings["sample_draws"]
-    write_json(target, control_rows(dataset, runs, study.config["model"], *common))
+    rows = control_rows(dataset, runs, study.config["model"], *common)
+    split = runs[0].split_seed
+    if split is not None:
+        trace = axis_of("split_seed").traced(split)
+        rows = [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
+    write_json(target, rows)

@@ -20,6 +20,9 @@ Options = Mapping[str, Any]
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 
+_DENSE = ("hidden", "activation", "center", "layer_norm", "dropout", "skip")
+"""Settings of dense layers."""
+
 
 class Architecture(ABC):
     """A pair of networks, x → parameters of q(z given x) and z → parameters of p(x given z).
@@ -85,27 +88,27 @@ class Mlp(Architecture):
     """Dense layers; the decoder mirrors the encoder."""
 
     name = "mlp"
-    options = ("hidden", "activation", "center")
+    options: ClassVar[PartOptions] = _DENSE
     padded = True
 
     def reads(self, options: Options) -> Collection[str]:
         """Without hidden layers there is nothing to activate."""
-        return self.options if options["hidden"] else {*self.options} - {"activation"}
+        read = _reads_dense(super().reads(options), options)
+        return read if options["hidden"] else read - {"activation"}
 
     def encoder(
         self, observed: Observed, condition: int, outputs: int, options: Options
     ) -> nn.Module:
         """See Architecture."""
-        from vae_ablation.models.networks import Dense
+        from vae_ablation.models.networks import dense
 
-        widths = [observed.dims + condition, *options["hidden"], outputs]
-        return Dense(widths, options["activation"])
+        return dense([observed.dims + condition, *options["hidden"], outputs], options)
 
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
         """See Architecture."""
-        from vae_ablation.models.networks import Dense
+        from vae_ablation.models.networks import dense
 
-        return Dense([inputs, *reversed(options["hidden"]), outputs], options["activation"])
+        return dense([inputs, *reversed(options["hidden"]), outputs], options, skip=True)
 
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
@@ -122,20 +125,30 @@ class Conv(Architecture):
     """Strided convolutions (4×4, stride 2), then the dense layers; the decoder mirrors them."""
 
     name = "conv"
-    options = ("hidden", "activation", "center", "channels")
+    options: ClassVar[PartOptions] = (*_DENSE, "channels")
     padded = True
+
+    def reads(self, options: Options) -> Collection[str]:
+        """Without hidden layers there is nothing to normalise or to drop."""
+        return _reads_dense(super().reads(options), options)
+
+    def blocks(self, options: Options) -> int:
+        """Residual blocks at each resolution."""
+        return 0
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""
         layers = len(options["channels"])
-        if len(observed.shape) != 2:
+        if options.get("skip"):
+            return f"architecture {self.name} has no skip connections from z (model.skip)"
+        if not observed.is_image:
             shape = "×".join(map(str, observed.shape))
-            return f"architecture conv needs images, and an example has the shape {shape}"
-        if min(observed.shape) < 2**layers:
-            sides = "×".join(map(str, observed.shape))
+            return f"architecture {self.name} needs images, and an example has the shape {shape}"
+        if min(observed.shape[:2]) < 2**layers:
+            sides = "×".join(map(str, observed.shape[:2]))
             return (
-                f"architecture conv halves the sides {layers} times (model.channels) and needs at "
-                f"least {2**layers} pixels a side; the images have {sides}"
+                f"architecture {self.name} halves the sides {layers} times (model.channels) and "
+                f"needs at least {2**layers} pixels a side; the images have {sides}"
             )
         return None
 
@@ -147,30 +160,46 @@ class Conv(Architecture):
 
         sides = halved(observed.shape, len(options["channels"]))
         widths = [*options["hidden"], outputs]
-        return ConvolutionsDown(
-            sides, options["channels"], widths, options["activation"], condition
-        )
+        channels = [observed.channels, *options["channels"]]
+        blocks = self.blocks(options)
+        return ConvolutionsDown(sides, channels, widths, options, condition, blocks)
 
     def decoder(self, observed: Observed, inputs: int, outputs: int, options: Options) -> nn.Module:
-        """See Architecture; one channel comes out, whatever `outputs`."""
+        """See Architecture; the picture's channels come out, whatever `outputs`."""
         from vae_ablation.models.networks import ConvolutionsUp
 
         sides = halved(observed.shape, len(options["channels"]))
         widths = [inputs, *reversed(options["hidden"])]
-        return ConvolutionsUp(sides[::-1], options["channels"][::-1], widths, options["activation"])
+        channels = [*options["channels"][::-1], observed.channels]
+        return ConvolutionsUp(sides[::-1], channels, widths, options, self.blocks(options))
 
     def size(
         self, observed: Observed, latent_dim: int, outputs: int, options: Options
     ) -> tuple[int, int]:
         """See Architecture."""
-        channels = [1, *options["channels"]]
+        channels = [observed.channels, *options["channels"]]
         sides = halved(observed.shape, len(options["channels"]))
         pixels = [height * width for height, width in sides]
         features = channels[-1] * pixels[-1]
         dense = [features, *options["hidden"], 2 * latent_dim]
         kernels = sum(a * b * KERNEL**2 + b for a, b in itertools.pairwise(channels))
-        passed = sum(max(c, 16) * p for c, p in zip(channels, pixels, strict=True)) + sum(dense)
+        blocks = self.blocks(options)
+        kernels += sum(2 * blocks * (9 * width * width + width) for width in channels[1:])
+        maps = [max(c, 16) * p for c, p in zip(channels, pixels, strict=True)]
+        passed = sum(maps) + 4 * blocks * sum(maps[1:]) + sum(dense)
         return 2 * (kernels + _dense_weights(dense)), 5 * passed
+
+
+@register
+class ResNet(Conv):
+    """As conv, with residual blocks at each resolution (He et al. 2016), without normalisation."""
+
+    name = "resnet"
+    options: ClassVar[PartOptions] = (*_DENSE, "channels", "blocks")
+
+    def blocks(self, options: Options) -> int:
+        """As the model section says."""
+        return int(options["blocks"])
 
 
 @register
@@ -184,6 +213,9 @@ class ProductOfExperts(Mlp):
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Two modalities."""
+        for key in ("layer_norm", "dropout"):
+            if options.get(key):
+                return f"architecture poe has no {key} (model.{key})"
         if observed.proteins:
             return None
         return (
@@ -199,6 +231,11 @@ class ProductOfExperts(Mlp):
         sizes = (observed.genes, observed.proteins)
         widths = [*options["hidden"], outputs]
         return Experts(sizes, condition, widths, options["activation"])
+
+
+def _reads_dense(names: Collection[str], options: Options) -> set[str]:
+    """Those of some settings that change anything, with hidden layers or without."""
+    return {*names} - (set() if options["hidden"] else {"layer_norm", "dropout", "skip"})
 
 
 def _dense_weights(widths: Sequence[int]) -> int:

@@ -386,10 +386,18 @@ def _normal_cell(x: Tensor, loc: Tensor, scale: Tensor, half: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent normals; `scale` broadcasts against `loc`."""
+    """Independent normals; `scale` broadcasts against `loc`.
+
+    Attributes:
+        loc: μ, [..., dims].
+        scale: σ.
+        present: 1 where x is there, 0 where it is missing and has no part in `log_prob`; None where
+            all of it is there.
+    """
 
     loc: Tensor
     scale: Tensor
+    present: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -405,7 +413,7 @@ class Gaussian:
         if torch.is_grad_enabled():
             slopes = ((self.loc, standard / scale), (self.scale, (square - 1) / scale))
             value = with_slopes(value, *slopes)
-        return value.sum(-1)
+        return _summed(value, self.present)
 
     def parameters(self) -> tuple[Tensor, ...]:
         """μ."""
@@ -444,6 +452,71 @@ class Gaussian:
         """Draws on the real line."""
         noise = torch.randn(self.loc.shape, generator=generator)
         return self.loc + self.scale * noise.to(self.loc.device, self.loc.dtype)
+
+
+def _summed(value: Tensor, present: Tensor | None) -> Tensor:
+    """Elementwise log-densities [..., dims] summed over the dimensions that are there."""
+    return value.sum(-1) if present is None else (value * present).sum(-1)
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Independent Laplace densities, e^(−|x − μ| / b) / 2b; attributes as of `Gaussian`."""
+
+    loc: Tensor
+    scale: Tensor
+    present: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """μ."""
+        return self.loc
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density of x, nats."""
+        value = -(x - self.loc).abs() / self.scale - torch.log(2 * self.scale)
+        return _summed(value, self.present)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws on the real line, by the inverse of the distribution function."""
+        centred = _uniform(self.loc, generator) - 0.5
+        return self.loc - self.scale * centred.sign() * torch.log1p(-2 * centred.abs())
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """Independent Student-t densities with `freedom` degrees of freedom, above 1.
+
+    Attributes:
+        loc: μ, [..., dims].
+        scale: s, which is not the standard deviation; broadcasts against `loc`.
+        freedom: ν.
+        present: as of `Gaussian`.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    freedom: float
+    present: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """μ."""
+        return self.loc
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density of x, nats."""
+        nu = self.freedom
+        constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
+        standard = (x - self.loc) / self.scale
+        value = constant - torch.log(self.scale) - (nu + 1) / 2 * torch.log1p(standard**2 / nu)
+        return _summed(value, self.present)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draws on the real line by the polar method (Bailey 1994)."""
+        first, second = _uniform(self.loc, generator), _uniform(self.loc, generator)
+        radius = (self.freedom * (first ** (-2 / self.freedom) - 1)).sqrt()
+        return self.loc + self.scale * radius * torch.cos(2 * math.pi * second)
 
 
 @dataclass(frozen=True)

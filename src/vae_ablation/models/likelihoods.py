@@ -31,11 +31,14 @@ class Given:
         observed: the observed variable.
         options: the config's model section.
         library: observed library size of each cell, [..., 1]; None where x are no counts.
+        present: 1 where a number of x is there, 0 where it is missing, [..., dims]; None where none
+            is missing.
     """
 
     observed: Observed
     options: ModelOptions
     library: Tensor | None = None
+    present: Tensor | None = None
 
 
 LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
@@ -54,6 +57,7 @@ class Likelihood(ABC):
             level has no mass.
         counts: whether it is for counts.
         dispersed: whether it has a dispersion, per gene or per gene and cell.
+        unbounded: whether its support is the real line, so that it is for tables too.
     """
 
     registry: ClassVar[Registry[Likelihood]] = LIKELIHOODS
@@ -64,12 +68,16 @@ class Likelihood(ABC):
     cells: ClassVar[str] = ""
     counts: ClassVar[bool] = False
     dispersed: ClassVar[bool] = False
+    unbounded: ClassVar[bool] = False
 
     def unsupported(self, observed: Observed) -> str | None:
         """Why this likelihood cannot stand on this observed variable, or None where it can."""
         if observed.counts:
             known = ", ".join(one.name for one in LIKELIHOODS.values() if one.counts)
             return f"{self.name} is for images, and these are counts; allowed: {known}"
+        if observed.real and not self.unbounded:
+            known = ", ".join(one.name for one in LIKELIHOODS.values() if one.unbounded)
+            return f"{self.name} is for images, and these are real numbers; allowed: {known}"
         return None
 
     def outputs(self, observed: Observed, options: ModelOptions) -> int:
@@ -82,6 +90,8 @@ class Likelihood(ABC):
 
     def measure(self, observed: Observed) -> str:
         """Observed variable and base measure: scores are compared only where these agree."""
+        if observed.real:
+            return "standardised/density"
         if not self.proper(observed):
             return "grey/cross-entropy"
         if observed.binary:
@@ -168,6 +178,7 @@ class Gaussian(Likelihood):
     """A free mean and a scale that is fixed, one learned number, or learned per dimension."""
 
     name = "gaussian"
+    unbounded = True
     options = ("gaussian_scale", "gaussian_sigma", "scale_floor")
     limits = ("scale_floor",)
     cells = "open"
@@ -200,7 +211,50 @@ class Gaussian(Likelihood):
             scale = _floored(parameters["log_scale"], given.options["scale_floor"])
         else:
             scale = output.new_full((1,), given.options["gaussian_sigma"])
-        return distributions.Gaussian(output, scale.expand(output.shape[-1]))
+        return distributions.Gaussian(output, scale.expand(output.shape[-1]), given.present)
+
+
+@register
+class Laplace(Likelihood):
+    """A free median and a learned scale per dimension: heavier tails than the Gaussian's."""
+
+    name = "laplace"
+    unbounded = True
+    options: ClassVar[Options] = ("scale_floor",)
+    limits = ("scale_floor",)
+
+    def parameters(self, observed: Observed, options: ModelOptions) -> dict[str, Tensor]:
+        """Log scale per dimension."""
+        import torch
+
+        return {"log_scale": torch.full((observed.dims,), -1.0)}
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """μ = output."""
+        from vae_ablation.models import distributions
+
+        scale = _floored(parameters["log_scale"], given.options["scale_floor"])
+        return distributions.Laplace(output, scale, given.present)
+
+
+@register
+class StudentT(Laplace):
+    """As the Laplace, with tails of the power student_freedom + 1 (degrees of freedom, fixed)."""
+
+    name = "student_t"
+    options = ("scale_floor", "student_freedom")
+
+    def distribution(
+        self, output: Tensor, parameters: Mapping[str, Tensor], given: Given
+    ) -> Distribution:
+        """μ = output."""
+        from vae_ablation.models import distributions
+
+        scale = _floored(parameters["log_scale"], given.options["scale_floor"])
+        freedom = float(given.options["student_freedom"])
+        return distributions.StudentT(output, scale, freedom, given.present)
 
     def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor:
         """σ."""
@@ -222,7 +276,7 @@ class DiscretizedLogistic(Likelihood):
 
     def unsupported(self, observed: Observed) -> str | None:
         """Continuous intensities have no grey levels to put a mass on."""
-        if observed.levels is None and not observed.counts:
+        if observed.levels is None and not (observed.counts or observed.real):
             return (
                 "discretized_logistic needs grey levels (8-bit data), found continuous intensities"
             )
@@ -268,7 +322,10 @@ class CountLikelihood(Likelihood):
 
     def unsupported(self, observed: Observed) -> str | None:
         """Only counts."""
-        return None if observed.counts else f"{self.name} needs counts, and these are images"
+        if observed.counts:
+            return None
+        found = "real numbers" if observed.real else "images"
+        return f"{self.name} needs counts, and these are {found}"
 
     def measure(self, observed: Observed) -> str:
         """Scores are conditional on the library size."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +41,148 @@ class Dense(nn.Sequential):
         return super().forward(rows)[:, : self.outputs].reshape(*x.shape[:-1], self.outputs)
 
 
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba, Kiros and Hinton 2016) over the first units of a wider layer.
+
+    Units by which a pack widens the layer are 0 before and after it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [..., units]; the sums go over all units, of which those added are 0."""
+        known = (torch.arange(x.shape[-1], device=x.device) < self.width).to(x.dtype)
+        centred = (x - x.sum(-1, keepdim=True) / self.width) * known
+        variance = centred.square().sum(-1, keepdim=True) / self.width
+        missing = x.shape[-1] - self.weight.shape[-1]
+        weight, bias = (pad(leaf, (0, missing)) for leaf in (self.weight, self.bias))
+        return centred * (variance + 1e-5).rsqrt() * weight + bias
+
+
+class RichDense(Dense):
+    """Dense layers with layer normalisation, dropout or skip connections.
+
+    Dropout (Srivastava et al. 2014) takes uniform draws from outside, so that runs of a pack each
+    have their own stream. A skip connection puts the network's input beside what each later layer
+    gets (Dieng et al. 2019).
+
+    Args:
+        widths: as of `Dense`.
+        activation: after each layer but the last.
+        layer_norm: whether to normalise before each activation.
+        dropout: share of the hidden units that are set to 0 in training.
+        skip: whether later layers get the input too.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], activation: str, layer_norm: bool, dropout: float, skip: bool
+    ) -> None:
+        super().__init__(widths, activation)
+        self.hidden, self.dropout, self.inputs = list(widths[1:-1]), dropout, widths[0]
+        self.skip = skip
+        if skip:
+            for place, (width, outputs) in enumerate(itertools.pairwise(widths[1:]), 1):
+                self[2 * place] = nn.Linear(width + widths[0], outputs)
+        self.norms = nn.ModuleList(map(LayerNorm, self.hidden) if layer_norm else ())
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """The linear layers and activations."""
+        return iter([self[place] for place in range(2 * len(self.hidden) + 1)])
+
+    def __len__(self) -> int:
+        """Number of linear layers and activations."""
+        return 2 * len(self.hidden) + 1
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers that dropout needs for an example."""
+        return sum(self.hidden) if self.dropout else 0
+
+    def forward(
+        self, x: Tensor, condition: Tensor | None = None, draws: Tensor | None = None
+    ) -> Tensor:
+        """Map x, and a condition beside it, [..., inputs] to [..., outputs].
+
+        Args:
+            x: [..., inputs less the condition's].
+            condition: [..., condition].
+            draws: uniform numbers in [0, 1), [..., draws]; without them nothing is dropped.
+        """
+        x = beside(x, condition)
+        rows = x.reshape(-1, x.shape[-1])
+        given, parts = rows, self._parts(draws, x)
+        for place, width in enumerate(self.hidden):
+            rows = _widened(self[2 * place], rows)
+            rows = self[2 * place + 1](self.norms[place](rows) if len(self.norms) else rows)
+            if parts:
+                kept = (parts[place] >= self.dropout).to(rows.dtype) / (1 - self.dropout)
+                rows = rows * pad(kept, (0, rows.shape[-1] - width))
+            if self.skip:
+                rows = torch.cat([rows[:, :width], given], dim=-1)
+        rows = _widened(self[2 * len(self.hidden)], rows)
+        return rows[:, : self.outputs].reshape(*x.shape[:-1], self.outputs)
+
+    def _parts(self, draws: Tensor | None, like: Tensor) -> Sequence[Tensor]:
+        """The draws of each hidden layer, [rows, width]; none without dropout."""
+        if draws is None or not self.dropout:
+            return ()
+        own = draws.expand(*like.shape[:-1], draws.shape[-1]).reshape(-1, draws.shape[-1])
+        return own.split(self.hidden, dim=-1)
+
+
+def _widened(layer: nn.Module, rows: Tensor) -> Tensor:
+    """A linear layer of rows [n, inputs], which may be fewer than its weights have."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    missing = weight.shape[-1] - rows.shape[-1]
+    found: Tensor = layer(pad(rows, (0, missing)) if missing else rows)
+    return found
+
+
+def dense(widths: Sequence[int], options: Mapping[str, Any], skip: bool = False) -> Dense:
+    """Dense layers as the model section says.
+
+    Args:
+        widths: inputs, hidden layers, outputs.
+        options: the model section; keys of later versions may be absent.
+        skip: whether it may have skip connections (a decoder).
+    """
+    norm, dropout = bool(options.get("layer_norm")), float(options.get("dropout") or 0)
+    skips = skip and bool(options.get("skip"))
+    if len(widths) == 2 or not (norm or dropout or skips):
+        return Dense(widths, options["activation"])
+    return RichDense(widths, options["activation"], norm, dropout, skips)
+
+
+class Residual(nn.Module):
+    """x + two convolutions (3×3) of it, each after an activation (He et al. 2016, figure 4e)."""
+
+    def __init__(self, channels: int, activation: str) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [n, channels, height, width] to the same shape."""
+        inner = self.first(self.activation(_with_channels(x, self.first, 1)))
+        found: Tensor = self.second(self.activation(inner))
+        return x + found[:, : x.shape[1]]
+
+
 class ConvolutionsDown(nn.Module):
     """Strided convolutions with an activation after each, then dense layers.
 
     Args:
         sides: height and width before and after each convolution.
-        channels: channels after each convolution.
+        channels: channels before and after each convolution.
         widths: of the dense layers, outputs last.
-        activation: after every layer but the last.
+        options: the model section.
         condition: size of the condition that joins where the dense layers begin.
+        blocks: residual blocks after each convolution.
     """
 
     def __init__(
@@ -56,24 +190,37 @@ class ConvolutionsDown(nn.Module):
         sides: Sequence[tuple[int, int]],
         channels: Sequence[int],
         widths: Sequence[int],
-        activation: str,
+        options: Mapping[str, Any],
         condition: int = 0,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
-        self.side, self.channels = sides[0], channels[-1]
+        activation = options["activation"]
+        self.side, self.inputs, self.channels = sides[0], channels[0], channels[-1]
         layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise([1, *channels]):
-            layers += [nn.Conv2d(inputs, outputs, KERNEL, 2, 1), ACTIVATIONS[activation]()]
+        for inputs, outputs in itertools.pairwise(channels):
+            layers += [nn.Conv2d(inputs, outputs, KERNEL, 2, 1)]
+            layers += [Residual(outputs, activation) for _ in range(blocks)]
+            layers += [ACTIVATIONS[activation]()]
         self.convolutions = nn.Sequential(*layers)
         features = channels[-1] * sides[-1][0] * sides[-1][1]
-        self.dense = Dense([features + condition, *widths], activation)
+        self.dense = dense([features + condition, *widths], options)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map x [..., dims] and its condition to [..., outputs]."""
-        images = x.reshape(-1, 1, *self.side)
+    def forward(
+        self, x: Tensor, condition: Tensor | None = None, draws: Tensor | None = None
+    ) -> Tensor:
+        """Map x [..., dims] and its condition to [..., outputs]; draws as of `RichDense`."""
+        images = channels_first(x, self.side, self.inputs)
         features = self.convolutions(_with_channels(images, self.convolutions[0], 1))
         flat = features[:, : self.channels].flatten(1).reshape(*x.shape[:-1], -1)
-        return self.dense(flat, condition)
+        return _called(self.dense, flat, condition, draws)
+
+
+def _called(network: Dense, x: Tensor, condition: Tensor | None, draws: Tensor | None) -> Tensor:
+    """Dense layers of x; draws are for those that have dropout."""
+    more = {} if draws is None else {"draws": draws}
+    found: Tensor = network(x, condition, **more)
+    return found
 
 
 class ConvolutionsUp(nn.Module):
@@ -81,9 +228,10 @@ class ConvolutionsUp(nn.Module):
 
     Args:
         sides: height and width before and after each transposed convolution.
-        channels: channels before each transposed convolution; one channel comes out.
+        channels: channels before and after each transposed convolution.
         widths: of the dense layers, inputs first.
-        activation: after every layer but the last.
+        options: the model section.
+        blocks: residual blocks before each convolution.
     """
 
     def __init__(
@@ -91,27 +239,34 @@ class ConvolutionsUp(nn.Module):
         sides: Sequence[tuple[int, int]],
         channels: Sequence[int],
         widths: Sequence[int],
-        activation: str,
+        options: Mapping[str, Any],
+        blocks: int = 0,
     ) -> None:
         super().__init__()
-        self.side, self.channels = sides[0], channels[0]
-        self.dense = Dense([*widths, channels[0] * sides[0][0] * sides[0][1]], activation)
+        activation = options["activation"]
+        self.side, self.channels, self.outputs = sides[0], channels[0], channels[-1]
+        self.dense = dense([*widths, channels[0] * sides[0][0] * sides[0][1]], options)
         layers: list[nn.Module] = []
-        pairs = zip(itertools.pairwise([*channels, 1]), itertools.pairwise(sides), strict=True)
+        pairs = zip(itertools.pairwise(channels), itertools.pairwise(sides), strict=True)
         for (inputs, outputs), (small, large) in pairs:
             # an odd side was rounded down when it was halved
             missing = (large[0] - 2 * small[0], large[1] - 2 * small[1])
+            layers += [Residual(inputs, activation) for _ in range(blocks)]
             layers += [
                 ACTIVATIONS[activation](),
                 nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, 1, output_padding=missing),
             ]
         self.convolutions = nn.Sequential(*layers)
 
-    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map z [..., latent] and a condition beside it to [..., dims]."""
-        flat = self.dense(z, condition).reshape(-1, self.channels, *self.side)
-        images = self.convolutions(_with_channels(flat, self.convolutions[1], 0))
-        return images[:, 0].reshape(*z.shape[:-1], -1)
+    def forward(
+        self, z: Tensor, condition: Tensor | None = None, draws: Tensor | None = None
+    ) -> Tensor:
+        """Map z [..., latent] and a condition beside it to [..., dims]; draws as of `RichDense`."""
+        flat = _called(self.dense, z, condition, draws)
+        flat = flat.reshape(-1, self.channels, *self.side)
+        first = next(one for one in self.convolutions if isinstance(one, nn.ConvTranspose2d))
+        images = self.convolutions(_with_channels(flat, first, 0))
+        return channels_last(images, self.outputs).reshape(*z.shape[:-1], -1)
 
 
 class Experts(nn.Module):
@@ -226,6 +381,23 @@ def beside(x: Tensor, condition: Tensor | None) -> Tensor:
     if condition is None or not condition.shape[-1]:
         return x
     return torch.cat([x, condition.expand(*x.shape[:-1], condition.shape[-1])], dim=-1)
+
+
+def channels_first(x: Tensor, side: Sequence[int], channels: int) -> Tensor:
+    """Pictures [..., height · width · channels] as [n, channels, height, width]."""
+    if channels == 1:
+        return x.reshape(-1, 1, *side)
+    return x.reshape(-1, *side, channels).permute(0, 3, 1, 2)
+
+
+def channels_last(images: Tensor, channels: int) -> Tensor:
+    """The first channels of pictures [n, channels, height, width]: [n, height, width, channels].
+
+    One channel has no axis of its own.
+    """
+    if channels == 1:
+        return images[:, 0]
+    return images[:, :channels].permute(0, 2, 3, 1)
 
 
 def _with_channels(images: Tensor, layer: nn.Module, axis: int) -> Tensor:

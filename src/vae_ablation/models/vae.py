@@ -12,7 +12,7 @@ from vae_ablation.data.base import Observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
-from vae_ablation.models.networks import Rows
+from vae_ablation.models.networks import RichDense, Rows
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS, Prior
 from vae_ablation.models.streams import seeded
@@ -33,6 +33,8 @@ def split_context(
         observed: the observed variable.
         context: as from `Dataset.context`, [..., context].
     """
+    if observed.missing and context is not None:
+        return None, context[..., observed.dims :]
     if not observed.counts:
         return None, context
     if context is None:
@@ -43,6 +45,35 @@ def split_context(
 def as_network(architecture: str, module: nn.Module, outputs: int) -> nn.Module:
     """A module of an architecture as `Encoder` and `Decoder` call it."""
     return module if ARCHITECTURES[architecture].padded else Rows(module, outputs)
+
+
+def split_present(observed: Observed, context: Tensor | None) -> Tensor | None:
+    """Which numbers of x are there, [..., dims], from the context; None where none is missing."""
+    return context[..., : observed.dims] if observed.missing and context is not None else None
+
+
+def context_size(observed: Observed, condition: str) -> int:
+    """Columns of a context: see `Dataset.context`."""
+    present = observed.dims if observed.missing else 0
+    return int(observed.counts) + present + observed.condition_size(condition)
+
+
+def draws_of(network: nn.Module) -> int:
+    """Uniform numbers that the dropout of a network needs for an example."""
+    found = (one.draws for one in network.modules() if isinstance(one, RichDense))
+    return sum(found)
+
+
+def split_draws(
+    context: Tensor | None, size: int, draws: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """A context [..., size] and the uniform draws of dropout that training puts behind it.
+
+    None where there are none, as in evaluation, or the network has no dropout.
+    """
+    if context is None or context.shape[-1] <= size:
+        return context, None
+    return context[..., :size], context[..., size:] if draws else None
 
 
 class Encoder(nn.Module):
@@ -79,6 +110,8 @@ class Encoder(nn.Module):
             ),
             outputs,
         )
+        self.context_size = context_size(observed, condition)
+        self.draws = draws_of(self.network)
 
     def center_on(self, x: Tensor) -> None:
         """Take the mean of the train split x [n, dims] for the centre, if there is one."""
@@ -101,10 +134,12 @@ class Encoder(nn.Module):
             context: [..., context].
             present: which modalities are there, for a product of experts.
         """
+        context, draws = split_draws(context, self.context_size, self.draws)
         _, condition = split_context(self.observed, context)
         seen = self._seen(x)
         seen = seen if self.centre is None else seen - self.centre
-        apart = {} if present is None else {"present": present}
+        apart: dict[str, Any] = {} if present is None else {"present": present}
+        apart |= {} if draws is None else {"draws": draws[..., : self.draws]}
         return self.kind.posterior(self.network(seen, condition, **apart), self.options)
 
 
@@ -133,16 +168,20 @@ class Decoder(nn.Module):
             ),
             outputs,
         )
+        self.context_size = context_size(observed, condition)
+        self.draws = draws_of(self.network)
         initial = self.likelihood.parameters(observed, options)
         self.scale_sizes = {name: len(value) for name, value in initial.items()}
         self.scales = nn.ParameterDict({name: nn.Parameter(v) for name, v in initial.items()})
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Distribution:
         """The likelihood; the leading axes of the context broadcast against those of z."""
+        context, draws = split_draws(context, self.context_size, self.draws)
         library, condition = split_context(self.observed, context)
         scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
-        output = self.network(z, condition)
-        given = Given(self.observed, self.options, library)
+        apart = {} if draws is None else {"draws": draws[..., -self.draws :]}
+        output = self.network(z, condition, **apart)
+        given = Given(self.observed, self.options, library, split_present(self.observed, context))
         return self.likelihood.distribution(output, scales, given)
 
 

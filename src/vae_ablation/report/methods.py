@@ -37,7 +37,7 @@ def methods_paragraph(folder: Path) -> str:
         _models(study, overview),
         *(_data(study, name) for name in study.datasets if name not in study.unreadable),
         _training(study, record, overview),
-        _evaluation(study),
+        _evaluation(study, overview),
         _statistics(study),
     ]
     return "# Methods\n\n" + " ".join(parts) + "\n"
@@ -67,8 +67,15 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         f"{_channels(study)} were trained with {_counted_noun(likelihoods, 'likelihood')}, "
         f"{_counted_noun(axes['latent_dim'], 'latent dimension')} and "
         f"{_listed([*arms, *filter(None, further)])}, "
-        f"with {count(len(axes['seed']), 'seed')} each ({count(overview['runs'], 'run')} in total)."
+        f"with {count(len(axes['seed']), 'seed')} each{_over_splits(axes)} "
+        f"({count(overview['runs'], 'run')} in total)."
     )
+
+
+def _over_splits(axes: dict[str, Any]) -> str:
+    """How many splits of the data the seeds were crossed with, where there are several."""
+    splits = len(axes.get("split_seed", ()))
+    return f" on each of {splits} random splits of the data" if splits > 1 else ""
 
 
 def _counted_noun(values: Sequence[Any], noun: str) -> str:
@@ -78,7 +85,7 @@ def _counted_noun(values: Sequence[Any], noun: str) -> str:
     return f"a {values[0]} {noun}" if isinstance(values[0], str) else f"{noun} {values[0]}"
 
 
-_NAMED = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"}
+_NAMED = {"dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed", "split_seed"}
 """Axes with words of their own in the sentence on models."""
 
 
@@ -111,17 +118,25 @@ _PARTS = ("train", "validation", "test")
 
 def _data(study: Study, name: str) -> str:
     options = study.config["datasets"][name]
-    described = study.prepared[name] / "dataset.json"
-    sizes = read_json(described)["sizes"] if described.is_file() else {}
+    described = study.prepared[study.data_of(name)[0]] / "dataset.json"
+    info = read_json(described) if described.is_file() else {}
+    sizes = info.get("sizes", {})
     parts = _listed([f"{sizes.get(part, '')} {part}".strip() for part in _PARTS])
     observed: Observed = study.observed[name]
     shape = "×".join(map(str, observed.shape))
     if observed.counts:
         return (
             f"Data set {name} ({options['source']}, {_counted(observed)}{_corrupted(options)}) was "
-            f"split into {parts} cells, stratified by label; likelihoods were conditioned on the "
-            f"observed library size of each cell"
+            f"split into {parts} cells, {_manner(options, info)}; likelihoods were conditioned on "
+            f"the observed library size of each cell"
             f"{' over all genes of the file' if observed.outside else ''}."
+        )
+    if observed.real:
+        gaps = "; missing values were left out of the likelihood" if observed.missing else ""
+        return (
+            f"Data set {name} ({options['source']}, {observed.dims} real variables) was split into "
+            f"{parts} examples, {_manner(options, info)}, and standardised by the means and "
+            f"standard deviations of the train split{gaps}."
         )
     binarized = {
         "none": "as grey levels" if observed.levels else "as intensities",
@@ -131,8 +146,20 @@ def _data(study: Study, name: str) -> str:
     }[options["binarize"]]
     return (
         f"Data set {name} ({options['source']}, {shape}, {binarized}) was split into "
-        f"{parts} examples, stratified by label."
+        f"{parts} examples, {_manner(options, info)}."
     )
+
+
+def _manner(options: dict[str, Any], info: dict[str, Any]) -> str:
+    """The way in which a data set was split."""
+    if options.get("group"):
+        groups = info.get("groups", {})
+        counts = ", ".join(f"{groups[part]} in {part}" for part in _PARTS if part in groups)
+        number = f" ({counts})" if counts else ""
+        return f"in which no {options['group']} is in two splits{number}"
+    if options.get("split"):
+        return f"as the column {options['split']} of the data says"
+    return "stratified by label"
 
 
 def _counted(observed: Observed) -> str:
@@ -174,7 +201,18 @@ def _training(study: Study, record: dict[str, Any], overview: dict[str, Any]) ->
     )
 
 
-def _evaluation(study: Study) -> str:
+_SEEDS = (
+    "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
+    "one data split."
+)
+_SPLITS = (
+    "Values were averaged over the seeds of each split; intervals are 95 % Student-t intervals "
+    "over splits, whose train parts overlap."
+)
+
+
+def _evaluation(study: Study, overview: dict[str, Any]) -> str:
+    several = len(overview["axes"].get("split_seed", ())) > 1
     return (
         "All metrics were computed on the test split. The negative log-likelihood is an "
         f"importance-weighted bound (Burda et al. 2016) with "
@@ -185,8 +223,7 @@ def _evaluation(study: Study) -> str:
         "(Kynkäänniemi et al. 2019), means over draws of samples "
         f"({study.config['evaluation']['sample_draws']}) and over the features of three "
         "classifiers trained on the train split (principal components without labels). "
-        "Intervals are 95 % Student-t intervals over seeds, which are replicates of training on "
-        "one data split."
+        f"{_SPLITS if several else _SEEDS}"
     )
 
 

@@ -39,7 +39,7 @@ def write_overview(
     }
     fine = runs["status"] == "ok"
     bad, incomplete = runs[~fine], runs[fine & runs["reason"].fillna("").ne("")]
-    drifts = runs["drift"].dropna()
+    drifts = [drift for drift in runs.get("drift", ()) if drift == drift]
     overview = {
         "study": folder.name,
         "axes": axes,

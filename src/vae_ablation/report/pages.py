@@ -23,7 +23,8 @@ _TITLES = {
 }
 _NOTES = {
     "contrasts": (
-        "An arm minus its reference, paired by seed, on the metric's scale: pooled over settings, "
+        "An arm minus its reference, paired by seed and split, on the metric's scale (of several "
+        "splits the mean over the seeds of each): pooled over settings, "
         "within the levels of the axis that the answer depends on, and in each setting. The effect "
         "is a difference, a ratio (scale log) or a difference of shares (arcsine). Verdicts of "
         "pooled rows are adjusted (Holm for primary metrics, Benjamini-Hochberg for exploratory "

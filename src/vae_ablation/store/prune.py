@@ -127,9 +127,10 @@ class _Wanted:
 
     def _of_datasets(self, plan: Plan) -> Iterator[Path]:
         workflow = Workflow(self.study, plan, "")
+        for data in self.study.data:
+            yield self.study.features_path(data)
+            yield workflow.controls_path(data)
         for dataset in self.study.datasets:
-            yield self.study.features_path(dataset)
-            yield workflow.controls_path(dataset)
             yield self.study.folder / "explorer" / f"{dataset}.html"
             yield self.study.folder / "explorer" / "report" / f"{dataset}.html"
             for likelihood in (*workflow.likelihoods(dataset), "all"):

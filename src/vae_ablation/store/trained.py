@@ -115,6 +115,9 @@ class TrainedRun:
             label: of a model conditioned on the label, the label as in the user's file; None
                 leaves it unknown.
 
+        Returns:
+            Of a table in the units of its file.
+
         Raises:
             UserError: the model is not conditioned on the label, or was not trained on this one.
         """
@@ -122,6 +125,8 @@ class TrainedRun:
         z = self.model.prior.sample(generator, n)
         decoded = self.decode(z, None if label is None else self._context(label).expand(n, -1))
         x = decoded.sample(generator) if draw else decoded.mean
+        if self.model.decoder.observed.real:
+            x = x * _row(self.record["standard"]["scale"]) + _row(self.record["standard"]["mean"])
         return x.reshape(n, *self.model.decoder.observed.shape)
 
     def _context(self, label: str | float) -> Tensor:
@@ -137,7 +142,12 @@ class TrainedRun:
             raise UserError(f"label is {label!r}; allowed: {', '.join(names[:20])}.")
         one_hot = torch.eye(observed.classes)[[names.index(label_text(label))]]
         library = torch.full((1, int(observed.counts)), DEFAULT_LIBRARY)
-        return torch.cat([library, one_hot], dim=1)
+        present = torch.ones(1, observed.dims if observed.missing else 0)
+        return torch.cat([library, present, one_hot], dim=1)
+
+
+def _row(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
 
 
 ENCODED_AT_ONCE = 4096

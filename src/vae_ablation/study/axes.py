@@ -17,6 +17,9 @@ Level = Any
 
 Scale = Literal["category", "linear", "log"]
 
+REPLICATES = ("split_seed", "seed")
+"""Axes whose levels replicate an arm and are no part of its name."""
+
 SECTIONS = ("model", "training")
 """Sections of the config whose keys can stand in a grid."""
 
@@ -126,7 +129,7 @@ _STANDING = (
         "conditioning of encoder and decoder",
         "none",
         trace="given",
-        words=lambda level: f"conditioned on {level}",
+        words=lambda level: f"conditioned on {level.replace('+', ' and ')}",
     ),
     Axis(
         "kl_warmup_epochs",
@@ -156,6 +159,7 @@ _STANDING = (
         trace="prior",
         words=lambda level: f"{str(level).replace('_', ' ')} prior",
     ),
+    Axis("split_seed", "split of the data", trace="split", words=lambda level: f"split {level}"),
 )
 
 _SETTINGS = {
@@ -163,6 +167,10 @@ _SETTINGS = {
     for axis in (
         Axis("model.hidden", "hidden layers", trace="hidden"),
         Axis("model.channels", "convolution channels", trace="channels"),
+        Axis("model.blocks", "residual blocks", trace="blocks", scale="linear"),
+        Axis("model.layer_norm", "layer normalisation", trace="norm"),
+        Axis("model.dropout", "dropout", trace="dropout", scale="linear"),
+        Axis("model.skip", "skip connections from z", trace="skip"),
         Axis("model.center", "centring of encoder inputs", trace="center"),
         Axis("model.activation", "activation", trace="activation"),
         Axis("model.posterior_sigma", "fixed posterior σ", trace="q-sigma", scale="log"),
@@ -171,6 +179,7 @@ _SETTINGS = {
             "model.gaussian_sigma", "fixed σ of the Gaussian likelihood", trace="sigma", scale="log"
         ),
         Axis("model.scale_floor", "lower bound of learned scales", trace="floor", scale="log"),
+        Axis("model.student_freedom", "degrees of freedom", trace="freedom", scale="log"),
         Axis("model.logit_clamp", "bound on logits", trace="clamp", scale="log"),
         Axis("training.epochs", "epochs", trace="epochs", scale="log"),
         Axis("training.batch_size", "batch size", trace="batch", scale="log"),
@@ -236,6 +245,12 @@ def axis_columns(columns: Iterable[object]) -> list[str]:
     return sorted(found, key=axis_order)
 
 
+def replicate_columns(columns: Iterable[object]) -> list[str]:
+    """Columns of a table that tell replicates of an arm apart: seed, and split if it varies."""
+    known = {*map(str, columns)}
+    return [name for name in REPLICATES if name in known]
+
+
 def text_axes(columns: Iterable[object]) -> list[str]:
     """Columns of settings without an order, whose levels are text: `512x256`, and `16` too."""
     return [name for name in map(str, columns) if is_setting(name) and not axis_of(name).ordered]
@@ -276,6 +291,7 @@ def _trace_text(level: Level, after_word: bool) -> str:
     if isinstance(level, bool):
         return "-on" if level else "-off"
     text = level_text(level).replace("_", "-")
+    text = text.replace("+", "-and-") if isinstance(level, str) else text
     numeric = isinstance(level, Real) or (isinstance(level, tuple) and level)
     return text if numeric or not after_word else f"-{text}"
 
@@ -370,7 +386,7 @@ def arm_kind(kl: bool, posterior: str) -> str:
     return "point" if posterior == "point" else "beta" if kl else "kl-off"
 
 
-_NOT_FURTHER = {"dataset", "likelihood", "latent_dim", "beta", "kl", "seed"}
+_NOT_FURTHER = {"dataset", "likelihood", "latent_dim", "beta", "kl", *REPLICATES}
 _LATE = ("kl_warmup_epochs", "train_examples")
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from vae_ablation.study.axes import AXES, axis_columns
+from vae_ablation.study.axes import AXES, REPLICATES, axis_columns
 
 _CORE = ["dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"]
-_OPTIONAL = ["train_examples", "prior"]
+_OPTIONAL = ["train_examples", "prior", "split_seed"]
 FURTHER_AXES = [name for name in AXES if name not in (*_CORE, *_OPTIONAL)]
 """Axes beside those that every reader looks for first."""
 
@@ -23,5 +23,5 @@ _ARM_COLUMNS = [
 
 def arm_columns(columns: Iterable[object]) -> list[str]:
     """Columns that identify an arm, in a table with these columns."""
-    varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, "seed"}]
+    varied = [name for name in axis_columns(columns) if name not in {*_ARM_COLUMNS, *REPLICATES}]
     return [*_ARM_COLUMNS, *varied]

@@ -20,11 +20,13 @@ from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.settings import SCHEMA_PATH as SCHEMA_PATH
 from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.data import SOURCES
+from vae_ablation.data.codes import SEPARATOR, parts_of
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.study import plugins
 from vae_ablation.study.axes import (
     AXES,
     NOT_AXES,
+    REPLICATES,
     SECTIONS,
     axis_order,
     is_setting,
@@ -395,6 +397,8 @@ def _check_names(
         _check_warmup(where, grid, path, config["training"])
         _check_objective(where, grid)
         _check_digits(where, grid)
+        _check_splits(where, grid, config["datasets"])
+        _check_conditions(where, grid, config["datasets"])
     _check_references(path, config)
 
 
@@ -417,6 +421,30 @@ def _check_margins(where: str, margins: Mapping[str, float]) -> None:
             raise UserError(f"{where}.{name} is {margin:g}; allowed: a share below 1, as 0.02.")
 
 
+def _check_splits(where: str, grid: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """A split of the user's own is not drawn again."""
+    for name in grid["dataset"] if grid["split_seed"] != [None] else ():
+        if datasets[name]["split"] is not None:
+            raise UserError(
+                f"{where}.split_seed is {grid['split_seed']}, and dataset {name} has a split of "
+                f"its own (split: {datasets[name]['split']}); allowed: datasets with a drawn split."
+            )
+
+
+def _check_conditions(where: str, grid: dict[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Conditions name label, batch and covariates of each dataset; their order does not matter."""
+    for place, condition in enumerate(grid["condition"]):
+        parts = parts_of(condition)
+        for dataset in grid["dataset"]:
+            known = ["label", "batch", *(datasets[dataset]["covariates"] or {})]
+            for part in parts:
+                if part not in known:
+                    key = f"{where}.condition[{place}] for dataset {dataset}"
+                    raise unknown_name(key, part, ["none", *known])
+        ordered = sorted({*parts}, key=lambda part: (part != "label", part != "batch", part))
+        grid["condition"][place] = SEPARATOR.join(ordered) or "none"
+
+
 def _check_digits(where: str, grid: Mapping[str, Any]) -> None:
     """Runs are named after levels, of which six digits are shown."""
     read = _levels_read(grid)
@@ -434,9 +462,9 @@ def _check_references(path: Path, config: Config) -> None:
     """A reference level is one of a level that some grid has."""
     for axis, level in config["statistics"]["reference"].items():
         where = f"{path}: statistics.reference.{axis}"
-        if axis in {"dataset", "likelihood", "seed"} or not (axis in AXES or is_setting(axis)):
+        if axis in {"dataset", "likelihood", *REPLICATES} or not (axis in AXES or is_setting(axis)):
             known = {name for grid in config["grids"] for name in grid}
-            allowed = sorted(known - {"dataset", "likelihood", "seed"}, key=axis_order)
+            allowed = sorted(known - {"dataset", "likelihood", *REPLICATES}, key=axis_order)
             raise UserError(f"{where} is not an axis of contrasts; allowed: {', '.join(allowed)}.")
         levels = [value for grid in config["grids"] for value in grid.get(axis, [])]
         if is_setting(axis):
@@ -462,15 +490,16 @@ def _check_applications(config: Config, path: Path) -> None:
 
 def _check_kind(where: str, options: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     """Pictures are binarised, counts are corrupted."""
-    counts = SOURCES[options["source"]].counts
-    if counts and options["binarize"] != "none":
+    counts, real = SOURCES[options["source"]].counts, SOURCES[options["source"]].real
+    if (counts or real) and options["binarize"] != "none":
         raise UserError(
-            f"{where}.binarize is {options['binarize']}; allowed for counts "
-            f"(source {options['source']}): none."
+            f"{where}.binarize is {options['binarize']}; allowed for "
+            f"{'tables' if real else 'counts'} (source {options['source']}): none."
         )
     if options["corrupt"] and not counts:
         raise UserError(
-            f"{where}.corrupt is {_shown(shown['corrupt'])}; allowed for images "
+            f"{where}.corrupt is {_shown(shown['corrupt'])}; allowed for "
+            f"{'tables' if real else 'images'} "
             f"(source {options['source']}): null."
         )
 
@@ -530,7 +559,7 @@ def _check_each(where: str, found: list[str], known: Collection[str]) -> None:
 def _resolve_paths(config: Config, path: Path) -> None:
     config["plugins"] = [_absolute(file, path, "plugins") for file in config["plugins"]]
     for name, options in config["datasets"].items():
-        for key in ("path", "root"):
+        for key in ("path", "root", "folder", "labels"):
             if options[key] is not None:
                 options[key] = _absolute(options[key], path, f"datasets.{name}.{key}")
         SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)

@@ -101,7 +101,7 @@ def cost_sentences(study: Study, plan: Plan, costs: Sequence[Cost]) -> str:
     if not costs:
         return "No job has been measured."
     first = stage_costs(costs)[0]
-    arms = {(item.run.dataset, item.run.pack_key, item.run.arm) for item in plan.planned}
+    arms = {(item.run.data, item.run.pack_key, item.run.arm) for item in plan.planned}
     each = seconds_per_run(study, plan, costs)
     seed = sum(each.get(key, each[""]) for _, key, _ in arms) if each else 0.0
     return (

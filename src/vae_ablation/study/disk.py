@@ -23,7 +23,7 @@ def disk_bytes(study: Study, plan: Plan) -> int:
     """
     if not plan.to_train:
         return 0
-    readable = [item for item in plan.to_train if item.run.dataset not in study.unreadable]
+    readable = [item for item in plan.to_train if item.run.data not in study.unreadable]
     weights = {item: _weight_bytes(study, item) for item in readable}
     packs = [sum(weights.get(item, 0) for item in items) for items in plan.packs.values()]
     checkpoints = 2 * 3 * sum(sorted(packs)[-AT_ONCE:])
@@ -32,12 +32,12 @@ def disk_bytes(study: Study, plan: Plan) -> int:
 
 
 def _weight_bytes(study: Study, item: Planned) -> int:
-    return 4 * run_size(item.run, study.observed[item.run.dataset], study.config)[0]
+    return 4 * run_size(item.run, study.observed[item.run.data], study.config)[0]
 
 
 def _code_bytes(study: Study, item: Planned) -> int:
     """Codes of a run and everything else that is not its weights."""
-    dataset = item.run.dataset
+    dataset = item.run.data
     sizes = _sizes(study.prepared[dataset] / "dataset.json")
     coded = sizes["test"] + (sum(sizes.values()) if study.observed[dataset].counts else 0)
     return RUN_BYTES + 4 * coded * (2 * item.run.latent_dim + 2)

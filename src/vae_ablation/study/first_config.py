@@ -24,6 +24,7 @@ PREFERRED = (
     "continuous_bernoulli",
     "negative_binomial",
     "zero_inflated_negative_binomial",
+    "student_t",
 )
 """Likelihoods of a first study, the first two that the data support and that are proper on them."""
 OPEN_SECTIONS = ("model", "training", "evaluation", "statistics")
@@ -53,6 +54,9 @@ class Look:
         if seen.counts:
             kind = f"cells with counts of {seen.genes:,} genes"
             kind += f" and {seen.proteins:,} proteins" if seen.proteins else ""
+        elif seen.real:
+            kind = f"rows of {seen.dims:,} real number{'' if seen.dims == 1 else 's'}"
+            kind += ", some of them missing" if seen.missing else ""
         else:
             kind = f"{'pictures' if len(seen.shape) > 1 else 'examples'} of {shape}, "
             kind += f"{seen.levels} levels" if seen.levels else "continuous values"

@@ -87,9 +87,9 @@ def note_failures(study: Study, plan: Plan) -> None:
 
 def _absent(study: Study, plan: Plan) -> Iterator[Missing]:
     """Results that are not on the disk, by the job of this plan that should have made them."""
-    for dataset in study.datasets:
+    for dataset in sorted(study.data):
         packs = {pack: [item.run for item in items] for pack, items in plan.packs.items()
-                 if items[0].run.dataset == dataset}  # fmt: skip
+                 if items[0].run.data == dataset}  # fmt: skip
         if _is_prepared(study, dataset):
             yield from _of_dataset(study, plan, dataset, packs)
             continue

@@ -18,6 +18,7 @@ from vae_ablation.common.registry import digests, kind_digests
 from vae_ablation.common.settings import counted
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
+from vae_ablation.data.codes import parts_of
 from vae_ablation.data.labels import label_text
 from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
 from vae_ablation.models.architectures import ARCHITECTURES
@@ -193,9 +194,11 @@ def pack_limit(run: Run, observed: Observed, config: Config) -> int:
 
 def _unsupported_axes(run: Run, observed: Observed) -> str | None:
     """Reason why a run's levels do not fit one another, or the data; None where they do."""
-    if run.condition == "batch" and not observed.counts:
-        return "condition batch needs batches, and images have none"
-    if run.condition == "batch" and observed.batches < 2:
+    batch = "batch" in parts_of(run.condition)
+    if batch and not observed.counts:
+        there = "tables" if observed.real else "images"
+        return f"condition batch needs batches, and {there} have none"
+    if batch and observed.batches < 2:
         return f"condition batch needs two batches, and the data have {observed.batches}"
     if run.architecture == "poe" and run.posterior == "fixed":
         return "architecture poe multiplies learned posteriors; posterior fixed has none"
@@ -248,12 +251,28 @@ class Study:
         return sorted({run.dataset for run in self.runs})
 
     @cached_property
+    def data(self) -> dict[str, Run]:
+        """Keys of the prepared data that runs use (see `Run.data`), each with one of its runs."""
+        return {run.data: run for run in reversed(self.runs)}
+
+    @cached_property
     def prepared(self) -> dict[str, Path]:
-        """Folder of each used dataset's prepared data."""
-        return {
-            name: self.data_folder / data_hash(self.config["datasets"][name])
-            for name in self.datasets
-        }
+        """Folder of each used dataset's prepared data, and of each split of it that a run uses."""
+        known = {name: self.data_options(name) for name in (*self.datasets, *sorted(self.data))}
+        return {key: self.data_folder / data_hash(options) for key, options in known.items()}
+
+    def data_options(self, key: str) -> dict[str, Any]:
+        """The section of a dataset as it holds for the data of a key."""
+        if key not in self.data:
+            return dict(self.config["datasets"][key])
+        run = self.data[key]
+        options = dict(self.config["datasets"][run.dataset])
+        return options if run.split_seed is None else {**options, "split_seed": run.split_seed}
+
+    def data_of(self, dataset: str) -> list[str]:
+        """Keys of a dataset's prepared data that runs use, by split seed."""
+        keys = [key for key, run in self.data.items() if run.dataset == dataset]
+        return sorted(keys, key=lambda key: self.data_options(key)["split_seed"])
 
     @cached_property
     def observed(self) -> dict[str, Observed]:
@@ -270,7 +289,7 @@ class Study:
     @cached_property
     def _described(self) -> dict[str, Observed | str]:
         described: dict[str, Observed | str] = {}
-        for name in self.datasets:
+        for name in self.prepared:
             try:
                 described[name] = self._observed(name)
             except UserError as error:
@@ -287,7 +306,7 @@ class Study:
                 raise UserError(
                     f"{path}: damaged; delete its folder to prepare the data again."
                 ) from None
-        return describe_observed(self.config["datasets"][name])
+        return describe_observed(self.data_options(name))
 
     @cached_property
     def checksums(self) -> dict[str, str | None]:
@@ -306,9 +325,9 @@ class Study:
         """
         self._check_interpolations(where)
         for run in self.runs:
-            if run.dataset in self.unreadable:
+            if run.data in self.unreadable:
                 continue
-            observed = self.observed[run.dataset]
+            observed = self.observed[run.data]
             complaint = LIKELIHOODS[run.likelihood].unsupported(observed)
             complaint = complaint or ARCHITECTURES[run.architecture].unsupported(
                 observed, run.model_settings(self.config["model"])
@@ -325,10 +344,10 @@ class Study:
 
     def without_labels(self, run: Run, observed: Observed) -> str | None:
         """Reason why a run cannot be conditioned on labels; None where it can."""
-        if run.condition != "label" or observed.classes >= 2:
+        if "label" not in parts_of(run.condition) or observed.classes >= 2:
             return None
         options = self.config["datasets"][run.dataset]
-        file = options["path"] or f"source {options['source']}"
+        file = options["path"] or options["folder"] or f"source {options['source']}"
         if observed.distinct_labels:
             there = f"each labelled example of {file} has a label of its own"
         else:
@@ -340,7 +359,7 @@ class Study:
     @cached_property
     def _known_labels(self) -> dict[str, Sequence[str] | None]:
         """Labels of each used dataset; None where they are known after preparation only."""
-        used = {name: self.config["datasets"][name] for name in self.observed}
+        used = {n: self.config["datasets"][n] for n in self.datasets if n in self.observed}
         return {name: SOURCES[each["source"]].known_labels(each) for name, each in used.items()}
 
     def _check_interpolations(self, where: str) -> None:
@@ -362,7 +381,8 @@ class Study:
     @cached_property
     def _drawn(self) -> list[str]:
         """Datasets of pictures."""
-        return [name for name, observed in self.observed.items() if len(observed.shape) == 2]
+        there = [name for name in self.datasets if name in self.observed]
+        return [name for name in there if self.observed[name].is_image]
 
     def _lacking(self, pair: Sequence[Any]) -> dict[str, Sequence[str]]:
         """Datasets of pictures of which one label of the pair is not, with the labels they have.
@@ -396,8 +416,10 @@ class Study:
         """
         settings = {
             name: found["trajectory"]
-            for name, observed in self.observed.items()
-            if observed.counts and "trajectory" in (found := self.application_settings(name))
+            for name in self.datasets
+            if name in self.observed
+            and self.observed[name].counts
+            and "trajectory" in (found := self.application_settings(name))
         }
         if settings:
             block = self.config["applications"]["trajectory"]
@@ -478,10 +500,10 @@ class Study:
         """Folder of a pack's applications under the present settings."""
         return self.folder / "packs" / pack / "applications" / self.apply_hash
 
-    def features_path(self, dataset: str) -> Path:
-        """File of the features in which a dataset is compared with its samples."""
-        parts = [self.prepared[dataset].name, self._seed, code_digest(*FEATURE_CODE)]
-        return self.folder / "features" / dataset / f"{stable_hash(parts)}.npz"
+    def features_path(self, data: str) -> Path:
+        """File of the features in which the data of a key are compared with their samples."""
+        parts = [self.prepared[data].name, self._seed, code_digest(*FEATURE_CODE)]
+        return self.folder / "features" / data / f"{stable_hash(parts)}.npz"
 
     @cached_property
     def code_version(self) -> str:
@@ -508,7 +530,7 @@ class Study:
 
     @cached_property
     def train_sizes(self) -> dict[str, int | None]:
-        """Examples in the train split of each used dataset; None before it is prepared."""
+        """Examples in the train split of each used dataset and split; None before preparation."""
         described = {name: path / "dataset.json" for name, path in self.prepared.items()}
         return {
             name: read_json(path)["sizes"]["train"] if path.is_file() else None
@@ -527,7 +549,7 @@ class Study:
         other_code = 0
         for run in self.runs:
             record = _read_record(self.run_folder(run) / "run.json")
-            checksum = self.checksums[run.dataset] or self._recorded_checksum(run, record)
+            checksum = self.checksums[run.data] or self._recorded_checksum(run, record)
             hashes[run.path] = self.train_hash(run, checksum)
             reason = self._why_train(run, record, hashes[run.path])
             if reason is None:
@@ -537,8 +559,8 @@ class Study:
                 reasons[run.path] = reason
         limits = {
             run.pack_key: sys.maxsize
-            if run.dataset in self.unreadable
-            else pack_limit(run, self.observed[run.dataset], self.config)
+            if run.data in self.unreadable
+            else pack_limit(run, self.observed[run.data], self.config)
             for run in self.runs
         }
         limits = {key: min(limit, self._noted_limit(key)) for key, limit in limits.items()}
@@ -580,7 +602,7 @@ class Study:
 
     def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
         """Checksum of the data a run was trained on, if they are what would be prepared again."""
-        same = record.get("data_hash") == self.prepared[run.dataset].name
+        same = record.get("data_hash") == self.prepared[run.data].name
         return record["data_checksum"] if same else None
 
     def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
@@ -603,7 +625,7 @@ class Study:
         checksum = record.get("data_checksum")
         if self.train_hash(run, checksum) == record.get("train_hash"):
             return f"data of {run.dataset} changed"
-        present = self.checksums[run.dataset] or self._recorded_checksum(run, record)
+        present = self.checksums[run.data] or self._recorded_checksum(run, record)
         if checksum == present:
             return "settings changed"
         return f"settings and data of {run.dataset} changed"

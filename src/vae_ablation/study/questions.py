@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vae_ablation.study.axes import (
+    REPLICATES,
     Level,
     axis_of,
     axis_order,
@@ -242,7 +243,7 @@ def _variational(arm: Arm) -> bool:
     return bool(arm["kl"]) and arm["posterior"] == "gaussian"
 
 
-_NO_QUESTION = {"dataset", "likelihood", "kl", "seed", "arm"}
+_NO_QUESTION = {"dataset", "likelihood", "kl", *REPLICATES, "arm"}
 _FIRST = ("beta", "latent_dim")
 _LATE = ("kl_warmup_epochs", "importance_samples", "train_examples")
 

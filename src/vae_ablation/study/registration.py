@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.common.files import read_json, stable_hash, write_json
-from vae_ablation.study.axes import AXES, level_cell, level_text
+from vae_ablation.study.axes import AXES, REPLICATES, level_cell, level_text
 from vae_ablation.study.metrics import described
 from vae_ablation.study.questions import ALPHA, APART, POWER, Arm, Question, questions_of
 from vae_ablation.study.run import Run
@@ -16,7 +16,7 @@ from vae_ablation.study.varied import VariedAxes
 if TYPE_CHECKING:
     from vae_ablation.study.plan import Study
 
-_AXES = [name for name in AXES if name not in ("seed", "train_examples")]
+_AXES = [name for name in AXES if name not in (*REPLICATES, "train_examples")]
 RULES = {
     "differences": "arm minus reference by seed, on the metric's scale; settings weigh the same",
     "primary": "Holm within a question, for differences and apart from it for equivalence",
@@ -43,6 +43,7 @@ def registration(study: Study, runs: Iterable[Run]) -> dict[str, Any]:
         "power": POWER,
         "rules": RULES,
         "seeds": sorted({run.seed for run in known}),
+        **_splits(known),
         "looks": statistics["looks"],
         "primary_metrics": statistics["primary_metrics"],
         "margins": {name: _margin(study, name) for name in statistics["primary_metrics"]},
@@ -51,6 +52,12 @@ def registration(study: Study, runs: Iterable[Run]) -> dict[str, Any]:
         ],
     }
     return {"hash": stable_hash(plan), **plan}
+
+
+def _splits(runs: Iterable[Run]) -> dict[str, list[int]]:
+    """Splits of the data, where a grid has some; splits then replicate an arm, not seeds."""
+    splits = {run.split_seed for run in runs if run.split_seed is not None}
+    return {"splits": sorted(splits)} if splits else {}
 
 
 def _margin(study: Study, name: str) -> dict[str, Any]:
@@ -67,6 +74,7 @@ def _margin(study: Study, name: str) -> dict[str, Any]:
 def _asked(study: Study, runs: list[Run]) -> Iterable[tuple[Question, list[Arm]]]:
     varied = VariedAxes.of(study, runs)
     levels = [{axis: level_cell(run[axis]) for axis in _AXES} | varied.columns(run) for run in runs]
+    levels = [{axis: one[axis] for axis in one if axis not in REPLICATES} for one in levels]
     arms = list(dict.fromkeys(map(Arm, levels)))
     axes = list(arms[0]) if arms else []
     return [(question, arms) for question in questions_of(axes, study.references)]

@@ -50,6 +50,7 @@ class Run(Mapping[str, Level]):
     dispersion: str
     train_examples: int | None
     prior: str
+    split_seed: int | None
 
     def __init__(
         self,
@@ -148,18 +149,35 @@ class Run(Mapping[str, Level]):
     @property
     def path(self) -> str:
         """Folder of the run below runs/."""
-        return f"{self._place}/{self.arm}/seed{self.seed}"
+        return f"{self._place}/{self.arm}/{'-'.join([*self._split, f'seed{self.seed}'])}"
+
+    @property
+    def data(self) -> str:
+        """Key of the prepared data: the dataset, and the split where it is not the dataset's own.
+
+        Names of datasets have no dot, so that no two keys are the same.
+        """
+        return data_key(self.dataset, self.split_seed)
 
     @property
     def pack_key(self) -> str:
         """The levels that runs must share to be one batched program: all that shapes tensors."""
         shaping = self.arm.further.items()
         traces = [axis_of(n).traced(level) for n, level in shaping if axis_of(n).shapes]
-        return "/".join([self._place, *traces])
+        return "/".join([self._place, *traces, *self._split])
+
+    @property
+    def _split(self) -> list[str]:
+        return [] if self.split_seed is None else [axis_of("split_seed").traced(self.split_seed)]
 
     @property
     def _place(self) -> str:
         return f"{self.dataset}/{self.likelihood}/z{self.latent_dim}"
+
+
+def data_key(dataset: str, split_seed: int | None) -> str:
+    """Key of a dataset's prepared data under a split seed; None is the dataset's own."""
+    return dataset if split_seed is None else f"{dataset}.split{split_seed}"
 
 
 def canonical_run(
@@ -219,6 +237,9 @@ def _product(grid: Mapping[str, Sequence[Any]]) -> list[Run]:
 
 def _own_run(run: Run, config: Mapping[str, Any], reads: Reads | None) -> Run:
     """The run without settings that it shares with the config or does not read."""
+    own_split = config.get("datasets", {}).get(run.dataset, {}).get("split_seed")
+    if run.split_seed is not None and run.split_seed == own_split:
+        return _own_run(Run(**{**run, "split_seed": None}), config, reads)
     own = run.own
     kept = {name: level for name, level in own.items() if level != _shared(name, config)}
     if reads is not None and kept:

@@ -73,6 +73,7 @@ class Targets:
         return [
             self._folder / "explorer" / page
             for dataset in self.state.shown
+            if dataset in self.study.observed and not self.study.observed[dataset].real
             for page in (f"report/{dataset}.html", f"{dataset}.html")
         ]
 
@@ -164,7 +165,7 @@ class Targets:
 
     def _dataset(self, wildcards: Any) -> str:
         if hasattr(wildcards, "pack"):
-            return self._items(wildcards.pack)[0].run.dataset
+            return self._items(wildcards.pack)[0].run.data
         return str(wildcards.dataset)
 
     def _items(self, pack: str) -> list[Planned]:
@@ -173,7 +174,7 @@ class Targets:
     def _fill(self, pack: str) -> float:
         """Share of a full pack that a pack is; at least half, since small ones cost more a run."""
         runs = [item.run for item in self._items(pack)]
-        if runs[0].dataset in self.study.unreadable:
+        if runs[0].data in self.study.unreadable:
             return 1
-        full = pack_limit(runs[0], self.study.observed[runs[0].dataset], self.study.config)
+        full = pack_limit(runs[0], self.study.observed[runs[0].data], self.study.config)
         return min(1, max(0.5, len(runs) / full))

@@ -144,8 +144,8 @@ class Workflow:
 
     @property
     def controls(self) -> list[Path]:
-        """Control rows of every dataset, under the present settings."""
-        return self._wanted(map(self.controls_path, self.study.datasets))
+        """Control rows of every dataset and split, under the present settings."""
+        return self._wanted(map(self.controls_path, sorted(self.study.data)))
 
     @property
     def applied_packs(self) -> list[str]:
@@ -165,18 +165,18 @@ class Workflow:
         return [path for path in paths if not lenient or path.exists()]
 
     def dataset_of(self, data_hash: str) -> str:
-        """Name of the dataset that is prepared in results/.data/<data_hash>."""
+        """Key of the data that are prepared in results/.data/<data_hash>."""
         return next(n for n, path in self.study.prepared.items() if path.name == data_hash)
 
-    def controls_path(self, dataset: str) -> Path:
-        """Control rows of a dataset; the name changes with everything they depend on."""
+    def controls_path(self, data: str) -> Path:
+        """Control rows of the data of a key; the name changes with all that they depend on."""
         model = self.study.config["model"]
-        plan = ControlPlan.of([run for run in self.study.runs if run.dataset == dataset], model)
+        plan = ControlPlan.of([run for run in self.study.runs if run.data == data], model)
         evaluation = self.study.config["evaluation"]
         drawn = counted("evaluation", {key: evaluation[key] for key in ("seed", "sample_draws")})
         parts = [plan.to_json(), plan.settings(model), drawn, self.code("controls")]
-        digest = stable_hash([*parts, self.study.prepared[dataset].name, *plan.code()])
-        return self.study.folder / "controls" / dataset / f"{digest}.json"
+        digest = stable_hash([*parts, self.study.prepared[data].name, *plan.code()])
+        return self.study.folder / "controls" / data / f"{digest}.json"
 
     def likelihoods(self, dataset: str) -> list[str]:
         """Likelihoods of a dataset's runs; where some may be missing, of those that are there."""

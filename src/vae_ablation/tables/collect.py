@@ -37,7 +37,7 @@ _TEXT = [
 _FORMULA = ("=", "+", "-", "@", "\t")
 """How a spreadsheet knows a formula."""
 _NOT_COLUMNS = {"rate_per_dim", "sample_fid_networks", "sample_fid_expost_networks"}
-_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed"}
+_WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed", "split_seed"}
 
 
 def collect(
@@ -63,13 +63,17 @@ def collect(
         reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
     varied = VariedAxes.of(study, [item.run for item in plan.planned])
     rows = [_run_row(study, item, varied, reasons) for item in plan.planned]
-    rows += [{"status": "ok", "reason": "", **row} for path in controls for row in read_json(path)]
+    rows += [
+        {"status": "ok", "reason": "", **varied.of_control(row), **row}
+        for path in controls
+        for row in read_json(path)
+    ]
     frame = pd.DataFrame(rows)
     known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
     further = [name for name in frame.columns if name not in {*known, *costs}]
-    return frame.reindex(columns=[*known, *further, *costs]).astype(
-        dict.fromkeys([*_WHOLE, *columns_of_type("whole")], "Int64")
-    )
+    table = frame.reindex(columns=[*known, *further, *costs])
+    whole = [*(_WHOLE & {*table.columns}), *columns_of_type("whole")]
+    return table.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _run_row(
@@ -126,6 +130,8 @@ def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
         UserError: scores are missing or unreadable.
     """
     rows: list[dict[str, Any]] = []
+    varied = VariedAxes.of(study, [item.run for item in plan.planned])
+    split = ["split_seed"] if "split_seed" in varied.names else []
     for item in plan.planned:
         source = study.applications_folder(item.pack) / item.run.path
         if not source.is_dir():
@@ -138,22 +144,25 @@ def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
             raise UserError(
                 f"{source}: the scores cannot be read ({error}); run snakemake again."
             ) from None
-        axes = run_columns(item.run)
+        axes = run_columns(item.run) | {name: varied.columns(item.run)[name] for name in split}
         rows += [{**axes, **score} for score in scores]
-    return pd.DataFrame(rows, columns=APPLICATION_COLUMNS)
+    return pd.DataFrame(rows, columns=[*APPLICATION_COLUMNS[:9], *split, *APPLICATION_COLUMNS[9:]])
 
 
 def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     """Means and 95 % intervals over seeds of every score: arm, subject, method, metric, n, ...
 
+    Over splits of the data, of which each is a mean over seeds, where a dataset has several.
     A baseline does not depend on β: it has one row for each latent dimension.
     """
     keys = ["dataset", "application", "subject", "metric", "method", "likelihood", "latent_dim"]
     rows: list[dict[str, Any]] = []
     scored = applications[applications["metric"].notna()]
     frame = scored.assign(arm=scored["arm"].where(scored["method"] == "vae", ""))
+    crossed = crossed_datasets(applications)
     for key, group in frame.groupby([*keys, "arm"], sort=True):
-        n, mean, low, high = mean_interval(group.groupby("seed")["value"].mean())
+        replicate = "split_seed" if key[0] in crossed else "seed"
+        n, mean, low, high = mean_interval(group.groupby(replicate)["value"].mean())
         values = dict(zip([*keys, "arm"], key, strict=True))
         rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
@@ -222,9 +231,14 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[int, fl
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     """summary.csv: every metric of every arm over its ok seeds, long.
 
+    Where the split of the data varies, values are averaged over the seeds of each split; n and the
+    interval are over splits, and two columns compare the spreads (`spreads`).
+
     Returns:
-        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1).
+        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1), and
+        sd_seeds, sd_splits where splits vary.
     """
+    crossed = crossed_datasets(metrics)
     names = arm_columns(metrics.columns)
     missing = [name for name in names if name not in metrics]
     fine = metrics[metrics["status"] == "ok"].assign(**dict.fromkeys(missing))
@@ -232,13 +246,50 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     for key, group in fine.groupby(names, dropna=False, sort=False):
         axes = dict(zip(names, key, strict=True))
         for metric in averaged_columns(metrics):
-            n, mean, low, high = mean_interval(group[metric])
+            split = axes["dataset"] in crossed
+            parts = group.groupby("split_seed")[metric].mean() if split else group[metric]
+            n, mean, low, high = mean_interval(parts)
             if n:
-                rows.append(
-                    axes | {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
-                )
+                row = {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
+                rows.append(axes | row | (spreads(group, metric) if crossed else {}))
     columns = [*names, "metric", "n", "mean", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, *(_SPREADS if crossed else [])])
+
+
+_SPREADS = ["sd_seeds", "sd_splits"]
+
+
+def crossed_datasets(metrics: pd.DataFrame) -> set[str]:
+    """Datasets with runs on several splits: these, and not seeds, replicate an arm there."""
+    if "split_seed" not in metrics:
+        return set()
+    counts = metrics.groupby("dataset")["split_seed"].nunique()
+    return {str(name) for name, count in counts.items() if count > 1}
+
+
+def spreads(runs: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Standard deviations of a metric over seeds and over splits of the data; NaN if undefined.
+
+    The variance components of a one-way random-effects layout (Searle, Casella and McCulloch 1992,
+    section 3.6): σ²_seeds is the mean square within splits, and σ²_splits = (MSB − MSW) / n₀ with
+    n₀ = (N − Σnᵢ²/N) / (a − 1), cut at 0.
+
+    Args:
+        runs: runs of an arm with the columns split_seed and `metric`.
+        metric: the column.
+    """
+    parts = [part[metric].dropna() for _, part in runs.groupby("split_seed")]
+    sizes = np.array([len(part) for part in parts if len(part)])
+    known = pd.concat(parts).astype(float)
+    inner = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    free, total = len(known) - len(sizes), len(known)
+    within = inner / free if free else float("nan")
+    if len(sizes) < 2 or not free:
+        return {"sd_seeds": within**0.5, "sd_splits": float("nan")}
+    outer = float(((known - known.mean()) ** 2).sum()) - inner
+    balance = (total - (sizes**2).sum() / total) / (len(sizes) - 1)
+    between = (outer / (len(sizes) - 1) - within) / balance
+    return {"sd_seeds": within**0.5, "sd_splits": max(between, 0.0) ** 0.5}
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

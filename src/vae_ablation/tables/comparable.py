@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from vae_ablation.study.axes import AXES, axis_columns
+from vae_ablation.study.axes import AXES, REPLICATES, axis_columns, replicate_columns
 from vae_ablation.study.columns import FURTHER_AXES
 from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.collect import averaged_columns
@@ -17,7 +17,7 @@ _FIRST = ("dataset", "likelihood", "latent_dim", "kl", "beta", "posterior")
 
 def arm_axes(columns: Iterable[object]) -> list[str]:
     """Columns that identify an arm, in the order in which arms are sorted; `arm` is the last."""
-    further = [name for name in axis_columns(columns) if name not in {*_FIRST, "seed"}]
+    further = [name for name in axis_columns(columns) if name not in {*_FIRST, *REPLICATES}]
     return [*_FIRST, *further, "arm"]
 
 
@@ -55,7 +55,8 @@ def comparable_runs(metrics: pd.DataFrame, bounds: bool = False) -> pd.DataFrame
             runs.loc[bounded_arms(runs, metric), metric.name] = np.nan
         if metric.needs_kl:
             runs.loc[~runs["kl"], metric.name] = np.nan
-    return runs.sort_values([*arm_axes(runs.columns), "seed"], ignore_index=True)
+    by = [*arm_axes(runs.columns), *replicate_columns(runs.columns)]
+    return runs.sort_values(by, ignore_index=True)
 
 
 def bounded_arms(runs: pd.DataFrame, metric: Metric) -> pd.Series:

@@ -79,7 +79,7 @@ class Answers:
     def settings(self) -> Settings:
         """Every pair as a setting, with its own variance."""
         differences = self.differences
-        return by_setting(differences.values, self.replicates.floor, differences.size)
+        return by_setting(differences.independent, self.replicates.floor, differences.size)
 
     @cached_property
     def moderated(self) -> Settings:
@@ -89,7 +89,8 @@ class Answers:
     @cached_property
     def correlation(self) -> float:
         """Correlation of differences between settings."""
-        return consensus_correlation(self.differences.values[of] for of in self.groups.values())
+        independent = self.differences.independent
+        return consensus_correlation(independent[of] for of in self.groups.values())
 
     @cached_property
     def _means(self) -> tuple[Array, Array]:

@@ -33,9 +33,11 @@ def contrasts(
 ) -> pd.DataFrame:
     """Every answer to `questions.questions_of`, in every metric in which its arms are comparable.
 
-    Pairs are runs of one seed. A pair counts as lost where a run of it is not ok; one whose value
-    is not defined or not comparable (`comparable_arms`) is merely not used. Where no pair can be
-    used there is no row: failures.csv names the runs.
+    Pairs are runs of one seed, and of one split where a dataset has several: then differences are
+    averaged over the seeds of each split, and n, intervals and p are over splits. A pair counts as
+    lost where a run of it is not ok; one whose value is not defined or not comparable
+    (`comparable_arms`) is merely not used. Where no pair can be used there is no row: failures.csv
+    names the runs.
 
     Args:
         metrics: metrics.csv.

@@ -13,10 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vae_ablation.study.axes import axis_of, level_cell, level_order, level_text
+from vae_ablation.study.axes import (
+    axis_of,
+    level_cell,
+    level_order,
+    level_text,
+    replicate_columns,
+)
 from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.comparable import arm_axes, result_metrics
 from vae_ablation.tables.contrasts import comparable_arms
+from vae_ablation.tables.replicates import over_splits, split_seeds
 from vae_ablation.tables.scales import transformed
 
 Array = NDArray[np.float64]
@@ -116,10 +123,13 @@ def _panel(runs: pd.DataFrame, metrics: pd.DataFrame, across: bool) -> Iterator[
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Runs of a full product of levels and seeds.
+    """Runs of a full product of levels, seeds and splits of the data, where they vary.
+
+    Over several splits a cell's values are means over the seeds of each split, and splits stand for
+    seeds in all that follows.
 
     Attributes:
-        runs: sorted by factors and seed.
+        runs: sorted by factors, split and seed.
         factors: axes with several levels.
     """
 
@@ -131,13 +141,26 @@ class Rectangle:
         """The balanced part of some runs, whose axes have these names."""
         full = balanced(runs, names)
         factors = [name for name in names if len(full[name].unique()) > 1]
-        order = full.sort_values([*factors, "seed"]) if len(full) else full
+        by = [*factors, *replicate_columns(full.columns)]
+        order = full.sort_values(by) if len(full) else full
         return cls(order, factors)
 
     @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """Number of levels of each factor."""
+        return tuple(self.runs[name].nunique(dropna=False) for name in self.factors)
+
+    @cached_property
+    def splits(self) -> NDArray[np.int64]:
+        """Split seed of each run of a cell."""
+        size = len(self.runs) // max(prod(self.levels), 1)
+        return split_seeds(self.runs)[:size]
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Levels of each factor, then seeds."""
-        return tuple(self.runs[name].nunique(dropna=False) for name in [*self.factors, "seed"])
+        """Levels of each factor, then seeds, or splits where there are several."""
+        several = len(np.unique(self.splits))
+        return (*self.levels, several if several > 1 else len(self.splits))
 
     @property
     def text(self) -> str:
@@ -151,7 +174,10 @@ class Rectangle:
     def explained(self, metric: Metric) -> Iterator[dict[str, Any]]:
         """A row for each axis, or one that says why there is none."""
         raw = self.runs[metric.name].to_numpy(float)
-        values = transformed(raw, metric.scale).reshape(self.shape)
+        runs = transformed(raw, metric.scale).reshape(*self.levels, len(self.splits))
+        # a cell with an undefined run is not defined, whatever its other seeds are
+        broken = np.isnan(runs).any(axis=-1, keepdims=True)
+        values = over_splits(np.where(broken, np.nan, runs), self.splits)
         missing = int(np.isnan(values).any(axis=-1).sum())
         cells = prod(self.shape[:-1])
         if missing == cells:
@@ -286,16 +312,16 @@ def noise(values: Array) -> float:
 
 
 def balanced(runs: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The runs of a full product of levels and seeds, found greedily.
+    """The runs of a full product of levels, splits and seeds, found greedily.
 
     As long as a combination of levels and seed is missing, the level (or seed) goes of which the
     largest share is missing; of several, the one with the fewest runs, then the last.
 
     Args:
-        runs: one row per run, with the axes and seed.
+        runs: one row per run, with the axes and the columns of `replicate_columns`.
         axes: columns whose levels are crossed.
     """
-    names = [*axes, "seed"]
+    names = [*axes, *replicate_columns(runs.columns)]
     while len(runs):
         sizes = [runs[name].nunique(dropna=False) for name in names]
         if prod(sizes) == len(runs):

@@ -141,11 +141,13 @@ def _influence(
     """What each test example adds to an arm's mean on the scale, averaged over seeds: [n].
 
     The standard deviation of a mean of these is the bootstrap's error in the limit of many
-    resamples (the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21).
+    resamples (the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21). Test examples
+    are those of one split: of several, the one with the lowest split seed.
     """
     fine = replicates.ok[arm] & ~np.isnan(
         replicates.values[arm, :, replicates.metrics.index(metric)]
     )
+    fine &= replicates.splits == replicates.first[arm]
     parts = []
     for run in replicates.runs[arm, fine]:
         values = read_examples(folder / "runs" / run, metric.name)

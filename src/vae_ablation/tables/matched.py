@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import t as student_t
 
-from vae_ablation.study.axes import Level, axis_of
+from vae_ablation.study.axes import Level, axis_of, replicate_columns
 from vae_ablation.study.metrics import described
 from vae_ablation.tables.comparable import arm_axes
 from vae_ablation.tables.contrasts import comparable_arms
+from vae_ablation.tables.replicates import over_splits, split_seeds
 from vae_ablation.tables.verdicts import ALPHA
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Curve:
-    """Rate and error of one model over β: [β, seeds] each.
+    """Rate and error of one model over β: [β, replicates] each.
 
     Attributes:
         betas: ascending.
@@ -47,14 +48,13 @@ class Curve:
     errors: Array
 
     @classmethod
-    def of(cls, runs: pd.DataFrame, metric: str, seeds: Sequence[int]) -> Curve:
-        """Curve of runs that differ in β and seed alone."""
+    def of(cls, runs: pd.DataFrame, metric: str, replicates: Sequence[int]) -> Curve:
+        """Curve of runs that differ in β, seed and split alone."""
         rates, errors = (
-            runs.pivot_table(index="beta", columns="seed", values=name, dropna=False).reindex(
-                columns=[*seeds]
-            )
+            runs.pivot_table(index="beta", columns="replicate", values=name, dropna=False)
             for name in ("rate", metric)
         )
+        rates, errors = (one.reindex(columns=[*replicates]) for one in (rates, errors))
         return cls(rates.index.to_numpy(float), rates.to_numpy(float), errors.to_numpy(float))
 
     def refused(self, rate: float, name: str) -> str:
@@ -79,7 +79,7 @@ class Curve:
         return float(f"{np.sqrt(np.prod(ends)):.2g}") if ends[0] else float(ends[1])
 
     def at(self, rate: float) -> Array:
-        """Error at a rate that is bracketed: by PCHIP, its lower and upper bound, [3, seeds]."""
+        """Error at a bracketed rate: by PCHIP, its lower and upper bound, [3, replicates]."""
         return np.array([
             at_rate(rates[known], errors[known], rate)
             for rates, errors in zip(self.rates.T, self.errors.T, strict=True)
@@ -122,7 +122,8 @@ def matched(metrics: pd.DataFrame, references: Mapping[str, Level] | None = None
     reference. A level is better (or worse) only if the bounds of both curves, with the intervals
     over seeds, do not meet; equivalent if they hold no ratio beyond the metric's margin. Where the
     rate is not bracketed in every seed by arms that are not collapsed there is no ratio, but the
-    reason.
+    reason. Over several splits of the data logarithms are averaged over the seeds of each, and n
+    and intervals are over splits.
 
     Args:
         metrics: metrics.csv.
@@ -130,6 +131,7 @@ def matched(metrics: pd.DataFrame, references: Mapping[str, Level] | None = None
     """
     runs = comparable_arms(metrics)
     fine = runs[runs["kl"] & (runs["posterior"] == "gaussian") & (runs["status"] == "ok")]
+    fine = fine.assign(replicate=fine.groupby(replicate_columns(fine.columns)).ngroup())
     rows = [
         row
         for metric in METRICS
@@ -154,30 +156,35 @@ def _rows(runs: pd.DataFrame, metric: str, wanted: Level) -> Iterator[dict[str, 
 
 def _compared(pair: Sequence[pd.DataFrame], metric: str, wanted: Level) -> dict[str, Any]:
     """Ratio of both errors at their common rate, with bounds and a verdict."""
-    seeds = sorted(set(pair[0]["seed"]) & set(pair[1]["seed"]))
+    common = sorted(set(pair[0]["replicate"]) & set(pair[1]["replicate"]))
     rates = [_reference_rate(runs, wanted) for runs in pair]
-    if not seeds or not np.isfinite(rates).all():
+    if not common or not np.isfinite(rates).all():
         return {"verdict": "refused", "reason": "no common seed, or no rate at the reference β"}
     rate = float(np.sqrt(np.prod(rates)))
-    curves = [Curve.of(runs, metric, seeds) for runs in pair]
+    curves = [Curve.of(runs, metric, common) for runs in pair]
     names = [str(runs[AXIS].iloc[0]) for runs in pair]
-    row = {"rate": rate, "n": len(seeds)}
+    known = pair[0].drop_duplicates("replicate").set_index("replicate").reindex(common)
+    splits = split_seeds(known)
+    row = {"rate": rate, "n": over_splits(np.zeros(len(common)), splits).size}
     for curve, name in zip(curves, names, strict=True):
         if reason := curve.refused(rate, name):
             return row | {"verdict": "refused", "reason": reason}
     one, other = (curve.at(rate) for curve in curves)
-    logs, others = np.log(one), np.log(other)
+    logs, others = (over_splits(np.log(found), splits) for found in (one, other))
     ratio = _interval(logs[0] - others[0])
     low, high = _interval(logs[1] - others[2])[1], _interval(logs[2] - others[1])[2]
     verdict = _verdict(low, high, metric)
     widths = [float(np.mean(found[2] - found[1])) for found in (logs, others)]
     loose = int(np.argmax(widths))
     # The bounds allow more than the seeds do: points are missing, not runs.
-    sparse = sum(widths) > ratio[2] - ratio[1] or len(seeds) < 2
-    hint = f"add β = {curves[loose].between(rate):g} for {names[loose]}" if sparse else "add seeds"
+    sparse = sum(widths) > ratio[2] - ratio[1] or row["n"] < 2
+    more = "splits" if row["n"] < len(common) else "seeds"
+    beta = f"β = {curves[loose].between(rate):g} for {names[loose]}"
+    hint = f"add {beta if sparse else more}"
     ends = dict(zip(("ratio", "ratio_low", "ratio_high"), np.exp(ratio), strict=True))
     return row | ends | {
-        "mean": float(one[0].mean()), "reference_mean": float(other[0].mean()),
+        "mean": float(over_splits(one[0], splits).mean()),
+        "reference_mean": float(over_splits(other[0], splits).mean()),
         "bound_low": np.exp(low), "bound_high": np.exp(high),
         "verdict": verdict, "reason": hint if verdict == "undecided" else "",
     }  # fmt: skip

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from vae_ablation.common.files import write_text
-from vae_ablation.study.axes import Level, axis_of, level_text
+from vae_ablation.study.axes import REPLICATES, Level, axis_of, level_text
 from vae_ablation.study.metrics import Metric, described
-from vae_ablation.tables.collect import mean_interval, write_csv
+from vae_ablation.tables.collect import crossed_datasets, mean_interval, write_csv
 
 COLUMNS = [
     *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
@@ -53,7 +53,7 @@ def full_model(arms: pd.DataFrame, references: Mapping[str, Level]) -> dict[str,
         arms: the runs, with a column for each axis.
         references: as in `questions.questions_of`.
     """
-    fixed = {"dataset", "likelihood", "seed", "arm"}
+    fixed = {"dataset", "likelihood", *REPLICATES, "arm"}
     found: dict[str, Level] = {}
     for axis in [str(name) for name in arms if name not in fixed]:
         with_kl = axis == "beta" and "kl" in arms and arms["kl"].any()
@@ -76,9 +76,11 @@ def ablation(
         look: gives the metric of a column.
     """
     axes = [name for name in arms if name in contrasts or name in ("beta", "kl")]
-    axes = [name for name in axes if name not in {"dataset", "likelihood", "seed"}]
+    axes = [name for name in axes if name not in {"dataset", "likelihood", *REPLICATES}]
     full = full_model(arms[axes], references or {})
-    rows = contrasts[contrasts["metric"].isin(primary)]
+    # the smallest β is asked about beside its own arm without the KL term, not the full model
+    asked = contrasts["question"] != "least_beta"
+    rows = contrasts[contrasts["metric"].isin(primary) & asked]
     found = [
         *_pooled_rows(rows, look),
         *_setting_rows(rows, full),
@@ -136,7 +138,9 @@ def _full_rows(
     here = np.all([[_same(cell, full[axis]) for cell in arms[axis]] for axis in full], axis=0)
     for (dataset, likelihood), runs in arms[here].groupby(["dataset", "likelihood"]):
         for metric in (name for name in primary if name in runs):
-            n, mean, low, high = mean_interval(runs[metric])
+            crossed = dataset in crossed_datasets(arms)
+            values = runs.groupby("split_seed")[metric].mean() if crossed else runs[metric]
+            n, mean, low, high = mean_interval(values)
             if n:
                 yield {"dataset": dataset, "setting": likelihood, "change": FULL, "metric": metric,
                        "scale": "identity", "n": n, "mean": mean, "effect_low": low,

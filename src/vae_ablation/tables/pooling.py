@@ -1,6 +1,7 @@
 """Statistics of differences paired by seed, in each setting and pooled over settings.
 
-Differences are [settings, seeds, metrics], NaN where there is no pair.
+Differences are [settings, seeds, metrics], NaN where there is no pair. Where a dataset has several
+splits, splits stand in the place of seeds: see `replicates.Differences.independent`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Settings:
     """Differences of an arm from its reference by setting and metric: [settings, metrics] each.
 
     Attributes:
-        n: pairs of seeds.
+        n: pairs of seeds, or splits.
         mean: mean difference; NaN without a pair.
         variance: variance of one difference; NaN below two pairs.
         df: degrees of freedom of the variance.

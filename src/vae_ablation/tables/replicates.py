@@ -1,7 +1,8 @@
-"""Runs as arms by seeds by metrics, and their differences seed by seed."""
+"""Runs as arms by replicates by metrics, and their differences replicate by replicate."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vae_ablation.study.axes import replicate_columns
 from vae_ablation.study.metrics import Metric
-from vae_ablation.study.questions import Arm, Pair
+from vae_ablation.study.questions import APART, Arm, Pair
 from vae_ablation.tables.scales import transformed
 
 Array = NDArray[np.float64]
@@ -19,12 +21,48 @@ ROUNDED = 1 / 6
 """Variance of the difference of two rounded numbers."""
 
 
+def over_splits(values: Array, splits: NDArray[np.int64]) -> Array:
+    """Means over the seeds of each split of the data, NaN aside: [..., splits].
+
+    With one split, the values themselves: then seeds are what replicates an arm.
+
+    Args:
+        values: [..., replicates].
+        splits: split seed of each replicate, [replicates].
+    """
+    known = np.unique(splits)
+    if len(known) < 2:
+        return values
+    return np.stack([known_mean(values[..., splits == split]) for split in known], axis=-1)
+
+
+def split_seeds(runs: pd.DataFrame) -> NDArray[np.int64]:
+    """Split seed of each run of a table; 0 where the split does not vary."""
+    seeds = runs["split_seed"] if "split_seed" in runs else pd.Series(0, runs.index)
+    return np.asarray(seeds, np.int64)
+
+
+def known_mean(values: Array) -> Array:
+    """Mean over the last axis of what is not NaN; NaN where all of it is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    sums = np.where(known, values, 0.0).sum(axis=-1)
+    return np.asarray(np.where(count > 0, sums / np.maximum(count, 1), np.nan))
+
+
 class Replicates:
-    """Runs of any tidy table as a block of arms, seeds and metrics.
+    """Runs of any tidy table as a block of arms, replicates and metrics.
+
+    A replicate is a seed, or a split of the data and a seed where the table has `split_seed`.
+
+    Attributes:
+        splits: split seed of each replicate, [replicates]; 0 where the split does not vary.
+        crossed: whether an arm's dataset has several splits, [arms]: then splits replicate it.
+        first: the lowest split seed of an arm's dataset, [arms].
 
     Args:
         runs: one row per run, with the axes, `seed`, `status` (ok or not) and `measure` (of scores;
-            empty where none have one); sorted by the axes.
+            empty where none have one), perhaps `split_seed`; sorted by the axes.
         axes: columns that tell arms apart, the arm's name `arm` among them where there is one.
         metrics: columns to take.
     """
@@ -36,7 +74,10 @@ class Replicates:
         self.arms = [Arm(dict(zip(axes, row, strict=True))) for row in known.itertuples(False)]
         self.place = {arm: i for i, arm in enumerate(self.arms)}
         arm = runs.groupby([*axes], sort=False, dropna=False).ngroup().to_numpy()
-        seeds, seed = np.unique(runs["seed"], return_inverse=True)
+        names_of = [name for name in replicate_columns(runs.columns) if name not in axes]
+        seed = runs.groupby(names_of).ngroup().to_numpy()
+        seeds = runs[names_of].drop_duplicates().sort_values(names_of)
+        self.splits = split_seeds(seeds[names_of])
         shape = len(self.arms), len(seeds)
         self.values = np.full((*shape, len(names)), np.nan)
         self.values[arm, seed] = runs[names]
@@ -51,6 +92,16 @@ class Replicates:
         self.runs[arm, seed] = runs["run"]
         self.measures = np.full(len(self.arms), None, object)
         self.measures[arm] = runs["measure"]
+        self.crossed, self.first = self._splits_of_datasets()
+
+    def _splits_of_datasets(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Whether each arm's dataset has several splits, and the lowest of them."""
+        keys = [tuple(arm.get(axis) for axis in APART) for arm in self.arms]
+        found: dict[tuple[object, ...], set[int]] = defaultdict(set)
+        for key, planned in zip(keys, self.planned, strict=True):
+            found[key] |= {*self.splits[planned].tolist()}
+        splits = [found[key] for key in keys]
+        return np.array([len(of) > 1 for of in splits], bool), np.array([*map(min, splits)], int)
 
     @cached_property
     def floor(self) -> Array:
@@ -60,7 +111,7 @@ class Replicates:
 
 @dataclass(frozen=True)
 class Differences:
-    """Arm minus reference, seed by seed, on the scales of the metrics.
+    """Arm minus reference, replicate by replicate, on the scales of the metrics.
 
     Attributes:
         replicates: the runs.
@@ -79,7 +130,7 @@ class Differences:
 
     @cached_property
     def values(self) -> Array:
-        """[pairs, seeds, metrics]; NaN where a pair is not used."""
+        """[pairs, replicates, metrics]; NaN where a pair is not used."""
         arms, references = self.ends
         found = self.replicates.scaled[arms] - self.replicates.scaled[references]
         scores = np.array([metric.is_score for metric in self.replicates.metrics], bool)
@@ -96,14 +147,33 @@ class Differences:
             (planned[arms] & planned[references] & ~(ok[arms] & ok[references])).sum(axis=1)
         )
 
+    @cached_property
+    def independent(self) -> Array:
+        """What replicates a difference: [pairs, replicates, metrics], NaN where there is none.
+
+        Differences themselves; of datasets with several splits their means over the seeds of each
+        split, in the places of the first replicates.
+        """
+        return self._independent(self.values)
+
+    def _independent(self, values: Array) -> Array:
+        crossed = self.replicates.crossed[self.ends[0]]
+        if not crossed.any():
+            return values
+        means = over_splits(values[crossed].swapaxes(1, 2), self.replicates.splits).swapaxes(1, 2)
+        found = values.copy()
+        found[crossed] = np.nan
+        found[crossed, : means.shape[1]] = means
+        return found
+
     def means(self) -> tuple[Array, Array]:
         """Means of arms and of references over the pairs used, natural units: [pairs, metrics]."""
         used = ~np.isnan(self.values)
-        count = np.maximum(used.sum(axis=1), 1)
         arm, reference = (
-            np.where(used, self.replicates.values[places], 0.0).sum(axis=1) / count
+            known_mean(self._independent(np.where(used, self.replicates.values[places], np.nan))
+                       .swapaxes(1, 2))
             for places in self.ends
-        )
+        )  # fmt: skip
         return arm, reference
 
     @cached_property

@@ -197,6 +197,7 @@ class _Streams:
         self.shuffle = stream(seed, "shuffle")
         self.noise = stream(seed, "noise")
         self.binarize = stream(seed, "binarize")
+        self.dropout = stream(seed, "dropout")
         self.drawn_from = {"shuffle": self.shuffle.get_state(), "noise": self.noise.get_state()}
 
     def draw_order(self, count: int) -> Tensor:
@@ -211,11 +212,12 @@ class _Streams:
 
     def state(self) -> dict[str, Tensor]:
         """From where this epoch's order, this block's noise and the next binarisation are drawn."""
-        return {**self.drawn_from, "binarize": self.binarize.get_state()}
+        further = {name: getattr(self, name).get_state() for name in ("binarize", "dropout")}
+        return {**self.drawn_from, **further}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up `state` again."""
-        for name in ("shuffle", "noise", "binarize"):
+        for name in ("shuffle", "noise", "binarize", "dropout"):
             getattr(self, name).set_state(state[name])
 
 
@@ -251,6 +253,7 @@ class _PackTraining:
         models = [VAE.of(run, dataset.observed, model_options) for run in runs]
         models[0].encoder.center_on(self.train_split.sample())
         self.model = StackedVAE.stack(models, self.device)
+        self.dropped = models[0].encoder.draws + models[0].decoder.draws
         self.template = self.model.template.eval()
         self.own = not self.template.padded and len(runs) == 1
         # a trace would replay the steps of one batch, whatever a network does for another
@@ -419,6 +422,12 @@ class _PackTraining:
     def _batch(self, rows: Tensor, active: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
         x, context = self.train_split.at(rows)
+        if self.dropped:
+            drawn = [
+                torch.rand(rows.shape[1], self.dropped, generator=self.streams[i].dropout)
+                for i in active
+            ]
+            context = torch.cat([context, torch.stack(drawn).to(self.device)], dim=-1)
         if not self.dataset.dynamic:
             return x, context
         uniform = torch.stack(

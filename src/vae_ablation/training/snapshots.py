@@ -38,7 +38,7 @@ class Snapshots:
     def __init__(self, dataset: Dataset, epochs: int, runs: int, validation: Examples) -> None:
         self.shape = dataset.observed.shape
         self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(runs)]
-        self.epochs = snapshot_epochs(epochs) if len(self.shape) == 2 else []
+        self.epochs = snapshot_epochs(epochs) if dataset.observed.is_image else []
         if not self.epochs:
             return
         self.rows = shown_examples(dataset.labels_of("validation"))

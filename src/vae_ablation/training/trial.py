@@ -50,7 +50,14 @@ def _invented(observed: Observed) -> Dataset:
     if observed.counts:
         batch = random.integers(0, max(observed.batches, 1), count)
         cells = Cells(tuple(map(str, range(observed.dims))), batch=batch)
-    return Dataset("trial", values, None, split, labels, observed, False, "trial", cells=cells)
+    return Dataset(
+        *("trial", values, None, split, labels, observed, False, "trial"),
+        cells=cells,
+        present=np.ones_like(values) if observed.missing else None,
+        covariates={
+            name: np.zeros((count, size), np.float32) for name, size in observed.covariates
+        },
+    )
 
 
 def _noise(
@@ -58,6 +65,8 @@ def _noise(
 ) -> NDArray[np.float32]:
     if observed.counts:
         return random.poisson(1.0, shape).astype(np.float32)
+    if observed.real:
+        return random.standard_normal(shape, np.float32)
     if observed.levels:
         levels = random.integers(0, observed.levels, shape)
         return (levels / (observed.levels - 1)).astype(np.float32)

@@ -14,6 +14,7 @@ from vae_ablation.report.figures.selection import (
     choose_latent_dims,
     contrast_arms,
     first_runs,
+    first_split,
 )
 from vae_ablation.study.axes import ArmName
 
@@ -47,7 +48,7 @@ def choose_runs(results: StudyResults, dataset: str) -> list[Choice]:
     and off first; above, those two arms at a few latent dimensions.
     """
     rows = Selection(dataset=dataset).ok_rows(results)
-    rows = rows[rows["latent_dim"] >= 2]
+    rows = first_split(rows[rows["latent_dim"] >= 2])
     turns = [_turns(str(name), part) for name, part in rows.groupby("likelihood", sort=True)]
     return list(chain(*chain(*zip_longest(*turns, fillvalue=()))))
 

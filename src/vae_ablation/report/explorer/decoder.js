@@ -42,6 +42,15 @@ const LAYERS = {
   tanh: (step, input) => each(input, Math.tanh),
   silu: (step, input) => each(input, (x) => x * sigmoid(x)),
   reshape: (step, input) => ({ data: input.data, shape: step.shape }),
+  // Pixels of all channels lie together in a picture, and apart in convolutions.
+  channels_last(step, input) {
+    const area = input.shape[1] * input.shape[2];
+    const out = (step.out ??= new Float32Array(step.channels * area));
+    for (let c = 0; c < step.channels; c++) {
+      for (let i = 0; i < area; i++) out[i * step.channels + c] = input.data[c * area + i];
+    }
+    return { data: out, shape: [out.length] };
+  },
   conv_transpose2d(step, input) {
     const [channels, height, width] = input.shape;
     const [kh, kw] = step.kernel_size;

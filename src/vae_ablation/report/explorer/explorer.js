@@ -2,7 +2,8 @@
 (() => {
 const page = JSON.parse(document.getElementById("page").textContent);
 const $ = (id) => document.getElementById(id);
-const IMAGE = page.shape.length === 2;
+const IMAGE = page.shape.length > 1;
+const CHANNELS = page.shape[2] ?? 1;
 const REACH = 4; // half the side of the plane in prior σ
 const MOSAIC = 15; // tiles along each side
 const MARGIN = { left: 46, bottom: 38, top: 8, right: 8 };
@@ -459,7 +460,7 @@ function drawTiles() {
     const z = Float32Array.from(state.z);
     z[state.plane[0]] = shownAxes.x + ((column + 0.5) / MOSAIC) * shownAxes.span;
     z[state.plane[1]] = shownAxes.y + (1 - (row + 0.5) / MOSAIC) * shownAxes.span;
-    ctx.putImageData(greyscale(decode(state.run, z)), column * width, row * height);
+    ctx.putImageData(picture(decode(state.run, z)), column * width, row * height);
     mosaic.next++;
   }
   return true;
@@ -484,12 +485,16 @@ function drawMosaic(ctx) {
 
 // ---------------------------------------------------------------- pictures
 
-function greyscale(values) {
+// One channel is grey, two are red and green, and of more the first three are drawn.
+function picture(values) {
   const [height, width] = page.shape;
   const image = new ImageData(width, height);
-  for (let i = 0; i < values.length; i++) {
-    const grey = Math.round(255 * Math.min(1, Math.max(0, values[i])));
-    image.data[4 * i] = image.data[4 * i + 1] = image.data[4 * i + 2] = grey;
+  const level = (value) => Math.round(255 * Math.min(1, Math.max(0, value)));
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) {
+      const channel = CHANNELS === 1 ? 0 : c;
+      image.data[4 * i + c] = channel < CHANNELS ? level(values[i * CHANNELS + channel]) : 0;
+    }
     image.data[4 * i + 3] = 255;
   }
   return image;
@@ -497,7 +502,7 @@ function greyscale(values) {
 
 function paint(canvas, values) {
   const ctx = canvas.getContext("2d", { willReadFrequently: true }); // a few pixels: no matter for a GPU
-  if (IMAGE) return ctx.putImageData(greyscale(values), 0, 0);
+  if (IMAGE) return ctx.putImageData(picture(values), 0, 0);
   const { width, height } = canvas;
   ctx.clearRect(0, 0, width, height);
   ctx.fillStyle = "#3f6f9f";

@@ -77,7 +77,9 @@ def _sequence(layers: nn.Sequential) -> list[Step]:
 
 def _convolutions_up(network: ConvolutionsUp) -> list[Step]:
     reshape = Step("reshape", {"shape": [network.channels, *network.side]}, {})
-    return [*_steps(network.dense), reshape, *_steps(network.convolutions)]
+    last = Step("channels_last", {"channels": network.outputs}, {})
+    colour = [last] if network.outputs > 1 else []
+    return [*_steps(network.dense), reshape, *_steps(network.convolutions), *colour]
 
 
 _LAYERS: dict[type[nn.Module], Callable[[Any], list[Step]]] = {
@@ -120,6 +122,8 @@ _MEANS: dict[str, Callable[[Decoder], Step]] = {
         "continuous_bernoulli", {"bound": decoder.options["logit_clamp"]}, {}
     ),
     "gaussian": lambda _: Step("gaussian", {}, {}),
+    "laplace": lambda _: Step("gaussian", {}, {}),
+    "student_t": lambda _: Step("gaussian", {}, {}),
     "discretized_logistic": _discretized_logistic,
     "poisson": _counts,
     "negative_binomial": _counts,

@@ -46,7 +46,7 @@ class Contents:
     def of(cls, folder: Path, dataset_name: str) -> Contents:
         """Read a study's folder; see `write_explorer`."""
         study, _ = read_frozen(folder)
-        dataset = load_dataset(dataset_name, study.prepared[dataset_name])
+        dataset = load_dataset(dataset_name, study.prepared[study.data_of(dataset_name)[0]])
         rows = shown_rows(dataset)
         results = StudyResults(folder)
         choices = choose_runs(results, dataset_name)

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from vae_ablation.data.examples import drawable
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.selection import Selection, arms_of
 from vae_ablation.study.axes import ArmName
@@ -215,13 +216,16 @@ def plain_log(ax: Axes, which: Literal["x", "y"], linear_below: float, high: flo
     axis.set_minor_locator(NullLocator())
 
 
+_LINE = 217
+
+
 def mosaic(images: NDArray[np.uint8], lines: bool = True) -> NDArray[np.uint8]:
     """One picture of a grid of images, with thin pale lines between them.
 
     Small images are enlarged by a whole factor first, so that the lines stay thin.
 
     Args:
-        images: [rows, columns, H, W], 0 black to 255 white.
+        images: [rows, columns, H, W], 0 black to 255 white, or in colour (`examples.PIXEL`).
         lines: leave them out where the images are to read as one surface.
 
     Returns:
@@ -234,7 +238,9 @@ def mosaic(images: NDArray[np.uint8], lines: bool = True) -> NDArray[np.uint8]:
     large = images.repeat(factor, axis=2).repeat(factor, axis=3)
     line = max(1, round(0.05 * factor * max(height, width)))
     padding = ((0, 0), (0, 0), (0, line), (0, line))
-    padded = np.pad(large, padding, constant_values=217)
+    padded = np.full([a + sum(b) for a, b in zip(large.shape, padding, strict=True)], _LINE,
+                     large.dtype)  # fmt: skip
+    padded[:, :, :-line, :-line] = large
     grid = padded.transpose(0, 2, 1, 3).reshape(
         rows * (factor * height + line), columns * (factor * width + line)
     )
@@ -247,7 +253,7 @@ def show_mosaic(
     """Draw a grid of images [rows, columns, H, W] into axes, framed in an arm's colour."""
     picture = mosaic(images, lines)
     ax.imshow(
-        picture, cmap="gray", vmin=0, vmax=255, interpolation="auto", aspect="auto",
+        drawable(picture), cmap="gray", vmin=0, vmax=255, interpolation="auto", aspect="auto",
         extent=(0, images.shape[1], images.shape[0], 0),
     )  # fmt: skip
     ax.set(xticks=[], yticks=[])

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from vae_ablation.common.files import read_json
+from vae_ablation.data.examples import pixels
 from vae_ablation.study.axes import ArmName, arm_names, text_axes, with_arms
 from vae_ablation.study.metrics import columns_of_type
 
@@ -146,7 +147,10 @@ class StudyResults:
         return self._load(self._run_dir(run) / "codes.npz")
 
     def pictures(self, run: str) -> Arrays | None:
-        """Arrays of pictures.npz: uint8 images [..., H, W]; None where the data are not images."""
+        """Arrays of pictures.npz: images [..., H, W]; None where the data are not images.
+
+        Grey ones are uint8, those in colour `examples.PIXEL`.
+        """
         return self._load(self._run_dir(run) / "pictures.npz") or None
 
     def density(self, run: str) -> Arrays | None:
@@ -225,7 +229,18 @@ class StudyResults:
 
 def _load_arrays(path: Path) -> Arrays:
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return _as_pixels({name: arrays[name] for name in arrays.files})
+
+
+def _as_pixels(arrays: Arrays) -> Arrays:
+    """Pictures in colour among some arrays as PIXEL, known by the originals [k, H, W, channels]."""
+    shape = arrays["originals"].shape[1:] if "originals" in arrays else ()
+    if len(shape) != 3:
+        return arrays
+    return {
+        name: pixels(values) if values.dtype == np.uint8 and values.shape[-3:] == shape else values
+        for name, values in arrays.items()
+    }
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

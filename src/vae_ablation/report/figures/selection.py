@@ -9,7 +9,7 @@ from math import log10
 import pandas as pd
 
 from vae_ablation.report.figures.results import StudyResults
-from vae_ablation.study.axes import ArmName
+from vae_ablation.study.axes import ArmName, replicate_columns
 
 MAX_LATENT_DIMS = 3
 
@@ -98,8 +98,14 @@ def choose_latent_dims(dims: Iterable[float], cap: int = MAX_LATENT_DIMS) -> lis
 
 def first_runs(rows: pd.DataFrame) -> dict[ArmName, str]:
     """Run path of each arm's lowest seed among `rows`."""
-    ordered = rows.sort_values("seed", kind="stable").drop_duplicates("arm")
+    ordered = rows.sort_values(replicate_columns(rows.columns), kind="stable")
+    ordered = ordered.drop_duplicates("arm")
     return dict(zip(ordered["arm"], ordered["run"].astype(str), strict=True))
+
+
+def first_split(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the lowest split seed; all where the split does not vary."""
+    return rows[rows["split_seed"] == rows["split_seed"].min()] if "split_seed" in rows else rows
 
 
 def contrast_arms(arms: Iterable[ArmName]) -> list[ArmName]:

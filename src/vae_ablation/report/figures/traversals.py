@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from seaborn import color_palette
 
+from vae_ablation.data.examples import drawable
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.layout import (
     MIN_WIDTH,
@@ -184,18 +185,28 @@ def _name_columns(sheet: Sheet, left: float, top: float, arms: list[ArmName], ce
 def _stack(
     pictures: dict[ArmName, Arrays], arms: list[ArmName], average: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """Data mean and archetypes side by side, [1 + arms, H, W], 0 to 255; NaN without a run."""
-    blank = np.full(average.shape, np.nan)
-    rest = [pictures[arm]["archetype"] if arm in pictures else blank for arm in arms]
-    return np.stack([average, *rest]).astype(float)
+    """Data mean and archetypes side by side, [1 + arms, H, W], 0 to 255; NaN without a run.
+
+    Pictures in colour have a last axis of three channels.
+    """
+    first = drawable(average).astype(float)
+    blank = np.full(first.shape, np.nan)
+    rest = [drawable(pictures[arm]["archetype"]) if arm in pictures else blank for arm in arms]
+    return np.stack([first, *rest]).astype(float)
 
 
 def differences(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Archetypes minus the data mean, [arms, H, W], intensity from −1 to 1.
+    """Archetypes minus the data mean, [arms, H, W], intensity from −1 to 1; the mean over channels.
 
     Args:
         images: the data mean, then the archetypes, [1 + arms, H, W], from 0 to 255.
     """
+    found = _changes(images)
+    return found.mean(-1) if found.ndim == 4 else found
+
+
+def _changes(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The differences of each channel."""
     return (images[1:] - images[0]) / 255
 
 
@@ -203,13 +214,14 @@ def _draw_block(
     sheet: Sheet, x: float, y: float, images: NDArray[np.float64], cell: float, limit: float
 ) -> None:
     row = cell * images.shape[1] / images.shape[2]
-    _draw_row(sheet.axes(x, y, cell * len(images), row), images, "gray", (0, 255))
+    _draw_row(sheet.axes(x, y, cell * images.shape[0], row), images, "gray", (0, 255))
     found = differences(images)
     ax = sheet.axes(x + cell, y + row, cell * len(found), row)
     _draw_row(ax, found, _DIFFERENCE, (-limit, limit))
     sheet.text(x + 0.03, y + 1.5 * row, "difference", size=8, color=style.GREY)
     sheet.text(x + 0.03, y + 2 * row + 0.1, "its RMS", size=8, color=style.GREY)
-    for j, size in enumerate(np.sqrt(np.square(found).mean((1, 2))), start=1):
+    squares = np.square(_changes(images)).reshape(len(found), -1)
+    for j, size in enumerate(np.sqrt(squares.mean(1)), start=1):
         text = style.number(float(size))
         sheet.text(x + (j + 0.5) * cell, y + 2 * row + 0.1, text, ha="center", size=8)
 
@@ -218,8 +230,10 @@ def _draw_row(
     ax: Axes, images: NDArray[np.float64], colors: Any, limits: tuple[float, float]
 ) -> None:
     """Images [n, H, W] in a row, white lines between them; nothing where they are NaN."""
+    row = np.concatenate(list(images), axis=1)
+    row = np.nan_to_num(row / 255, nan=1.0) if row.ndim == 3 else row
     ax.imshow(
-        np.concatenate(list(images), axis=1), cmap=colors, vmin=limits[0], vmax=limits[1],
+        row, cmap=colors, vmin=limits[0], vmax=limits[1],
         aspect="auto", extent=(0, len(images), 1, 0),
     )  # fmt: skip
     for edge in range(len(images) + 1):

@@ -15,6 +15,7 @@ from vae_ablation.report.findings.quotes import How, Quote, Scale
 from vae_ablation.report.findings.words import number
 from vae_ablation.study.axes import axis_columns, level_order
 from vae_ablation.study.metrics import Metric, described
+from vae_ablation.tables.collect import crossed_datasets
 
 DECIDED = ("better", "worse", "higher", "lower", "equivalent", "depends")
 DIFFERENT = ("better", "worse", "higher", "lower", "depends")
@@ -30,11 +31,13 @@ class Row:
         cells: the row, without its empty cells.
         axes: columns that name levels, in order.
         verdict: as in the table, or `undecided` where a finding may not state it (`Evidence`).
+        replicates: what n counts: `seeds`, or `splits` of the data.
     """
 
     cells: Mapping[str, Any]
     axes: tuple[str, ...]
     verdict: str
+    replicates: str = "seeds"
 
     @property
     def question(self) -> str:
@@ -164,7 +167,15 @@ class Evidence:
     def _all_rows(self) -> list[Row]:
         records = self.table("contrasts").to_dict("records")
         known = ({str(n): v for n, v in one.items() if not pd.isna(v)} for one in records)
-        return [Row(one, self.axes, str(one.get("verdict", "undecided"))) for one in known]
+        return [
+            Row(one, self.axes, str(one.get("verdict", "undecided")), self.replicates)
+            for one in known
+        ]
+
+    @cached_property
+    def replicates(self) -> str:
+        """What replicates an arm: `seeds`, or `splits` of the data where there are several."""
+        return "splits" if crossed_datasets(self.runs) else "seeds"
 
     def pooled(self, question: str, metric: str = "", primary: bool = False) -> list[Row]:
         """Pooled rows of a question in order of levels, of one metric or the primary ones."""

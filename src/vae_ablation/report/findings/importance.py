@@ -42,9 +42,10 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     names = [axis_of(str(row["term"])).label for row in records]
     levels = words.proper(str(records[0]["rectangle"]))
     text = say(
-        "On the levels {levels} ({n} seeds), the means of {metric} span {spans}.{shares}",
+        "On the levels {levels} ({n} {what}), the means of {metric} span {spans}.{shares}",
         levels=_quote(evidence, records[0], "rectangle", levels),
         n=_quote(evidence, records[0], "seeds", f"{records[0]['seeds']:g}"),
+        what=evidence.replicates,
         metric=subject(metric), spans=join(_span(evidence, row, metric) for row in records),
         shares=_shares(evidence, records),
     )  # fmt: skip

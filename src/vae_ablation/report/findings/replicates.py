@@ -1,4 +1,7 @@
-"""Scores by seed with their Student-t interval, and paired differences, as quotes of a table."""
+"""Scores by seed with their Student-t interval, and paired differences, as quotes of a table.
+
+Where a table has several splits of the data, these take the place of seeds.
+"""
 
 from __future__ import annotations
 
@@ -90,9 +93,12 @@ def score(
 
 
 def by_seed(table: pd.DataFrame, column: str, where: Mapping[str, Any]) -> pd.Series:
-    """Means of a column by seed over the rows with these cells."""
+    """Means of a column by seed, or by split where there are several, over the rows of cells."""
     rows = matching(table, where)
     if column not in rows:
         return pd.Series(dtype=float)
     values = pd.to_numeric(rows[column], errors="coerce").astype(float)
+    if "split_seed" in rows and len(rows["split_seed"].unique()) > 1:
+        means = values.groupby([rows["split_seed"], rows["seed"]]).mean().dropna()
+        return means.groupby(level="split_seed").mean()
     return values.groupby(rows["seed"]).mean().dropna()

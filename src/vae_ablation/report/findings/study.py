@@ -104,8 +104,9 @@ def _seeds(open_: Sequence[Row]) -> Phrase:
     most = max(rows, key=lambda row: row.number("seeds_needed") or 0)
     needed = words.number(most.number("seeds_needed") or 0)
     some = "" if len(rows) == len(open_) else " that have one"
-    return say("With {n} seeds for every arm it would decide differences as large as the margins"
-               "{some}.", some=some, n=most.quote("seeds_needed", needed))  # fmt: skip
+    return say("With {n} {what} for every arm it would decide differences as large as the margins"
+               "{some}.", some=some, n=most.quote("seeds_needed", needed),
+               what=most.replicates)  # fmt: skip
 
 
 @finder

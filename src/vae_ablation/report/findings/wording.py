@@ -112,8 +112,8 @@ def base(*rows: Row) -> Phrase:
     """What rows rest on: `3 seeds in each of 9 settings`, `2 to 3 seeds in each of 1 to 9 …`."""
     seeds, settings = (_span(rows, column) for column in ("n", "settings"))
     if str(settings) == "1":
-        return say("{n} seeds in {s} setting", n=seeds, s=settings)
-    return say("{n} seeds in each of {s} settings", n=seeds, s=settings)
+        return say("{n} {what} in {s} setting", n=seeds, s=settings, what=rows[0].replicates)
+    return say("{n} {what} in each of {s} settings", n=seeds, s=settings, what=rows[0].replicates)
 
 
 def _span(rows: Sequence[Row], column: str) -> Phrase:

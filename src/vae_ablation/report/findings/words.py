@@ -61,9 +61,11 @@ PROPER_NAMES = {
     "continuous_bernoulli": "continuous Bernoulli",
     "discretized_logistic": "discretised logistic",
     "gaussian": "Gaussian",
+    "laplace": "Laplace",
     "log_normal_gaussian": "log-normal Gaussian",
     "negative_binomial": "negative binomial",
     "poisson": "Poisson",
+    "student_t": "Student-t",
     "zero_inflated_negative_binomial": "zero-inflated negative binomial",
 }
 """Likelihoods whose names are words of the language; others are written as they are called."""
@@ -98,7 +100,11 @@ def measure(text: str) -> str:
         return f"{kind} over {levels} grey levels{edges}"
     if not kind:
         return text
-    spaces = {"grey": "intensities", "binary": "binary pixels"}
+    spaces = {
+        "grey": "intensities",
+        "binary": "binary pixels",
+        "standardised": "standardised values",
+    }
     kind, given, known = kind.partition(" given ")
     return f"{kind} over {spaces.get(space, space)}{given}{known}{edges}"
 

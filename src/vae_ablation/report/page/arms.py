@@ -11,9 +11,9 @@ import pandas as pd
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import PageAxis, level_ids
 from vae_ablation.report.page.values import column, short, shorts, without_places
-from vae_ablation.study.axes import axis_columns
+from vae_ablation.study.axes import axis_columns, replicate_columns
 from vae_ablation.study.metrics import Metric, bounded_by_flag, described
-from vae_ablation.tables.collect import averaged_columns
+from vae_ablation.tables.collect import averaged_columns, crossed_datasets
 
 KEY = ["dataset", "likelihood", "latent_dim", "arm"]
 """Columns that identify an arm in every table."""
@@ -51,7 +51,8 @@ class Arms:
             index=runs.index,
         )
         order = [axis.axis.name for axis in axes]
-        by_level = places.assign(seed=runs["seed"]).sort_values([*order, "seed"], kind="stable")
+        names = replicate_columns(runs.columns)
+        by_level = places.join(runs[names]).sort_values([*order, *names], kind="stable")
         runs, places = runs.loc[by_level.index], places.loc[by_level.index]
         keys = [tuple(key) for key in runs[KEY].astype(str).itertuples(index=False)]
         arms = {key: at for at, key in enumerate(dict.fromkeys(keys))}
@@ -70,14 +71,22 @@ class Arms:
             summary: summary.csv.
         """
         by_arm = self.runs.groupby("arm_at", sort=True)
+        crossed = crossed_datasets(self.runs)
         return {
             "at": self.frame["at"].tolist(),
             "name": self.frame["arm"].astype(str).tolist(),
             "kind": [getattr(arm, "kind", "beta") for arm in self.frame["arm"]],
             "measure": [words.measure(str(text)) for text in self.frame["measure"].fillna("")],
-            "n": by_arm["status"].agg(lambda status: int((status == "ok").sum())).tolist(),
+            "n": [self._replicates(rows) for _, rows in by_arm],
+            "unit": ["split" if name in crossed else "seed" for name in self.frame["dataset"]],
             "m": self._means(summary),
         }
+
+    def _replicates(self, rows: pd.DataFrame) -> int:
+        """Seeds of an arm that ended well, or splits of the data where its dataset has several."""
+        fine = rows[rows["status"] == "ok"]
+        crossed = {*rows["dataset"]} <= crossed_datasets(self.runs)
+        return int(fine["split_seed"].nunique()) if crossed else len(fine)
 
     def _means(self, summary: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
         """Of each metric mean, low and high by arm, None where there is none."""
@@ -108,6 +117,7 @@ class Arms:
         return {
             "arm": self.runs["arm_at"].tolist(),
             "seed": self.runs["seed"].astype(int).tolist(),
+            "split": [int(split) for split in self.runs.get("split_seed", ())],
             "path": self.runs["run"].astype(str).tolist(),
             "status": column(self.runs["status"].astype(str)),
             "reason": column(reasons),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import Isolated
-from vae_ablation.data.examples import spaced
+from vae_ablation.data.examples import drawable, spaced
 from vae_ablation.report.explorer.arrays import Bundle, Stored, rounded
 from vae_ablation.report.explorer.payload import (
     CODE_BITS,
@@ -131,15 +131,16 @@ def _pictures(results: StudyResults, run: str, bundle: Bundle) -> dict[str, Any]
     return described
 
 
-def image_json(bundle: Bundle, images: NDArray[np.uint8], leading: int = 1) -> dict[str, Any]:
+def image_json(bundle: Bundle, images: NDArray[Any], leading: int = 1) -> dict[str, Any]:
     """Images as the page reads them.
 
     Args:
         bundle: gets the values.
-        images: [..., H, W] or [..., H, W, channels].
+        images: [..., H, W], grey or in colour (`examples.PIXEL`).
         leading: number of dimensions before H.
     """
     count = int(np.prod(images.shape[:leading]))
+    images = drawable(images)
     height, width, *channels = images.shape[leading:]
     stored = bundle.add_bytes(np.ascontiguousarray(images))
     return {**stored, "count": count, "size": [height, width, channels[0] if channels else 1]}

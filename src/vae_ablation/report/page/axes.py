@@ -14,6 +14,7 @@ import pandas as pd
 
 from vae_ablation.report.page.values import short
 from vae_ablation.study.axes import (
+    REPLICATES,
     ArmName,
     Axis,
     as_level,
@@ -24,7 +25,7 @@ from vae_ablation.study.axes import (
 )
 
 STRENGTH = "beta"
-_MERGED = {"kl", "seed"}
+_MERGED = {"kl", *REPLICATES}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import Section, sections
 from vae_ablation.report.page.values import in_script
+from vae_ablation.tables.collect import crossed_datasets
 
 STYLES = ("page.css",)
 SCRIPTS = ("../explorer/decoder.js", "chart.js", "data.js", "figures.js", "tables.js", "page.js")
@@ -143,6 +144,8 @@ def design(contents: Contents) -> str:
     trained += f", for {every} of {levels}." if levels else "."
     length = f" for {epochs} epochs" if epochs and "training.epochs" not in runs else ""
     times = words.count(seeds, "seed")
+    if splits := sorted({*runs["split_seed"]}) if crossed_datasets(runs) else []:
+        times += f" on each of {len(splits)} random splits of the data"
     each = "It was trained" if len(arms) == 1 else f"Each of the {len(arms):,} arms was trained"
     return f"{trained} {each}{length} with {times}; {_tested(contents)}"
 
@@ -204,14 +207,19 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
         count = int((runs[flag].astype(str) == "True").sum())
         text = f"runs have {metrics} only as a bound"
         found.append(_check(count, whole, text, count == 0))
-    seeds = runs.groupby("arm_at")["seed"].nunique()
+    crossed = bool(crossed_datasets(runs))
+    unit, text = (
+        ("split", "of the data for each arm: intervals cover splits, whose train parts overlap.")
+        if crossed
+        else ("seed", "for each arm, on one split of the data: intervals cover seeds, not data.")
+    )
+    counts = runs.groupby("arm_at")["split_seed" if crossed else "seed"].nunique()
     found.append(
         {
-            "count": str(int(seeds.min())) if seeds.min() == seeds.max()
-            else f"{int(seeds.min())} to {int(seeds.max())}",
-            "text": "seed" + ("" if seeds.max() == 1 else "s")
-            + " for each arm, on one split of the data: intervals cover seeds, not data.",
-            "good": bool(seeds.min() >= 5),
+            "count": str(int(counts.min())) if counts.min() == counts.max()
+            else f"{int(counts.min())} to {int(counts.max())}",
+            "text": f"{unit}{'' if counts.max() == 1 else 's'} {text}",
+            "good": bool(counts.min() >= 5),
         }
     )  # fmt: skip
     return [*found, *_warnings(overview)]

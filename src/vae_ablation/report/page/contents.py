@@ -120,7 +120,11 @@ class Contents:
     @cached_property
     def shown(self) -> dict[str, Any]:
         """Pictures, codes and decoders of arms by place."""
-        fine = self.arms.runs[self.arms.runs["status"] == "ok"].drop_duplicates("arm_at")
+        fine = self.arms.runs[self.arms.runs["status"] == "ok"]
+        if "split_seed" in fine:  # pictures of one split, whose examples are the originals
+            first = fine.groupby("dataset")["split_seed"].transform("min")
+            fine = fine[fine["split_seed"] == first]
+        fine = fine.drop_duplicates("arm_at")
         runs = dict(zip(fine["arm_at"], fine["run"].astype(str), strict=True))
         order = sorted(runs, key=lambda at: (self._far(at), at))
         return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
@@ -157,7 +161,8 @@ class Contents:
 
         def read() -> dict[str, Any]:
             study, _ = read_frozen(self.folder)
-            return describe_profiles(load_dataset(name, study.prepared[name]), MAX_CODES)
+            prepared = study.prepared[study.data_of(name)[0]]
+            return describe_profiles(load_dataset(name, prepared), MAX_CODES)
 
         nothing: dict[str, Any] = {}
         try:

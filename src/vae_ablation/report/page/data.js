@@ -44,7 +44,8 @@ function spoken(arm, metric) {
   const doubt = isNumber(low) ? ` (95 % interval ${number(low)} to ${number(high)})` : "";
   return `${metricOf(metric).label} ${valueText(arm, metric)}${doubt}`;
 }
-const seedsText = (arm) => (data.arms.n[arm] === 1 ? "one seed, no interval" : `mean [95 % interval], ${data.arms.n[arm]} seeds`);
+const seedsText = (arm) => (data.arms.n[arm] === 1 ? `one ${data.arms.unit[arm]}, no interval` : `mean [95 % interval], ${data.arms.n[arm]} ${data.arms.unit[arm]}s`);
+const runText = (run) => `${data.runs.split.length ? `split ${data.runs.split[run]}, ` : ""}seed ${data.runs.seed[run]}`;
 function armTip(arm, metrics) {
   const rows = metrics.filter((m) => isNumber(mean(arm, m))).map((m) => [metricOf(m).label, valueText(arm, m), ciText(arm, m)]);
   return tipOf(armTitle(arm), rows, seedsText(arm));

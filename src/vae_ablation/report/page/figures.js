@@ -241,13 +241,10 @@ function drawMosaic(place, c, loaded, { far, side, i, j, rest, view }) {
 // What a decoded example looks like: a picture, or a profile of the largest features.
 function decodedView(loaded, shape) {
   if (shape.length >= 2) {
-    const colored = shape.length === 3;
-    const first = colored && shape[0] <= 4; // channels first, as models have them
-    const [height, width, channels] = !colored ? [...shape, 1] : first ? [shape[1], shape[2], shape[0]] : shape;
+    const [height, width, channels = 1] = shape;
     const images = { count: 1, height, width, channels, size: height * width * channels, values: new Uint8ClampedArray(height * width * channels) };
     const asImages = (values) => {
-      const area = height * width;
-      for (let k = 0; k < images.size; k++) images.values[k] = Math.round(255 * values[first ? (k % channels) * area + Math.floor(k / channels) : k]);
+      for (let k = 0; k < images.size; k++) images.values[k] = Math.round(255 * values[k]);
       return images;
     };
     const element = node("canvas", { width, height, class: channels >= 3 ? "pixels color" : "pixels", role: "img", "aria-label": "Decoded example" });
@@ -465,7 +462,7 @@ async function drawCard(card, arm) {
   const runs = runsOf[arm];
   card.replaceChildren(
     node("h3", {}, armTitle(arm)), statList(arm), picks,
-    node("p", { class: "note noprint" }, "Runs: ", runs.slice(0, 12).map((run) => [node("button", { class: "textual", type: "button", onclick: () => openRun(run) }, `seed ${data.runs.seed[run]}`), word(data.runs.status, run) === "ok" ? " " : ` (${word(data.runs.status, run)}) `])),
+    node("p", { class: "note noprint" }, "Runs: ", runs.slice(0, 12).map((run) => [node("button", { class: "textual", type: "button", onclick: () => openRun(run) }, runText(run)), word(data.runs.status, run) === "ok" ? " " : ` (${word(data.runs.status, run)}) `])),
   );
   const kl = node("div", {});
   const loaded = await loadArm(arm);
@@ -1025,7 +1022,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
     const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
-    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, seed ${data.runs.seed[run]}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[`seed ${data.runs.seed[run]}`, `${number(100 * value)} %`]]), act: () => openRun(run) });
+    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(100 * value)} %`]]), act: () => openRun(run) });
   }
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];

@@ -156,14 +156,14 @@ function startTables() {
   const firsts = data.multiples.slice(0, 7);
   const panels = [
     ["arms", `${ARM_COUNT.toLocaleString("en")} arms`, (panel) => startTable({
-      place: panel, caption: "Arms: mean over seeds, 95 % interval", file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
+      place: panel, caption: "Arms: mean over seeds (or splits), 95 % interval", file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
       shown: ["arm", ...VARIED.map((axis) => axis.name), "n", ...firsts],
       columns: [armColumn((arm) => arm), ...axisColumns((arm) => arm), { id: "n", label: "Seeds", help: "Seeds that ended well.", value: (arm) => data.arms.n[arm] }, ...results.map((m) => metricColumn(m, (arm) => mean(arm, m), (arm) => node("span", {}, isNumber(mean(arm, m)) ? boundSign(arm, m) + number(mean(arm, m)) : "–", node("small", {}, ciText(arm, m) ? ` ${ciText(arm, m)}` : "")), (arm) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m), 4)} ${ciText(arm, m)}`.trim() : "")))],
     })],
     ["runs", `${data.runs.arm.length.toLocaleString("en")} runs`, (panel) => startTable({
       place: panel, caption: "Runs", file: `${key(data.study)}-runs`, rows: range(data.runs.arm.length), open: openRun,
       shown: ["run", "status", ...firsts, "slope"],
-      columns: [{ id: "run", label: "Run", text: true, help: "Opens the run: curve, settings, metrics, command.", value: (run) => data.runs.path[run] }, armColumn((run) => data.runs.arm[run]), ...axisColumns((run) => data.runs.arm[run]), { id: "seed", label: "Seed", help: "Seed of initialisation, order and noise.", value: (run) => data.runs.seed[run] }, { id: "status", label: "Status", text: true, help: "ok, diverged or failed.", value: (run) => word(data.runs.status, run) }, { id: "reason", label: "Reason", text: true, help: "Why a run is not ok, or what of it is missing.", value: (run) => word(data.runs.reason, run) || null }, ...Object.keys(data.runs.m).map((m) => metricColumn(m, (run) => data.runs.m[m][run], (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "–"), (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "")))],
+      columns: [{ id: "run", label: "Run", text: true, help: "Opens the run: curve, settings, metrics, command.", value: (run) => data.runs.path[run] }, armColumn((run) => data.runs.arm[run]), ...axisColumns((run) => data.runs.arm[run]), { id: "seed", label: "Seed", help: "Seed of initialisation, order and noise.", value: (run) => data.runs.seed[run] }, ...(data.runs.split.length ? [{ id: "split", label: "Split", help: "Seed of the random split of the data.", value: (run) => data.runs.split[run] }] : []), { id: "status", label: "Status", text: true, help: "ok, diverged or failed.", value: (run) => word(data.runs.status, run) }, { id: "reason", label: "Reason", text: true, help: "Why a run is not ok, or what of it is missing.", value: (run) => word(data.runs.reason, run) || null }, ...Object.keys(data.runs.m).map((m) => metricColumn(m, (run) => data.runs.m[m][run], (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "–"), (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "")))],
     })],
   ];
   if (contrastCount) panels.push(["contrasts", `${contrastCount.toLocaleString("en")} contrasts`, startContrasts]);
@@ -205,7 +205,7 @@ const CONTRAST_HELP = {
   question: "The question: an axis, KL off, or a deterministic autoencoder.", scope: "pooled: over all settings; AXIS=level: within a level; setting: one setting.", level: "Level that is compared.", reference: "Level with which it is compared.",
   estimate: "Difference on the metric's scale (difference, log ratio, or difference of 2·arcsin√p).", effect: "The effect for readers: a difference, a ratio where the scale is log, or a difference of shares.", margin: "Margin on the metric's scale within which a difference does not matter.",
   verdict: "better, worse, higher, lower, equivalent, depends (on an axis), or undecided.", p_adjusted: "Holm within primary metrics, Benjamini-Hochberg within exploratory ones.", detectable: "Smallest difference that this design detects with power 0.8.", seeds_needed: "Seeds that would decide an undecided row.", below_drift: "Whether the estimate is smaller than what the last tenth of training still changed.",
-  n: "Smallest number of seed pairs in a setting.", settings: "Number of settings that are pooled.", lost: "Pairs lost because a run is not ok.",
+  n: "Smallest number of pairs of seeds (of splits, where there are several) in a setting.", settings: "Number of settings that are pooled.", lost: "Pairs lost because a run is not ok.",
 };
 function startControls(panel) {
   const measured = Object.keys(data.metrics).filter((m) => data.controls.some((one) => isNumber(one.m[m])));
@@ -252,7 +252,7 @@ function drawPaper(state) {
   const tone = (arm, m) => ({ better: "clear good", worse: "clear bad", higher: "clear", lower: "clear" })[settingVerdict(table.full, arm, m)] ?? null;
   const title = VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.levels[table.at[axis.i]].label).join(", ");
   const rows = [[`${armTitle(table.full, VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.name))}`, table.full], ...table.rows];
-  const caption = `${title ? `${title}: ` : ""}reference arm and arms that differ from it in one setting; mean ± half of the 95 % interval over ${data.arms.n[table.full]} seeds`;
+  const caption = `${title ? `${title}: ` : ""}reference arm and arms that differ from it in one setting; mean ± half of the 95 % interval over ${data.arms.n[table.full]} ${data.arms.unit[table.full]}s`;
   const matrix = [["Arm", ...metrics.map((m) => `${metricOf(m).label}${betterArrow(m)}${metricOf(m).suffix ? ` (${metricOf(m).unit})` : ""}`)], ...rows.map(([label, arm]) => [label, ...metrics.map((m) => text(arm, m))])];
   const button = (label, act) => node("button", { class: "btn", type: "button", onclick: act }, label);
   place.replaceChildren(
