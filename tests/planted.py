@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,7 @@ def found(
     result = findings(known, CONFIG)
     for finding in result:
         assert not finding.topic.startswith("error/"), str(finding.text)
-        check(finding.entry, known)
+        check(json.loads(json.dumps(finding.entry, allow_nan=False)), known)
     return [one for one in result if not topic or one.topic == topic]
 
 

@@ -22,3 +22,11 @@ def test_where_both_lose_alike_nothing_is_hidden() -> None:
     means = MEANS | {"ci_low": -1.0, "ci_high": -0.6}
     finding = only(found([OPEN, SAMPLED, means], topic="beta/probe_accuracy_sampled"))
     assert "posterior means keep" not in str(finding.headline)
+
+
+def test_means_that_lose_as_well_are_not_said_to_keep_labels() -> None:
+    means = MEANS | {"ci_low": -0.3, "ci_high": -0.1}
+    finding = only(found([OPEN, SAMPLED, means], topic="beta/probe_accuracy_sampled"))
+    assert (
+        str(finding.headline) == "At β = 4, sampled codes lose more labels than posterior means do"
+    )

@@ -120,8 +120,8 @@ def test_collapse_names_the_levels_at_which_no_unit_is_active() -> None:
     finding = only(found([WORSE], runs(units), "collapse"))
     assert str(finding.headline) == "Every model has collapsed at β = 16"
     assert str(finding.text) == (
-        "No unit is active in any of the 6 runs at β = 16. At β = 1 between 5 and 7 units are "
-        "active in a run."
+        "No unit is active in any of the 6 runs at β = 16. At β = 1 the number of active units of "
+        "a run is 5 to 7."
     )
 
 

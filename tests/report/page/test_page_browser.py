@@ -488,3 +488,28 @@ def test_cells_have_profiles_and_applications_instead_of_pictures(cells: Path, p
     )
     assert "mean: 0.1" in label
     assert page.overflow() <= 0
+
+
+def test_the_card_of_a_conditional_arm_decodes_a_chosen_class(trained: Path, page: Any) -> None:
+    page.open(trained)
+    page.run(
+        "choose(Object.keys(data.shown).map(Number).find((arm) => data.shown[arm].conditions));"
+        "redraw(true)"
+    )
+    page.settle()
+    assert "decoded with each class" in page.run("return document.getElementById('map').innerText")
+    picture = "return document.querySelector('#card-probe canvas').toDataURL()"
+    first = page.run(picture)
+    page.run(
+        "const select = document.querySelector('#map select[aria-label^=Class]');"
+        "select.value = 7; select.dispatchEvent(new Event('change'))"
+    )
+    page.settle()
+    assert page.run(picture) != first
+    page.run("document.querySelector('#mosaic').click()")
+    page.settle()
+    assert page.run("return document.querySelectorAll('#card-plane canvas.behind').length") == 1
+    draws = page.run("return normals(4000)")
+    assert abs(np.mean(draws)) < 0.06
+    assert abs(np.std(draws) - 1) < 0.06
+    assert abs(np.corrcoef(draws[::2], draws[1::2])[0, 1]) < 0.08

@@ -39,8 +39,10 @@ def _hidden(sampled: Row, means: Row) -> bool:
 def _finding(evidence: Evidence, known: list[tuple[Row, Row]], rank: int) -> Finding:
     sampled, means = max(known, key=lambda pair: -(pair[0].number("estimate") or 0))
     label = means.metric.label
-    headline = say("{at}, sampled codes lose labels that posterior means keep",
-                   at=at(sampled).capital())  # fmt: skip
+    kept = means.verdict == "equivalent" or (means.number("ci_high") or 0) > 0
+    headline = say("{at}, sampled codes lose {more}", at=at(sampled).capital(),
+                   more="labels that posterior means keep" if kept
+                   else "more labels than posterior means do")  # fmt: skip
     text = say(
         "Compared with {reference} ({base}), the {label} {at} is {lost} when read from sampled "
         "codes, from {a} to {b}; read from posterior means, it {kept}. Means keep an order far "

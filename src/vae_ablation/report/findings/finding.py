@@ -68,12 +68,22 @@ class Finding:
             "lead": self.lead,
             "caveats": [str(caveat) for caveat in self.caveats],
             "numbers": [
-                number
+                plain(number)
                 for part in (self.headline, self.text, *self.caveats)
                 for number in part.numbers
             ],
-            "evidence": {"rows": list(self.evidence)},
+            "evidence": {"rows": plain(list(self.evidence))},
         }
+
+
+def plain(value: Any) -> Any:
+    """A value of tables as JSON: NumPy's scalars as Python's own, missing ones as None."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if value is pd.NA or value != value else value
 
 
 Finder = Callable[[Evidence], Iterator[Finding]]

@@ -326,8 +326,8 @@ def _below(evidence: Evidence, beta: float) -> Phrase:
     )
     if low is None or high is None:
         return Phrase()
-    return say("At β = {beta} between {low} and {high} units are active in a run.",
-               beta=_beta_quote(evidence, beta), low=low, high=high)  # fmt: skip
+    return say("At β = {beta} the number of active units of a run is {span}.",
+               beta=_beta_quote(evidence, beta), span=span(low, high))  # fmt: skip
 
 
 def _rows(evidence: Evidence, runs: pd.DataFrame) -> list[dict[str, Any]]:

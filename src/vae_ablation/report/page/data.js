@@ -51,7 +51,6 @@ function armTip(arm, metrics) {
   return tipOf(armTitle(arm), rows, seedsText(arm));
 }
 const isLog = (metric) => metricOf(metric).scale === "log";
-const betterWords = (metric) => ({ 1: "higher is better", "-1": "lower is better", 0: "" })[metricOf(metric).better];
 const betterArrow = (metric) => ({ 1: " ↑", "-1": " ↓", 0: "" })[metricOf(metric).better];
 
 // ---------------------------------------------------------------- compressed parts

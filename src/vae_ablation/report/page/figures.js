@@ -144,7 +144,7 @@ function decodeAt(loaded, z, label = chosenClass) {
 }
 function classSelect(loaded) {
   if (!loaded.stored.conditions) return null;
-  const select = node("select", { class: "btn", "aria-label": "Class that the decoder is conditioned on", onchange: () => { chosenClass = Number(select.value); drawFigure("map"); } },
+  const select = node("select", { class: "btn", "aria-label": "Class that the decoder is conditioned on", onchange: () => { chosenClass = Number(select.value); redrawCard(); } },
     range(loaded.stored.conditions).map((k) => node("option", { value: k, selected: k === chosenClass ? "" : null }, loaded.about.classes?.[k] ?? String(k))));
   return node("label", { class: "pickone" }, node("span", {}, "class"), select);
 }
@@ -271,8 +271,13 @@ function profileMap(place, rows, about, label) {
 }
 // Normal draws that are the same in every page.
 function normals(count) {
-  let seed = 20260;
-  const uniform = () => ((seed = (seed * 1664525 + 1013904223) >>> 0) + 0.5) / 4294967296;
+  let state = 20260;
+  const uniform = () => { // mulberry32
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return (((mixed ^ (mixed >>> 14)) >>> 0) + 0.5) / 4294967296;
+  };
   return range(count).map(() => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
 }
 // Rows of test cells, each above its reconstruction, and of draws of the prior.
@@ -332,7 +337,7 @@ FIGURES.map = (place, state) => {
   place.replaceChildren(panel, card);
   const { free, axis } = contextAxis("map", ["beta"]);
   const canvas = node("div", {});
-  const tools = node("div", { class: "ui askbar noprint" }, contextSelect("map", free, axis), axis ? node("button", { class: "btn", type: "button", "aria-pressed": String(zoomed), onclick: () => { zoomed = !zoomed; drawFigure("map"); } }, "only the chosen levels") : null);
+  const tools = node("div", { class: "ui askbar noprint" }, contextSelect("map", free, axis), axis ? node("button", { class: "btn", type: "button", "aria-pressed": String(zoomed), onclick: () => { zoomed = !zoomed; redrawCard(); } }, "only the chosen levels") : null);
   panel.append(node("h3", {}, "All arms", node("small", {}, ` · ${armTitle(state.arm, ["beta", axis?.name])}`)), canvas, tools);
   drawMap(canvas, state, axis);
   drawCard(card, state.arm);
@@ -444,6 +449,8 @@ function drawOff(c, arm, state) {
 
 const CARD = ["elbo", "rate", "mse", "mse_log1p", "sample_fid", "probe_accuracy"].filter((m) => data.arms.m[m]);
 let mosaicOn = false;
+// The figure that the card of the chosen arm is in.
+const redrawCard = () => drawFigure(figures.has("map") ? "map" : "card");
 const planeDims = {};
 
 function statList(arm) {
@@ -472,7 +479,7 @@ async function drawCard(card, arm) {
   picks.replaceChildren(...[
     samples && node("div", { class: "cell" }, node("h3", {}, "Samples from the prior"), samples),
     codes && node("div", { class: "cell" }, node("h3", {}, "Codes of test examples", axes), codes, classKey(loaded.about)),
-    codes && node("div", { class: samples ? "cell wide" : "cell" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; drawFigure("map"); } }), " show what the decoder draws behind the codes") : null),
+    codes && node("div", { class: samples ? "cell wide" : "cell" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; redrawCard(); } }), " show what the decoder draws behind the codes") : null),
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
     between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
     ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
@@ -491,8 +498,8 @@ async function drawCard(card, arm) {
 
 function dimensionSelects(arm, loaded) {
   const chosen = planeDims[arm] ?? loaded.stored.dimensions.slice(0, 2).map((one) => one.index);
-  if (chosen === "umap") return node("span", { class: "dims noprint" }, node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = undefined; drawFigure("map"); } }, "latent dimensions"));
-  const embedding = loaded.umap ? node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = "umap"; drawFigure("map"); } }, "UMAP") : null;
+  if (chosen === "umap") return node("span", { class: "dims noprint" }, node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = undefined; redrawCard(); } }, "latent dimensions"));
+  const embedding = loaded.umap ? node("button", { class: "btn", type: "button", onclick: () => { planeDims[arm] = "umap"; redrawCard(); } }, "UMAP") : null;
   const one = (side) => {
     const select = node("select", { class: "btn", "aria-label": side ? "Vertical latent dimension" : "Horizontal latent dimension", onchange: () => {
       const dims = [...chosen];
@@ -500,7 +507,7 @@ function dimensionSelects(arm, loaded) {
       if (dims[1 - side] === picked) dims[1 - side] = dims[side];
       dims[side] = picked;
       planeDims[arm] = dims;
-      drawFigure("map");
+      redrawCard();
     } }, loaded.stored.dimensions.map((dimension) => node("option", { value: dimension.index, selected: dimension.index === chosen[side] ? "" : null }, `z${dimension.index + 1} (${dimension.size})`)));
     return select;
   };

@@ -81,7 +81,7 @@ const MOST_CONTROLS = 4;
 
 function segments(axis) {
   const inputs = axis.levels.map((level, i) => node("input", { type: "radio", name: `axis-${axis.i}`, value: i, "aria-label": level.label, onchange: () => choose(nearest(axis.i, i, state.at)) }));
-  const element = node("fieldset", {}, node("legend", {}, axis.symbol), node("div", { class: "seg" }, axis.levels.map((level, i) => node("label", {}, inputs[i], node("span", {}, level.short)))));
+  const element = node("fieldset", {}, node("legend", { class: axis.symbol.length > 2 ? "long" : null }, axis.symbol), node("div", { class: "seg" }, axis.levels.map((level, i) => node("label", {}, inputs[i], node("span", {}, level.short)))));
   return { element, show: (level) => inputs.forEach((input, i) => (input.checked = i === level)) };
 }
 function slider(axis) {
@@ -89,7 +89,7 @@ function slider(axis) {
   const every = Math.ceil(axis.levels.length / 8);
   stops.forEach((stop, i) => { if (i % every && i !== axis.levels.length - 1) stop.textContent = ""; });
   const input = node("input", { type: "range", id: `slider-${axis.i}`, min: 0, max: axis.levels.length - 1, step: 1, "aria-label": `${axis.label}, from ${axis.levels[0].short} to ${axis.levels.at(-1).short}`, oninput: () => choose(nearest(axis.i, Number(input.value), state.at)) });
-  const element = node("fieldset", { class: "slide" }, node("legend", {}, node("label", { for: `slider-${axis.i}` }, axis.symbol)), node("div", {}, input, node("div", { class: "stops", "aria-hidden": "true" }, stops)));
+  const element = node("fieldset", { class: "slide" }, node("legend", { class: axis.symbol.length > 2 ? "long" : null }, node("label", { for: `slider-${axis.i}` }, axis.symbol)), node("div", {}, input, node("div", { class: "stops", "aria-hidden": "true" }, stops)));
   const show = (level) => {
     input.value = level;
     input.setAttribute("aria-valuetext", axis.levels[level].label);

@@ -83,7 +83,7 @@ function fits(term, row, columns, words) {
 
 // ---------------------------------------------------------------- one table
 
-// columns: { id, label, alias, unit, help, text, value(row), cell(row), whole(row) for files }
+// columns: { id, label, alias, unit, help, text, value(row), cell(row), print(row) for files, said(row) for words }
 function startTable({ place, caption, file, rows, columns, shown, open }) {
   const state = { shown: new Set(shown), sort: null, up: true, most: ROWS_AT_ONCE, found: rows };
   const input = node("input", { type: "search", placeholder: "filter, e.g. gaussian beta1 d=8", "aria-label": `Filter ${caption}` });
