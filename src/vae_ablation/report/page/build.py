@@ -48,6 +48,7 @@ def report(folder: Path) -> str:
         study=folder.name,
         title=question(contents.axes),
         design=design(contents),
+        replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
         answer=five(answers, order),
         names={section.id: section.name for section in found},
         sections=[(section, *_with_answers(section, answers)) for section in found],
