@@ -38,6 +38,10 @@ def test_spans_that_overlap_name_no_axis() -> None:
     assert told(row("latent_dim", 0.05), row("beta", 0.03)) == []
 
 
+def test_an_axis_whose_share_another_surpasses_does_not_lead() -> None:
+    assert told(row("beta", 0.25, 0.41), row("likelihood", 0.15, 0.43)) == []
+
+
 def test_levels_with_collapse_and_kl_off_are_not_spoken_of() -> None:
     assert told(row("latent_dim", 0.25, levels="every"), row("beta", 0.03, levels="every")) == []
 

@@ -22,7 +22,10 @@ _LABELS = ("probe_accuracy", "knn_accuracy")
 
 @finder
 def importance(evidence: Evidence) -> Iterator[Finding]:
-    """Metrics that one axis moves more than each other: intervals of the spans do not overlap."""
+    """Metrics that one axis moves more than each other.
+
+    The intervals of the spans do not overlap, and no other axis has a larger share of the variance.
+    """
     table = evidence.table("importance")
     if not {"levels", "span_low", "rectangle"} <= {*table.columns}:
         return
@@ -30,11 +33,18 @@ def importance(evidence: Evidence) -> Iterator[Finding]:
     for metric in evidence.setting("statistics.primary_metrics") or []:
         rows = table[(table["metric"] == metric) & table["span_low"].notna()]
         rows = rows.sort_values("span", ascending=False, kind="stable")
-        if len(rows) > 1 and rows["span_low"].iloc[0] > rows["span_high"].iloc[1:].max():
+        if len(rows) > 1 and _leads(rows):
             first = str(rows["term"].iloc[0])
             open_ = first if first in evidence.questions else "beta"
             if evidence.decidable(open_):
                 yield _finding(evidence, rows, described(str(metric)))
+
+
+def _leads(rows: pd.DataFrame) -> bool:
+    """Whether the first of these axes leads in span and in share, where shares are known."""
+    others = rows.iloc[1:]
+    surpassed = (others["share"] > rows["share"].iloc[0]).any()
+    return bool(not surpassed and rows["span_low"].iloc[0] > others["span_high"].max())
 
 
 def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
