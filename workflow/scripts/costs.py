@@ -1,4 +1,4 @@
-"""What the study cost: STUDY LOG."""
+"""Costs of the study: STUDY LOG."""
 
 import sys
 from pathlib import Path

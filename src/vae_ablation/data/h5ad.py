@@ -90,7 +90,7 @@ _UNREADABLE = (
     MemoryError,
     EOFError,
 )
-"""What h5py and anndata raise for damaged files."""
+"""Errors that h5py and anndata raise for damaged files."""
 
 
 @register

@@ -149,7 +149,7 @@ _UNREADABLE = (
     *(AttributeError, ArithmeticError, RuntimeError, Warning, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
-"""What Pillow raises for damaged files."""
+"""Errors that Pillow raises for damaged files."""
 
 
 def _reason(error: BaseException) -> str:
@@ -216,7 +216,7 @@ def _labels(found: Found) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
 
 
 def _headers(found: Found) -> tuple[Counter[tuple[int, int]], Counter[str]]:
-    """How often each size (height, width) and each mode is there.
+    """Counts of sizes (height, width) and of modes.
 
     Raises:
         UserError: naming every picture that cannot be read.

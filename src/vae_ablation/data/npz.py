@@ -261,7 +261,7 @@ def _float_hint(x: NDArray[Any], low: float, high: float, slack: float) -> str:
 
 
 def _shifted_scale(low: float, high: float, whole: bool) -> tuple[str, str]:
-    """What floats look like of which some are negative, and the formula."""
+    """Likely scale of floats of which some are negative, and the formula."""
     if whole and low >= -128 and low < -64 and high <= 127:
         return "8-bit levels less 128", "(x + 128) / 255"
     for half, formula in ((1, "(x + 1) / 2"), (0.5, "x + 0.5")):
@@ -273,7 +273,7 @@ def _shifted_scale(low: float, high: float, whole: bool) -> tuple[str, str]:
 
 
 def _scale_from_0(high: float, whole: bool) -> tuple[str, str]:
-    """What floats look like of which none is negative, and the formula."""
+    """Likely scale of floats of which none is negative, and the formula."""
     top = round(high)
     if top == 100 if whole else 95 < high <= 100:
         return "percentages", "x / 100"

@@ -64,7 +64,7 @@ PRIOR_SHARES = (0.393, 0.5, 0.865, 0.95)
 _LOG_2PI = math.log(2 * math.pi)
 _EXPANSION_ERROR = 1e-8
 _BLOCK_COST = 4
-"""What a pair of z and component counts for in a block's size: its few copies stay in a cache."""
+"""Numbers of a block's size per pair of z and component, whose copies stay in a cache."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ SCIB_NEIGHBOURS = 90
 
 
 def batch_columns(means: Codes, labels: Labels, batches: Labels, seed: int) -> dict[str, float]:
-    """How well batches are mixed in codes; the scib_ columns only where scib-metrics is installed.
+    """Mixing of batches in codes; the scib_ columns only where scib-metrics is installed.
 
     Args:
         means: held-out codes, [n, latent].
@@ -131,7 +131,7 @@ def inverse_simpson(batches: Labels) -> NDArray[np.float64]:
 
 
 def _batch_counts(batches: Labels) -> NDArray[np.int64]:
-    """How often each batch stands in each row of batches [n, k]: [n, batches]."""
+    """Counts of each batch in each row of batches [n, k]: [n, batches]."""
     return np.stack([(batches == batch).sum(1) for batch in range(batches.max() + 1)], axis=1)
 
 

@@ -142,7 +142,7 @@ class CodeContext:
 
 
 class EvaluationContext:
-    """What an evaluation of the runs of one pack shares; the first axis of an array is the run.
+    """Shared quantities of an evaluation of a pack; the first axis of an array is the run.
 
     Every purpose has a stream of its own: no draw depends on what else is asked.
 
@@ -312,7 +312,7 @@ class EvaluationContext:
 
 
 class RunContext(CodeContext):
-    """What an evaluation knows of one run: its part of the pack's context.
+    """One run's part of the context of its pack.
 
     Args:
         shared: context of the pack.

@@ -117,7 +117,7 @@ class ProbabilisticPCA:
 
 @dataclass(frozen=True)
 class LinearOptimum:
-    """Where a linear β-VAE with a Gaussian decoder of fixed σ ends, on data it was trained on.
+    """The optimum of a linear β-VAE with a Gaussian decoder of fixed σ, on its train data.
 
     It is probabilistic PCA with noise variance βσ² (Lucas et al. 2019): of the covariance's
     eigenvalues λ, those above βσ² are active, and with W = U(Λ − βσ²I)^½ the posterior is exact
@@ -281,7 +281,7 @@ def _optimum_row(
 
 
 def _data(dataset: Dataset, split: str) -> NDArray[np.float32]:
-    """What codes that are not learned are made of: x as observed, or as counts are compared.
+    """Inputs of codes that are not learned: x as observed, or as counts are compared.
 
     Of very many cells, and of pictures on disk, those that stand for the train split in
     `FITTED_VALUES` numbers.

@@ -1,4 +1,4 @@
-"""How far single code dimensions stand for single known generative factors: pure functions.
+"""Disentanglement of codes by known generative factors: pure functions.
 
 All three scores look at posterior means alone, and none depends on the scale of a code: a unit
 that hardly varies counts like any other, so read them beside `active_units`.

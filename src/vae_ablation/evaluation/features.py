@@ -88,7 +88,7 @@ class FeatureExtractor:
         return standard.masked_fill(broken, float("nan"))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What it is stored as, by name."""
+        """Stored form: arrays by name."""
         found: dict[str, NDArray[Any]] = {
             "kind": np.array(self.kind),
             "centre": self.centre.numpy(),

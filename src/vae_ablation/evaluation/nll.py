@@ -78,7 +78,7 @@ class NllEstimate:
         return np.asarray((self.bias.mean(-1) > NLL_LOOSE) | (few > BADLY_COVERED))
 
     def of(self, place: int) -> NllEstimate:
-        """That of one run: each [n]."""
+        """The estimate of one run: each [n]."""
         return NllEstimate(self.nll[place], self.ess[place], self.samples)
 
     def improved(self, runs: Sequence[int], new: NllEstimate) -> NllEstimate:

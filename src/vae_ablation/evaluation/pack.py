@@ -32,7 +32,7 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What evaluation gives for one run.
+    """Result of the evaluation of one run.
 
     Attributes:
         run: its spec.
@@ -54,7 +54,7 @@ class Evaluated:
 
 
 def measure_columns(likelihood: str, observed: Observed, options: Mapping[str, Any]) -> Metrics:
-    """What a score may be compared with, and what bounds it.
+    """Columns on what a score may be compared with, and what bounds it.
 
     Args:
         likelihood: name of the likelihood.

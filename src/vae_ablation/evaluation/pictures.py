@@ -1,4 +1,4 @@
-"""What a run's decoder draws: reconstructions, samples, the manifold, paths between codes."""
+"""Pictures of a run's decoder: reconstructions, samples, the manifold, paths between codes."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ BANK_MODES, BANK_DRAWS = 512, 128
 """Most modes of other examples, and draws of the prior, among which a second mode is sought."""
 
 BANK_SHARE = 2
-"""Where every example has a context of its own, the bank is smaller by this factor."""
+"""Factor by which the bank is smaller where every example has a context of its own."""
 
 BASIN = 9.0
 """Squared distance from a mode, in its own metric and per dimension, within which codes belong
@@ -153,7 +153,7 @@ class Target:
         return replace(self, levels=levels)
 
     def log_joint(self, z: Tensor) -> Tensor:
-        """Of z [runs, n, draws, latent]: [runs, n, draws], nats, float64; −∞ for NaN."""
+        """log p(x, z) at z [runs, n, draws, latent]: [runs, n, draws], nats; −∞ for NaN."""
         joint = self.log_likelihood(z) + self.log_prior(z)
         return torch.nan_to_num(joint, nan=-math.inf, posinf=-math.inf)
 

@@ -141,7 +141,7 @@ class Balls:
         return Balls(self.centres.to(device), self.inner.to(device), outer)
 
     def scores(self, generated: Tensor) -> dict[str, Tensor]:
-        """What generated examples [..., m, features] and these have of each other: [...] each.
+        """Precision, recall, density, coverage of examples [..., m, features]: [...] each.
 
         Returns:
             sample_density and sample_coverage, sample_precision and sample_recall; see

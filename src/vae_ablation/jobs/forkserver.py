@@ -47,13 +47,13 @@ _FIGURES = ("vae_ablation.report.figures",)
 _OF_THE_CALL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"})
 """Environment variables that no library reads when it is imported."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What jobs may be sent; the server, in the same process group, takes no notice."""
+"""Signals that jobs may be sent; the server, in the same process group, takes no notice."""
 _INPUT = 0
 _THREADS = (
     *(f"{name}_NUM_THREADS" for name in ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")),
     "VECLIB_MAXIMUM_THREADS",
 )
-"""What Snakemake sets for a job to its number of threads."""
+"""Variables that Snakemake sets to the number of a job's threads."""
 _TIMEOUT = 10.0
 
 

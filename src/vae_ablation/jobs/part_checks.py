@@ -54,7 +54,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found.
+    """Result of one check.
 
     Attributes:
         part: kind and name.

@@ -44,7 +44,7 @@ _BY_MESSAGE = {
     "Stale file handle": errno.ESTALE,
     "Input/output error": errno.EIO,
 }
-"""What libraries say that keep the error number to themselves."""
+"""Messages of libraries that hide the error number."""
 
 
 def machine_fault(error: BaseException, place: Path) -> str | None:

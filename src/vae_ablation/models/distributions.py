@@ -122,7 +122,7 @@ class Expansion:
 
 
 def parameters_of(distribution: Distribution) -> tuple[Tensor, ...]:
-    """What z sets: a distribution's `parameters()`, or its tensors that are as large as its mean.
+    """Tensors that z sets: a distribution's `parameters()`, or those as large as its mean.
 
     Args:
         distribution: a dataclass of tensors unless it has that method.

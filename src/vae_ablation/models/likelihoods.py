@@ -25,7 +25,7 @@ ModelOptions = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Given:
-    """What p(x given z) is built on beside the decoder's output.
+    """Inputs of p(x | z) beside the decoder's output.
 
     Attributes:
         observed: the observed variable.

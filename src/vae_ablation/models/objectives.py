@@ -79,7 +79,7 @@ OBJECTIVES: Registry[Objective] = Registry("objective")
 
 
 class Objective(ABC):
-    """What training minimises. A registered subclass and a test is all that a new one needs.
+    """A training objective. A registered subclass and a test is all that a new one needs.
 
     Steps are traced: neither `terms` nor `loss` may branch on the values of tensors.
 

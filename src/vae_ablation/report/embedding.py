@@ -87,7 +87,7 @@ def embed_study(folder: Path, index: Path) -> None:
 
 
 def embedding_path(folder: Path, run: str) -> Path:
-    """Where the coordinates of a run lie."""
+    """Path of the coordinates of a run."""
     return folder / f"{run.replace('/', '__')}.npz"
 
 

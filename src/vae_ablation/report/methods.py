@@ -73,7 +73,7 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
 
 
 def _over_splits(axes: dict[str, Any]) -> str:
-    """How many splits of the data the seeds were crossed with, where there are several."""
+    """A sentence on the splits of the data, where there are several."""
     splits = len(axes.get("split_seed", ()))
     return f" on each of {splits} random splits of the data" if splits > 1 else ""
 
@@ -228,7 +228,7 @@ def _evaluation(study: Study, overview: dict[str, Any]) -> str:
 
 
 def _statistics(study: Study, overview: dict[str, Any]) -> str:
-    """How arms were compared, as `tables.comparison` and `report.findings` do it."""
+    """The comparison of arms, as `tables.comparison` and `report.findings` do it."""
     settings = study.config["statistics"]
     several = len(overview["axes"].get("split_seed", ())) > 1
     over = "the seeds of each split, over splits" if several else "seeds"
@@ -257,7 +257,7 @@ def _statistics(study: Study, overview: dict[str, Any]) -> str:
 
 
 def _margins(chosen: Mapping[str, float]) -> str:
-    """Where margins come from, and those of the config."""
+    """Origin of the margins, and those of the config."""
     rule = (
         "The margin is what the evaluation can resolve: the largest of twice the bootstrap error "
         "of the difference over test examples, the spread over refitted feature networks, the "

@@ -33,9 +33,9 @@ from vae_ablation.study.run import Run, canonical_run
 from vae_ablation.study.workflow import read_frozen
 
 _NEEDED = {"pack", "path", "status", "code_version", "data_hash", "epochs_kept"}
-"""What a record must hold beside what its hash is made of."""
+"""Keys that a record must have beside those of its hash."""
 _TIMESTAMP = ".snakemake_timestamp"
-"""Where Snakemake keeps the date of a folder that a job made."""
+"""File in which Snakemake keeps the date of a folder that a job made."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _answers: dict[str, Any] = {}
 
 
 def ask(plugin: Plugin, kind: str, name: str, method: str, arguments: Sequence[Any]) -> Any:
-    """What a method of a part returns.
+    """Return value of a part's method.
 
     Raises:
         UserError: the part says so, or its code ends in an error.

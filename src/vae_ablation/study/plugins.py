@@ -335,7 +335,7 @@ def _scale(rule: Rule) -> axes.Scale:
 
 
 def state() -> tuple[tuple[str, str], ...]:
-    """What changes with the known plug-ins."""
+    """Key that changes with the known plug-ins."""
     return tuple((path, plugin.digest) for path, plugin in PLUGINS.items())
 
 

@@ -88,7 +88,7 @@ class Targets:
 
     @property
     def costs(self) -> list[Path]:
-        """What the jobs of the study took."""
+        """Tables of the costs of the study's jobs."""
         return [self._folder / "tables" / name for name in ("costs.csv", "costs.html")]
 
     @property

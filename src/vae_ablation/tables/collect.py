@@ -35,7 +35,7 @@ _TEXT = [
     *("architecture", "objective", "condition", "dispersion"),
 ]
 _FORMULA = ("=", "+", "-", "@", "\t")
-"""How a spreadsheet knows a formula."""
+"""First characters by which a spreadsheet knows a formula."""
 _NOT_COLUMNS = {"rate_per_dim", "sample_fid_networks", "sample_fid_expost_networks"}
 _WHOLE = {"latent_dim", "importance_samples", "kl_warmup_epochs", "seed", "split_seed"}
 

@@ -72,7 +72,7 @@ class Answers:
 
     @cached_property
     def differences(self) -> Differences:
-        """Of every pair."""
+        """Differences of every pair."""
         return Differences(self.replicates, self.pairs)
 
     @cached_property
@@ -154,7 +154,7 @@ class Answers:
         return table.join(names.iloc[pair].reset_index(drop=True))
 
     def _names(self, members: Places) -> dict[str, Any]:
-        """Where a row is: the levels that its pairs share, empty where it is pooled over."""
+        """Levels that the pairs of a row share; empty where it is pooled over."""
         arms, references = zip(*(self.pairs[i] for i in members), strict=True)
         question = self.question
         levels = {

@@ -36,7 +36,7 @@ COLUMNS = [
 _FIRST = ("beta", "latent_dim", "likelihood")
 _NO_FACTORS = {*_FIRST, "dataset", "kl", "posterior", "arm"}
 ALL = "all"
-"""What the table calls the likelihood where it is itself a factor."""
+"""Cell of the likelihood where it is itself a factor."""
 REGULAR, EVERY = "regular", "every"
 """Levels without KL off and collapsed ones, and with them."""
 LEAST_LEVELS = 3

@@ -102,7 +102,7 @@ def resolution_of(
     wanted: Mapping[str, float],
     folder: Path | None,
 ) -> Resolution:
-    """What the files and columns of a study say of the resolution of its evaluation.
+    """Resolution of a study's evaluation, from its files and columns.
 
     Args:
         replicates: the runs.
@@ -138,7 +138,7 @@ def _examples(
 def _influence(
     replicates: Replicates, arm: int, metric: Metric, folder: Path
 ) -> NDArray[np.float64] | None:
-    """What each test example adds to an arm's mean on the scale, averaged over seeds: [n].
+    """Influence of each test example on an arm's mean on the scale, averaged over seeds: [n].
 
     The standard deviation of a mean of these is the bootstrap's error in the limit of many
     resamples (the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21). Test examples

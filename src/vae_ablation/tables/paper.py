@@ -122,7 +122,7 @@ def _row(row: Mapping[Any, Any], setting: str) -> dict[str, Any]:
 
 
 def _change(row: Mapping[Any, Any]) -> str:
-    """What is changed in the full model: `KL term removed`, `latent dimension 16 → 2`."""
+    """The change to the full model: `KL term removed`, `latent dimension 16 → 2`."""
     question = str(row["question"])
     if question == "kl_off":
         return "KL term removed"
@@ -192,7 +192,7 @@ def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def methods_sentence(table: pd.DataFrame) -> str:
-    """How the table was made, for a paper; its citations are those of `BIBTEX`."""
+    """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`."""
     seeds = int(table["n"].max()) if len(table) else 0
     return (
         f"Arms differ from the full model in one setting and were trained with {seeds} "

@@ -149,7 +149,7 @@ class Differences:
 
     @cached_property
     def independent(self) -> Array:
-        """What replicates a difference: [pairs, replicates, metrics], NaN where there is none.
+        """Replicates of differences: [pairs, replicates, metrics], NaN where there is none.
 
         Differences themselves; of datasets with several splits their means over the seeds of each
         split, in the places of the first replicates.

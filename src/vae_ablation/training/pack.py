@@ -71,7 +71,7 @@ UNWATCHED = Hooks()
 
 @dataclass
 class TrainingResult:
-    """What training gives for one run.
+    """Result of the training of one run.
 
     Attributes:
         run: its spec.
@@ -487,7 +487,7 @@ class _PackTraining:
             self._drop({*frozen, *stopped})
 
     def _divergence(self, index: int, row: NDArray[np.float64], finite: bool) -> str:
-        """What shows that a run has diverged; empty where nothing does."""
+        """Reason why a run has diverged; empty where it has not."""
         counted = row[[0, 3]] if self.kinds[index].deterministic else row
         if not np.isfinite(counted).all():
             return "the objective was not finite"

@@ -86,7 +86,7 @@ def _memory(node: Node) -> Node:
 
 
 def _last_writes(graph: Graph) -> dict[Node, int]:
-    """Where in the graph the memory that a node made is written to for the last time."""
+    """Position in the graph of the last write to the memory that a node made."""
     return {_memory(node): position for position, node in enumerate(graph.nodes) if _writes(node)}
 
 

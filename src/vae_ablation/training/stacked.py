@@ -90,7 +90,7 @@ class StackedVAE:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.leaves[0].device
 
     @property
@@ -141,7 +141,7 @@ class StackedVAE:
 
 
 def row_of(leaves: Sequence[Tensor], position: int) -> Tensor:
-    """What all leaves hold of one run, one after the other, on the CPU: [size]."""
+    """Weights of one run, all leaves one after the other, on the CPU: [size]."""
     return torch.cat([leaf[position].detach().flatten() for leaf in leaves]).cpu()
 
 

@@ -239,7 +239,7 @@ def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
 
 @figure(scope="dataset", category="Comparison")
 def importance(results: StudyResults, selection: Selection) -> Figure | None:
-    """What each axis changes in a metric, and its share of the variance as stacked bars."""
+    """Span of a metric over each axis, and shares of the variance as stacked bars."""
     table = results.importance
     table = table[(table["dataset"] == selection.dataset) & (table["levels"] == "regular")]
     table = table[table["span"].notna()]
@@ -324,7 +324,7 @@ def _panel_title(likelihood: str, rows: pd.DataFrame) -> str:
 
 
 def _span_text(span: float | None, metric: str) -> str:
-    """What an axis changes, in the metric's units; a ratio on the log scale."""
+    """Span over an axis in the metric's units; a ratio on the log scale."""
     if span is None or not np.isfinite(span):
         return ""
     return f"×{span:.3g}" if described(metric).scale == "log" else f"{span:.3g}"

@@ -42,7 +42,7 @@ _BLOCK = _PANEL + 0.95
 
 @figure(scope="likelihood", category="Biology", per_latent_dim=True)
 def forbidden_states(results: StudyResults, selection: Selection) -> Figure | None:
-    """How far prior draws decode from real cells, in and outside holes; their map in 2D."""
+    """Distances of decoded prior draws from real cells, in and outside holes; their map in 2D."""
     rows = selection.ok_rows(results)
     runs = first_runs(rows)
     found = {

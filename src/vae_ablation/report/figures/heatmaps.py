@@ -135,7 +135,7 @@ def _control_rows(
 
 
 def _marks(every: pd.DataFrame, arms: list[ArmName], dims: list[int]) -> list[list[str]]:
-    """What to write in a cell without a number: × (every run diverged or failed), – or nothing."""
+    """Text of a cell without a number: × (every run diverged or failed), – or nothing."""
     fine = every["status"] == "ok"
     signs = dict.fromkeys(_cells(every[~fine]), "×") | dict.fromkeys(_cells(every[fine]), "–")
     return [[signs.get((arm, dim), "") for dim in dims] for arm in arms]

@@ -1,4 +1,4 @@
-"""What a study found, in sentences made from its tables; no model code, no torch.
+"""Findings of a study, in sentences made from its tables; no model code, no torch.
 
 Every module of this package is imported here, so that a new finding registers itself: a function
 under `finding.finder` in any module is all that it needs.

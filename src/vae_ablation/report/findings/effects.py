@@ -140,7 +140,7 @@ def _sentence(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
 
 
 def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
-    """Where along an ordered axis a metric turns worse: between two neighbouring levels.
+    """The neighbouring levels of an ordered axis between which a metric turns worse.
 
     Only of at least three levels, which are better or worse than the reference or equivalent to
     it; undecided levels in between widen it. Nothing where a level is better than the reference

@@ -174,7 +174,7 @@ class Evidence:
 
     @cached_property
     def replicates(self) -> str:
-        """What replicates an arm: `seeds`, or `splits` of the data where there are several."""
+        """Replicates of an arm: `seeds`, or `splits` of the data where there are several."""
         return "splits" if crossed_datasets(self.runs) else "seeds"
 
     def pooled(self, question: str, metric: str = "", primary: bool = False) -> list[Row]:

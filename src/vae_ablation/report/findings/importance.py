@@ -1,4 +1,4 @@
-"""Which axis moves a metric most, on one rectangle of levels without KL off and collapse."""
+"""The axis that moves a metric most, on one rectangle of levels without KL off and collapse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the KL term does, and where a posterior has collapsed."""
+"""Findings on the KL term and on posterior collapse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vae_ablation.study.metrics import described
 
 @finder
 def kl_term(evidence: Evidence) -> Iterator[Finding]:
-    """What happens without the KL term: posteriors, samples and their cause, reconstruction."""
+    """Consequences of removing the KL term: posteriors, samples and their cause, reconstruction."""
     for make in (_posteriors, _samples, _cause, _nearly_none):
         found = make(evidence)
         if found is not None:

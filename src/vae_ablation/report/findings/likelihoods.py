@@ -98,7 +98,7 @@ def _trained_as_density(runs: pd.DataFrame) -> Iterator[Phrase]:
 
 
 def reference_arms(evidence: Evidence, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of each likelihood the arm with β nearest to 1, at the largest shared latent dimension.
+    """The arm of each likelihood with β nearest to 1, at the largest shared latent dimension.
 
     Only arms without a variant and with a KL term.
     """

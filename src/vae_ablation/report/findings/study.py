@@ -1,4 +1,4 @@
-"""What a study could have seen, which arm it selects, and counts of runs."""
+"""Findings on power, on the arm that is selected, and counts of runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _aside(
 
 @finder
 def power(evidence: Evidence) -> Iterator[Finding]:
-    """What the study could and could not have seen: undecided comparisons and their price."""
+    """Undecided comparisons and their price: what the study could not have seen."""
     rows = [row for row in evidence.rows
             if row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
     if not rows:

@@ -89,7 +89,7 @@ class Arms:
         return int(fine["split_seed"].nunique()) if crossed else len(fine)
 
     def _means(self, summary: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
-        """Of each metric mean, low and high by arm, None where there is none."""
+        """Mean, low and high of each metric by arm, None where there is none."""
         places = {
             tuple(key): at
             for at, key in enumerate(self.frame[KEY].astype(str).itertuples(index=False))

@@ -246,7 +246,7 @@ def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def warning(contents: Contents) -> str:
-    """What a reader has to know first: runs that are not ok, results that are missing."""
+    """Warnings at the top: runs that are not ok, results that are missing."""
     runs = contents.arms.runs
     failed, missing = int((runs["status"] != "ok").sum()), len(contents.overview.get("missing", []))
     parts = [

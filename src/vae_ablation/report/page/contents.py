@@ -51,7 +51,7 @@ _CONTRASTS = (
 
 
 class Contents:
-    """What the page of a study shows.
+    """Contents of the page of a study.
 
     Args:
         folder: results/<study>.
