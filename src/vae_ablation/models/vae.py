@@ -48,7 +48,7 @@ def as_network(architecture: str, module: nn.Module, outputs: int) -> nn.Module:
 
 
 def split_present(observed: Observed, context: Tensor | None) -> Tensor | None:
-    """Mask of the numbers of x that are there, [..., dims], from the context; None if none is missing."""
+    """Mask of the numbers of x that are there, [..., dims]; None where none is missing."""
     return context[..., : observed.dims] if observed.missing and context is not None else None
 
 

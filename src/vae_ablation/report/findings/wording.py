@@ -109,7 +109,7 @@ def held(row: Row) -> Phrase:
 
 
 def base(*rows: Row) -> Phrase:
-    """Seeds and settings of rows: `3 seeds in each of 9 settings`, `2 to 3 seeds in each of 1 to 9 …`."""
+    """Seeds and settings of rows: `3 seeds in each of 9 settings`, or ranges of both."""
     seeds, settings = (_span(rows, column) for column in ("n", "settings"))
     if str(settings) == "1":
         return say("{n} {what} in {s} setting", n=seeds, s=settings, what=rows[0].replicates)
