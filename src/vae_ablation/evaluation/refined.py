@@ -153,7 +153,7 @@ class Target:
         return replace(self, levels=levels)
 
     def log_joint(self, z: Tensor) -> Tensor:
-        """log p(x, z) at z [runs, n, draws, latent]: [runs, n, draws], nats; −∞ for NaN."""
+        """Log p(x, z) at z [runs, n, draws, latent]: [runs, n, draws], nats; −∞ for NaN."""
         joint = self.log_likelihood(z) + self.log_prior(z)
         return torch.nan_to_num(joint, nan=-math.inf, posinf=-math.inf)
 
