@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vae_ablation.models.priors import StandardNormal as StandardNormal
     from vae_ablation.report.findings.finding import Finding as Finding
     from vae_ablation.report.findings.finding import Question as Question
+    from vae_ablation.report.findings.quotes import say as say
     from vae_ablation.store.applied import Applied as Applied
     from vae_ablation.study.metrics import Metric as Metric
 

@@ -347,9 +347,9 @@ def numeric_keys(rule: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
 
 
 def holding(key: tuple[Any, ...], value: Any) -> Any:
-    """A config of this one key."""
+    """A config of this one key; lists have the two items that image_size needs."""
     for part in reversed(key):
-        value = [value] if part == 0 else {part: value}
+        value = [value] * (1 + ("image_size" in key)) if part == 0 else {part: value}
     return value
 
 

@@ -40,15 +40,15 @@ HEAD = "import torch\nfrom torch import nn\nfrom vae_ablation.parts import *\n"
 PARTS = {
     "likelihood": '''
 @register
-class Laplace(Likelihood):
+class Absolute(Likelihood):
     """Absolute errors."""
 
-    name = "laplace"
-    options = {"laplace_floor": {"type": "number", "exclusiveMinimum": 0, "default": 0.4}}
-    limits = ("laplace_floor",)
+    name = "absolute"
+    options = {"absolute_floor": {"type": "number", "exclusiveMinimum": 0, "default": 0.4}}
+    limits = ("absolute_floor",)
 
     def distribution(self, output, parameters, given):
-        scale = torch.full_like(output, given.options["laplace_floor"])
+        scale = torch.full_like(output, given.options["absolute_floor"])
         return FromTorch(torch.distributions.Laplace(output, scale, validate_args=False))
 ''',
     "prior": '''
@@ -179,11 +179,11 @@ def test_each_part_is_a_level_and_its_options_are_keys(tmp_path: Path) -> None:
         datasets={"ramps": {"source": "ramps", "ramps": 50}},
         grids=[
             {
-                "likelihood": ["laplace"],
+                "likelihood": ["absolute"],
                 "prior": ["standard_normal", "wide"],
                 "objective": ["tempered"],
                 "architecture": ["normed"],
-                "model.laplace_floor": [0.4, 1],
+                "model.absolute_floor": [0.4, 1],
                 "model.slope": [0.2],
             }
         ],
@@ -191,10 +191,10 @@ def test_each_part_is_a_level_and_its_options_are_keys(tmp_path: Path) -> None:
         applications={"counting": {"times": 4}},
     )
     assert {run.path for run in study.runs} == {
-        "ramps/laplace/z2/beta1-normed-tempered-slope0.2/seed0",
-        "ramps/laplace/z2/beta1-normed-tempered-laplace-floor1-slope0.2/seed0",
-        "ramps/laplace/z2/beta1-normed-tempered-prior-wide-slope0.2/seed0",
-        "ramps/laplace/z2/beta1-normed-tempered-prior-wide-laplace-floor1-slope0.2/seed0",
+        "ramps/absolute/z2/beta1-normed-tempered-slope0.2/seed0",
+        "ramps/absolute/z2/beta1-normed-tempered-absolute-floor1-slope0.2/seed0",
+        "ramps/absolute/z2/beta1-normed-tempered-prior-wide-slope0.2/seed0",
+        "ramps/absolute/z2/beta1-normed-tempered-prior-wide-absolute-floor1-slope0.2/seed0",
     }
     assert study.config["training"]["gamma"] == 2.0
     assert study.config["applications"]["counting"]["times"] == 4
@@ -206,10 +206,10 @@ def test_each_part_is_a_level_and_its_options_are_keys(tmp_path: Path) -> None:
 
 def test_options_are_checked_as_every_key_is(tmp_path: Path) -> None:
     parts_file(tmp_path, "likelihood")
-    with pytest.raises(UserError, match=r"model\.laplace_floor is -1; allowed: .*greater than 0"):
-        study_of(tmp_path, ["my_parts.py"], model={"laplace_floor": -1})
-    with pytest.raises(UserError, match="laplace_floor is not known"):
-        study_of(tmp_path, [], model={"laplace_floor": 1})
+    with pytest.raises(UserError, match=r"model\.absolute_floor is -1; allowed: .*greater than 0"):
+        study_of(tmp_path, ["my_parts.py"], model={"absolute_floor": -1})
+    with pytest.raises(UserError, match="absolute_floor is not known"):
+        study_of(tmp_path, [], model={"absolute_floor": 1})
 
 
 def test_an_option_of_a_source_is_not_read_by_another(tmp_path: Path) -> None:
@@ -226,15 +226,15 @@ def test_numbers_of_an_objective_share_a_pack_and_other_settings_do_not(tmp_path
     study = study_of(tmp_path, ["my_parts.py"], grids=[grid])
     assert len(study.plan().packs) == 1
     assert axis_of("training.gamma").ordered
-    assert axis_of("model.laplace_floor").shapes
+    assert axis_of("model.absolute_floor").shapes
 
 
 def test_a_part_is_gone_with_its_config(tmp_path: Path) -> None:
     parts_file(tmp_path)
     study_of(tmp_path, ["my_parts.py"])
-    assert "laplace" in LIKELIHOODS
+    assert "absolute" in LIKELIHOODS
     study_of(tmp_path, [])
-    assert not {"laplace", "wide", "tempered", "normed"} & {
+    assert not {"absolute", "wide", "tempered", "normed"} & {
         *LIKELIHOODS, *PRIORS, *OBJECTIVES, *ARCHITECTURES
     }  # fmt: skip
     assert "code_norm" not in METRICS
@@ -245,15 +245,15 @@ def test_a_part_is_gone_with_its_config(tmp_path: Path) -> None:
 def test_jobs_have_the_classes_themselves(tmp_path: Path) -> None:
     parts_file(tmp_path)
     study_of(tmp_path, ["my_parts.py"])
-    assert type(LIKELIHOODS["laplace"]).__module__.startswith("declared by")
+    assert type(LIKELIHOODS["absolute"]).__module__.startswith("declared by")
     load_parts()
-    assert type(LIKELIHOODS["laplace"]).__module__.startswith("vae_ablation_parts_my_parts")
+    assert type(LIKELIHOODS["absolute"]).__module__.startswith("vae_ablation_parts_my_parts")
     assert FAMILIES["norms"].codes
     assert FAMILIES["norms"].columns == {"code_norm"}
 
 
 WORKERS = '''
-from vae_ablation.parts import Application, Applied, Figure, Finding, Question, register
+from vae_ablation.parts import Application, Applied, Figure, Finding, Question, register, say
 
 
 @register
@@ -287,7 +287,8 @@ class Which(Question):
     name = "which"
 
     def answer(self, evidence):
-        yield Finding("which", "This one", "It is this one.", evidence.dataset)
+        headline, text = say("This one"), say("It is this one.")
+        yield Finding(evidence.dataset, "which", "trust", headline, text)
 '''
 
 
@@ -300,7 +301,7 @@ def test_applications_figures_and_questions_enter_their_tables(tmp_path: Path) -
     assert (FIGURES["dots"].scope, FIGURES["dots"].category) == ("dataset", "Comparison")
     evidence = SimpleNamespace(dataset="digits")
     (found,) = REGISTRIES["question"]["which"](evidence)
-    assert found.sentence == "It is this one."
+    assert str(found.text) == "It is this one."
     study_of(tmp_path, [])
     assert "counting" not in APPLICATIONS
     assert "dots" not in FIGURES
@@ -310,7 +311,7 @@ def test_the_guide_to_columns_has_a_line_for_each_part(tmp_path: Path) -> None:
     parts_file(tmp_path)
     study_of(tmp_path, ["my_parts.py"])
     text = plugins.docs_text()
-    assert "| likelihood | `laplace` | Absolute errors. |" in text
+    assert "| likelihood | `absolute` | Absolute errors. |" in text
     assert "| `code_norm` | Length of the codes. |" in text
     study_of(tmp_path, [])
     assert plugins.docs_text() == ""
@@ -322,7 +323,7 @@ def test_planning_imports_no_torch(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from vae_ablation.study.config import resolve_config\n"
         "from vae_ablation.study.workflow import open_study\n"
-        "grid = {'likelihood': ['laplace'], 'architecture': ['normed'], 'prior': ['wide']}\n"
+        "grid = {'likelihood': ['absolute'], 'architecture': ['normed'], 'prior': ['wide']}\n"
         "raw = {'plugins': ['my_parts.py'], 'grids': [grid]}\n"
         "study = open_study(resolve_config(raw, Path('config.yaml')))\n"
         "study.check_fit('config.yaml'); print(len(study.plan().packs), 'torch' in sys.modules)"
@@ -335,7 +336,7 @@ def test_planning_imports_no_torch(tmp_path: Path) -> None:
 
 # --- digests -------------------------------------------------------------------------------------
 
-GRIDS = [{"likelihood": ["gaussian", "laplace"]}, {"prior": ["wide"]}, {"objective": ["tempered"]}]
+GRIDS = [{"likelihood": ["gaussian", "absolute"]}, {"prior": ["wide"]}, {"objective": ["tempered"]}]
 
 
 def test_a_file_is_in_the_hashes_of_runs_that_use_it_and_of_no_others(tmp_path: Path) -> None:
@@ -355,11 +356,11 @@ def test_a_file_is_in_the_hashes_of_runs_that_use_it_and_of_no_others(tmp_path: 
 def test_a_setting_of_a_part_is_in_the_hashes_of_runs_that_read_it(tmp_path: Path) -> None:
     parts_file(tmp_path, "likelihood", "prior", "objective")
     first = train_hashes(study_of(tmp_path, ["my_parts.py"], grids=GRIDS))
-    changed = {"training": {"gamma": 3}, "model": {"laplace_floor": 0.7}}
+    changed = {"training": {"gamma": 3}, "model": {"absolute_floor": 0.7}}
     second = train_hashes(study_of(tmp_path, ["my_parts.py"], grids=GRIDS, **changed))
     differ = {path for path in first if first[path] != second[path]}
     assert differ == {
-        "digits/laplace/z2/beta1/seed0",
+        "digits/absolute/z2/beta1/seed0",
         "digits/gaussian/z2/beta1-tempered/seed0",
     }
 
@@ -371,7 +372,7 @@ def test_a_module_beside_the_file_counts_with_it(tmp_path: Path) -> None:
     found = []
     for value in ("1", "1  # words", "2"):
         beside.write_text(f"NUMBER = {value}\n", "utf-8")
-        study = study_of(tmp_path, ["my_parts.py"], grids=[{"likelihood": ["laplace"]}])
+        study = study_of(tmp_path, ["my_parts.py"], grids=[{"likelihood": ["absolute"]}])
         found.append(train_hashes(study))
     assert found[0] == found[1] != found[2]
 
@@ -424,8 +425,8 @@ def test_an_installed_package_needs_no_mention(
     monkeypatch.syspath_prepend(tmp_path)
     plugins._installed.cache_clear()
     try:
-        study = study_of(tmp_path, [], grids=[{"likelihood": ["laplace"]}])
-        assert study.runs[0].likelihood == "laplace"
+        study = study_of(tmp_path, [], grids=[{"likelihood": ["absolute"]}])
+        assert study.runs[0].likelihood == "absolute"
         with pytest.raises(UserError, match=r"parts_of_mine\.parts: importing it ended"):
             load_parts()
     finally:

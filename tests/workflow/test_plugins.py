@@ -51,7 +51,7 @@ def test_every_example_is_short() -> None:
 def test_every_part_is_in_the_tables(extended: Place) -> None:
     metrics = extended.metrics()
     assert (metrics["status"] == "ok").all(), metrics["reason"].tolist()
-    assert {"laplace", "student_t"} <= set(metrics["likelihood"])
+    assert {"absolute", "heavy_tails"} <= set(metrics["likelihood"])
     assert set(metrics["prior"]) == {"standard_normal", "learned_scale"}
     assert "beta_tcvae" in set(metrics["objective"])
     assert "residual_net" in set(metrics["architecture"])
@@ -73,14 +73,14 @@ def test_every_part_is_in_the_guide_and_the_figure_is_drawn(extended: Place) -> 
     names = re.findall(r'^    name = "(.*)"', "\n".join(EXAMPLES), re.MULTILINE)
     assert len(names) == 8
     assert all(f"<code>{name}</code>" in page for name in [*names, "code_correlation"])
-    drawn = extended.study / "figures" / "digits" / "laplace" / "all" / "elbo_by_arm.png"
+    drawn = extended.study / "figures" / "digits" / "absolute" / "all" / "elbo_by_arm.png"
     assert drawn.is_file()
 
 
 def test_the_explorer_says_what_it_cannot_draw(extended: Place) -> None:
     page = (extended.study / "explorer" / "digits.html").read_text(encoding="utf-8")
     for reason in (
-        "the likelihood laplace",
+        "the likelihood absolute",
         "the prior learned_scale, not the standard normal",
         "networks from outside the package",
     ):

@@ -28,6 +28,7 @@ PUBLIC = {
     "Figure": "report.figures.registry:FigurePart",
     "Question": "report.findings.finding",
     "Finding": "report.findings.finding",
+    "say": "report.findings.quotes",
 }
 """Public name → module below `vae_ablation`, with the name there where that is another one."""
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -376,46 +376,46 @@ _READERS: dict[str, Callable[[Path, Options], Table]] = {
 }
 
 
-class _Embedded(RealTable):
-    """A table that comes with scikit-learn; nothing is downloaded.
-
-    Attributes:
-        loader: the function of sklearn.datasets.
-    """
-
-    loader: ClassVar[str]
-
-    def read(self, options: Options) -> Table:
-        """Features, and the classes where the target is one."""
-        bunch = getattr(importlib.import_module("sklearn.datasets"), self.loader)()
-        target = np.asarray(bunch.target)
-        names = getattr(bunch, "target_names", None)
-        columns = {} if names is None else {"label": np.asarray(names, str)[target.astype(int)]}
-        return Table(np.asarray(bunch.data, float), tuple(map(str, bunch.feature_names)), columns)
+def _embedded(loader: str) -> Table:
+    """A table that comes with scikit-learn: features, and the classes where the target is one."""
+    bunch = getattr(importlib.import_module("sklearn.datasets"), loader)()
+    target = np.asarray(bunch.target)
+    names = getattr(bunch, "target_names", None)
+    columns = {} if names is None else {"label": np.asarray(names, str)[target.astype(int)]}
+    return Table(np.asarray(bunch.data, float), tuple(map(str, bunch.feature_names)), columns)
 
 
 @register
-class Wine(_Embedded):
+class Wine(RealTable):
     """178 wines of three cultivars, 13 measurements (Aeberhard et al. 1992)."""
 
     name = "wine"
-    loader = "load_wine"
+
+    def read(self, options: Options) -> Table:
+        """From the installed scikit-learn."""
+        return _embedded("load_wine")
 
 
 @register
-class BreastCancer(_Embedded):
+class BreastCancer(RealTable):
     """569 tumours, 30 measurements of cell nuclei (Street, Wolberg and Mangasarian 1993)."""
 
     name = "breast-cancer"
-    loader = "load_breast_cancer"
+
+    def read(self, options: Options) -> Table:
+        """From the installed scikit-learn."""
+        return _embedded("load_breast_cancer")
 
 
 @register
-class Diabetes(_Embedded):
+class Diabetes(RealTable):
     """442 patients, ten measurements, no classes (Efron et al. 2004)."""
 
     name = "diabetes"
-    loader = "load_diabetes"
+
+    def read(self, options: Options) -> Table:
+        """From the installed scikit-learn."""
+        return _embedded("load_diabetes")
 
 
 @dataclass(frozen=True)
