@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from importlib.util import find_spec
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -231,14 +231,11 @@ def test_a_run_opens_with_curve_snapshots_settings_and_metrics(study: Path, page
 
 
 def axe() -> str:
-    """The script of axe-core: VAE_ABLATION_AXE names it, or axe-playwright-python brings it."""
+    """The script of axe-core: VAE_ABLATION_AXE names one, or axe-core-python brings it."""
     named = os.environ.get("VAE_ABLATION_AXE")
     if named:
         return Path(named).read_text("utf-8")
-    found = find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("no axe-core: install axe-playwright-python, or name axe.min.js")
-    return next(Path(found.origin).parent.rglob("axe*.js")).read_text("utf-8")
+    return (files("axe_core_python") / "axe.min.js").read_text("utf-8")
 
 
 def test_axe_finds_no_violation_in_light_and_dark(study: Path, page: Any) -> None:
@@ -265,6 +262,8 @@ def test_everything_that_is_drawn_or_pressed_has_a_name(study: Path, page: Any) 
     levels = page.run(
         "return [...document.querySelectorAll('h1,h2,h3')].map((one) => Number(one.tagName[1]))"
     )
+    ids = page.run("return [...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids))
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
 

@@ -284,7 +284,7 @@ async function savePng(place, file) {
 function startFigures() {
   document.querySelectorAll("figure[data-draws]").forEach((element) => {
     const place = element.querySelector(".drawing");
-    const { id } = element;
+    const id = element.dataset.figure;
     figures.set(id, { draws: element.dataset.draws, options: JSON.parse(element.dataset.options), place, rows: [] });
     const file = `${key(data.study)}-${id}`;
     const button = (text, act) => node("button", { type: "button", "aria-label": `${text} of “${element.dataset.title}”`, onclick: act }, text);
@@ -296,7 +296,7 @@ function startFigures() {
 // ---------------------------------------------------------------- start
 
 const nearby = new IntersectionObserver((seen) => {
-  for (const entry of seen) entry.isIntersecting ? near.add(entry.target.id) : near.delete(entry.target.id);
+  for (const entry of seen) entry.isIntersecting ? near.add(entry.target.dataset.figure) : near.delete(entry.target.dataset.figure);
   redraw();
 }, { rootMargin: "500px 0px" });
 const watcher = new IntersectionObserver((seen) => seen.forEach((entry) => {
