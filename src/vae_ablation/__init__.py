@@ -11,7 +11,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # On AVX-512, oneDNN chooses the kernel of a convolution by the number of runs beside it.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from vae_ablation.store.trained import TrainedRun as TrainedRun
