@@ -16,6 +16,7 @@ from vae_ablation.report.methods import methods_paragraph
 from vae_ablation.report.overview import write_overview
 from vae_ablation.study.config import resolve_config
 from vae_ablation.study.run import expand_runs
+from vae_ablation.tables.collect import run_columns
 
 RAW = {
     "study": "small",
@@ -166,3 +167,30 @@ def test_a_missing_config_is_one_sentence(tmp_path, capsys):
     assert main(["study-name", str(tmp_path / "none.yaml")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_seeds_wants_looks_that_were_stated_before(study, capsys):
+    assert main(["seeds", "small"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "statistics.looks is empty" in error
+
+
+def test_seeds_names_the_next_round_its_price_and_its_grids(study, capsys):
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["statistics"]["looks"] = [2, 4]
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["seeds", "small"]) == 1
+    assert "has no tables yet" in capsys.readouterr().err
+    row = {"question": "beta", "scope": "pooled", "dataset": "digits", "level": "2", "n": 2,
+           "metric": "nll", "family": "primary", "verdict": "undecided"}  # fmt: skip
+    pd.DataFrame([row]).to_csv(study / "tables" / "contrasts.csv", index=False)
+    rows = [run_columns(run) | {"status": "ok"} for run in expand_runs(config["grids"])]
+    pd.DataFrame(rows).to_csv(study / "tables" / "metrics.csv", index=False)
+    assert main(["seeds", "small"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Undecided: nll: beta 2"
+    assert lines[1].startswith("The next round: 4 runs")
+    assert [line.split("beta: ")[1] for line in lines[2:]] == [
+        "[0.5], seed: [2, 3]}", "[2.0], seed: [2, 3]}",
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Command line: a first study, its run, its state, two runs side by side, a zip for a paper."""
+"""Command line: a first study, its run, its state, more seeds, two runs side by side, a zip."""
 
 from __future__ import annotations
 
@@ -99,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("file", help="a Python file with parts, as a config's plugins names it")
     check.set_defaults(command=_check)
+    seeds = commands.add_parser(
+        "seeds", help="the next round of seeds: what is undecided, which runs, and their price"
+    )
+    seeds.add_argument("study", nargs="?", default="default", help="name or folder of a study")
+    seeds.set_defaults(command=_seeds)
     analysed = commands.add_parser(
         "analyse", help="verdicts, importance and the paper's table of any CSV table of runs"
     )
@@ -214,6 +219,51 @@ def _missing(options: argparse.Namespace) -> int:
     for one in missing:
         print(f"Missing: {one}")
     return bool(missing)
+
+
+# --- seeds -------------------------------------------------------------------------------------
+
+
+def _seeds(options: argparse.Namespace) -> None:
+    """Print the next round of seeds: what is undecided, its price, and the grids to add."""
+    # Imported here: pandas is what the other commands do without.
+    import pandas as pd
+
+    from vae_ablation.study.costs import read_costs, seconds_per_run
+    from vae_ablation.study.progress import duration
+    from vae_ablation.tables.collect import read_metrics
+    from vae_ablation.tables.rounds import comparison_text, grid_lines, next_round
+
+    folder = study_folder(options.study)
+    study, plan = read_frozen(folder)
+    statistics = study.config["statistics"]
+    if not statistics["looks"]:
+        raise UserError(
+            f"{folder / 'config.yaml'}: statistics.looks is empty; allowed: numbers of seeds that "
+            "are stated before anything runs, e.g. [3, 5, 7, 10]."
+        )
+    tables = [folder / "tables" / f"{name}.csv" for name in ("metrics", "contrasts")]
+    if not all(path.is_file() for path in tables):
+        raise UserError(f"{folder}: has no tables yet; run snakemake first.")
+    found = next_round(
+        read_metrics(tables[0]),
+        pd.read_csv(tables[1], dtype={"level": str, "question": str}),
+        [item.run for item in plan.planned],
+        statistics["looks"],
+        statistics["reference"],
+    )
+    for one in found.exhausted:
+        print(f"Undecided at the last look: {comparison_text(one)}")
+    for one in found.undecided:
+        print(f"Undecided: {comparison_text(one)}")
+    if not found.runs:
+        print("No comparison of a primary metric needs more seeds.")
+        return
+    each = seconds_per_run(study, plan, read_costs(study, plan))
+    seconds = sum(each.get(run.pack_key, each[""]) for run in found.runs) if each else None
+    price = f", about {duration(seconds)} of computing" if seconds is not None else ""
+    print(f"The next round: {len(found.runs)} runs{price}. Add to grids, and run again:")
+    print("\n".join(grid_lines(found.runs)))
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -168,6 +168,12 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "run.sh: vae-ablation study-name": Form("vae-ablation study-name config.yaml", "with a file"),
     "run.sh: vae-ablation missing": Form("vae-ablation missing default", "with a name"),
     ".venv/bin/vae-ablation": Form(".venv/bin/vae-ablation --version", "the program alone"),
+    "vae-ablation seeds default": Form(
+        "vae-ablation seeds default", "the study names no looks before it runs", fails=True
+    ),
+    "vae-ablation seeds STUDY": Form(
+        "vae-ablation seeds default", "the study names no looks before it runs", fails=True
+    ),
     "vae-ablation compare RUN RUN": Form(
         f"vae-ablation compare {RUNS}/beta0.5/seed0 {RUNS}/kl-off/seed0", "RUN stands for a folder"
     ),
@@ -187,15 +193,11 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
         "mkdir -p from-b && cp -R elsewhere/default from-b/mnist && vae-ablation join from-b/mnist",
         "a folder that another line copies",
     ),
-    **dict.fromkeys(
-        ("vae-ablation analyse", "vae-ablation analyse runs.csv",
-         "vae-ablation analyse runs.csv --axes lr,model --metrics elbo:higher,fid:lower:log"),
-        Form(
-            "printf 'lr,model,seed,elbo,fid\\n1,a,0,1,2\\n1,a,1,2,3\\n2,a,0,3,2\\n2,a,1,5,2\\n' "
-            "> runs.csv && vae-ablation analyse runs.csv --axes lr,model "
-            "--metrics elbo:higher,fid:lower:log",
-            "it needs a table",
-        ),
+    "vae-ablation analyse runs.csv --axes lr,model --metrics elbo:higher,fid:lower:log": Form(
+        "printf 'lr,model,seed,elbo,fid\\n1,a,0,1,2\\n1,a,1,2,3\\n2,a,0,3,2\\n2,a,1,5,2\\n' "
+        "> runs.csv && vae-ablation analyse runs.csv --axes lr,model "
+        "--metrics elbo:higher,fid:lower:log",
+        "it needs a table",
     ),
     "make study CONFIG=…": Form("make study CONFIG=config.yaml", "… stands for a file"),
     "make study CONFIG=workflow/studies/cells.yaml": Form(
