@@ -14,10 +14,10 @@ SOURCE = "src/vae_ablation"
 SCHEMA = "workflow/schemas/config.schema.yaml"
 AFTER_TABLES = {
     "contrasts": 1, "embed": 1, "explorer": 1, "summarize": 1, "figures": 3, "findings": 1,
-    "pages": 1, "costs": 1, "all": 1,
+    "pages": 1, "costs": 1, "report": 1, "all": 1,
 }  # fmt: skip
 AFTER_EVALUATION = {"controls": 1, "evaluate": 2, "collect": 1, **AFTER_TABLES}
-LAST = {"costs": 1, "all": 1}
+LAST = {"costs": 1, "report": 1, "all": 1}
 NEW_KEY = "{0}new_key:\n{0}  description: New.\n{0}  type: number\n{0}  default: 1\n"
 
 
