@@ -172,7 +172,11 @@ def test_a_reason_has_a_row_of_the_table_and_a_sentence_of_its_page(tmp_path: Pa
         target / run.path / "applications.json"
     )
     study = SimpleNamespace(
-        applications_folder=lambda pack: target, run_folder=lambda r: tmp_path / "runs" / r.path
+        config={"datasets": {"made": {"split_seed": 0}}},
+        datasets=["made"],
+        train_sizes={},
+        applications_folder=lambda pack: target,
+        run_folder=lambda r: tmp_path / "runs" / r.path,
     )
     plan = SimpleNamespace(planned=[Planned(run, "p", "", None)])
     table = collect_applications(study, plan)  # type: ignore[arg-type]

@@ -133,9 +133,10 @@ def test_values_of_the_command_line_have_the_type_of_their_keys() -> None:
     assert made.call.state.study.config["allow_missing"] is True
 
 
-def test_a_prefix_is_refused() -> None:
-    with pytest.raises(UserError, match="prefix: is not supported"):
-        _ = Made(modifier=modifier("below/")).call.state
+def test_a_prefix_moves_the_results_and_is_put_before_them_once() -> None:
+    made = Made(modifier=modifier("below/"))
+    assert made.call.folder == Path("below/results/small")
+    assert made.workflow.modifier.path_modifier.prefix is None
 
 
 def test_a_module_has_its_config_from_another_file_which_is_not_looked_through() -> None:

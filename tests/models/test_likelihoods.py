@@ -322,3 +322,27 @@ def test_a_log_normal_scale_never_falls_below_its_floor() -> None:
     parameters = {"log_scale": torch.full((4,), -1e4)}
     found = likelihood.distribution(torch.zeros(4), parameters, given(COUNTS, options, LIBRARY[0]))
     np.testing.assert_allclose(found.scale, 0.05)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("gaussian", lambda scale: stats.norm(scale=scale).std()),
+        ("laplace", lambda scale: stats.laplace(scale=scale).std()),
+        ("student_t", lambda scale: stats.t(5.0, scale=scale).std()),
+        ("discretized_logistic", lambda scale: stats.logistic(scale=scale).std()),
+    ],
+)
+def test_the_noise_scale_is_the_standard_deviation(name: str, reference: Any) -> None:
+    options = model_options(student_freedom=5.0, scale_floor=0.01)
+    learned = {"log_scale": torch.tensor([-1.0, 0.5])}
+    found = LIKELIHOODS[name].noise_scale(learned, options)
+    assert found is not None
+    expected = [reference(0.01 + np.exp(value)) for value in (-1.0, 0.5)]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_a_scale_without_a_standard_deviation_is_none() -> None:
+    options = model_options(student_freedom=2.0)
+    learned = {"log_scale": torch.tensor([0.0])}
+    assert LIKELIHOODS["student_t"].noise_scale(learned, options) is None

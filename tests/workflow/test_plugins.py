@@ -64,7 +64,7 @@ def test_every_part_is_compared(extended: Place) -> None:
     contrasts = pd.read_csv(extended.study / "tables" / "contrasts.csv")
     own = contrasts[contrasts["metric"] == "code_correlation"]
     axes = {"architecture", "objective", "prior", "training.tc_weight"}
-    assert axes <= set(own["contrast"])
+    assert axes <= set(own["question"])
     assert own["primary"].all()
 
 

@@ -213,6 +213,14 @@ class Gaussian(Likelihood):
             scale = output.new_full((1,), given.options["gaussian_sigma"])
         return distributions.Gaussian(output, scale.expand(output.shape[-1]), given.present)
 
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor:
+        """σ."""
+        import torch
+
+        if "log_scale" in parameters:
+            return _floored(parameters["log_scale"], options["scale_floor"])
+        return torch.tensor([float(options["gaussian_sigma"])])
+
 
 @register
 class Laplace(Likelihood):
@@ -238,6 +246,10 @@ class Laplace(Likelihood):
         scale = _floored(parameters["log_scale"], given.options["scale_floor"])
         return distributions.Laplace(output, scale, given.present)
 
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor | None:
+        """√2·b, its standard deviation."""
+        return math.sqrt(2) * _floored(parameters["log_scale"], options["scale_floor"])
+
 
 @register
 class StudentT(Laplace):
@@ -256,13 +268,13 @@ class StudentT(Laplace):
         freedom = float(given.options["student_freedom"])
         return distributions.StudentT(output, scale, freedom, given.present)
 
-    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor:
-        """σ."""
-        import torch
-
-        if "log_scale" in parameters:
-            return _floored(parameters["log_scale"], options["scale_floor"])
-        return torch.tensor([float(options["gaussian_sigma"])])
+    def noise_scale(self, parameters: Mapping[str, Tensor], options: ModelOptions) -> Tensor | None:
+        """s·√(ν/(ν − 2)), its standard deviation; None where that is infinite, ν ≤ 2."""
+        freedom = float(options["student_freedom"])
+        if freedom <= 2:
+            return None
+        scale = _floored(parameters["log_scale"], options["scale_floor"])
+        return scale * math.sqrt(freedom / (freedom - 2))
 
 
 @register
