@@ -63,8 +63,9 @@ def next_round(
         undecided.append(named)
         key = named[0], str(row["dataset"]), named[1]
         wanted[key] = max(wanted.get(key, 0), look)
-    seeds = _seeds_of_arms(metrics, wanted, references)
-    return Round(undecided, exhausted, _further(metrics, planned, seeds))
+    arm_of = _arms(metrics)
+    seeds = _seeds_of_arms(sorted(set(arm_of.values())), wanted, references)
+    return Round(undecided, exhausted, _further(arm_of, planned, seeds))
 
 
 def _arms(metrics: pd.DataFrame) -> dict[str, Arm]:
@@ -77,10 +78,9 @@ def _arms(metrics: pd.DataFrame) -> dict[str, Arm]:
 
 
 def _seeds_of_arms(
-    metrics: pd.DataFrame, wanted: Mapping[tuple[str, str, str], int], references: Mapping[str, Any]
+    arms: Sequence[Arm], wanted: Mapping[tuple[str, str, str], int], references: Mapping[str, Any]
 ) -> dict[Arm, int]:
     """Seeds that each arm of the wanted comparisons should have."""
-    arms = sorted(set(_arms(metrics).values()))
     seeds: dict[Arm, int] = {}
     for question in questions_of([axis for axis in arms[0] if axis != "arm"], references):
         pairs = question.pairs(arms)
@@ -91,9 +91,10 @@ def _seeds_of_arms(
     return seeds
 
 
-def _further(metrics: pd.DataFrame, planned: Iterable[Run], seeds: Mapping[Arm, int]) -> list[Run]:
+def _further(
+    arm_of: Mapping[str, Arm], planned: Iterable[Run], seeds: Mapping[Arm, int]
+) -> list[Run]:
     """Runs with the smallest unused seeds, until each arm has as many as it should."""
-    arm_of = _arms(metrics)
     known: dict[Arm, list[Run]] = defaultdict(list)
     for run in planned:
         if run.path in arm_of:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vae_ablation.report.findings import words
@@ -15,6 +16,7 @@ from vae_ablation.report.findings.replicates import Score, score
 from vae_ablation.report.findings.wording import at_level, subject
 from vae_ablation.study.axes import ArmName, arm_names, distance_to_one
 from vae_ablation.study.metrics import described
+from vae_ablation.tables import verdicts
 
 COUNTS = "counts/mass given library"
 """The measure within which likelihoods of counts are compared in nats."""
@@ -130,10 +132,6 @@ def arm_words(evidence: Evidence, arm: Mapping[str, Any]) -> Phrase:
                further=f", {further}" if further else "")  # fmt: skip
 
 
-def _arms(evidence: Evidence) -> dict[str, ArmName]:
-    return arm_names(evidence.runs)
-
-
 def arms_of(evidence: Evidence) -> dict[str, ArmName]:
     """Arms of the dataset by name."""
     return arm_names(evidence.runs)
@@ -141,9 +139,5 @@ def arms_of(evidence: Evidence) -> dict[str, ArmName]:
 
 def holm(tests: Mapping[int, float]) -> set[int]:
     """Keys of the tests that Holm's method rejects at 5 %."""
-    found: set[int] = set()
-    for i, key in enumerate(sorted(tests, key=lambda key: tests[key])):
-        if tests[key] * (len(tests) - i) > ALPHA:
-            break
-        found.add(key)
-    return found
+    adjusted = verdicts.holm(np.array([*tests.values()], float))
+    return {key for key, p in zip(tests, adjusted, strict=True) if p <= ALPHA}
