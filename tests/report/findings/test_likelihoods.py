@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from planted import found, only, runs
-from vae_ablation.report.findings.likelihoods import COUNTS, holm
+from vae_ablation.report.findings.likelihoods import COUNTS
 from vae_ablation.study.metrics import METRICS, Bound, Metric
+from vae_ablation.tables.verdicts import rejected
 
 WOBBLE = (-0.1, 0.0, 0.1)
 
@@ -79,6 +80,6 @@ def test_a_loose_mass_is_not_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_holm_rejects_step_by_step() -> None:
-    assert holm({0: 0.01, 1: 0.04, 2: 0.02}) == {0, 1, 2}
-    assert holm({0: 0.02, 1: 0.04, 2: 0.02}) == set()
-    assert holm({}) == set()
+    assert rejected({0: 0.01, 1: 0.04, 2: 0.02}) == {0, 1, 2}
+    assert rejected({0: 0.02, 1: 0.04, 2: 0.02}) == set()
+    assert rejected({}) == set()

@@ -8,11 +8,12 @@ from typing import Any
 
 from vae_ablation.report.findings.evidence import Evidence, matching
 from vae_ablation.report.findings.finding import Finding, finder
-from vae_ablation.report.findings.likelihoods import CELL, COUNTS, arm_words, arms_of, holm
+from vae_ablation.report.findings.likelihoods import CELL, COUNTS, arm_words, arms_of
 from vae_ablation.report.findings.quotes import Phrase, join, phrase, say
 from vae_ablation.report.findings.replicates import Score, by_seed, score
 from vae_ablation.study.axes import distance_to_one
 from vae_ablation.tables.collect import detected
+from vae_ablation.tables.verdicts import rejected
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class _Answer:
 def applications(evidence: Evidence) -> Iterator[Finding]:
     """Applications beside their best baselines, tested at 5 % over all tasks (Holm)."""
     answers = [answer for task in TASKS if (answer := _answer(evidence, task))]
-    decided = holm({i: answer.lead.p for i, answer in enumerate(answers)})
+    decided = rejected({i: answer.lead.p for i, answer in enumerate(answers)})
     for i, answer in enumerate(answers):
         yield _finding(evidence, answer, i in decided)
 

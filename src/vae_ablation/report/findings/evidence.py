@@ -16,11 +16,11 @@ from vae_ablation.report.findings.words import number
 from vae_ablation.study.axes import axis_columns, level_order
 from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.collect import crossed_datasets
+from vae_ablation.tables.verdicts import ALPHA, rejected
 
 DECIDED = ("better", "worse", "higher", "lower", "equivalent", "depends")
 DIFFERENT = ("better", "worse", "higher", "lower", "depends")
 """Verdicts by which a level and its reference differ."""
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -230,13 +230,7 @@ class Evidence:
     @cached_property
     def _open(self) -> set[str]:
         """Questions with an effect, by Holm over the questions of the study."""
-        smallest = {question: self._family_p(question) for question in self.questions}
-        found: set[str] = set()
-        for i, question in enumerate(sorted(smallest, key=lambda name: smallest[name])):
-            if smallest[question] * (len(smallest) - i) > ALPHA:
-                break
-            found.add(question)
-        return found
+        return rejected({question: self._family_p(question) for question in self.questions})
 
     @cached_property
     def _identical(self) -> set[tuple[str, str]]:

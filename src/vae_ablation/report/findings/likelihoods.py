@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vae_ablation.report.findings import words
-from vae_ablation.report.findings.evidence import ALPHA, Evidence, matching
+from vae_ablation.report.findings.evidence import Evidence, matching
 from vae_ablation.report.findings.finding import Finding, finder
 from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say
 from vae_ablation.report.findings.replicates import Score, score
 from vae_ablation.report.findings.wording import at_level, subject
 from vae_ablation.study.axes import ArmName, arm_names, distance_to_one
 from vae_ablation.study.metrics import described
-from vae_ablation.tables import verdicts
+from vae_ablation.tables.verdicts import rejected
 
 COUNTS = "counts/mass given library"
 """The measure within which likelihoods of counts are compared in nats."""
@@ -48,7 +47,7 @@ def _ranking(
     order = sorted(own, key=lambda one: -known.sign * float(one.values.mean()))
     gaps = [found for i, a in enumerate(order) for b in order[i + 1:]
             if (found := score("metrics", runs, metric, a.where, b.where))]  # fmt: skip
-    decided = holm({i: gap.p for i, gap in enumerate(gaps)})
+    decided = rejected({i: gap.p for i, gap in enumerate(gaps)})
     leads = [i for i, gap in enumerate(gaps) if gap.where == order[0].where]
     if len(order) < 2 or len(leads) < len(order) - 1 or not {*leads} <= decided:
         return
@@ -135,9 +134,3 @@ def arm_words(evidence: Evidence, arm: Mapping[str, Any]) -> Phrase:
 def arms_of(evidence: Evidence) -> dict[str, ArmName]:
     """Arms of the dataset by name."""
     return arm_names(evidence.runs)
-
-
-def holm(tests: Mapping[int, float]) -> set[int]:
-    """Keys of the tests that Holm's method rejects at 5 %."""
-    adjusted = verdicts.holm(np.array([*tests.values()], float))
-    return {key for key, p in zip(tests, adjusted, strict=True) if p <= ALPHA}
