@@ -105,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     seeds.set_defaults(command=_seeds)
     analysed = commands.add_parser(
-        "analyse", help="verdicts, importance and the paper's table of any CSV table of runs"
+        "analyse", help="verdicts, findings and a report of any table of runs, nothing trained"
     )
-    analysed.add_argument("runs", type=Path, help="CSV file, one row per run")
+    analysed.add_argument("runs", type=Path, help="table (.csv, .tsv, .xlsx), one row per run")
     analysed.add_argument("--axes", required=True, help="columns that vary: lr,model")
     analysed.add_argument("--seed", default="seed", help="column of the seed")
     analysed.add_argument(
@@ -151,8 +151,9 @@ def _study_name(options: argparse.Namespace) -> None:
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    # Imported here: it brings SciPy, which the other commands do without.
-    from vae_ablation.tables.analysis import read_metric, write_analysis
+    # Imported here: they bring SciPy, which the other commands do without.
+    from vae_ablation.report.analysis import write_analysis
+    from vae_ablation.tables.analysis import read_metric
 
     def parts(text: str) -> list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]

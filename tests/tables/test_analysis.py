@@ -13,7 +13,8 @@ from study_rows import product
 from vae_ablation.cli import main
 from vae_ablation.common.errors import UserError
 from vae_ablation.study.metrics import Metric
-from vae_ablation.tables.analysis import read_metric, read_runs
+from vae_ablation.tables.analysis import read_metric
+from vae_ablation.tables.foreign import read_runs
 
 CALL = ["--axes", "lr,model", "--metrics", "elbo:higher:0.5,fid:lower:log,mse:lower"]
 
@@ -97,7 +98,7 @@ def broken(table: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
     ("table", "parts"),
     [
         (runs().drop(columns="lr"), ["'lr'", "not known"]),
-        (runs().rename(columns={"fid": "FID"}), ["'fid'", "allowed"]),
+        (runs().rename(columns={"fid": "distance"}), ["'fid'", "allowed"]),
         (broken(runs(), "model", None), ["row 5", "no model"]),
         (broken(runs(), "elbo", "oops"), ["row 5", "'oops'", "numbers"]),
         (pd.concat([runs(), runs().head(1)]), ["row 29", "repeats"]),
