@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics", required=True, help="NAME[:higher|lower][:log|arcsine][:MARGIN], by commas"
     )
     analysed.add_argument("--reference", default="", help="reference levels: lr=0.001,model=mlp")
+    analysed.add_argument(
+        "--primary", default="", help="metrics that decide, by commas; others are exploratory"
+    )
     analysed.add_argument("--out", type=Path, help="folder; default: the file's name + -analysis")
     analysed.set_defaults(command=_analyse)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
@@ -160,9 +163,8 @@ def _analyse(options: argparse.Namespace) -> None:
 
     out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
     metrics = [read_metric(text) for text in parts(options.metrics)]
-    references = parts(options.reference)
-    axes = parts(options.axes)
-    for line in write_analysis(options.runs, axes, options.seed, metrics, references, out):
+    axes, named = parts(options.axes), (parts(options.reference), parts(options.primary))
+    for line in write_analysis(options.runs, axes, options.seed, metrics, *named, out):
         print(line)
 
 

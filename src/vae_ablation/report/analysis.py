@@ -12,7 +12,7 @@ from vae_ablation.report.findings.finding import findings
 from vae_ablation.report.findings.words import count
 from vae_ablation.report.page.elsewhere import TablePage
 from vae_ablation.study.metrics import Metric
-from vae_ablation.tables.analysis import Analysis, read_references
+from vae_ablation.tables.analysis import Analysis, read_primary, read_references
 from vae_ablation.tables.foreign import read_runs
 
 FINDERS = ("effects", "importance", "power")
@@ -21,7 +21,7 @@ FINDERS = ("effects", "importance", "power")
 
 def write_analysis(
     path: Path, axes: Sequence[str], seed: str, metrics: Sequence[Metric],
-    references: Sequence[str], out: Path,
+    references: Sequence[str], primary: Sequence[str], out: Path,
 ) -> list[str]:  # fmt: skip
     """Read a table of runs, write its answers, and tell what limits them.
 
@@ -31,6 +31,7 @@ def write_analysis(
         seed: column of the seed.
         metrics: from `analysis.read_metric`.
         references: `AXIS=LEVEL` each.
+        primary: names of primary metrics; all without any.
         out: folder to write into: the tables, findings.json and .md, report.html.
 
     Returns:
@@ -41,7 +42,7 @@ def write_analysis(
     """
     table = read_runs(path, axes, seed, metrics)
     with table.known():
-        analysis = Analysis(table, read_references(references, table))
+        analysis = Analysis(table, read_references(references, table), read_primary(primary, table))
         analysis.check()
         entries = _entries(analysis)
         html = TablePage(analysis, entries).html()
@@ -64,11 +65,10 @@ def _entries(analysis: Analysis) -> list[dict[str, Any]]:
     tables = {
         "metrics": analysis.runs.assign(model="vae"),
         "contrasts": analysis.contrasts,
-        "importance": analysis.importance.assign(likelihood="all"),
+        "importance": analysis.importance,
         "summary": analysis.summary,
     }
-    primary = [metric.name for metric in analysis.metrics]
-    config = {"statistics": {"primary_metrics": primary}, "elsewhere": True}
+    config = {"statistics": {"primary_metrics": [*analysis.primary]}, "elsewhere": True}
     found = [one.entry for one in findings(tables, config, FINDERS)]
     own = {True: "importance"}
     return [one | {"section": own.get(one["question"] == "importance", one["section"])}

@@ -19,7 +19,7 @@ from vae_ablation.study.questions import Question, axis_questions
 from vae_ablation.tables.collect import mean_interval, write_csv
 from vae_ablation.tables.comparison import compare
 from vae_ablation.tables.foreign import RunTable, renaming
-from vae_ablation.tables.importance import COLUMNS, Rectangle
+from vae_ablation.tables.importance import ALL, COLUMNS, REGULAR, Rectangle
 from vae_ablation.tables.margins import Resolution
 from vae_ablation.tables.paper import ablation, write_paper
 from vae_ablation.tables.replicates import Replicates
@@ -27,7 +27,7 @@ from vae_ablation.tables.replicates import Replicates
 SETTING = "others at the reference"
 """The one setting of the paper's table."""
 MOST_LEVELS = 200
-"""Levels of an axis up to which it can be a factor of importance."""
+"""Levels of an axis up to which each is compared."""
 MOST_RELATED = 3
 
 
@@ -90,6 +90,19 @@ def _level_of(axis: str, level: str, levels: pd.Series) -> Level:
     return level_cell(known.get(level, equal[0] if equal else level))
 
 
+def read_primary(names: Sequence[str], table: RunTable) -> list[str]:
+    """Primary metrics under our names; all where none is named.
+
+    Raises:
+        UserError: one is no metric of the table.
+    """
+    places = {given: place for place, given in table.names.items() if place in table.metrics}
+    for name in names:
+        if name not in places:
+            raise unknown_name("--primary", name, list(places))
+    return [places[name] for name in names or places]
+
+
 @dataclass(frozen=True)
 class Analysis:
     """Answers to a table of runs; names of axes and metrics are those of `RunTable`.
@@ -99,6 +112,8 @@ class Analysis:
     Attributes:
         table: the runs.
         references: reference levels that the caller names, by axis.
+        primary: metrics in which verdicts are adjusted together, after Holm; others are
+            exploratory.
 
     Raises:
         UserError: no two arms can be compared.
@@ -106,6 +121,7 @@ class Analysis:
 
     table: RunTable
     references: Mapping[str, Level]
+    primary: Sequence[str]
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -144,18 +160,17 @@ class Analysis:
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:
-        """Every answer; metrics of a question are one family, after Holm."""
-        primary = [metric.name for metric in self.metrics]
-        return compare(self.replicates, self.questions, primary, Resolution())
+        """Every answer."""
+        return compare(self.replicates, self.questions, self.primary, Resolution())
 
     @cached_property
     def importance(self) -> pd.DataFrame:
         """Spans and shares of the axes on the rectangle of levels that all arms share."""
-        factors = [name for name in self.axes if self.runs[name].nunique() <= MOST_LEVELS]
         rows = []
         for dataset, runs in self.runs.groupby("dataset", sort=False):
-            grid = Rectangle.of(runs, factors)
-            common = {"dataset": dataset, "levels": "regular", "rectangle": grid.text}
+            grid = Rectangle.of(runs, self.axes)
+            common = {"dataset": dataset, "likelihood": ALL, "levels": REGULAR}
+            common |= {"rectangle": grid.text}
             rows += [
                 common | {"metric": metric.name, "scale": metric.scale, "seeds": grid.shape[-1],
                           "n": len(grid.runs)} | row
@@ -167,7 +182,7 @@ class Analysis:
     @cached_property
     def paper(self) -> pd.DataFrame:
         """The paper's table."""
-        primary = [metric.name for metric in self.metrics]
+        primary = [*self.primary]
         arms = self.runs.assign(likelihood=SETTING)[[*self.columns, "likelihood", "seed", *primary]]
         return ablation(self.contrasts.assign(likelihood=SETTING), arms, primary, self.references)
 
@@ -248,14 +263,19 @@ class Analysis:
     def _without_pairs(self, axis: str) -> str:
         """Why no two arms differ in one axis alone."""
         name, others = self._name(axis), [one for one in self.axes if one != axis]
-        tied = [self._name(one) for one in others
-                if len(self.runs[one].unique()) > 1
-                and self.runs.groupby(axis)[one].nunique().max() == 1]  # fmt: skip
+        tied = [self._name(one) for one in others if self._tied(axis, one)]
         if tied:
-            return (f"{name} is confounded with {' and '.join(tied)}: they change together, so no "
-                    "difference can be said to come from either.")  # fmt: skip
+            return (f"{name} is confounded with {' and '.join(tied)}: no two arms differ in it "
+                    "alone, so no difference can be said to come from it.")  # fmt: skip
         return (f"No two arms differ in {name} alone, as in a random search: it has no "
                 "comparison; group its levels first.")  # fmt: skip
+
+    def _tied(self, axis: str, other: str) -> bool:
+        """Whether the level of another axis that varies says that of an axis."""
+        if len(self.runs[other].unique()) < 2:
+            return False
+        both = self.runs[[axis, other]].drop_duplicates()
+        return bool(both[other].is_unique)
 
     def _grid(self) -> Iterator[str]:
         there = len(self.replicates.arms)
@@ -277,8 +297,14 @@ class Analysis:
         """Whether there is anything to compare.
 
         Raises:
-            UserError: no two arms differ in one axis alone.
+            UserError: no two arms differ in one axis alone, or an axis has too many levels.
         """
+        for axis in self.axes:
+            if (levels := self.runs[axis].nunique()) > MOST_LEVELS:
+                raise UserError(
+                    f"{self.table.path}: {self._name(axis)} has {levels:,} levels; allowed: at "
+                    f"most {MOST_LEVELS} (group the values of a random search first)."
+                )
         if not any(self.pairs.values()):
             reasons = [*self._axes()] or ["there is one arm."]
             raise UserError(f"{self.table.path}: nothing can be compared. {' '.join(reasons)}")

@@ -22,6 +22,8 @@ import pandas as pd
 from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.study.axes import AXES, BORROWED, Axis, Level, axis_of, level_order, level_text
 from vae_ablation.study.metrics import METRICS, Metric, described
+from vae_ablation.tables.collect import read_metrics
+from vae_ablation.tables.contrasts import comparable_arms
 
 UNDEFINED = {"", "nan", "none", "null", "n/a", "na", "-", "–"}
 """Cells of a metric that say that there is no value."""
@@ -32,7 +34,10 @@ BAD = {
     *("preempting", "scheduled", "error", "errored", "canceled", "cancelled", "interrupted"),
 }
 """States of Weights & Biases, MLflow, Optuna and of this package, in lower case."""
-_OWN = {"run", "model", "dataset", "arm", "measure", "status", "seed"}
+_OWN = {
+    *("run", "model", "dataset", "likelihood", "latent_dim", "beta", "kl", "posterior", "seed"),
+    *("arm", "measure", "status"),
+}
 """Columns by which a table is metrics.csv of a study."""
 _SETTINGS = ("config", "params", "parameters", "hparams", "hyperparameters", "cfg")
 _RESULTS = ("metrics", "summary", "test", "eval", "final")
@@ -320,7 +325,8 @@ def read_runs(path: Path, axes: Sequence[str], seed: str, metrics: Sequence[Metr
     levels = {name: as_levels(cells[columns[axis]]) for name, axis in own_axes.items()}
     if own:  # axes of studies are True or False as such
         levels = {name: of.replace({"True": True, "False": False}) for name, of in levels.items()}
-    values = {name: as_numbers(path, cells[columns[one.name]], one.name, notes)
+    numbers = cells if not own else _comparable(path, cells)
+    values = {name: as_numbers(path, numbers[columns[one.name]], one.name, notes)
               for name, one in own_metrics.items()}  # fmt: skip
     runs = pd.DataFrame({**levels, **values, "seed": as_seeds(cells[columns[seed]])})
     runs = runs.assign(
@@ -357,6 +363,13 @@ def _related(
             if names := [str(name) for name in others if most[name] == 1]:
                 found[place] = names
     return {place: names for place, names in found.items() if place != "dataset"}
+
+
+def _comparable(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of a study's metrics.csv without values that enter no comparison (bounds, collapse)."""
+    known = comparable_arms(read_metrics(path)).set_index("run").reindex(cells["run"])
+    numbers = known.select_dtypes("number").set_axis(cells.index)
+    return cells.assign(**{str(name): numbers[name].map(repr) for name in numbers})
 
 
 def _named_once(names: Sequence[str]) -> None:

@@ -47,6 +47,8 @@ def report(folder: Path) -> str:
         replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
         config=contents.config_text(),
         config_title="Configuration of the study",
+        provenance_heading="Costs, versions and configuration",
+        filter_examples=("gaussian beta1", "d=8 elbo>20"),
         checks=checks(contents),
         warnings=[],
         warning=warning(contents),

@@ -89,6 +89,8 @@ class TablePage:
             replicates="seeds",
             config=self.settings(),
             config_title="What was asked of which columns",
+            provenance_heading="The table, and what was asked of it",
+            filter_examples=self._examples(),
             checks=self.checks(),
             warnings=warnings,
             warning=some if warnings else "",
@@ -164,6 +166,13 @@ class TablePage:
                  "metrics": metrics}  # fmt: skip
         return yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
 
+    def _examples(self) -> tuple[str, str]:
+        """Filters of the tables, as an example: a level, and a comparison."""
+        varied = [axis for axis in self.axes if axis.varied]
+        first = self.analysis.metrics[0]
+        value = self.analysis.runs[first.name].median()
+        return varied[-1].levels[0].short, f"{first.label}>{value:.3g}"
+
     # --- sections -------------------------------------------------------------------------------
 
     def sections(self) -> list[Section]:
@@ -207,14 +216,14 @@ class TablePage:
         """What contract.schema.json describes, without pictures, codes and curves."""
         arms = self.arms
         metrics = [metric.name for metric in self.analysis.metrics if metric.name in arms.metrics]
-        shown = [name for name in multiples(arms, metrics) if name in metrics]
+        shown = [name for name in multiples(arms, self.analysis.primary) if name in metrics]
         datasets: dict[str, Any] = {str(one): {} for one in arms.frame["dataset"].unique()}
         return {
             "version": 1,
             "study": self.analysis.table.path.stem,
             "axes": [axis.to_json() for axis in self.axes],
             "metrics": metrics_json(metrics),
-            "primary": metrics,
+            "primary": [name for name in self.analysis.primary if name in metrics],
             "multiples": shown,
             "datasets": datasets,
             "arms": arms.arms_json(self._summary()),
