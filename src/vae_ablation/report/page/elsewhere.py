@@ -94,7 +94,7 @@ class TablePage:
             checks=self.checks(),
             warnings=warnings,
             warning=some if warnings else "",
-            made="Made by vae-ablation analyse from this table alone; nothing was trained.",
+            made="this table alone; nothing was trained",
         )
 
     # --- text -----------------------------------------------------------------------------------
