@@ -10,6 +10,7 @@ import ast
 import gc
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -180,13 +181,13 @@ def _targets(source: Source, within: str, package: Path) -> Iterator[str]:
 
 def _file(name: str, package: Path) -> Path | None:
     """File of a module of the package; None for other modules and other names."""
-    first, _, rest = name.partition(".")
+    first, *rest = name.split(".")
     if first != package.name:
         return None
-    place = package.joinpath(*rest.split(".")) if rest else package
-    for path in (place / "__init__.py", place.with_suffix(".py")):
-        if path.is_file():
-            return path
+    place = os.path.join(package, *rest)  # asked so often that pathlib would take most of the time
+    for path in (os.path.join(place, "__init__.py"), f"{place}.py"):
+        if os.path.isfile(path):
+            return Path(path)
     return None
 
 
