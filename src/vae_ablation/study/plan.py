@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vae_ablation.common.closure import code_digest
+from vae_ablation.common.closure import BEYOND, code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, stable_hash, write_json
 from vae_ablation.common.registry import digests, kind_digests
 from vae_ablation.common.settings import counted
+from vae_ablation.common.workflow_files import script_file
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
 from vae_ablation.data.codes import parts_of
@@ -35,18 +36,15 @@ from vae_ablation.study.started import started
 TRAINING_VERSION = 2
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
 
-READING = "vae_ablation.data.prepare"
-"""The module that reads prepared data, for every job on models."""
-TRAINING_CODE = ("vae_ablation.training.pack", READING)
-EVALUATION_CODE = (
-    "vae_ablation.evaluation",
-    "vae_ablation.evaluation.features",
+TRAINING_SCRIPTS = ("prepare", "train")
+"""Rules whose scripts, with what they import, are the training code."""
+BEYOND_TRAINING = BEYOND | {
+    "vae_ablation.jobs.tracking",
     "vae_ablation.store.trained",
-    "vae_ablation.data.cells_file",
-    READING,
-)
-APPLICATION_CODE = ("vae_ablation.applications", "vae_ablation.store.trained", READING)
-FEATURE_CODE = ("vae_ablation.evaluation.features", READING)
+    "vae_ablation.study.plugins",
+    "vae_ablation.study.progress",
+}
+"""Modules at which the training code ends: they record a trained run and do not change it."""
 
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 SNAPSHOTS_FILE = "snapshots.npz"
@@ -462,7 +460,7 @@ class Study:
         """Digest of the evaluation settings and of the code that evaluates."""
         settings = counted("evaluation", self.config["evaluation"])
         outside = kind_digests("metric family")
-        return stable_hash([settings, code_digest(*EVALUATION_CODE), *outside], 8)
+        return stable_hash([settings, rule_code("evaluate"), *outside], 8)
 
     @cached_property
     def applied(self) -> list[str]:
@@ -475,7 +473,7 @@ class Study:
         blocks = {name: self.config["applications"][name] for name in self.applied}
         settings = counted("applications", blocks)
         outside = digests(("application", name) for name in self.applied)
-        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE), *outside], 8)
+        return stable_hash([settings, self._seed, rule_code("apply"), *outside], 8)
 
     @property
     def _seed(self) -> int:
@@ -502,7 +500,7 @@ class Study:
 
     def features_path(self, data: str) -> Path:
         """File of the features in which the data of a key are compared with their samples."""
-        parts = [self.prepared[data].name, self._seed, code_digest(*FEATURE_CODE)]
+        parts = [self.prepared[data].name, self._seed, rule_code("features")]
         return self.folder / "features" / data / f"{stable_hash(parts)}.npz"
 
     @cached_property
@@ -752,7 +750,12 @@ def _read_checksum(path: Path) -> str:
 
 def training_code_version() -> str:
     """Digest of the code that trains and of the code that prepares data."""
-    return code_digest(*TRAINING_CODE)
+    return code_digest(*map(script_file, TRAINING_SCRIPTS), beyond=BEYOND_TRAINING)
+
+
+def rule_code(rule: str) -> str:
+    """Digest of the script that a rule runs and of all that it imports."""
+    return code_digest(script_file(rule))
 
 
 _RECORD_KEYS = {"pack", "status", "train_hash", "code_version"}

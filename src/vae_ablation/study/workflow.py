@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, stable_hash, write_json, write_text
 from vae_ablation.common.registry import kind_digests
@@ -18,29 +17,10 @@ from vae_ablation.common.settings import counted
 from vae_ablation.study.config import Config, config_schema, resolve_config, use_plugins_of
 from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
-from vae_ablation.study.plan import READING, Plan, Study
+from vae_ablation.study.plan import Plan, Study, rule_code
 from vae_ablation.study.plugins import use_plugins
 
 RESULTS = Path("results")
-CODE = {
-    "controls": ("vae_ablation.evaluation.controls", READING),
-    "collect": ("vae_ablation.tables.collect",),
-    "summarize": ("vae_ablation.tables.collect", "vae_ablation.report.overview"),
-    "contrasts": ("vae_ablation.tables.write",),
-    "applications": ("vae_ablation.tables.collect", "vae_ablation.report.pages"),
-    "findings": ("vae_ablation.report.findings",),
-    "explorer": ("vae_ablation.report.explorer",),
-    "embed": ("vae_ablation.report.embedding",),
-    "figures": ("vae_ablation.report.figures",),
-    "pages": ("vae_ablation.report.pages",),
-    "costs": (
-        "vae_ablation.study.costs",
-        "vae_ablation.report.pages",
-        "vae_ablation.tables.collect",
-    ),
-    "report": ("vae_ablation.report.page.build",),
-}
-"""Modules that do the work of each rule after evaluation: their import closure is its digest."""
 _KINDS = {
     "findings": ("question", "figure"),
     "figures": ("figure",),
@@ -135,7 +115,7 @@ class Workflow:
     def code(self, rule: str) -> str:
         """Digest of a rule's code, and of the plug-ins that tables and figures show."""
         outside = kind_digests("metric family", *_KINDS.get(rule, ()))
-        return "-".join([code_digest(*CODE[rule]), *outside])
+        return "-".join([rule_code(rule), *outside])
 
     @property
     def evaluations(self) -> list[Path]:
