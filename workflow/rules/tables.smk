@@ -52,6 +52,23 @@ rule contrasts:
         "{params.script} {log:q}"
 
 
+# What follows the present runs is planned once and has its file; the next call makes its runs.
+rule rounds:
+    input:
+        FILES.tables,
+    output:
+        STUDY / "rounds" / "{hash}.json",
+    log:
+        STUDY / "logs" / "rounds-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=CALL.script("rounds"),
+        source=STATE.code("rounds"),
+    shell:
+        "{params.script} {output:q} {log:q}"
+
+
 rule findings:
     input:
         FILES.tables,

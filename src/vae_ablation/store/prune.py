@@ -27,7 +27,7 @@ from vae_ablation.study.plan import (
     link_evaluations,
 )
 from vae_ablation.study.started import started
-from vae_ablation.study.workflow import Workflow, read_frozen
+from vae_ablation.study.workflow import Workflow, read_frozen, with_rounds
 
 RUN_FILES = (*TRAIN_FILES, SNAPSHOTS_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES)
 """Everything that a run's folder can hold."""
@@ -75,7 +75,7 @@ def present_study(folder: Path) -> Study | None:
     config = read_config(path)
     if config["study"] != folder.name:
         return None
-    study = Study(config, folder, folder.parent / ".data")
+    study = with_rounds(Study(config, folder, folder.parent / ".data"))
     study.check_fit(str(path))
     return study
 

@@ -30,7 +30,8 @@ from vae_ablation.study.application_settings import Names, check_trajectory
 from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
 from vae_ablation.study.plugins import model_parts, training_keys
-from vae_ablation.study.run import Run, expand_runs
+from vae_ablation.study.rounds import check_first, round_path
+from vae_ablation.study.run import Run, expand_runs, own_run
 from vae_ablation.study.started import started
 
 TRAINING_VERSION = 2
@@ -232,16 +233,36 @@ class Study:
         config: the resolved config.
         folder: results/<study>.
         data_folder: results/.data.
+        added: runs of later rounds of seeds.
     """
 
     config: Config
     folder: Path
     data_folder: Path
+    added: Sequence[Run] = ()
 
     @cached_property
     def runs(self) -> list[Run]:
         """Every wanted run."""
+        if not self.added:
+            return self.first_runs
+        return sorted({*self.first_runs, *self.added}, key=lambda run: run.order)
+
+    @cached_property
+    def first_runs(self) -> list[Run]:
+        """Runs of the grids: all of them, or of the first round of seeds."""
         return expand_runs(self.config["grids"], self.config, settings_read)
+
+    def own(self, run: Run) -> Run:
+        """A run as the study names it: without levels that are the study's, or not read."""
+        return own_run(run, self.config, settings_read)
+
+    @property
+    def next_round(self) -> Path | None:
+        """File of the round of seeds that follows the wanted runs; None without rounds."""
+        if not self.config.get("seeds"):  # frozen configs of earlier versions have none
+            return None
+        return round_path(self.folder, self.runs, self.config["statistics"]["looks"])
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -322,6 +343,8 @@ class Study:
             UserError: naming the grid's values and the dataset.
         """
         self._check_interpolations(where)
+        if self.config["seeds"]:
+            check_first(where, self.first_runs, self.config["seeds"]["first"])
         for run in self.runs:
             if run.data in self.unreadable:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
 from vae_ablation.study.plan import Plan, Study, rule_code
 from vae_ablation.study.plugins import use_plugins
+from vae_ablation.study.rounds import planned_rounds
 
 RESULTS = Path("results")
 _KINDS = {
@@ -178,7 +180,20 @@ class Workflow:
 
 def open_study(config: Config, results: Path = RESULTS) -> Study:
     """The study of a resolved config in a folder of results, below the working directory."""
-    return Study(config, results / config["study"], results / ".data")
+    return with_rounds(Study(config, results / config["study"], results / ".data"))
+
+
+def with_rounds(study: Study) -> Study:
+    """A study with the runs of the rounds of seeds that were planned for it.
+
+    Raises:
+        UserError: a file of a round is damaged.
+    """
+    if not study.config["seeds"]:
+        return study
+    looks = study.config["statistics"]["looks"]
+    rounds = planned_rounds(study.folder, study.first_runs, looks)
+    return replace(study, added=[run for each in rounds for run in each])
 
 
 def read_frozen(folder: Path) -> tuple[Study, Plan]:
@@ -196,7 +211,8 @@ def read_frozen(folder: Path) -> tuple[Study, Plan]:
             f"{folder}: no study can be read here ({type(error).__name__}: {error}); "
             "run snakemake first."
         ) from None
-    return Study(config, folder, folder.parent / ".data"), plan
+    added = [item.run for item in plan.planned] if config.get("seeds") else ()
+    return Study(config, folder, folder.parent / ".data", added), plan
 
 
 def _check_owner(study: Study, config_path: Path) -> None:
