@@ -310,8 +310,32 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
     settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
     common = settings["seed"], extractor, settings["sample_draws"]
     rows = control_rows(dataset, runs, study.config["model"], *common)
-    split = runs[0].split_seed
-    if split is not None:
-        trace = axis_of("split_seed").traced(split)
-        rows = [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
-    write_json(target, rows)
+    write_json(target, _with_split(rows, runs[0].split_seed))
+
+
+def external_job(folder: Path, name: str, arm: str, target: Path) -> None:
+    """Write the rows of an arm made elsewhere.
+
+    Args:
+        folder: results/<study>.
+        name: key of the prepared data.
+        arm: name of the arm.
+        target: the JSON file to write.
+    """
+    from vae_ablation.evaluation.external import external_rows
+    from vae_ablation.evaluation.features import load_features
+
+    study = _opened(folder)
+    known = next(one for one in study.external if one.name == arm)
+    settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
+    common = settings["seed"], extractor, settings["sample_draws"]
+    rows = external_rows(known, study.split_of(name), _loaded(study, name), *common)
+    write_json(target, _with_split(rows, study.data[name].split_seed))
+
+
+def _with_split(rows: list[dict[str, Any]], split: int | None) -> list[dict[str, Any]]:
+    """Rows of no run, named by the split of their data where it is not the dataset's own."""
+    if split is None:
+        return rows
+    trace = axis_of("split_seed").traced(split)
+    return [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
