@@ -64,6 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", default="local", help="local, slurm or generic")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="further arguments of Snakemake")
     run.set_defaults(command=_run)
+    split = commands.add_parser(
+        "split", help="a dataset by split in one .npz, for codes that are made elsewhere"
+    )
+    split.add_argument("config", type=Path, help="a config file")
+    split.add_argument("dataset", nargs="?", help="name of a dataset (default: the only one)")
+    split.add_argument("--split-seed", type=int, help="in place of the dataset's own")
+    split.add_argument("--output", type=Path, help="the .npz to write (default: split.npz)")
+    split.set_defaults(command=_split)
     status = commands.add_parser("status", help="runs done, missing, failed, and why")
     status.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     status.set_defaults(command=_status)
@@ -130,6 +138,16 @@ def _init(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     run(Path(options.config), options.cores, options.profile, options.arguments)
+
+
+def _split(options: argparse.Namespace) -> None:
+    # Imported here: it brings torch.
+    from vae_ablation.jobs.split_export import export_split
+
+    out = options.output or Path("split.npz")
+    chosen = options.dataset, options.split_seed
+    for line in export_split(options.config, *chosen, RESULTS / ".data", out):
+        print(line)
 
 
 def study_folder(study: str) -> Path:

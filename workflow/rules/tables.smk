@@ -1,7 +1,7 @@
 rule collect:
     input:
         STATE.evaluations,
-        controls=STATE.controls,
+        controls=STATE.controls + STATE.external,
     output:
         STUDY / "tables" / "metrics.csv",
     log:

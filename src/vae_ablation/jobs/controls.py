@@ -7,8 +7,7 @@ from pathlib import Path
 from vae_ablation.common.files import write_json
 from vae_ablation.evaluation.controls import control_rows
 from vae_ablation.evaluation.features import load_features
-from vae_ablation.jobs.inputs import load_data, open_study
-from vae_ablation.study.axes import axis_of
+from vae_ablation.jobs.inputs import load_data, open_study, with_split
 
 
 def controls_job(folder: Path, name: str, target: Path) -> None:
@@ -25,8 +24,4 @@ def controls_job(folder: Path, name: str, target: Path) -> None:
     settings, extractor = study.config["evaluation"], load_features(study.features_path(name))
     common = settings["seed"], extractor, settings["sample_draws"]
     rows = control_rows(dataset, runs, study.config["model"], *common)
-    split = runs[0].split_seed
-    if split is not None:
-        trace = axis_of("split_seed").traced(split)
-        rows = [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
-    write_json(target, rows)
+    write_json(target, with_split(rows, runs[0].split_seed))

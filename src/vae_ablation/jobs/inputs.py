@@ -11,6 +11,7 @@ from vae_ablation.common.files import read_json
 from vae_ablation.common.registry import load_parts
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset
+from vae_ablation.study.axes import axis_of
 from vae_ablation.study.plan import Study
 from vae_ablation.study.workflow import read_frozen
 
@@ -36,6 +37,14 @@ def load_trained_on(run: Run, study: Study) -> Dataset:
     """The dataset of a run, with the train split that it was trained on."""
     whole = load_data(study, run.data)
     return whole.with_train_examples(run.train_examples)
+
+
+def with_split(rows: list[dict[str, Any]], split: int | None) -> list[dict[str, Any]]:
+    """Rows of no run, named by the split of their data where it is not the dataset's own."""
+    if split is None:
+        return rows
+    trace = axis_of("split_seed").traced(split)
+    return [{**row, "run": f"{row['run']}/{trace}", "split_seed": split} for row in rows]
 
 
 def pack_records(folder: Path, pack: str) -> dict[Path, dict[str, Any]]:

@@ -130,6 +130,8 @@ class _Wanted:
         for data in self.study.data:
             yield self.study.features_path(data)
             yield workflow.controls_path(data)
+        for arm, data in workflow.external_data:
+            yield workflow.external_path(arm, data)
         for dataset in self.study.datasets:
             yield self.study.folder / "explorer" / f"{dataset}.html"
             yield self.study.folder / "explorer" / "report" / f"{dataset}.html"
@@ -161,6 +163,7 @@ _PLACES = (
     "packs/*/applications/*",
     "features/*/*.npz",
     "controls/*/*.json",
+    "external/*/*/*.json",
     "figures/*/*",
     "explorer/*.html",
     "explorer/report/*.html",

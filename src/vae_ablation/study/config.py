@@ -41,6 +41,7 @@ from vae_ablation.study.config_types import (
     read_text,
     types_of,
 )
+from vae_ablation.study.external import check_external
 from vae_ablation.study.metrics import described, primary_candidates
 from vae_ablation.study.rounds import check_looks
 
@@ -578,6 +579,10 @@ def _resolve_paths(config: Config, path: Path) -> None:
             if options[key] is not None:
                 options[key] = _absolute(options[key], path, f"datasets.{name}.{key}")
         SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)
+    for name, settings in config["external"].items():
+        if settings["path"] is not None:
+            settings["path"] = _absolute(settings["path"], path, f"external.{name}.path")
+    check_external(config, str(path))
 
 
 def _absolute(found: str, path: Path, key: str) -> str:

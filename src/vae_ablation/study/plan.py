@@ -29,6 +29,7 @@ from vae_ablation.models.priors import DEFAULT_PRIOR, PRIORS
 from vae_ablation.study.application_settings import Names, check_trajectory
 from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
+from vae_ablation.study.external import ExternalArm, external_arms
 from vae_ablation.study.plugins import model_parts, training_keys
 from vae_ablation.study.rounds import check_first, round_path
 from vae_ablation.study.run import Run, expand_runs, own_run
@@ -270,6 +271,15 @@ class Study:
         return sorted({run.dataset for run in self.runs})
 
     @cached_property
+    def external(self) -> list[ExternalArm]:
+        """Arms made elsewhere; a model has the latent dimensions of the grids if it names none."""
+        dims = {
+            name: sorted({run.latent_dim for run in self.runs if run.dataset == name})
+            for name in self.datasets
+        }
+        return [arm.with_dims(dims.get(arm.dataset, [])) for arm in external_arms(self.config)]
+
+    @cached_property
     def data(self) -> dict[str, Run]:
         """Keys of the prepared data that runs use (see `Run.data`), each with one of its runs."""
         return {run.data: run for run in reversed(self.runs)}
@@ -287,6 +297,10 @@ class Study:
         run = self.data[key]
         options = dict(self.config["datasets"][run.dataset])
         return options if run.split_seed is None else {**options, "split_seed": run.split_seed}
+
+    def split_of(self, data: str) -> int:
+        """Seed of the split of the data of a key."""
+        return int(self.data_options(data)["split_seed"])
 
     def data_of(self, dataset: str) -> list[str]:
         """Keys of a dataset's prepared data that runs use, by split seed."""

@@ -18,6 +18,7 @@ from vae_ablation.common.settings import counted
 from vae_ablation.study.config import Config, config_schema, resolve_config, use_plugins_of
 from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
+from vae_ablation.study.external import ExternalArm, check_arms
 from vae_ablation.study.plan import Plan, Study, rule_code
 from vae_ablation.study.plugins import use_plugins
 from vae_ablation.study.rounds import planned_rounds
@@ -73,6 +74,7 @@ class Workflow:
             raise UserError(next(iter(study.unreadable.values())))
         study.check_fit(str(config_path))
         study.check_applications(str(config_path))
+        check_arms(study, str(config_path))
         _check_owner(study, config_path)
         return cls(study, study.plan(), os.path.relpath(config_path))
 
@@ -130,6 +132,17 @@ class Workflow:
         return self._wanted(map(self.controls_path, sorted(self.study.data)))
 
     @property
+    def external(self) -> list[Path]:
+        """Rows of every arm made elsewhere, one file for each split of its data."""
+        return self._wanted(self.external_path(arm, data) for arm, data in self.external_data)
+
+    @property
+    def external_data(self) -> list[tuple[ExternalArm, str]]:
+        """Every arm made elsewhere, with each key of its data."""
+        study = self.study
+        return [(arm, data) for arm in study.external for data in study.data_of(arm.dataset)]
+
+    @property
     def applied_packs(self) -> list[str]:
         """Packs of cells that the config's applications are for."""
         packs = self.plan.packs.items() if self.study.applied else ()
@@ -159,6 +172,14 @@ class Workflow:
         parts = [plan.to_json(), plan.settings(model), drawn, self.code("controls")]
         digest = stable_hash([*parts, self.study.prepared[data].name, *plan.code()])
         return self.study.folder / "controls" / data / f"{digest}.json"
+
+    def external_path(self, arm: ExternalArm, data: str) -> Path:
+        """Rows of an arm on the data of a key; the name changes with all that they depend on."""
+        evaluation = self.study.config["evaluation"]
+        drawn = counted("evaluation", {key: evaluation[key] for key in ("seed", "sample_draws")})
+        parts = [arm.identity(self.study.split_of(data)), drawn, self.code("external")]
+        digest = stable_hash([*parts, self.study.prepared[data].name])
+        return self.study.folder / "external" / data / arm.name / f"{digest}.json"
 
     def likelihoods(self, dataset: str) -> list[str]:
         """Likelihoods of a dataset's runs; where some may be missing, of those that are there."""
