@@ -76,6 +76,7 @@ def _dense(model: BoundVAE, network: Dense, z: Tensor, context: Tensor) -> tuple
             rows, change = cast(
                 tuple[Tensor, Tensor], jvp(layer, (rows,), (torch.ones_like(rows),))
             )
+            assert slopes is not None
             slopes = slopes * change
     assert slopes is not None
     shape = *x.shape[:-1], network.outputs
