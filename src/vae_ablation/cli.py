@@ -113,15 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     seeds.set_defaults(command=_seeds)
     analysed = commands.add_parser(
-        "analyse", help="verdicts, importance and the paper's table of any CSV table of runs"
+        "analyse", help="verdicts, findings and a report of any table of runs, nothing trained"
     )
-    analysed.add_argument("runs", type=Path, help="CSV file, one row per run")
+    analysed.add_argument("runs", type=Path, help="table (.csv, .tsv, .xlsx), one row per run")
     analysed.add_argument("--axes", required=True, help="columns that vary: lr,model")
     analysed.add_argument("--seed", default="seed", help="column of the seed")
     analysed.add_argument(
         "--metrics", required=True, help="NAME[:higher|lower][:log|arcsine][:MARGIN], by commas"
     )
     analysed.add_argument("--reference", default="", help="reference levels: lr=0.001,model=mlp")
+    analysed.add_argument(
+        "--primary", default="", help="metrics that decide, by commas; others are exploratory"
+    )
     analysed.add_argument("--out", type=Path, help="folder; default: the file's name + -analysis")
     analysed.set_defaults(command=_analyse)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
@@ -169,17 +172,17 @@ def _study_name(options: argparse.Namespace) -> None:
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    # Imported here: it brings SciPy, which the other commands do without.
-    from vae_ablation.tables.analysis import read_metric, write_analysis
+    # Imported here: they bring SciPy, which the other commands do without.
+    from vae_ablation.report.analysis import write_analysis
+    from vae_ablation.tables.analysis import read_metric
 
     def parts(text: str) -> list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]
 
     out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
     metrics = [read_metric(text) for text in parts(options.metrics)]
-    references = parts(options.reference)
-    axes = parts(options.axes)
-    for line in write_analysis(options.runs, axes, options.seed, metrics, references, out):
+    axes, named = parts(options.axes), (parts(options.reference), parts(options.primary))
+    for line in write_analysis(options.runs, axes, options.seed, metrics, *named, out):
         print(line)
 
 

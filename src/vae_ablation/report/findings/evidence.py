@@ -262,8 +262,11 @@ class Evidence:
 
     @cached_property
     def _drift_known(self) -> bool:
-        """Whether the runs trained long enough to say by how much they were still changing."""
-        return len(self.numbers("drift")) > 0
+        """Whether the runs trained long enough to say by how much they were still changing.
+
+        Of runs from elsewhere nothing is known of training: they count as they are.
+        """
+        return bool(self.config.get("elsewhere")) or len(self.numbers("drift")) > 0
 
     @cached_property
     def error_metric(self) -> str:
