@@ -21,6 +21,7 @@ from vae_ablation.report.explorer.arrays import Bundle
 from vae_ablation.report.page.answer import Answer, first_sentences, five, read_answers
 from vae_ablation.report.page.build import checks, design, question, report, warning
 from vae_ablation.report.page.contents import Contents
+from vae_ablation.report.page.sections import sections
 from vae_ablation.report.page.values import column, in_script, short, without_places
 
 SCHEMA = json.loads(
@@ -205,6 +206,17 @@ def test_checks_count_what_is_not_well(contents: Contents) -> None:
     assert found[0]["count"] == "2 of 48"
     assert not found[0]["good"]
     assert any(one["text"].startswith("runs have NLL") for one in found)
+
+
+def test_runs_that_still_changed_are_counted_and_drawn(study: Path) -> None:
+    contents = Contents(study)
+    drift = contents.arms.runs["drift"].dropna()
+    moving = int((drift.abs() >= contents.margin).sum())
+    found = next(one for one in checks(contents) if "converged" in one["text"])
+    assert found["count"] == f"{moving} of {len(drift)}"
+    assert 0 < moving < len(drift)
+    trust = sections(contents.arms, contents.has, contents.margin)[-1]
+    assert [figure.options for figure in trust.figures] == [{"metric": "drift", "limit": 0.5}]
 
 
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:

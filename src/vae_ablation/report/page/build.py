@@ -40,7 +40,7 @@ def report(folder: Path) -> str:
     contents = Contents(folder)
     if not len(contents.runs):
         return _template("empty.html").render(study=folder.name, css=_texts(STYLES))
-    found = sections(contents.arms, contents.has)
+    found = sections(contents.arms, contents.has, contents.margin)
     order = [section.id for section in found]
     answers = read_answers(folder, order)
     data = contents.to_json()
@@ -199,11 +199,15 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
     whole = len(runs)
     failed = int((runs["status"] != "ok").sum())
     found = [_check(failed, whole, "runs failed or diverged", failed == 0)]
-    slopes = int(overview.get("slopes", 0))
-    if slopes:
-        moving = slopes - int(overview.get("converged", 0))
-        text = "runs had not converged: the objective still changed by 1 % or more at the end"
-        found.append(_check(moving, slopes, text, moving == 0))
+    drifts = int(overview.get("drifts", 0))
+    if drifts:
+        moving = drifts - int(overview.get("converged", 0))
+        limit = f"{words.number(contents.margin)} nats or more"
+        text = (
+            f"runs had not converged: the validation objective still changed by {limit} over the "
+            "last tenth of training"
+        )
+        found.append(_check(moving, drifts, text, moving == 0))
     for flag, metrics in _bounds(runs):
         count = int((runs[flag].astype(str) == "True").sum())
         text = f"runs have {metrics} only as a bound"

@@ -535,10 +535,13 @@ FIGURES.ladder = (place, state, { axis }) => {
 // ---------------------------------------------------------------- metrics by the levels of an axis
 
 const moreMetrics = {};
-// Metrics that may be compared between these arms: scores in nats only where they have one measure.
+// Whether a metric may be compared between these arms: scores in nats only where they have one measure.
+function comparable(metric, arms) {
+  const measures = { measure: data.arms.measure, levels: data.arms.levels }[metricOf(metric).comparable];
+  return !measures || new Set(arms.filter((arm) => isNumber(mean(arm, metric))).map((arm) => measures[arm])).size < 2;
+}
 function comparableMetrics(arms) {
-  const measures = new Set(arms.map((arm) => data.arms.measure[arm]));
-  return data.multiples.filter((m) => (measures.size < 2 || metricOf(m).comparable !== "measure") && arms.some((arm) => isNumber(mean(arm, m))));
+  return data.multiples.filter((m) => comparable(m, arms) && arms.some((arm) => isNumber(mean(arm, m))));
 }
 
 FIGURES.response = (place, state, { axis }, id) => {
@@ -569,8 +572,11 @@ function say(place, text) {
 
 function drawResponse(place, state, axis, at, context, metric) {
   const lines = [...contextLevels(context, state.at).map((level) => withLevel(state.at, context.i, level)), state.at].map((levels) => along(at, levels).filter(([, arm]) => isNumber(mean(arm, metric))));
-  const own = lines.at(-1);
-  const arms = lines.flat().map(([, arm]) => arm);
+  const own = lines.pop();
+  const armsOf = (line) => line.map(([, arm]) => arm);
+  const others = lines.filter((line) => comparable(metric, [...armsOf(own), ...armsOf(line)]));
+  lines.splice(0, lines.length, ...others, own);
+  const arms = lines.flatMap(armsOf);
   const values = arms.map((arm) => mean(arm, metric));
   if (!values.length) {
     place.replaceChildren(node("p", { class: "note" }, "Undefined for these arms."));
@@ -786,7 +792,7 @@ FIGURES.matched = (place, state, { axis }) => {
   const at = axisAt[axis];
   const levels = AXES[at].levels.map((level, i) => ({ ...level, i, color: LEVEL_COLORS[i % LEVEL_COLORS.length], shape: LEVEL_SHAPES[i % LEVEL_SHAPES.length], arms: along(strength, withLevel(state.at, at, i)).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate"))) })).filter((level) => level.arms.length);
   const all = levels.flatMap((level) => level.arms);
-  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && metricOf(m).comparable !== "measure" && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
+  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && comparable(m, all) && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
   place.className = "drawing";
   const grid = node("div", { class: "three" });
   place.replaceChildren(node("ul", { class: "key" }, levels.map((level) => node("li", {}, keyMark(level), level.label))), grid);
@@ -1009,9 +1015,9 @@ FIGURES.trust = (place, state, { metric, limit }) => {
   const values = runs.map((run) => data.runs.m[metric][run]);
   const bound = Math.min(12 * limit, Math.max(3 * limit, ...values.map(Math.abs)));
   const c = chart(place, {
-    height: 250, margin: { left: 56, bottom: 44, top: 10, right: 10 },
-    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, format: (v) => `${number(100 * v)} %` },
-    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(100 * limit)} %.`,
+    height: 250, margin: { left: 56, bottom: 44, top: 26, right: 10 },
+    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, label: `${metricOf(metric).label} (nats)` },
+    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(limit)} nats.`,
   });
   for (const side of [-limit, limit]) c.rule(c.m.left, c.Y(side), c.W - c.m.right, c.Y(side), { "stroke-dasharray": "5 4" });
   const counts = new Map();
@@ -1022,7 +1028,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
     const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
-    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(100 * value)} %`]]), act: () => openRun(run) });
+    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(value)} nats`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(value)} nats`]]), act: () => openRun(run) });
   }
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];

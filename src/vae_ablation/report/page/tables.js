@@ -162,7 +162,7 @@ function startTables() {
     })],
     ["runs", `${data.runs.arm.length.toLocaleString("en")} runs`, (panel) => startTable({
       place: panel, caption: "Runs", file: `${key(data.study)}-runs`, rows: range(data.runs.arm.length), open: openRun,
-      shown: ["run", "status", ...firsts, "slope"],
+      shown: ["run", "status", ...firsts, "drift"],
       columns: [{ id: "run", label: "Run", text: true, help: "Opens the run: curve, settings, metrics, command.", value: (run) => data.runs.path[run] }, armColumn((run) => data.runs.arm[run]), ...axisColumns((run) => data.runs.arm[run]), { id: "seed", label: "Seed", help: "Seed of initialisation, order and noise.", value: (run) => data.runs.seed[run] }, ...(data.runs.split.length ? [{ id: "split", label: "Split", help: "Seed of the random split of the data.", value: (run) => data.runs.split[run] }] : []), { id: "status", label: "Status", text: true, help: "ok, diverged or failed.", value: (run) => word(data.runs.status, run) }, { id: "reason", label: "Reason", text: true, help: "Why a run is not ok, or what of it is missing.", value: (run) => word(data.runs.reason, run) || null }, ...Object.keys(data.runs.m).map((m) => metricColumn(m, (run) => data.runs.m[m][run], (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "–"), (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "")))],
     })],
   ];
@@ -218,7 +218,7 @@ function startDefinitions(panel) {
   const names = Object.keys(data.metrics);
   startTable({
     place: panel, caption: "Definitions of the metrics", file: `${key(data.study)}-metrics`, rows: names, shown: ["label", "unit", "better", "description"],
-    columns: [{ id: "label", label: "Metric", text: true, value: (m) => metricOf(m).label }, { id: "name", label: "Column", text: true, value: (m) => m }, { id: "unit", label: "Unit", text: true, value: (m) => metricOf(m).unit || "–" }, { id: "better", label: "Better", text: true, value: (m) => ({ 1: "higher", "-1": "lower", 0: "–" })[metricOf(m).better] }, { id: "comparable", label: "Comparable", text: true, value: (m) => ({ measure: "within a measure", dataset: "within a data set", everywhere: "everywhere" })[metricOf(m).comparable] }, { id: "scale", label: "Scale of differences", text: true, value: (m) => metricOf(m).scale }, { id: "description", label: "Meaning", text: true, value: (m) => metricOf(m).description, cell: (m) => node("span", { class: "wrap" }, metricOf(m).description) }],
+    columns: [{ id: "label", label: "Metric", text: true, value: (m) => metricOf(m).label }, { id: "name", label: "Column", text: true, value: (m) => m }, { id: "unit", label: "Unit", text: true, value: (m) => metricOf(m).unit || "–" }, { id: "better", label: "Better", text: true, value: (m) => ({ 1: "higher", "-1": "lower", 0: "–" })[metricOf(m).better] }, { id: "comparable", label: "Comparable", text: true, value: (m) => ({ measure: "within a data set and measure", levels: "within a data set and measure of grey levels", dataset: "within a data set", everywhere: "everywhere" })[metricOf(m).comparable] }, { id: "scale", label: "Scale of differences", text: true, value: (m) => metricOf(m).scale }, { id: "description", label: "Meaning", text: true, value: (m) => metricOf(m).description, cell: (m) => node("span", { class: "wrap" }, metricOf(m).description) }],
   });
 }
 
