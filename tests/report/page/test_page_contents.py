@@ -7,6 +7,7 @@ import json
 import math
 import re
 import socket
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,16 @@ import pytest
 
 from report.page.studies import GRID, draw_pictures, made_rows, write_study
 from vae_ablation.report.explorer.arrays import Bundle
-from vae_ablation.report.page.answer import Answer, first_sentences, five, read_answers
-from vae_ablation.report.page.build import checks, design, question, report, warning
+from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
+from vae_ablation.report.page.build import (
+    checks,
+    counts,
+    design,
+    question,
+    report,
+    warning,
+    well,
+)
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import sections
 from vae_ablation.report.page.values import column, in_script, short, without_places
@@ -196,7 +205,7 @@ def test_the_question_and_the_design_name_what_varies(contents: Contents) -> Non
     )
     text = design(contents)
     assert "every combination of likelihood (discretised logistic, Gaussian)" in text
-    assert "β = 0.1, 1, 4, no KL term" in text
+    assert "β (0.1, 1, 4, or no KL term)" in text
     assert "Each of the 16 arms" in text
     assert "3 seeds; all numbers are of the 40 test examples." in text
 
@@ -215,8 +224,22 @@ def test_runs_that_still_changed_are_counted_and_drawn(study: Path) -> None:
     found = next(one for one in checks(contents) if "converged" in one["text"])
     assert found["count"] == f"{moving} of {len(drift)}"
     assert 0 < moving < len(drift)
+    bad = int((contents.arms.runs["status"] != "ok").sum())
+    ended = f"{bad} of {len(contents.arms.runs)} runs failed or diverged"
+    assert well(contents) == f"{ended}; {moving} of {len(drift)} had not converged"
     trust = sections(contents.arms, contents.has, contents.margin)[-1]
     assert [figure.options for figure in trust.figures] == [{"metric": "drift", "limit": 0.5}]
+
+
+def test_headings_of_what_has_no_finding_have_numbers(
+    contents: Contents, data: dict[str, Any]
+) -> None:
+    assert counts(data) == "16 arms and 48 runs"
+    means = contents.arms.runs.groupby("arm_at")["rate"].mean()
+    ends = [float(f"{value:.3g}") for value in (means.min(), means.max())]
+    heading = sections(contents.arms, contents.has)[0].heading
+    assert heading.startswith("The rate of 16 arms runs from ")
+    assert [float(word) for word in re.findall(r"[\d.]+", heading)[1:]] == ends
 
 
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:
@@ -261,6 +284,15 @@ def test_findings_of_either_layout_find_their_section(tmp_path: Path) -> None:
     assert [one.conclusive for one in found] == [False, True, False, True]
     assert [one.leads for one in found] == [True, False, True, True]
     assert found[1].caveats == ("e.",)
+
+
+def test_caveats_that_begin_alike_are_one_sentence() -> None:
+    texts = ["Exploratory: the MSE.", "Bounds only.", "Exploratory: the rate and the MSE.",
+             "Exploratory: the mean and variance."]  # fmt: skip
+    answers = [replace(finding("beta", k), caveats=(text,)) for k, text in enumerate(texts)]
+    assert Answers.of(answers).caveats == [
+        "Exploratory: the MSE, the rate and the mean and variance.", "Bounds only.",
+    ]  # fmt: skip
 
 
 def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study: Path) -> None:

@@ -58,8 +58,9 @@ class Arms:
         arms = {key: at for at, key in enumerate(dict.fromkeys(keys))}
         runs = runs.assign(arm_at=[arms[key] for key in keys])
         first = runs.drop_duplicates("arm_at")
-        levels = first["levels_measure"] if "levels_measure" in first else ""
-        kept = first.assign(levels_measure=levels)[[*KEY, "measure", "levels_measure"]]
+        kept = first.assign(levels_measure=first.get("levels_measure", ""))[
+            [*KEY, "measure", "levels_measure"]
+        ]
         frame = kept.reset_index(drop=True)
         frame["at"] = pd.Series(places.loc[first.index].to_numpy().tolist(), dtype=object)
         known = [name for name in averaged_columns(runs) if runs[name].notna().any()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vae_ablation.report.page.answer import Answer, Answers, five, read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import Section, sections
-from vae_ablation.report.page.values import in_script
+from vae_ablation.report.page.values import in_script, listed
 from vae_ablation.tables.collect import crossed_datasets
 
 STYLES = ("page.css",)
@@ -51,13 +51,14 @@ def report(folder: Path) -> str:
         replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
         answer=five(answers, order),
         names={section.id: section.name for section in found},
-        sections=[(section, *_with_answers(section, answers)) for section in found],
+        sections=[(section, *_with_answers(section, answers, well(contents))) for section in found],
         last=LAST,
         data=in_script(data),
         parts=contents.parts.texts,
         config=contents.config_text(),
         provenance=data["provenance"],
         checks=checks(contents),
+        counts=counts(data),
         warning=warning(contents),
         when=_when if len(contents.datasets) > 1 else lambda one: "",
         css=_texts(STYLES),
@@ -86,13 +87,14 @@ def _texts(names: Sequence[str]) -> str:
     return "\n".join(map(_text, names))
 
 
-def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, Answers]:
-    """Heading of a section, and its findings."""
+def _with_answers(section: Section, answers: Sequence[Answer], ended: str) -> tuple[str, Answers]:
+    """Heading of a section, and its findings; that of what to trust says how runs ended."""
     own = Answers.of(answer for answer in answers if answer.section == section.id)
     first = own.full[0] if own.full and section.finds else None
     # what the map shows is a claim by itself, unless a finding leads
     found = first is not None and (first.leads or section.id != "map")
     heading = first.headline if first is not None and found else section.heading
+    heading = ended if section.id == "trust" else heading
     return words.capital(heading), own
 
 
@@ -123,11 +125,6 @@ def _names(axis: PageAxis) -> list[str]:
     if axis.axis.name == "dataset" or not axis.varied:
         return []
     return [f"the {axis.axis.label}"]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Words as a list in a sentence: `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def design(contents: Contents) -> str:
@@ -179,8 +176,9 @@ def _levels(axis: PageAxis) -> str:
     if axis.axis.name == STRENGTH:
         weights = [level.short for level in axis.levels if level.value is not None]
         others = [_WITHOUT[level.id] for level in axis.levels if level.value is None]
-        betas = [f"β = {_some(weights)}"] if weights else []
-        return ", ".join([*betas, *others])
+        if not weights or not others:
+            return f"β ({_some(weights)})" if weights else " or ".join(others)
+        return f"β ({_some(weights)}, or {' or '.join(others)})"
     return f"{axis.axis.label} ({_some([level.short for level in axis.levels])})"
 
 
@@ -202,7 +200,7 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
     drifts = int(overview.get("drifts", 0))
     if drifts:
         moving = drifts - int(overview.get("converged", 0))
-        limit = f"{words.number(contents.margin)} nats or more"
+        limit = f"{contents.margin:g} nats or more"
         text = (
             f"runs had not converged: the validation objective still changed by {limit} over the "
             "last tenth of training"
@@ -247,6 +245,30 @@ def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
         ),
     }
     return [{"count": count, "text": text, "good": False} for count, text in texts.items() if text]
+
+
+def well(contents: Contents) -> str:
+    """How runs ended, as a heading: `No run failed; 46 of 189 runs had not converged`."""
+    runs = contents.arms.runs
+    failed = int((runs["status"] != "ok").sum())
+    ended = (
+        "No run failed" if not failed else f"{failed:,} of {len(runs):,} runs failed or diverged"
+    )
+    drifts = int(contents.overview.get("drifts", 0))
+    moving = drifts - int(contents.overview.get("converged", 0))
+    if not drifts:
+        return ended
+    return f"{ended}; {f'{moving:,} of {drifts:,}' if moving else 'none'} had not converged"
+
+
+def counts(data: Mapping[str, Any]) -> str:
+    """Sizes of the tables, as a heading: `63 arms, 189 runs and 2,953 contrasts`."""
+    sizes = {
+        "arm": len(data["arms"]["at"]),
+        "run": len(data["runs"]["arm"]),
+        "contrast": data["contrasts"]["count"],
+    }
+    return listed([f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in sizes.items() if n])
 
 
 def warning(contents: Contents) -> str:

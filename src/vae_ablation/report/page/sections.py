@@ -111,10 +111,19 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
     return Section(
         "map",
         "Rate and distortion" if figures[0].id == "map" else "Arms",
-        "Every arm trades rate against distortion" if figures[0].id == "map" else "Arm by arm",
+        _span(arms) if figures[0].id == "map" else "Arm by arm",
         "",
         figures,
     )
+
+
+def _span(arms: Arms) -> str:
+    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.003 to 603 nats`."""
+    rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
+    if len(rates) < 2:
+        return "Rate and distortion"
+    low, high = map(words.number, (rates.min(), rates.max()))
+    return f"The rate of {len(rates):,} arms runs from {low} to {high} nats"
 
 
 def _response(axis: PageAxis) -> Figure:
@@ -253,7 +262,7 @@ def _trust(arms: Arms, margin: float) -> Section:
                 "trust",
                 "Still changing at the end of training",
                 "Change of the validation objective over the last tenth of training (nats), a mark "
-                f"for each run; below 0 it still fell. Dashed: {words.number(margin)} nats, below "
+                f"for each run; below 0 it still fell. Dashed: {margin:g} nats, below "
                 "which a run counts as converged. Choose a mark to open its run.",
                 {"metric": "drift", "limit": margin},
             )

@@ -111,7 +111,7 @@ function startTable({ place, caption, file, rows, columns, shown, open }) {
     });
   };
   const heading = (column) => node("th", { scope: "col", class: column.text ? "t" : null, "aria-sort": state.sort === column.id ? (state.up ? "ascending" : "descending") : "none" },
-    node("button", { type: "button", tip: column.help ? () => [column.help] : null, onclick: () => { state.up = state.sort === column.id ? !state.up : column.text ? true : false; state.sort = column.id; draw(column.id); } }, column.label, column.arrow ?? ""), node("small", {}, column.unit ?? ""));
+    node("button", { type: "button", tip: column.help ? () => [column.help] : null, onclick: () => { state.up = state.sort === column.id ? !state.up : column.text ? true : false; state.sort = column.id; draw(column.id); } }, column.label, (column.arrow ?? "").replace(" ", "\u00a0")), node("small", {}, column.unit ?? ""));
   function draw(focus) {
     state.found = filtered();
     const some = state.found.slice(0, state.most);
@@ -257,7 +257,7 @@ function drawPaper(state) {
   const button = (label, act) => node("button", { class: "btn", type: "button", onclick: act }, label);
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": "Table for a paper" }, node("table", { class: "data" }, node("caption", { class: "sr" }, caption),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
     node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds.${contrastCount ? " Bold: decided against the reference, paired by seed in this setting; green is better, orange worse." : ""}`),
@@ -269,5 +269,5 @@ function drawCosts() {
   if (!rows.length) return;
   const most = Math.max(...rows.map((one) => one.seconds), 1e-9);
   const time = (s) => (s >= 5400 ? `${number(s / 3600)} h` : s >= 90 ? `${number(s / 60)} min` : `${number(s)} s`);
-  $("costs").replaceChildren(node("div", { class: "bars" }, rows.filter((one) => one.seconds > most / 500).flatMap((one) => [node("span", {}, String(one.stage)), node("i", { style: `width:${((100 * one.seconds) / most).toFixed(1)}%` }), node("span", {}, `${time(one.seconds)}${isNumber(one.jobs) ? ` · ${one.jobs} jobs` : ""}${isNumber(one.peak_memory_mb) ? ` · ${number(one.peak_memory_mb)} MB` : ""}`)])));
+  $("costs").replaceChildren(node("div", { class: "bars" }, rows.filter((one) => one.seconds > most / 500).flatMap((one) => [node("span", {}, String(one.stage)), node("i", { style: `width:${((100 * one.seconds) / most).toFixed(1)}%` }), node("span", {}, `${time(one.seconds)}${isNumber(one.jobs) ? ` · ${one.jobs} job${one.jobs === 1 ? "" : "s"}` : ""}${isNumber(one.peak_memory_mb) ? ` · ${number(one.peak_memory_mb)} MB` : ""}`)])));
 }
