@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
+import gzip
 import json
 import math
 import re
@@ -21,6 +23,7 @@ from report.page.studies import GRID, draw_pictures, made_rows, write_study
 from vae_ablation.report.explorer.arrays import Bundle
 from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
 from vae_ablation.report.page.build import (
+    apart,
     checks,
     counts,
     design,
@@ -122,9 +125,6 @@ def test_numbers_have_five_digits_at_most(data: dict[str, Any]) -> None:
 
 
 def test_every_array_lies_within_its_part(contents: Contents, data: dict[str, Any]) -> None:
-    import base64
-    import gzip
-
     sizes = {
         name: len(gzip.decompress(base64.b64decode(text)))
         for name, text in contents.parts.texts.items()
@@ -310,9 +310,6 @@ def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study:
 
 
 def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> None:
-    import base64
-    import gzip
-
     arm, shown = next(iter(contents.shown.items()))
     content = gzip.decompress(base64.b64decode(contents.parts.texts[f"arm{arm}"]))
     stored = shown["samples"]
@@ -320,6 +317,28 @@ def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> 
         wanted = arrays["samples"].tobytes()
     assert content[stored["at"] : stored["at"] + stored["length"]] == wanted
     assert isinstance(Bundle().text(), str)
+
+
+def test_snapshots_are_within_three_grey_levels(study: Path, contents: Contents) -> None:
+    arm, shown = next(iter(contents.shown.items()))
+    content = gzip.decompress(base64.b64decode(contents.parts.texts[f"snapshots{arm}"]))
+    stored = shown["snapshots"]["images"]
+    kept = np.frombuffer(content, np.uint8)[stored["at"] : stored["at"] + stored["length"]]
+    with np.load(study / "runs" / shown["run"] / "snapshots.npz") as arrays:
+        exact = arrays["images"].ravel().astype(int)
+    assert np.abs(kept - exact).max() <= 3
+    assert {0, 255} >= {*kept[(exact < 4)], *kept[exact > 251]}
+
+
+def test_long_tables_are_parts_of_their_own(data: dict[str, Any]) -> None:
+    kept, long = apart(data)
+    assert "curves" not in kept
+    assert set(kept["contrasts"]) == {"count", "whole"}
+    read = {
+        name: json.loads(gzip.decompress(base64.b64decode(text))) for name, text in long.items()
+    }
+    assert read == {"contrasts": data["contrasts"]["columns"], "curves": data["curves"]}
+    assert data["contrasts"]["columns"] is not None
 
 
 def test_a_run_that_is_not_ok_has_the_end_of_its_log(study: Path) -> None:

@@ -17,7 +17,7 @@ from vae_ablation.report.page.answer import Answer, Answers, five, read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.sections import Section, sections
-from vae_ablation.report.page.values import in_script, listed
+from vae_ablation.report.page.values import in_script, listed, packed
 from vae_ablation.tables.collect import crossed_datasets
 
 STYLES = ("page.css",)
@@ -44,6 +44,7 @@ def report(folder: Path) -> str:
     order = [section.id for section in found]
     answers = read_answers(folder, order)
     data = contents.to_json()
+    kept, long = apart(data)
     return _template("report.html").render(
         study=folder.name,
         title=question(contents.axes),
@@ -53,8 +54,8 @@ def report(folder: Path) -> str:
         names={section.id: section.name for section in found},
         sections=[(section, *_with_answers(section, answers, well(contents))) for section in found],
         last=LAST,
-        data=in_script(data),
-        parts=contents.parts.texts,
+        data=in_script(kept),
+        parts={**contents.parts.texts, **long},
         config=contents.config_text(),
         provenance=data["provenance"],
         checks=checks(contents),
@@ -64,6 +65,21 @@ def report(folder: Path) -> str:
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
     )
+
+
+def apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The data without what is long, and that by name, compressed.
+
+    Args:
+        data: as contract.schema.json describes it.
+
+    Returns:
+        The data without the columns of `contrasts` and without `curves`, and both as parts.
+    """
+    contrasts = dict(data["contrasts"])
+    long = {"contrasts": contrasts.pop("columns"), "curves": data["curves"]}
+    kept = {name: value for name, value in data.items() if name != "curves"}
+    return kept | {"contrasts": contrasts}, {name: packed(value) for name, value in long.items()}
 
 
 def _template(name: str) -> jinja2.Template:

@@ -557,7 +557,7 @@ FIGURES.response = (place, state, { axis }, id) => {
   const shown = [...new Set([...usable.slice(0, MULTIPLES), ...(moreMetrics[id] ?? [])])].filter((m) => usable.includes(m));
   // two panels side by side on a phone, unless names below an axis need the room
   const longest = AXES[at].ordered ? 0 : Math.max(...AXES[at].levels.flatMap((level) => level.short.split(" ").map((part) => part.length)));
-  const grid = node("div", { class: longest * 6.6 * AXES[at].levels.length > 120 ? "three" : "three pairs" });
+  const grid = node("div", { class: longest * 6.6 * AXES[at].levels.length > 120 ? "three names" : "three pairs" });
   const rest = usable.filter((m) => !shown.includes(m));
   const more = rest.length ? node("select", { class: "btn", "aria-label": "Add a metric", onchange: (event) => { moreMetrics[id] = [...(moreMetrics[id] ?? []), event.target.value]; drawFigure(id); } }, node("option", { value: "" }, "add a metric …"), rest.map((m) => node("option", { value: m }, metricOf(m).label))) : null;
   place.className = "drawing";
@@ -854,10 +854,23 @@ function drawMatched(place, levels, metric, state) {
 
 // ---------------------------------------------------------------- effects
 
-const contrastColumns = data.contrasts.columns;
+let contrastColumns = {};
 const contrastCount = data.contrasts.count;
 const contrast = (name, i) => (contrastColumns[name] ? word(contrastColumns[name], i) : null);
-const QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
+let QUESTIONS = [];
+let forestQuestion = null;
+const settingRows = new Map();
+// The columns of contrasts, once they are inflated.
+function readContrasts(columns) {
+  contrastColumns = columns;
+  QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
+  forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
+  for (const i of range(contrastCount)) {
+    if (contrast("scope", i) !== "setting") continue;
+    const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
+    settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
+  }
+}
 const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
@@ -924,7 +937,6 @@ function effectLines(question, rows, state) {
   return [...lines.values()];
 }
 
-let forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
 let forestAll = false;
 FIGURES.forest = (place, state) => {
   const whole = effectRows(forestQuestion, state);

@@ -224,12 +224,6 @@ function startDefinitions(panel) {
 
 // ---------------------------------------------------------------- the paper's table
 
-const settingRows = new Map();
-for (const i of range(contrastCount)) {
-  if (contrast("scope", i) !== "setting") continue;
-  const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
-  settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
-}
 // The verdict of contrasts.csv on an arm against a reference that differs from it on one axis.
 function settingVerdict(full, arm, metric) {
   const changed = AXES.findIndex((_, axis) => data.arms.at[full][axis] !== data.arms.at[arm][axis]);
