@@ -20,10 +20,10 @@ from vae_ablation.models.networks import ConvolutionsUp, Dense, Rows
 from vae_ablation.models.vae import Decoder
 from vae_ablation.report.explorer.arrays import FINEST, Bundle, rounded
 
-SMALL = 4096
-"""Arrays up to this size keep every bit: they cost little, and the code passes through them."""
-TOLERANCE = 0.25 / 255
-_BITS = (10, 12, 14, 16, 20, FINEST)
+SMALL = 256
+"""Arrays up to this size keep every bit: they cost little."""
+TOLERANCE = 0.5 / 255
+_BITS = (*range(9, 17), 20, FINEST)
 
 
 class UndrawableError(Exception):
@@ -169,7 +169,7 @@ def drawn(decoder: Decoder, z: Tensor, context: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def enough_bits(decoder: Decoder, z: NDArray[np.float32], context: Tensor | None = None) -> int:
-    """Fewest bits per weight at which no pixel moves by more than a quarter of a grey level.
+    """Fewest bits per weight at which no pixel moves by more than half a grey level.
 
     A pixel that stays outside [0, 1] is drawn at the bound and does not count. Profiles of counts
     move as little, relative to the largest value.

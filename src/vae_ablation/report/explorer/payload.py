@@ -25,7 +25,7 @@ from vae_ablation.study.metrics import described
 MAX_EXAMPLES = 400
 MAX_VALUES = 1_000_000
 """Largest number of values in all originals together."""
-CODE_BITS = 16
+CODE_BITS = 12
 REACH = 4.0
 """Half the side of the plane that the page shows, in prior σ."""
 

@@ -33,7 +33,7 @@ from vae_ablation.report.page.contrasts import contrast_columns
 from vae_ablation.report.page.paper import paper_tables
 from vae_ablation.report.page.profiles import describe_profiles
 from vae_ablation.report.page.values import plain, scrubbed, shorts, without_places
-from vae_ablation.study.metrics import described
+from vae_ablation.study.metrics import CONVERGED_DRIFT, described
 from vae_ablation.study.workflow import read_frozen
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,11 @@ class Contents:
         """tables/overview.json; empty without one."""
         path = self.folder / "tables" / "overview.json"
         return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def margin(self) -> float:
+        """Nats by which the validation objective of a converged run may still change."""
+        return float(self.overview.get("margin", CONVERGED_DRIFT))
 
     @cached_property
     def runs(self) -> pd.DataFrame:

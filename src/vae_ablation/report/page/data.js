@@ -64,6 +64,8 @@ function part(name) {
   }
   return inflated.get(name);
 }
+// A table that lies in a part of its own as JSON.
+const partJson = async (name) => JSON.parse(new TextDecoder().decode(await part(name)));
 const shownArm = (arm) => data.shown[arm] ?? null;
 
 const loadedArms = new Map();

@@ -334,13 +334,14 @@ FIGURES.map = (place, state) => {
   place.className = "drawing two";
   const panel = node("div", { class: "panel" });
   const card = node("div", { class: "panel" });
-  place.replaceChildren(panel, card);
+  const below = node("div", { class: "panel card-grid below" });
+  place.replaceChildren(node("div", { class: "stack" }, panel, below), card);
   const { free, axis } = contextAxis("map", ["beta"]);
   const canvas = node("div", {});
   const tools = node("div", { class: "ui askbar noprint" }, contextSelect("map", free, axis), axis ? node("button", { class: "btn", type: "button", "aria-pressed": String(zoomed), onclick: () => { zoomed = !zoomed; redrawCard(); } }, "only the chosen levels") : null);
   panel.append(node("h3", {}, "All arms", node("small", {}, ` · ${armTitle(state.arm, ["beta", axis?.name])}`)), canvas, tools);
   drawMap(canvas, state, axis);
-  drawCard(card, state.arm);
+  drawCard(card, state.arm, below);
   return [["arm", "likelihood", "rate", "rate low", "rate high", "distortion", "distortion low", "distortion high", "elbo"],
     ...visibleOnMap(state, axis).flat().map((arm) => [armTitle(arm), data.arms.name[arm], mean(arm, "rate"), ...interval(arm, "rate"), mean(arm, "distortion"), ...interval(arm, "distortion"), mean(arm, "elbo")])];
 };
@@ -353,8 +354,8 @@ FIGURES.card = (place, state) => {
 
 function visibleOnMap(state, axis) {
   const levels = zoomed || !axis ? [] : contextLevels(axis, state.at);
-  const lines = [...levels.map((level) => withLevel(state.at, axis.i, level)), state.at];
-  return lines.map((at) => along(strength, at).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion"))));
+  const lines = [...levels.map((level) => withLevel(state.at, axis.i, level)), state.at].map((at) => along(strength, at).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion"))));
+  return lines.filter((line) => comparable("distortion", [...line, ...lines.at(-1)]));
 }
 
 function drawMap(place, state, axis) {
@@ -369,7 +370,7 @@ function drawMap(place, state, axis) {
   const [low, high] = extent(all.map((arm) => mean(arm, "distortion")), 0.08);
   const width = widthOf(place) || 560;
   const c = chart(place, {
-    height: width < 460 ? 400 : width < 560 ? 500 : 560, margin: { left: 56, right: 62, top: 32, bottom: 46 }, grid: false,
+    height: width < 460 ? 400 : width < 560 ? 500 : 560, margin: { left: 56, right: 68, top: 32, bottom: 46 }, grid: false,
     x: { domain: [-right * 0.015, right], label: "rate (nats): what the code carries", ticks: steps(0, right, 6) },
     y: { domain: [low, high], label: "distortion (nats): what reconstruction loses", count: 6 },
     alt: `Rate and distortion, ${armTitle(state.arm, ["beta"])}. ${own.map((arm) => `${levelOf(arm, strength).label}: ${spoken(arm, "rate")}, ${spoken(arm, "distortion")}`).join(". ")}.`,
@@ -441,8 +442,10 @@ function drawOff(c, arm, state) {
   const x = within ? c.X(rate) : c.W - 16;
   const y = c.Y(c.clip(mean(arm, "distortion"), c.Y));
   c.point(x, y, { color: "var(--warm)", shape: "square", r: 5, pressed: arm === state.arm, tip: armTip(arm, MAP_METRICS), name: `${armTitle(arm)}. ${spoken(arm, "rate")}. ${spoken(arm, "distortion")}`, act: () => choose(arm) });
-  c.text(x + (within ? 10 : 8), y + (within ? 4 : -26), levelOf(arm, strength).label, { class: "strong halo", "text-anchor": within ? "start" : "end", style: "fill:var(--warm)" });
-  if (!within) c.text(x + 8, y - 12, `${number(rate)} nats →`, { class: "halo", "text-anchor": "end", style: "fill:var(--warm)" });
+  // below the mark, where no name of a line is; above it at the foot of the chart
+  const first = y + 34 < c.H - 8 ? y + 19 : y - 26;
+  c.text(within ? x + 10 : c.W, within ? y + 4 : first, levelOf(arm, strength).label, { class: "strong halo", "text-anchor": within ? "start" : "end", style: "fill:var(--warm)" });
+  if (!within) c.text(c.W, first + 14, `${number(rate)} nats →`, { class: "halo small", "text-anchor": "end", style: "fill:var(--warm)" });
 }
 
 // ---------------------------------------------------------------- the card of an arm
@@ -457,7 +460,8 @@ function statList(arm) {
   return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, capital(metricOf(m).label)), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
 }
 
-async function drawCard(card, arm) {
+// What lies under the map is the same arm's, so that both columns are of a height.
+async function drawCard(card, arm, below) {
   const picks = node("div", { class: "card-grid" });
   const runs = runsOf[arm];
   card.replaceChildren(
@@ -488,6 +492,7 @@ async function drawCard(card, arm) {
     klOf(arm).length && node("div", { class: "cell wide" }, node("h3", {}, "KL per latent dimension ", node("small", {}, "nats; bars are means, dots seeds")), kl),
     !loaded && node("p", { class: "note wide" }, "No pictures or codes of this arm are held."),
   ].filter(Boolean));
+  below?.replaceChildren(...[between?.[1], kl].map((one) => one?.closest?.(".cell")).filter(Boolean));
   if (codes) plane(codes, arm, loaded, { height: 300, probe, mosaic: mosaicOn, dims: planeDims[arm] });
   if (klOf(arm).length) klBars(kl, arm, { height: 118 });
   if (!profiles) return;
@@ -527,7 +532,7 @@ FIGURES.ladder = (place, state, { axis }) => {
     const spot = node("div", { class: "spot" });
     loadArm(arm).then((loaded) => spot.replaceChildren(samplesOf(loaded, arm, 4) ?? node("span", { class: "note" }, word(data.runs.status, runsOf[arm][0]) === "ok" ? "no pictures" : word(data.runs.status, runsOf[arm][0]))));
     return node("button", { type: "button", "aria-pressed": String(arm === state.arm), onclick: () => choose(arm) },
-      node("b", {}, AXES[at].levels[level].label), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
+      node("b", {}, titleWithSymbol(AXES[at], AXES[at].levels[level])), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
   }));
   return [[AXES[at].label, metric, "low", "high"], ...arms.map(([level, arm]) => [AXES[at].levels[level].id, mean(arm, metric), ...interval(arm, metric)])];
 };
@@ -535,10 +540,13 @@ FIGURES.ladder = (place, state, { axis }) => {
 // ---------------------------------------------------------------- metrics by the levels of an axis
 
 const moreMetrics = {};
-// Metrics that may be compared between these arms: scores in nats only where they have one measure.
+// Whether a metric may be compared between these arms: scores in nats only where they have one measure.
+function comparable(metric, arms) {
+  const measures = { measure: data.arms.measure, levels: data.arms.levels }[metricOf(metric).comparable];
+  return !measures || new Set(arms.filter((arm) => isNumber(mean(arm, metric))).map((arm) => measures[arm])).size < 2;
+}
 function comparableMetrics(arms) {
-  const measures = new Set(arms.map((arm) => data.arms.measure[arm]));
-  return data.multiples.filter((m) => (measures.size < 2 || metricOf(m).comparable !== "measure") && arms.some((arm) => isNumber(mean(arm, m))));
+  return data.multiples.filter((m) => comparable(m, arms) && arms.some((arm) => isNumber(mean(arm, m))));
 }
 
 FIGURES.response = (place, state, { axis }, id) => {
@@ -547,7 +555,9 @@ FIGURES.response = (place, state, { axis }, id) => {
   const own = along(at, state.at).map(([, arm]) => arm);
   const usable = comparableMetrics(own);
   const shown = [...new Set([...usable.slice(0, MULTIPLES), ...(moreMetrics[id] ?? [])])].filter((m) => usable.includes(m));
-  const grid = node("div", { class: "three pairs" });
+  // two panels side by side on a phone, unless names below an axis need the room
+  const longest = AXES[at].ordered ? 0 : Math.max(...AXES[at].levels.flatMap((level) => level.short.split(" ").map((part) => part.length)));
+  const grid = node("div", { class: longest * 6.6 * AXES[at].levels.length > 120 ? "three names" : "three pairs" });
   const rest = usable.filter((m) => !shown.includes(m));
   const more = rest.length ? node("select", { class: "btn", "aria-label": "Add a metric", onchange: (event) => { moreMetrics[id] = [...(moreMetrics[id] ?? []), event.target.value]; drawFigure(id); } }, node("option", { value: "" }, "add a metric …"), rest.map((m) => node("option", { value: m }, metricOf(m).label))) : null;
   place.className = "drawing";
@@ -569,8 +579,11 @@ function say(place, text) {
 
 function drawResponse(place, state, axis, at, context, metric) {
   const lines = [...contextLevels(context, state.at).map((level) => withLevel(state.at, context.i, level)), state.at].map((levels) => along(at, levels).filter(([, arm]) => isNumber(mean(arm, metric))));
-  const own = lines.at(-1);
-  const arms = lines.flat().map(([, arm]) => arm);
+  const own = lines.pop();
+  const armsOf = (line) => line.map(([, arm]) => arm);
+  const others = lines.filter((line) => comparable(metric, [...armsOf(own), ...armsOf(line)]));
+  lines.splice(0, lines.length, ...others, own);
+  const arms = lines.flatMap(armsOf);
   const values = arms.map((arm) => mean(arm, metric));
   if (!values.length) {
     place.replaceChildren(node("p", { class: "note" }, "Undefined for these arms."));
@@ -579,23 +592,29 @@ function drawResponse(place, state, axis, at, context, metric) {
   const log = isLog(metric) && values.every((v) => v > 0) && Math.max(...values) / Math.min(...values) > 8;
   const focus = [...own.map(([, arm]) => mean(arm, metric)), ...own.filter(([, arm]) => !isOff(arm)).flatMap(([, arm]) => interval(arm, metric))];
   const domain = responseDomain(values, focus, arms, metric, log);
+  const names = lines.map((line) => (line.length && context ? shorten(titleWithSymbol(context, levelOf(line[0][1], context.i)), 18) : ""));
+  const named = context && !place.closest(".cell")?.previousElementSibling;
+  // half a band is free behind the last level
+  const half = ((widthOf(place) || 300) - 56) / axis.levels.length / 2;
+  const right = named ? Math.max(8, Math.min(90, 6.4 * Math.max(...names.map((name) => name.length)) + 18 - half)) : 8;
+  const tall = axis.ordered ? 1 : Math.max(...axis.levels.map((_, level) => shortText(axis, level, place).split("\n").length));
   const c = chart(place, {
-    height: 190, margin: { left: 48, bottom: 26, top: 14, right: 8 },
+    height: 177 + 13 * tall, margin: { left: 48, bottom: 13 + 13 * tall, top: 14, right },
     x: { type: "band", domain: axis.levels.map((_, level) => level), format: (level) => shortText(axis, level, place, state.at[at]), emphasis: (level) => level === state.at[at] },
     y: { type: log ? "log" : "linear", domain, count: 4 },
     alt: `${metricOf(metric).label} by ${axis.label}, ${armTitle(state.arm, [axis.name])}. ${own.map(([level, arm]) => `${axis.levels[level].label} ${spoken(arm, metric)}`).join(", ")}.`,
   });
   if (own.some(([level]) => level === state.at[at])) c.rule(c.X(state.at[at]), c.m.top, c.X(state.at[at]), c.base, { style: "stroke:var(--accent)", opacity: 0.35 });
   for (const line of lines) drawResponseLine(c, line, line === own, state, axis, at, metric);
-  if (context && !place.closest(".cell")?.previousElementSibling) nameLines(c, lines, own, context, metric);
+  if (named) nameLines({ ...c, metric }, lines, own, names, axis.ordered ? 9 : 15);
   return lines.flatMap((line) => line.map(([level, arm]) => [axis.levels[level].id, ...(context ? [levelOf(arm, context.i).id] : []), metric, mean(arm, metric), ...interval(arm, metric), data.arms.n[arm]]));
 }
 
-// Names of the lines of the first panel, at their first points.
-function nameLines(c, lines, own, context, metric) {
-  const known = lines.filter((line) => line.length && line.some(([, arm]) => !isOff(arm))).map((line) => [line, line.find(([, arm]) => !isOff(arm))]);
-  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, metric), c.Y)) - 7), 12, c.m.top + 4, c.base - 4);
-  known.forEach(([line, [level, arm]], k) => c.text(c.X(level) + 5, heights[k], shorten(titleWithSymbol(context, levelOf(arm, context.i)), 18), { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
+// Names of the lines of the first panel, behind their last points.
+function nameLines(c, lines, own, names, gap) {
+  const known = lines.map((line, k) => [line, line.findLast(([, arm]) => !isOff(arm)), names[k]]).filter(([, last]) => last);
+  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, c.metric), c.Y)) + 4), 12, c.m.top + 4, c.base - 2);
+  known.forEach(([line, [level], name], k) => c.text(c.X(level) + gap, heights[k], name, { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
@@ -615,7 +634,14 @@ function shortText(axis, level, place, chosen = -1) {
     return every === 1 || level === chosen || (level % every === 0 && !near) ? text : "";
   }
   const room = Math.max(2, Math.floor(each / 6.6));
-  return text.length > room ? `${text.slice(0, room - 1)}…` : text;
+  return folded(text, room).map((line) => shorten(line, room)).join("\n");
+}
+// Words in lines of about as many letters, two at most.
+function folded(text, room) {
+  const words = text.split(" ");
+  if (text.length <= room || words.length < 2) return [text];
+  const cuts = range(words.length - 1).map((k) => [words.slice(0, k + 1).join(" "), words.slice(k + 1).join(" ")]);
+  return cuts.reduce((p, q) => (Math.max(...q.map((line) => line.length)) < Math.max(...p.map((line) => line.length)) ? q : p));
 }
 
 function drawResponseLine(c, line, on, state, axis, at, metric) {
@@ -771,7 +797,7 @@ FIGURES.spectrum = (place, state) => {
   const share = (v) => Math.min(1, Math.max(0, v / top));
   means.forEach((values, k) => values.forEach((v, i) => c.put(node("rect", {
     x: c.X(i) - c.X.step / 2 + 0.5, y: c.Y(arms[k]) - c.Y.step / 2 + 1, width: Math.max(0.5, c.X.step - 1), height: c.Y.step - 2, class: "heatcell",
-    style: `fill:color-mix(in srgb, ${isOff(arms[k]) ? "var(--warm)" : "var(--accent)"} ${Math.round(90 * share(v))}%, var(--card))`,
+    style: `fill:color-mix(in srgb, ${isOff(arms[k]) ? "var(--warm)" : "var(--accent)"} ${Math.round(90 * share(v))}%, var(--card));stroke:var(--rule)`, "stroke-width": 0.6,
     tip: tipOf(levelOf(arms[k], strength).label, [[`dimension ${i + 1} by KL`, `${number(v)} nats`]]),
   }))));
   say(place, `Full colour at ${number(top)} nats.`);
@@ -786,7 +812,7 @@ FIGURES.matched = (place, state, { axis }) => {
   const at = axisAt[axis];
   const levels = AXES[at].levels.map((level, i) => ({ ...level, i, color: LEVEL_COLORS[i % LEVEL_COLORS.length], shape: LEVEL_SHAPES[i % LEVEL_SHAPES.length], arms: along(strength, withLevel(state.at, at, i)).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate"))) })).filter((level) => level.arms.length);
   const all = levels.flatMap((level) => level.arms);
-  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && metricOf(m).comparable !== "measure" && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
+  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && comparable(m, all) && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
   place.className = "drawing";
   const grid = node("div", { class: "three" });
   place.replaceChildren(node("ul", { class: "key" }, levels.map((level) => node("li", {}, keyMark(level), level.label))), grid);
@@ -828,10 +854,23 @@ function drawMatched(place, levels, metric, state) {
 
 // ---------------------------------------------------------------- effects
 
-const contrastColumns = data.contrasts.columns;
+let contrastColumns = {};
 const contrastCount = data.contrasts.count;
 const contrast = (name, i) => (contrastColumns[name] ? word(contrastColumns[name], i) : null);
-const QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
+let QUESTIONS = [];
+let forestQuestion = null;
+const settingRows = new Map();
+// The columns of contrasts, once they are inflated.
+function readContrasts(columns) {
+  contrastColumns = columns;
+  QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
+  forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
+  for (const i of range(contrastCount)) {
+    if (contrast("scope", i) !== "setting") continue;
+    const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
+    settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
+  }
+}
 const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
@@ -878,9 +917,9 @@ function drawEffects(place, question, state) {
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? "–: no ratio is taken of arms that have collapsed. " : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
   );
 }
 function effectLines(question, rows, state) {
@@ -898,7 +937,6 @@ function effectLines(question, rows, state) {
   return [...lines.values()];
 }
 
-let forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
 let forestAll = false;
 FIGURES.forest = (place, state) => {
   const whole = effectRows(forestQuestion, state);
@@ -947,7 +985,7 @@ function drawForest(grid, metric, rows) {
   const log = pick(rows[0], "scale") === "log";
   const c = chart(spot, {
     height: 30 * rows.length + 34, margin: { left: 96, right: 92, top: 4, bottom: 28 },
-    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(Math.exp(v), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
+    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(+Math.exp(v).toPrecision(6), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
     alt: `${metricOf(metric).label}. ${rows.map((i) => `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}: ${effectText(i).value} ${effectText(i).ci}, ${pick(i, "verdict") ?? "undecided"}`).join(". ")}.`,
   });
   if (margin) c.put(node("rect", { x: c.X(margin[0]), width: Math.max(0, c.X(margin[1]) - c.X(margin[0])), y: c.m.top, height: c.base - c.m.top, class: "band" }));
@@ -1009,9 +1047,9 @@ FIGURES.trust = (place, state, { metric, limit }) => {
   const values = runs.map((run) => data.runs.m[metric][run]);
   const bound = Math.min(12 * limit, Math.max(3 * limit, ...values.map(Math.abs)));
   const c = chart(place, {
-    height: 250, margin: { left: 56, bottom: 44, top: 10, right: 10 },
-    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, format: (v) => `${number(100 * v)} %` },
-    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(100 * limit)} %.`,
+    height: 250, margin: { left: 56, bottom: 44, top: 26, right: 10 },
+    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, label: `${metricOf(metric).label} (nats)` },
+    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(limit)} nats.`,
   });
   for (const side of [-limit, limit]) c.rule(c.m.left, c.Y(side), c.W - c.m.right, c.Y(side), { "stroke-dasharray": "5 4" });
   const counts = new Map();
@@ -1022,7 +1060,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
     const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
-    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(100 * value)} %`]]), act: () => openRun(run) });
+    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(value)} nats`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(value)} nats`]]), act: () => openRun(run) });
   }
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];
