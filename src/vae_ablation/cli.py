@@ -378,7 +378,7 @@ def _export(options: argparse.Namespace) -> None:
         path
         for pattern in (
             "tables/*",
-            "explorer/*.html",
+            "report.html",
             "figures/**/*.png",
             "figures/**/*.pdf",
             "config.yaml",

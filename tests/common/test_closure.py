@@ -186,7 +186,7 @@ def test_a_digest_does_not_depend_on_where_the_package_lies(package: Path, tmp_p
 ROOMS = {
     "figures": ("report.figures.images", "report.figures.style"),
     "findings": ("report.findings.words",),
-    "explorer": ("report.explorer.page",),
+    "report": ("report.page.layers",),
     "contrasts": ("tables.pooling",),
 }
 

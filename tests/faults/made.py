@@ -16,10 +16,10 @@ import yaml
 from vae_ablation.data.prepare import prepare_dataset
 from vae_ablation.jobs.rules import apply_job, controls_job, evaluate_job, features_job, train_job
 from vae_ablation.report.embedding import embed_study
-from vae_ablation.report.explorer import write_explorers
 from vae_ablation.report.figures import draw_figures
 from vae_ablation.report.findings import write_findings
 from vae_ablation.report.overview import write_overview
+from vae_ablation.report.page.build import write_report
 from vae_ablation.report.pages import write_applications_page, write_pages
 from vae_ablation.study.config import resolve_config
 from vae_ablation.study.plan import Plan, Study, link_evaluations
@@ -85,7 +85,7 @@ def run_study(folder: Path, raw: Mapping[str, Any] = SMALL) -> Plan:
 
 
 def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
-    """Tables, pages, findings, explorers and figures, as the workflow's scripts make them.
+    """Tables, pages, findings, figures and the report, as the workflow's scripts make them.
 
     Returns:
         results/<study>.
@@ -109,10 +109,10 @@ def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
         write_pages(study.folder, GUIDE)
         embed_study(study.folder, study.folder / "umap" / "index.json")
         for name in study.datasets:
-            write_explorers(study.folder, name, study.folder / "explorer/report" / f"{name}.html")
             for likelihood in (*state.likelihoods(name), "all"):
                 place = study.folder / "figures" / name / likelihood
                 draw_figures(study.folder, name, likelihood, place)
+        write_report(study.folder, study.folder / "report.html")
     return folder / study.folder
 
 

@@ -30,7 +30,7 @@ def pack(state: Workflow) -> str:
     return next(iter(state.plan.packs))
 
 
-def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> None:
+def test_everything_is_every_table_page_and_figure(state: Workflow) -> None:
     targets = Targets(state)
     everything = set(targets.everything)
     tables = ("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto",
@@ -43,7 +43,6 @@ def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> 
         *(STUDY / "tables" / f"{name}.json" for name in ("findings", "front_page")),
         *(STUDY / "tables" / f"costs.{suffix}" for suffix in ("csv", "html")),
         STUDY / "report.html",
-        *(STUDY / "explorer" / name for name in ("digits.html", "report/digits.html")),
         *(STUDY / "figures/digits" / name for name in ("all", "gaussian", "discretized_logistic")),
     }
     assert len(targets.everything) == len(everything)

@@ -48,7 +48,6 @@ rule costs:
         FILES.tables,
         FILES.findings,
         FILES.pages,
-        FILES.explorers,
         FILES.figures,
     output:
         STUDY / "tables" / "costs.csv",

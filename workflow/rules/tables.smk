@@ -75,29 +75,6 @@ rule findings:
         "{params.script} {log:q}"
 
 
-rule explorer:
-    input:
-        STUDY / "tables" / "metrics.csv",
-        ancient(FILES.prepared),
-    output:
-        page=report(
-            STUDY / "explorer" / "report" / "{dataset}.html",
-            caption="../report/explorer.rst",
-            category="3. Latent explorer",
-            labels={"page": "Latent explorer", "dataset": "{dataset}"},
-        ),
-        full=STUDY / "explorer" / "{dataset}.html",
-    log:
-        STUDY / "logs" / "explorer" / "{dataset}.log",
-    conda:
-        "../envs/environment.yaml"
-    params:
-        script=CALL.script("explorer"),
-        source=STATE.code("explorer"),
-    shell:
-        "{params.script} {wildcards.dataset} {output.page:q} {log:q}"
-
-
 rule pages:
     input:
         FILES.tables,

@@ -131,8 +131,6 @@ class _Wanted:
             yield self.study.features_path(data)
             yield workflow.controls_path(data)
         for dataset in self.study.datasets:
-            yield self.study.folder / "explorer" / f"{dataset}.html"
-            yield self.study.folder / "explorer" / "report" / f"{dataset}.html"
             for likelihood in (*workflow.likelihoods(dataset), "all"):
                 yield self.study.folder / "figures" / dataset / likelihood
 
@@ -162,8 +160,7 @@ _PLACES = (
     "features/*/*.npz",
     "controls/*/*.json",
     "figures/*/*",
-    "explorer/*.html",
-    "explorer/report/*.html",
+    "explorer",
     "checkpoints/*",
     "snakemake-report.new.*",
 )

@@ -68,16 +68,6 @@ class Targets:
         return [self._folder / "tables" / name for name in names]
 
     @cached_property
-    def explorers(self) -> list[Path]:
-        """Explorer pages of each dataset: the report's, and the one with every run."""
-        return [
-            self._folder / "explorer" / page
-            for dataset in self.state.shown
-            if dataset in self.study.observed and not self.study.observed[dataset].real
-            for page in (f"report/{dataset}.html", f"{dataset}.html")
-        ]
-
-    @cached_property
     def figures(self) -> list[Path]:
         """Folders of figures of each dataset, by likelihood, and of all likelihoods together."""
         return [
@@ -107,7 +97,7 @@ class Targets:
             *self.pages,
             *self.costs,
         ]
-        return [*tables, *self.explorers, *self.figures, self.report]
+        return [*tables, *self.figures, self.report]
 
     def prepared(self, wildcards: Any) -> list[Path]:
         """Prepared data of a dataset, or of the dataset of a pack's runs."""

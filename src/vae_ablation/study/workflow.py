@@ -29,7 +29,6 @@ CODE = {
     "contrasts": ("vae_ablation.tables.write",),
     "applications": ("vae_ablation.tables.collect", "vae_ablation.report.pages"),
     "findings": ("vae_ablation.report.findings",),
-    "explorer": ("vae_ablation.report.explorer",),
     "embed": ("vae_ablation.report.embedding",),
     "figures": ("vae_ablation.report.figures",),
     "pages": ("vae_ablation.report.pages",),
@@ -44,7 +43,7 @@ CODE = {
 _KINDS = {
     "findings": ("question", "figure"),
     "figures": ("figure",),
-    "explorer": ("likelihood", "prior", "architecture"),
+    "report": ("likelihood", "prior", "architecture"),
 }
 """Kinds of parts from outside the package that a rule asks, beside metrics."""
 LEAST_FREE = 500_000

@@ -26,6 +26,7 @@ from vae_ablation.report.page.arrays import (
     Shown,
     describe_arms,
     describe_curves,
+    describe_examples,
     describe_originals,
 )
 from vae_ablation.report.page.axes import PageAxis, page_axes
@@ -153,22 +154,25 @@ class Contents:
             "observed": {key: observed[key] for key in _OBSERVED if key in observed},
             "originals": describe_originals(self.results, runs, name, self.parts),
         }
-        profiles = self._profiles(name) if observed.get("counts") else {}
-        return {**described, **profiles, **self._labels(name, runs, record)}
+        return {**described, **self._examples(name, observed), **self._labels(name, runs, record)}
 
-    def _profiles(self, name: str) -> dict[str, Any]:
-        """Names of features and profiles of test cells; nothing where the data are not there."""
+    def _examples(self, name: str, observed: Mapping[str, Any]) -> dict[str, Any]:
+        """Test examples, or profiles of test cells; nothing where the data are not there."""
 
         def read() -> dict[str, Any]:
             study, _ = read_frozen(self.folder)
             prepared = study.prepared[study.data_of(name)[0]]
-            return describe_profiles(load_dataset(name, prepared), MAX_CODES)
+            dataset = load_dataset(name, prepared)
+            if observed.get("counts"):
+                return describe_profiles(dataset, MAX_CODES)
+            images = len(dataset.observed.shape) > 1
+            return describe_examples(dataset, self.parts) if images else {}
 
         nothing: dict[str, Any] = {}
         try:
-            return Isolated("report")(f"profiles of {name}", read, nothing)
+            return Isolated("report")(f"examples of {name}", read, nothing)
         except (UserError, OSError) as error:
-            log.warning("no profiles of %s: %s", name, error)
+            log.warning("no examples of %s: %s", name, error)
             return nothing
 
     def _labels(self, name: str, runs: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
