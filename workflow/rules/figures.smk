@@ -47,16 +47,9 @@ rule costs:
     input:
         FILES.tables,
         FILES.findings,
-        FILES.pages,
         FILES.figures,
     output:
-        STUDY / "tables" / "costs.csv",
-        report(
-            STUDY / "tables" / "costs.html",
-            caption="../report/costs.rst",
-            category="2. Tables",
-            labels={"table": "What it cost, and what one more seed would"},
-        ),
+        FILES.costs,
     log:
         STUDY / "logs" / "costs.log",
     conda:

@@ -27,7 +27,6 @@ localrules:
     summarize,
     contrasts,
     findings,
-    pages,
     applications,
     costs,
 

@@ -130,6 +130,7 @@ class _Wanted:
         for data in self.study.data:
             yield self.study.features_path(data)
             yield workflow.controls_path(data)
+        yield self.study.folder / "tables" / "findings.html"
         for dataset in self.study.datasets:
             for likelihood in (*workflow.likelihoods(dataset), "all"):
                 yield self.study.folder / "figures" / dataset / likelihood
@@ -161,6 +162,7 @@ _PLACES = (
     "controls/*/*.json",
     "figures/*/*",
     "explorer",
+    "tables/*.html",
     "checkpoints/*",
     "snakemake-report.new.*",
 )

@@ -27,16 +27,11 @@ CODE = {
     "collect": ("vae_ablation.tables.collect",),
     "summarize": ("vae_ablation.tables.collect", "vae_ablation.report.overview"),
     "contrasts": ("vae_ablation.tables.write",),
-    "applications": ("vae_ablation.tables.collect", "vae_ablation.report.pages"),
+    "applications": ("vae_ablation.tables.collect",),
     "findings": ("vae_ablation.report.findings",),
     "embed": ("vae_ablation.report.embedding",),
     "figures": ("vae_ablation.report.figures",),
-    "pages": ("vae_ablation.report.pages",),
-    "costs": (
-        "vae_ablation.study.costs",
-        "vae_ablation.report.pages",
-        "vae_ablation.tables.collect",
-    ),
+    "costs": ("vae_ablation.study.costs", "vae_ablation.tables.collect"),
     "report": ("vae_ablation.report.page.build",),
 }
 """Modules that do the work of each rule after evaluation: their import closure is its digest."""

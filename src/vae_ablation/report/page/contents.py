@@ -32,14 +32,26 @@ from vae_ablation.report.page.arrays import (
 from vae_ablation.report.page.axes import PageAxis, page_axes
 from vae_ablation.report.page.paper import paper_tables
 from vae_ablation.report.page.profiles import describe_profiles
-from vae_ablation.report.page.values import plain, scrubbed, short, shorts, table, without_places
+from vae_ablation.report.page.values import (
+    Column,
+    plain,
+    scrubbed,
+    short,
+    shorts,
+    table,
+    without_places,
+)
 from vae_ablation.study.metrics import described
+from vae_ablation.study.plugins import described_parts
 from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import summarize_applications, unscored
 
 log = logging.getLogger(__name__)
 
 MOST_CONTRASTS = 20_000
 """Rows of contrasts.csv that the page holds; pooled and primary ones first."""
+MOST_ROWS = 5000
+"""Rows of any other table."""
 LOG_LINES = 20
 _OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
 MOST_LOGS = 50
@@ -230,18 +242,18 @@ class Contents:
         return {"count": len(rows), "whole": whole, "columns": table(rows.assign(**texts))}
 
     def applications_json(self) -> list[dict[str, Any]]:
-        """Mean score of each application, method and arm."""
-        rows = self.applications
-        if not len(rows):
+        """Mean score of each application, method and arm, with its interval over replicates."""
+        if not len(self.applications):
             return []
-        keys = ["dataset", "application", "subject", "metric", "method", "likelihood",
-                "latent_dim", "arm"]  # fmt: skip
-        grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
-        means = grouped.agg(["mean", "min", "max", "count"]).reset_index()
         return [
             {str(name): plain(value) for name, value in row.items() if not pd.isna(value)}
-            for row in means.to_dict("records")
+            for row in summarize_applications(self.applications).to_dict("records")
         ]
+
+    def tables_json(self) -> dict[str, dict[str, Column]]:
+        """Tables that are shown as they are, by name, each by column."""
+        found = {"importance": self.results.importance, "pareto": self.results.pareto}
+        return {name: table(rows.iloc[:MOST_ROWS]) for name, rows in found.items() if len(rows)}
 
     def provenance(self) -> dict[str, Any]:
         """Versions, code, device and costs."""
@@ -250,6 +262,7 @@ class Contents:
         runs = self.arms.runs
         firsts = runs.loc[runs["status"] == "ok", "run"].astype(str).head(1)
         record = self._record(firsts.iloc[0]) if len(firsts) else {}
+        note = self.folder / "tables" / "costs.txt"
         versions = {k: v for k, v in (record.get("versions") or {}).items() if k != "platform"}
         return {
             "version": __version__,
@@ -259,7 +272,12 @@ class Contents:
             "data": str(record.get("data_checksum", ""))[:12],
             "train_time": str(self.overview.get("train_time", "")),
             "costs": [{name: plain(value) for name, value in row.items()} for row in costs],
-            "missing": [_unescaped(line) for line in self.overview.get("missing", [])],
+            "cost_note": note.read_text(encoding="utf-8").strip() if note.is_file() else "",
+            "missing": [
+                *(_unescaped(line) for line in self.overview.get("missing", [])),
+                *map(without_places, unscored(self.results.applied_rows)),
+            ],
+            "parts": described_parts(),
         }
 
     @cached_property
@@ -313,6 +331,7 @@ class Contents:
             "paper": paper_tables(arms, multiples(arms, self.primary)),
             "controls": control_rows(self.results.metrics, metrics),
             "applications": self.applications_json(),
+            "tables": self.tables_json(),
             "reproduce": {"config": self.config_path()},
             "logs": self.logs(),
             "provenance": self.provenance(),

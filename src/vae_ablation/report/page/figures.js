@@ -995,7 +995,7 @@ FIGURES.applications = (place, state) => {
   place.className = "drawing";
   place.replaceChildren(grid);
   for (const [name, rows] of [...groups].slice(0, 12)) drawApplication(grid, name, rows);
-  return [["application", "subject", "metric", "method", "arm", "mean", "min", "max", "seeds"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.min, one.max, one.count])];
+  return [["application", "subject", "metric", "method", "arm", "mean", "low", "high", "n"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.ci_low, one.ci_high, one.n])];
 };
 function drawApplication(grid, name, rows) {
   const methods = [...new Set(rows.map((row) => row.method))].sort((p, q) => (q === "vae") - (p === "vae"));
