@@ -379,8 +379,7 @@ def _export(options: argparse.Namespace) -> None:
         for pattern in (
             "tables/*",
             "report.html",
-            "figures/**/*.png",
-            "figures/**/*.pdf",
+            "figures/**/*.*",
             "config.yaml",
         )
         for path in folder.glob(pattern)

@@ -184,7 +184,7 @@ def test_a_digest_does_not_depend_on_where_the_package_lies(package: Path, tmp_p
 # --- the stages of this package ------------------------------------------------------------------
 
 ROOMS = {
-    "figures": ("report.figures.images", "report.figures.style"),
+    "figures": ("report.figures.latent", "report.figures.style"),
     "findings": ("report.findings.words",),
     "report": ("report.page.layers",),
     "contrasts": ("tables.pooling",),

@@ -144,7 +144,7 @@ def test_a_study_in_colour_runs_to_its_figures_and_report(tmp_path: Path) -> Non
         assert arrays["originals"].shape[1:] == (16, 16, 3)
         assert arrays["traversals"].shape[2:] == (16, 16, 3)
     names = {path.stem for path in (study / "figures").rglob("*.png")}
-    assert {"reconstructions", "samples", "archetype", "traversals", "manifold"} <= names
+    assert {"rate_distortion", "kl_on_off", "latent_space"} <= names
     page = (study / "report.html").read_text(encoding="utf-8")
     assert page.count('"shape":[16,16,3]') == 2
     assert 'id="part-examples-photos"' in page

@@ -21,7 +21,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.evaluation.aggregate import SATURATION
 from vae_ablation.evaluation.nll import NLL_LOOSE
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.heatmaps import shown_metrics
+from vae_ablation.report.figures.effects import shown_metrics
 from vae_ablation.report.findings.finding import findings
 from vae_ablation.report.findings.wording import subject
 from vae_ablation.report.page.arms import metrics_json

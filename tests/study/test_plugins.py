@@ -468,8 +468,8 @@ WRONG = {
         '@register\nclass One(MetricFamily):\n    """Words."""\n    name = "one"\n'
         '    metrics = (Metric("elbo", "ELBO"),)\n'
     ),
-    "the figure 'heatmaps' is there already": (
-        '@register\nclass One(Figure):\n    """Words."""\n    name = "heatmaps"\n'
+    "the figure 'effects' is there already": (
+        '@register\nclass One(Figure):\n    """Words."""\n    name = "effects"\n'
     ),
     "the application 'denoising' is there already": (
         '@register\nclass One(Application):\n    """Words."""\n    name = "denoising"\n'

@@ -63,7 +63,7 @@ def test_words_keys_at_their_default_and_spellings_make_nothing_again(
         edit(own_checkout, f"{SOURCE}/{name}", '"""', '"""Other words. ')
         edit(own_checkout, f"{SOURCE}/{name}", "import annotations", "import annotations  # why")
     edit(own_checkout, f"{SOURCE}/data/h5ad.py", "return ", "return None or ")
-    edit(own_checkout, "workflow/report/figures/samples.rst", "", "Reworded. ")
+    edit(own_checkout, "workflow/report/figures/effects.rst", "", "Reworded. ")
     for key, indent in (("size", 8), ("channels", 6), ("epochs", 6), ("nll_samples", 6)):
         line = f"\n{' ' * indent}{key}:\n"
         edit(own_checkout, SCHEMA, line, f"\n{NEW_KEY.format(' ' * indent)}{line[1:]}")

@@ -37,6 +37,7 @@ rule figures:
         "../envs/environment.yaml"
     params:
         script=CALL.script("figures"),
+        vector=STATE.study.config["figures"]["vector"],
         source=STATE.code("figures"),
     shell:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
@@ -67,6 +68,7 @@ rule report:
         FILES.applications,
         FILES.findings,
         FILES.costs,
+        STUDY / "umap" / "index.json",
     output:
         FILES.report,
     log:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -155,7 +156,7 @@ def test_the_nearest_example_stands_beside_its_reconstruction(study: Path, page:
         wanted = decoded(study, run, codes[example]).ravel().clip(0, 1)
         assert np.abs(drawn - wanted).max() <= 1 / 255 + 1e-6
         said = page.run("return document.querySelector('#card-probe .nearest').textContent")
-        assert said.startswith(f"Nearest: test example of class {labels[example]}")
+        assert said.startswith(f"Nearest test example of class {labels[example]}")
 
 
 def test_each_dimension_is_walked_from_the_code_of_an_example(study: Path, page: Any) -> None:
@@ -186,4 +187,25 @@ def test_another_prior_has_no_circles_of_the_standard_normal(study: Path, page: 
     page.run("data.shown[state.arm].prior = 'mixture'; redrawCard()")
     page.settle()
     assert page.run(circles) == 0
+    assert page.broken() == []
+
+
+def test_training_curves_are_those_of_the_history(study: Path, page: Any) -> None:
+    page.open(study)
+    run = show(page, "1", 5)
+    page.driver.execute_async_script(
+        "const done = arguments[0]; drawFigure('curves'); setTimeout(done, 500)"
+    )
+    head, *rows = page.run("return figures.get('curves').rows")
+    assert head[:3] == ["run", "split", "epoch"]
+    history = pd.read_csv(study / "runs" / run / "history.csv")
+    for split in ("train", "validation"):
+        own = [row for row in rows if row[:2] == [run, split]]
+        wanted = history[history["split"] == split]
+        assert [row[2] for row in own] == wanted["epoch"].tolist()
+        for name in head[3:]:
+            drawn = [row[head.index(name)] for row in own]
+            np.testing.assert_allclose(drawn, wanted[name], rtol=1e-3, atol=1e-3)
+    assert {row[0] for row in rows} > {run}, "another level of an axis is grey"
+    assert page.run("return document.querySelectorAll('#trust figure svg').length") >= 3
     assert page.broken() == []

@@ -120,11 +120,13 @@ class Contents:
         return self.results.applications
 
     def has(self, part: str) -> bool:
-        """Whether a part is there: `effects`, `applications`, `pictures`, `codes`."""
+        """Whether a part is there: `effects`, `applications`, `pictures`, `codes`, `curves`."""
         if part == "effects":
             return bool(len(self.contrasts))
         if part == "applications":
             return bool(len(self.applications))
+        if part == "curves":
+            return bool(self.curves)
         wanted = {"pictures": "reconstructions", "codes": "codes"}[part]
         return any(wanted in arm for arm in self.shown.values())
 
@@ -141,6 +143,13 @@ class Contents:
         runs = dict(zip(fine["arm_at"], fine["run"].astype(str), strict=True))
         order = sorted(runs, key=lambda at: (self._far(at), at))
         return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
+
+    @cached_property
+    def curves(self) -> dict[str, Any]:
+        """Curves of training of runs by place."""
+        runs = self.arms.runs
+        places = runs["arm_at"].tolist()
+        return describe_curves(self.results, runs["run"].astype(str).tolist(), places, self.parts)
 
     def _far(self, arm: int) -> tuple[int, int]:
         """Number of axes on which an arm is away from the reference, first not counting KL off."""
@@ -309,7 +318,6 @@ class Contents:
     def to_json(self) -> dict[str, Any]:
         """Everything, as contract.schema.json describes it; compressed parts are in `parts`."""
         arms = self.arms
-        runs = arms.runs["run"].astype(str).tolist()
         shown = self.shown
         metrics = list(arms.metrics)
         return {
@@ -324,7 +332,7 @@ class Contents:
             "runs": arms.runs_json(),
             "kl": self.kl,
             "shown": shown,
-            "curves": describe_curves(self.results, runs, arms.runs["arm_at"].tolist(), self.parts),
+            "curves": self.curves,
             "settings": self._settings(),
             "contrasts": self.contrasts_json(),
             "labels": {name: described(name).label for name in _named(self.contrasts)},

@@ -205,7 +205,7 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     view.show(decodeAt(loaded, z));
     near = beside.show(z);
     place.dataset.z = JSON.stringify([...z]);
-    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}, ${number(Math.hypot(...z), 2)} from the origin${loaded.width > 2 ? `, other dimensions ${from}` : ""}. Point, or use the arrow keys; press a code, or Page Down, to take that example; Home for the origin.`;
+    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}, ${number(Math.hypot(...z), 2)} from the origin${loaded.width > 2 ? `, other dimensions ${from}` : ""}. Point, or use the arrow keys; press a code, or Page Down, for that of a test example.`;
   };
   const take = (code, words) => {
     [rest, from] = [code.slice(), words];

@@ -60,7 +60,8 @@ def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`.
+        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`,
+            `curves`.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
@@ -72,7 +73,7 @@ def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
         *(_axis(axis, arms, has) for axis in arms.axes),
         _effects(has),
         _applications(has),
-        _trust(arms),
+        _trust(arms, has),
     ]
     return [section for section in found if section is not None]
 
@@ -240,7 +241,7 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 
 
-def _trust(arms: Arms) -> Section:
+def _trust(arms: Arms, has: Callable[[str], bool]) -> Section:
     figures = []
     if "slope" in arms.metrics:
         figures.append(
@@ -251,6 +252,16 @@ def _trust(arms: Arms) -> Section:
                 "Relative change of the validation objective over the last tenth of training, a "
                 "mark for each run; dashed: 1 %. Choose a mark to open its run.",
                 {"metric": "slope", "limit": 0.01},
+            )
+        )
+    if has("curves"):
+        figures.append(
+            Figure(
+                "curves",
+                "curves",
+                "Training curves",
+                "The chosen arm, a line for each seed: validation solid, train dashed. Grey: "
+                "validation of one seed at the other levels of one axis.",
             )
         )
     return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)
