@@ -139,14 +139,16 @@ def test_values_of_a_bare_figure_are_read_off_its_panels():
     left.plot([1, 2], [3, 4], label="one\nline")
     left.set(title="first", xlabel="x", ylabel="y")
     right.scatter([5], [6])
+    right.plot(["beta1", "kl-off"], [9, 10])
     right.bar([0, 1], [7, 8], width=1)
     found = drawn_values(fig)
     assert found.iloc[:2].to_numpy().tolist() == [
         ["first", "x", "y", "line", "one line", 1.0, 3.0],
         ["first", "x", "y", "line", "one line", 2.0, 4.0],
     ]
-    assert found.iloc[2, 3:].tolist() == ["points", "", 5.0, 6.0]
-    assert found.iloc[3:]["y"].tolist() == [7.0, 8.0]
+    assert found.iloc[2:4]["x"].tolist() == ["beta1", "kl-off"]
+    assert found.iloc[4, 3:].tolist() == ["points", "", 5.0, 6.0]
+    assert found.iloc[5:]["y"].tolist() == [7.0, 8.0]
     assert len(drawn_values(Figure())) == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
 COLUMNS = ["panel", "x_label", "y_label", "mark", "series", "x", "y"]
 
@@ -41,22 +40,23 @@ def drawn_values(figure: Figure) -> pd.DataFrame:
         (_plain(ax.get_title()), _plain(ax.get_xlabel()), _plain(ax.get_ylabel()), *mark, x, y)
         for ax in figure.axes
         for mark, values in _marks(ax)
-        for x, y in np.asarray(values, np.float64)
+        for x, y in values
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _marks(ax: Axes) -> Iterator[tuple[tuple[str, str], NDArray[Any]]]:
-    """Kind and legend entry of each mark, and its positions [n, 2] (of bars their ends)."""
+def _marks(ax: Axes) -> Iterator[tuple[tuple[str, str], Iterable[Any]]]:
+    """Kind and legend entry of each mark, and its positions (of bars their ends); names stay."""
     for line in ax.lines:
-        yield ("line", _label(line)), np.column_stack([line.get_xdata(), line.get_ydata()])
+        x, y = (np.atleast_1d(np.asarray(part)) for part in line.get_data(orig=True))
+        yield ("line", _label(line)), zip(x, y, strict=False)
     for points in ax.collections:
         if isinstance(points, PathCollection):
             yield ("points", _label(points)), np.asarray(points.get_offsets())
-    bars = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
-    for bar in bars:
-        end = [bar.get_x() + bar.get_width(), bar.get_y() + bar.get_height()]
-        yield ("bar", _label(bar)), np.array([end])
+    for bar in ax.patches:
+        if isinstance(bar, Rectangle):
+            end = (bar.get_x() + bar.get_width(), bar.get_y() + bar.get_height())
+            yield ("bar", _label(bar)), [end]
 
 
 def _label(artist: Any) -> str:
