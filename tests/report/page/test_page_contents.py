@@ -20,19 +20,11 @@ import pandas as pd
 import pytest
 
 from report.page.studies import GRID, draw_pictures, made_rows, write_study
-from vae_ablation.report.explorer.arrays import Bundle
 from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
-from vae_ablation.report.page.build import (
-    apart,
-    checks,
-    counts,
-    design,
-    question,
-    report,
-    warning,
-    well,
-)
+from vae_ablation.report.page.build import checks, design, question, report, warning, well
+from vae_ablation.report.page.bundle import Bundle
 from vae_ablation.report.page.contents import Contents
+from vae_ablation.report.page.render import apart, counts
 from vae_ablation.report.page.sections import sections
 from vae_ablation.report.page.values import column, in_script, short, without_places
 
