@@ -610,11 +610,14 @@ function drawResponse(place, state, axis, at, context, metric) {
   return lines.flatMap((line) => line.map(([level, arm]) => [axis.levels[level].id, ...(context ? [levelOf(arm, context.i).id] : []), metric, mean(arm, metric), ...interval(arm, metric), data.arms.n[arm]]));
 }
 
-// Names of the lines of the first panel, behind their last points.
+// Names of the lines of the first panel, at whichever ends lie further apart.
 function nameLines(c, lines, own, names, gap) {
-  const known = lines.map((line, k) => [line, line.findLast(([, arm]) => !isOff(arm)), names[k]]).filter(([, last]) => last);
-  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, c.metric), c.Y)) + 4), 12, c.m.top + 4, c.base - 2);
-  known.forEach(([line, [level], name], k) => c.text(c.X(level) + gap, heights[k], name, { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
+  const known = lines.map((line, k) => ({ own: line === own, name: names[k], ends: [line.find(([, arm]) => !isOff(arm)), line.findLast(([, arm]) => !isOff(arm))] })).filter((line) => line.ends[0]);
+  const height = ([, arm]) => c.Y(c.clip(mean(arm, c.metric), c.Y));
+  const apart = [0, 1].map((end) => spread(known.map((line) => height(line.ends[end]))).reduce((sum, y, k) => sum + Math.abs(y - height(known[k].ends[end])), 0));
+  const end = apart[0] < apart[1] ? 0 : 1;
+  const heights = spread(known.map((line) => height(line.ends[end]) + (end ? 4 : -7)), 12, c.m.top + 4, c.base - 2);
+  known.forEach((line, k) => c.text(c.X(line.ends[end][0]) + (end ? gap : 5), heights[k], line.name, { class: line.own ? "small strong halo" : "small halo", style: line.own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
