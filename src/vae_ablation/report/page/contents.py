@@ -347,9 +347,11 @@ def _cell_text(value: Any) -> Any:
 
 
 def _setting_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value).replace("_", " ")
 
 
 def _unescaped(text: Any) -> str:
