@@ -14,7 +14,11 @@ import pytest
 import yaml
 
 from vae_ablation.data.prepare import prepare_dataset
-from vae_ablation.jobs.rules import apply_job, controls_job, evaluate_job, features_job, train_job
+from vae_ablation.jobs.apply import apply_job
+from vae_ablation.jobs.controls import controls_job
+from vae_ablation.jobs.evaluate import evaluate_job
+from vae_ablation.jobs.features import features_job
+from vae_ablation.jobs.train import train_job
 from vae_ablation.report.embedding import embed_study
 from vae_ablation.report.explorer import write_explorers
 from vae_ablation.report.figures import draw_figures

@@ -26,6 +26,7 @@ localrules:
     collect,
     summarize,
     contrasts,
+    rounds,
     findings,
     pages,
     applications,

@@ -1,7 +1,7 @@
 rule collect:
     input:
         STATE.evaluations,
-        controls=STATE.controls,
+        controls=STATE.controls + STATE.external,
     output:
         STUDY / "tables" / "metrics.csv",
     log:
@@ -50,6 +50,23 @@ rule contrasts:
         source=STATE.code("contrasts"),
     shell:
         "{params.script} {log:q}"
+
+
+# What follows the present runs is planned once and has its file; the next call makes its runs.
+rule rounds:
+    input:
+        FILES.tables,
+    output:
+        STUDY / "rounds" / "{hash}.json",
+    log:
+        STUDY / "logs" / "rounds-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=CALL.script("rounds"),
+        source=STATE.code("rounds"),
+    shell:
+        "{params.script} {output:q} {log:q}"
 
 
 rule findings:

@@ -16,3 +16,8 @@ REPORT = PACKAGE / "report"
 PAGE_PARTS = (".html", ".css", ".js")
 """Suffixes of templates, styles and scripts below REPORT."""
 CAPTIONS = WORKFLOW / "report" / "figures"
+
+
+def script_file(rule: str) -> Path:
+    """The script that a rule runs."""
+    return WORKFLOW / "scripts" / f"{rule}.py"

@@ -171,8 +171,9 @@ def arms_page(summary: pd.DataFrame) -> str:
         cells += [_interval_cell(by_metric, metric) for metric in shown]
         rows.append(cells)
     note = (
-        "<p>Mean over seeds; below it the 95 % Student-t interval (none for one seed). Scores in "
-        "nats per example are comparable only between likelihoods with the same base measure.</p>"
+        "<p>Mean over seeds; below it the 95 % Student-t interval (none for one seed); ≤ and ≥ "
+        "mark means of bounds, which have none. Scores in nats per example are comparable only "
+        "between likelihoods with the same base measure.</p>"
     )
     return _table_page("Arms", [*axes, "seeds", *shown], rows, note)
 
@@ -245,6 +246,9 @@ def _interval_cell(by_metric: pd.DataFrame, metric: str) -> str:
         return '<td class="n" data-v=""></td>'
     row = by_metric.loc[metric]
     cell = _number_cell(row["mean"])
+    if isinstance(row.get("bound"), str):
+        sign = "≤" if row["bound"] == "upper" else "≥"
+        return cell.replace('">', f'">{sign} ', 1)
     if pd.isna(row["ci_low"]):
         return cell
     interval = f"<br><small>{row['ci_low']:.4g} to {row['ci_high']:.4g}</small></td>"

@@ -27,6 +27,7 @@ from vae_ablation.common.settings import schema as file_schema
 from vae_ablation.common.workflow_files import CAPTIONS
 from vae_ablation.data import SOURCES
 from vae_ablation.models.architectures import ARCHITECTURES
+from vae_ablation.models.external import EXTERNAL_MODELS
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.objectives import OBJECTIVES
 from vae_ablation.models.posteriors import POSTERIORS
@@ -39,7 +40,11 @@ from vae_ablation.study.metrics import register as register_metric
 from vae_ablation.study.part_answers import ask
 
 _PLANNED: Mapping[str, registry.Registry[Any]] = {
-    one.kind: one for one in (SOURCES, LIKELIHOODS, ARCHITECTURES, POSTERIORS, PRIORS, OBJECTIVES)
+    one.kind: one
+    for one in (
+        *(SOURCES, LIKELIHOODS, ARCHITECTURES, POSTERIORS, PRIORS, OBJECTIVES),
+        EXTERNAL_MODELS,
+    )
 }
 """Registries in which stand-ins are put."""
 GROUP = f"{__name__.partition('.')[0]}.parts"

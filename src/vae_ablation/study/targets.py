@@ -92,6 +92,12 @@ class Targets:
         return [self._folder / "tables" / name for name in ("costs.csv", "costs.html")]
 
     @property
+    def round(self) -> list[Path]:
+        """Next round of seeds, where they come in rounds; not while results are missing."""
+        path = self.study.next_round
+        return [path] if path is not None and not self.missing else []
+
+    @property
     def report(self) -> Path:
         """The report, the last file of all."""
         return self._folder / "report.html"
@@ -106,6 +112,7 @@ class Targets:
             *self.findings,
             *self.pages,
             *self.costs,
+            *self.round,
         ]
         return [*tables, *self.explorers, *self.figures, self.report]
 

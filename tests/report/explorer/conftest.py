@@ -14,7 +14,7 @@ from chromium import open_chromium, requested, schemes
 from support import rate_per_dim, resolved
 from vae_ablation.common.files import write_json
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
-from vae_ablation.jobs.rules import train_job
+from vae_ablation.jobs.train import train_job
 from vae_ablation.report.explorer import write_explorer
 from vae_ablation.store.trained import load_run
 from vae_ablation.study.plan import Study

@@ -41,7 +41,7 @@ def shown_rows(dataset: Dataset) -> NDArray[np.int64]:
 
 def describe_examples(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     """Originals (8 bits of [0, top]), labels and classes with their colours."""
-    x = dataset.intensities("test")[rows]
+    x = dataset.intensities("test", rows)
     if dataset.observed.counts:
         library = outer_library(dataset, dataset.rows("test")[rows])
         x = log_counts(torch.from_numpy(x), dataset.observed.genes, library).numpy()

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
 from vae_ablation.common.files import write_text
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.answer import Answer, Answers, five, read_answers
+from vae_ablation.report.page.answer import read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
-from vae_ablation.report.page.sections import Section, sections
-from vae_ablation.report.page.values import in_script, listed, packed
+from vae_ablation.report.page.render import empty_page, page
+from vae_ablation.report.page.sections import sections
+from vae_ablation.report.page.values import listed
 from vae_ablation.tables.collect import crossed_datasets
-
-STYLES = ("page.css",)
-SCRIPTS = ("../explorer/decoder.js", "chart.js", "data.js", "figures.js", "tables.js", "page.js")
-LAST = (("paper", "Table for a paper"), ("tables", "Every number"), ("provenance", "Provenance"))
 
 
 def write_report(folder: Path, target: Path) -> None:
@@ -39,85 +32,33 @@ def report(folder: Path) -> str:
     """The report of a study as HTML."""
     contents = Contents(folder)
     if not len(contents.runs):
-        return _template("empty.html").render(study=folder.name, css=_texts(STYLES))
-    found = sections(contents.arms, contents.has, contents.margin)
+        return empty_page(folder.name)
+    found = [
+        replace(section, heading=well(contents)) if section.id == "trust" else section
+        for section in sections(contents.arms, contents.has, contents.margin)
+    ]
     order = [section.id for section in found]
     answers = read_answers(folder, order)
     data = contents.to_json()
-    kept, long = apart(data)
-    return _template("report.html").render(
+    return page(
+        found,
+        answers,
+        contents.parts.texts,
+        data,
+        kicker="Ablation study",
         study=folder.name,
         title=question(contents.axes),
         design=design(contents),
         replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
-        answer=five(answers, order),
-        names={section.id: section.name for section in found},
-        sections=[(section, *_with_answers(section, answers, well(contents))) for section in found],
-        last=LAST,
-        data=in_script(kept),
-        parts={**contents.parts.texts, **long},
         config=contents.config_text(),
-        provenance=data["provenance"],
+        config_title="Configuration of the study",
+        provenance_heading="Costs, versions and configuration",
+        filter_examples=("gaussian beta1", "d=8 elbo>20"),
         checks=checks(contents),
-        counts=counts(data),
+        warnings=[],
         warning=warning(contents),
-        when=_when if len(contents.datasets) > 1 else lambda one: "",
-        css=_texts(STYLES),
-        js=_texts(SCRIPTS),
+        made="Made by vae-ablation from the study's tables and stored runs.",
     )
-
-
-def apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The data without what is long, and that by name, compressed.
-
-    Args:
-        data: as contract.schema.json describes it.
-
-    Returns:
-        The data without the columns of `contrasts` and without `curves`, and both as parts.
-    """
-    contrasts = dict(data["contrasts"])
-    long = {"contrasts": contrasts.pop("columns"), "curves": data["curves"]}
-    kept = {name: value for name, value in data.items() if name != "curves"}
-    return kept | {"contrasts": contrasts}, {name: packed(value) for name, value in long.items()}
-
-
-def _template(name: str) -> jinja2.Template:
-    """A template of the page; everything filled in is escaped unless it is marked safe."""
-    loader = jinja2.FunctionLoader(lambda wanted: _text(f"templates/{wanted}"))
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template(name)
-
-
-def _text(name: str) -> str:
-    root = files("vae_ablation.report")
-    if name.startswith("../"):
-        return root.joinpath(name.removeprefix("../")).read_text(encoding="utf-8")
-    return root.joinpath("page", name).read_text(encoding="utf-8")
-
-
-def _texts(names: Sequence[str]) -> str:
-    return "\n".join(map(_text, names))
-
-
-def _with_answers(section: Section, answers: Sequence[Answer], ended: str) -> tuple[str, Answers]:
-    """Heading of a section, and its findings; that of what to trust says how runs ended."""
-    own = Answers.of(answer for answer in answers if answer.section == section.id)
-    first = own.full[0] if own.full and section.finds else None
-    # what the map shows is a claim by itself, unless a finding leads
-    found = first is not None and (first.leads or section.id != "map")
-    heading = first.headline if first is not None and found else section.heading
-    heading = ended if section.id == "trust" else heading
-    return words.capital(heading), own
-
-
-def _when(one: Answer) -> Markup:
-    """The attribute of a finding that is shown only while its data set is."""
-    wanted = escape(json.dumps({"dataset": one.dataset})) if one.dataset else ""
-    return Markup(f' data-when="{wanted}"') if wanted else Markup("")
 
 
 # --- text --------------------------------------------------------------------------------------
@@ -275,16 +216,6 @@ def well(contents: Contents) -> str:
     if not drifts:
         return ended
     return f"{ended}; {f'{moving:,} of {drifts:,}' if moving else 'none'} had not converged"
-
-
-def counts(data: Mapping[str, Any]) -> str:
-    """Sizes of the tables, as a heading: `63 arms, 189 runs and 2,953 contrasts`."""
-    sizes = {
-        "arm": len(data["arms"]["at"]),
-        "run": len(data["runs"]["arm"]),
-        "contrast": data["contrasts"]["count"],
-    }
-    return listed([f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in sizes.items() if n])
 
 
 def warning(contents: Contents) -> str:

@@ -29,25 +29,18 @@ from vae_ablation.report.page.arrays import (
     describe_originals,
 )
 from vae_ablation.report.page.axes import PageAxis, page_axes
+from vae_ablation.report.page.contrasts import contrast_columns
 from vae_ablation.report.page.paper import paper_tables
 from vae_ablation.report.page.profiles import describe_profiles
-from vae_ablation.report.page.values import plain, scrubbed, short, shorts, table, without_places
+from vae_ablation.report.page.values import plain, scrubbed, shorts, without_places
 from vae_ablation.study.metrics import CONVERGED_DRIFT, described
 from vae_ablation.study.workflow import read_frozen
 
 log = logging.getLogger(__name__)
 
-MOST_CONTRASTS = 20_000
-"""Rows of contrasts.csv that the page holds; pooled and primary ones first."""
 LOG_LINES = 20
 _OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
 MOST_LOGS = 50
-_CONTRASTS = (
-    "question", "scope", "level", "reference", "arm", "reference_arm", "metric", "primary",
-    "scale", "n", "settings", "lost", "reference_mean", "mean", "estimate", "ci_low", "ci_high",
-    "effect", "effect_low", "effect_high", "margin", "margin_from", "verdict", "depends_on", "p",
-    "p_adjusted", "family", "detectable", "seeds_needed", "below_drift",
-)  # fmt: skip
 
 
 class Contents:
@@ -213,22 +206,7 @@ class Contents:
 
     def contrasts_json(self) -> dict[str, Any]:
         """Rows of contrasts.csv by column, the most important first where there are too many."""
-        rows = self.contrasts
-        axes = [axis.axis.name for axis in self.axes if axis.axis.name in rows]
-        names = list(dict.fromkeys([*_CONTRASTS[:4], *axes, *_CONTRASTS[4:]]))
-        rows = rows[[name for name in names if name in rows]]
-        whole = len(rows)
-        if whole > MOST_CONTRASTS:
-            pooled = rows["scope"].astype(str) != "setting"
-            primary = rows["primary"].astype(str) == "True"
-            order = (2 * pooled + primary).sort_values(ascending=False, kind="stable").index
-            rows = rows.loc[order[:MOST_CONTRASTS]]
-        texts = {
-            name: rows[name].map(_cell_text)
-            for name in ("level", "reference", *axes)
-            if name in rows
-        }
-        return {"count": len(rows), "whole": whole, "columns": table(rows.assign(**texts))}
+        return contrast_columns(self.contrasts, self.axes)
 
     def applications_json(self) -> list[dict[str, Any]]:
         """Mean score of each application, method and arm."""
@@ -336,14 +314,6 @@ class Contents:
 
 def _named(contrasts: pd.DataFrame) -> list[str]:
     return sorted(set(contrasts["metric"].astype(str))) if len(contrasts) else []
-
-
-def _cell_text(value: Any) -> Any:
-    """A level as text: `8`, not `8.0`; missing ones stay missing."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return None
-    number = short(value) if isinstance(value, float) else value
-    return str(number)
 
 
 def _setting_text(value: Any) -> str:

@@ -31,7 +31,7 @@ def describe_profiles(dataset: Dataset, limit: int) -> dict[str, Any]:
     from vae_ablation.evaluation.features import log_counts, outer_library  # slow to import
 
     shown = spaced(len(dataset.rows("test")), limit)
-    x = torch.from_numpy(dataset.intensities("test")[shown])
+    x = torch.from_numpy(dataset.intensities("test", shown))
     library = outer_library(dataset, dataset.rows("test")[shown])
     logs = log_counts(x, dataset.observed.genes, library).numpy()
     cells = np.sort(shown_examples(dataset.labels_of("test")[shown])[:MOST_CELLS])

@@ -34,6 +34,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table that the page has as it stands, the first cell of each row its name.
+
+    Attributes:
+        caption: what it shows.
+        head: names of its columns.
+        rows: its rows, as text.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page.
 
@@ -45,6 +60,7 @@ class Section:
         figures: its figures.
         question: question of contrasts.csv whose effects it lists; empty without one.
         finds: whether the first finding becomes its heading.
+        table: a table above its figures.
     """
 
     id: str
@@ -54,6 +70,7 @@ class Section:
     figures: Sequence[Figure] = ()
     question: str = ""
     finds: bool = True
+    table: Table | None = None
 
 
 def sections(
@@ -126,7 +143,8 @@ def _span(arms: Arms) -> str:
     return f"The rate of {len(rates):,} arms runs from {low} to {high} nats"
 
 
-def _response(axis: PageAxis) -> Figure:
+def response(axis: PageAxis) -> Figure:
+    """The figure of all metrics by an axis: of an ordered one, a dose–response curve."""
     joined = "Lines join levels in order. " if axis.axis.ordered else ""
     return Figure(
         f"response-{slug(axis.axis.name)}",
@@ -159,7 +177,7 @@ def _strength(axis: PageAxis | None, has: Callable[[str], bool]) -> Section | No
         "β",
         "What the weight of the KL term does",
         "",
-        [*figures, _response(axis)],
+        [*figures, response(axis)],
         STRENGTH,
     )
 
@@ -208,7 +226,7 @@ def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | N
     if not axis.varied or name in ("dataset", STRENGTH):
         return None
     figures = [_ladder(axis)] if has("pictures") else []
-    figures.append(_response(axis))
+    figures.append(response(axis))
     betas = [one for one in arms.axes if one.axis.name == STRENGTH and len(one.levels) > 2]
     if not axis.axis.ordered and betas and "rate" in arms.metrics:
         figures.append(_matched(axis))
@@ -229,8 +247,11 @@ def _matched(axis: PageAxis) -> Figure:
 
 
 def _effects(has: Callable[[str], bool]) -> Section | None:
-    if not has("effects"):
-        return None
+    return effects() if has("effects") else None
+
+
+def effects() -> Section:
+    """The section of all effects."""
     figure = Figure(
         "forest",
         "forest",
