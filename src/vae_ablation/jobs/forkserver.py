@@ -42,7 +42,7 @@ JOBS, EMBED = "jobs", "embed"
 """Sockets: of the server of any job, and of one for the script embed.py."""
 
 _EVALUATION = ("vae_ablation.jobs.train", "vae_ablation.jobs.evaluate")
-_FIGURES = ("vae_ablation.report.figures",)
+_FIGURES = ("vae_ablation.report.figures.draw",)
 
 _OF_THE_CALL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"})
 """Environment variables that no library reads when it is imported."""

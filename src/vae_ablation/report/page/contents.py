@@ -340,9 +340,11 @@ def _named(contrasts: pd.DataFrame) -> list[str]:
 
 
 def _setting_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value).replace("_", " ")
 
 
 def _unescaped(text: Any) -> str:

@@ -397,11 +397,16 @@ function drawMap(place, state, axis) {
 function drawElboLines(c, arms) {
   const [low, high] = c.Y.domain;
   const R = c.X.domain[1];
+  const feet = [];
   const level = (elbo, extra, label) => {
     const cut = ([r, y]) => (y > high ? [-elbo - high, high] : y < low ? [-elbo - low, low] : [r, y]);
     const [p, q] = [[0, -elbo], [R, -elbo - R]].map(cut);
     if (p[0] > R || q[0] < 0 || q[0] - p[0] < R * 0.04) return;
     c.rule(c.X(p[0]), c.Y(p[1]), c.X(q[0]), c.Y(q[1]), extra);
+    // at the foot of the chart, labels keep apart from one another and from the axis
+    const [foot, needs] = [c.X(q[0]), 6 * label.length + 6];
+    if (q[1] === low && (foot - needs < c.m.left || feet.some((x) => Math.abs(x - foot) < needs))) return;
+    if (q[1] === low) feet.push(foot);
     if (label) c.text(c.X(q[0]) + (q[1] === low ? -2 : 4), c.Y(q[1]) + (q[1] === low ? -5 : 4), label, { class: "halo small", "text-anchor": q[1] === low ? "end" : "start" });
   };
   const elbos = arms.map((arm) => -(mean(arm, "rate") + mean(arm, "distortion")));
@@ -411,6 +416,11 @@ function drawElboLines(c, arms) {
   level(best, { "stroke-dasharray": "5 4", style: "stroke:var(--good)" }, `ELBO ${number(best)}`);
 }
 
+// The arm of the chosen line that lies farthest right.
+function lastOnMap(state) {
+  const own = along(strength, state.at).map(([, arm]) => arm).filter((arm) => !isOff(arm) && isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion")));
+  return own.length ? own.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p)) : undefined;
+}
 function drawMapLine(c, arms, on, state, axis) {
   const shade = color(on);
   const inside = arms.filter((arm) => !isOff(arm));
@@ -433,7 +443,10 @@ function drawMapLine(c, arms, on, state, axis) {
   if (inside.length && axis) {
     const last = inside.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p));
     const [x, y] = [c.X(mean(last, "rate")), c.Y(mean(last, "distortion"))];
-    c.text(on ? x : x + 8, on ? y + 20 : y + 4, shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
+    const end = lastOnMap(state);
+    // a name that would meet the last one of the chosen line moves up
+    const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
+    c.text(on ? x : x + 8, on ? y + 20 : y + (meets ? -9 : 4), shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
   }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
 }
@@ -626,11 +639,14 @@ function drawResponse(place, state, axis, at, context, metric) {
   return lines.flatMap((line) => line.map(([level, arm]) => [axis.levels[level].id, ...(context ? [levelOf(arm, context.i).id] : []), metric, mean(arm, metric), ...interval(arm, metric), data.arms.n[arm]]));
 }
 
-// Names of the lines of the first panel, behind their last points.
+// Names of the lines of the first panel, at whichever ends lie further apart.
 function nameLines(c, lines, own, names, gap) {
-  const known = lines.map((line, k) => [line, line.findLast(([, arm]) => !isOff(arm)), names[k]]).filter(([, last]) => last);
-  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, c.metric), c.Y)) + 4), 12, c.m.top + 4, c.base - 2);
-  known.forEach(([line, [level], name], k) => c.text(c.X(level) + gap, heights[k], name, { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
+  const known = lines.map((line, k) => ({ own: line === own, name: names[k], ends: [line.find(([, arm]) => !isOff(arm)), line.findLast(([, arm]) => !isOff(arm))] })).filter((line) => line.ends[0]);
+  const height = ([, arm]) => c.Y(c.clip(mean(arm, c.metric), c.Y));
+  const apart = [0, 1].map((end) => spread(known.map((line) => height(line.ends[end]))).reduce((sum, y, k) => sum + Math.abs(y - height(known[k].ends[end])), 0));
+  const end = apart[0] < apart[1] ? 0 : 1;
+  const heights = spread(known.map((line) => height(line.ends[end]) + (end ? 4 : -7)), 12, c.m.top + 4, c.base - 2);
+  known.forEach((line, k) => c.text(c.X(line.ends[end][0]) + (end ? gap : 5), heights[k], line.name, { class: line.own ? "small strong halo" : "small halo", style: line.own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
@@ -1095,10 +1111,12 @@ async function drawCurve(place, run) {
     height: 210, margin: { left: 56, bottom: 42, top: 26 }, x: { domain: [stored.epochs[0], Math.max(stored.epochs.at(-1), stored.epochs[0] + 1)], label: "epoch" }, y: { domain: extent(inside), count: 4, label: `${metricOf(name).label} (nats)` },
     alt: `${metricOf(name).label} by epoch. ${series.map(([split, values]) => `${split} ends at ${number(values.at(-1))} nats`).join(", ")}.`,
   });
+  const ends = series.map(([, values]) => values.at(-1));
   for (const [split, values] of series) {
+    const above = values.at(-1) >= Math.max(...ends);
     const points = [...values].map((v, i) => [stored.epochs[i] ?? i, v]).filter(([, v]) => v >= c.Y.domain[0] && v <= c.Y.domain[1]);
     c.line(points, split === "validation" ? "var(--accent)" : "var(--faint)", { "stroke-width": split === "validation" ? 2.2 : 1.6 });
     const last = points.at(-1);
-    if (last) c.text(c.X(last[0]), c.Y(last[1]) + (split === "validation" ? -8 : 16), split, { "text-anchor": "end", class: "halo", style: split === "validation" ? "fill:var(--accent)" : null });
+    if (last) c.text(c.X(last[0]), c.Y(last[1]) + (above ? -8 : 16), split, { "text-anchor": "end", class: "halo", style: split === "validation" ? "fill:var(--accent)" : null });
   }
 }
