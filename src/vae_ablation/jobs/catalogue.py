@@ -12,7 +12,8 @@ from vae_ablation.common.registry import ORIGINS, REGISTRIES
 from vae_ablation.common.settings import schema
 from vae_ablation.evaluation import families  # noqa: F401
 from vae_ablation.models import architectures, likelihoods, objectives, posteriors, priors  # noqa: F401
-from vae_ablation.report import figures, findings  # noqa: F401
+from vae_ablation.report.figures import FIGURES
+from vae_ablation.report.findings import finding  # noqa: F401 - it imports all of them
 from vae_ablation.study.axes import AXES, NOT_AXES, SECTIONS, Axis, axis_of, level_text
 from vae_ablation.study.metrics import METRICS, Metric
 
@@ -30,7 +31,7 @@ KINDS = {
     "architecture": "Architectures: `architecture` in a grid",
     "source": "Sources: `source` of a dataset",
     "application": "Applications: blocks of `applications`",
-    "figure": "Figures",
+    FIGURES.kind: "Figures",
     "question": "Findings",
 }
 """Headings of the kinds of parts, in order."""

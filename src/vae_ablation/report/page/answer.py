@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import read_json
-from vae_ablation.report.page.values import without_places
+from vae_ablation.report.page.values import listed, without_places
 
 MOST = 5
 """Findings on the first screen."""
@@ -179,6 +179,24 @@ class Answers:
 
     @property
     def caveats(self) -> list[str]:
-        """Every caveat once, in order."""
+        """Every caveat once, in order; those that begin alike become one sentence."""
         shown = [*self.full, *self.folded]
-        return list(dict.fromkeys(text for one in shown for text in one.caveats))
+        texts = dict.fromkeys(text for one in shown for text in one.caveats)
+        subjects: dict[str, list[str]] = {}
+        for text in texts:
+            rule, colon, names = text.partition(": ")
+            kept = subjects.setdefault(rule + colon, [])
+            kept += [] if names.rstrip(".") in kept else [names.rstrip(".")]
+        return [_sentence(rule, names) for rule, names in subjects.items()]
+
+
+def _sentence(rule: str, names: Sequence[str]) -> str:
+    """A rule with what it holds for; a sentence of its own where it names nothing."""
+    if not names[0]:
+        return rule
+    parts = list(
+        dict.fromkeys(
+            part for name in names for part in re.split(r", (?=the )| and (?=the )", name)
+        )
+    )
+    return f"{rule}{listed(parts)}."

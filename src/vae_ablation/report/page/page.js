@@ -308,7 +308,10 @@ const watcher = new IntersectionObserver((seen) => seen.forEach((entry) => {
 // The height of the bar, below which what an address names has to begin.
 const measureBar = () => document.documentElement.style.setProperty("--bar", `${document.querySelector(".bar").offsetHeight}px`);
 
-function start() {
+async function start() {
+  const [columns, curves] = await Promise.all([partJson("contrasts"), partJson("curves")]);
+  readContrasts(columns);
+  data.curves = curves;
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";

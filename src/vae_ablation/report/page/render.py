@@ -13,10 +13,10 @@ from markupsafe import Markup, escape
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.answer import Answer, Answers, five
 from vae_ablation.report.page.sections import Section
-from vae_ablation.report.page.values import in_script
+from vae_ablation.report.page.values import in_script, listed, packed
 
 STYLES = ("page.css",)
-SCRIPTS = ("../explorer/decoder.js", "chart.js", "data.js", "figures.js", "tables.js", "page.js")
+SCRIPTS = ("decoder.js", "chart.js", "data.js", "figures.js", "explore.js", "tables.js", "page.js")
 LAST = (("paper", "Table for a paper"), ("tables", "Every number"), ("provenance", "Provenance"))
 
 
@@ -33,19 +33,46 @@ def page(
         data: what contract.schema.json describes.
         texts: the other places of templates/report.html.
     """
+    kept, long = apart(data)
     return _template("report.html").render(
         **texts,
         answer=five(answers, [section.id for section in found]),
         names={section.id: section.name for section in found},
         sections=[(section, *_with_answers(section, answers)) for section in found],
         last=LAST,
-        data=in_script(data),
-        parts=parts,
+        data=in_script(kept),
+        parts={**parts, **long},
+        counts=counts(data),
         provenance=data["provenance"],
         when=_when if len(data["datasets"]) > 1 else lambda one: "",
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
     )
+
+
+def apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The data without what is long, and that by name, compressed.
+
+    Args:
+        data: as contract.schema.json describes it.
+
+    Returns:
+        The data without the columns of `contrasts` and without `curves`, and both as parts.
+    """
+    contrasts = dict(data["contrasts"])
+    long = {"contrasts": contrasts.pop("columns"), "curves": data["curves"]}
+    kept = {name: value for name, value in data.items() if name != "curves"}
+    return kept | {"contrasts": contrasts}, {name: packed(value) for name, value in long.items()}
+
+
+def counts(data: Mapping[str, Any]) -> str:
+    """Sizes of the tables, as a heading: `63 arms, 189 runs and 2,953 contrasts`."""
+    sizes = {
+        "arm": len(data["arms"]["at"]),
+        "run": len(data["runs"]["arm"]),
+        "contrast": data["contrasts"]["count"],
+    }
+    return listed([f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in sizes.items() if n])
 
 
 def _template(name: str) -> jinja2.Template:
@@ -59,10 +86,7 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _text(name: str) -> str:
-    root = files("vae_ablation.report")
-    if name.startswith("../"):
-        return root.joinpath(name.removeprefix("../")).read_text(encoding="utf-8")
-    return root.joinpath("page", name).read_text(encoding="utf-8")
+    return files("vae_ablation.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _texts(names: Sequence[str]) -> str:

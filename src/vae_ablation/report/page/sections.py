@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
+from vae_ablation.study.metrics import CONVERGED_DRIFT
 
 if TYPE_CHECKING:
     from vae_ablation.report.page.arms import Arms
@@ -72,12 +73,16 @@ class Section:
     table: Table | None = None
 
 
-def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
+def sections(
+    arms: Arms, has: Callable[[str], bool], margin: float = CONVERGED_DRIFT
+) -> list[Section]:
     """The sections of a study in order.
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`.
+        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`,
+            `curves`.
+        margin: nats by which the validation objective of a converged run may still change.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
@@ -89,7 +94,7 @@ def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
         *(_axis(axis, arms, has) for axis in arms.axes),
         _effects(has),
         _applications(has),
-        _trust(arms),
+        _trust(arms, has, margin),
     ]
     return [section for section in found if section is not None]
 
@@ -124,10 +129,19 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
     return Section(
         "map",
         "Rate and distortion" if figures[0].id == "map" else "Arms",
-        "Every arm trades rate against distortion" if figures[0].id == "map" else "Arm by arm",
+        _span(arms) if figures[0].id == "map" else "Arm by arm",
         "",
         figures,
     )
+
+
+def _span(arms: Arms) -> str:
+    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.003 to 603 nats`."""
+    rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
+    if len(rates) < 2:
+        return "Rate and distortion"
+    low, high = map(words.number, (rates.min(), rates.max()))
+    return f"The rate of {len(rates):,} arms runs from {low} to {high} nats"
 
 
 def response(axis: PageAxis) -> Figure:
@@ -261,17 +275,28 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 
 
-def _trust(arms: Arms) -> Section:
+def _trust(arms: Arms, has: Callable[[str], bool], margin: float) -> Section:
     figures = []
-    if "slope" in arms.metrics:
+    if "drift" in arms.metrics:
         figures.append(
             Figure(
                 "trust",
                 "trust",
                 "Still changing at the end of training",
-                "Relative change of the validation objective over the last tenth of training, a "
-                "mark for each run; dashed: 1 %. Choose a mark to open its run.",
-                {"metric": "slope", "limit": 0.01},
+                "Change of the validation objective over the last tenth of training (nats), a mark "
+                f"for each run; below 0 it still fell. Dashed: {margin:g} nats, below "
+                "which a run counts as converged. Choose a mark to open its run.",
+                {"metric": "drift", "limit": margin},
+            )
+        )
+    if has("curves"):
+        figures.append(
+            Figure(
+                "curves",
+                "curves",
+                "Training curves",
+                "The chosen arm, a line for each seed: validation solid, train dashed. Grey: "
+                "validation of one seed at the other levels of one axis.",
             )
         )
     return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)
