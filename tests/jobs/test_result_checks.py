@@ -150,7 +150,7 @@ PLANTED = {
         "figure", "return page", "return None", "it draws nothing of a study that has every metric",
     ),
     "a figure that is no figure": (
-        "figure", "return page", "return axes", "wanted: a matplotlib Figure",
+        "figure", "return page", "return axes", "ended in an error",
     ),
     "a figure that leaves files elsewhere": (
         "figure", "return page", 'page.savefig("extra.png")\n        return page',

@@ -38,6 +38,7 @@ from vae_ablation.jobs.check_tools import (
 )
 from vae_ablation.models.vae import VAE
 from vae_ablation.report.figures import FIGURES
+from vae_ablation.report.figures.drawing import Drawing
 from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection
 from vae_ablation.report.findings.evidence import Evidence, Row, matching
@@ -364,10 +365,12 @@ def check_figure(name: str, config: Settings) -> Iterator[Found]:
             "it changes the table of metrics, which the figures after it read; wanted: a copy",
         )
         yield from _picture(drawn[0], results.asked)
-        if isinstance(drawn[0], Figure):
+        if isinstance(drawn[0], Drawing) and isinstance(drawn[0].figure, Figure):
             with traced():
                 again = spec.draw(StudyResults(Path(temporary) / "made"), selection)
-            same = isinstance(again, Figure) and np.array_equal(_pixels(drawn[0]), _pixels(again))
+            same = again is not None and np.array_equal(
+                _pixels(drawn[0].figure), _pixels(again.figure)
+            )
             yield judged(
                 same, "it draws the same twice", "it draws another picture the second time"
             )
@@ -381,14 +384,15 @@ def _picture(drawn: Any, asked: set[str]) -> Iterator[Found]:
     if drawn is None:
         yield "wrong", "it draws nothing of a study that has every metric; wanted: a figure"
         return
-    if not isinstance(drawn, Figure):
-        yield "wrong", f"draw gives {type(drawn).__name__}; wanted: a matplotlib Figure, or None"
+    figure = drawn.figure
+    if not isinstance(figure, Figure):
+        yield "wrong", f"draw gives {type(figure).__name__}; wanted: a matplotlib Figure, or None"
         return
-    marks = [*drawn.texts, *drawn.images, *drawn.lines, *drawn.patches]
-    full = [axes for axes in drawn.axes if axes.has_data() or axes.texts]
+    marks = [*figure.texts, *figure.images, *figure.lines, *figure.patches]
+    full = [axes for axes in figure.axes if axes.has_data() or axes.texts]
     yield judged(
         bool(marks or full),
-        f"it draws {len(full)} of {len(drawn.axes)} panels",
+        f"it draws {len(full)} of {len(figure.axes)} panels",
         "its figure is empty: no panel has a mark; wanted: what the study shows, or None",
     )
 
