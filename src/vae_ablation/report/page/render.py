@@ -33,7 +33,7 @@ def page(
         data: what contract.schema.json describes.
         texts: the other places of templates/report.html.
     """
-    kept, long = _apart(data)
+    kept, long = apart(data)
     return _template("report.html").render(
         **texts,
         answer=five(answers, [section.id for section in found]),
@@ -50,7 +50,7 @@ def page(
     )
 
 
-def _apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The data without what is long, and that by name, compressed.
 
     Args:
