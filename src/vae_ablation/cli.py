@@ -387,9 +387,8 @@ def _export(options: argparse.Namespace) -> None:
         path
         for pattern in (
             "tables/*",
-            "explorer/*.html",
-            "figures/**/*.png",
-            "figures/**/*.pdf",
+            "report.html",
+            "figures/**/*.*",
             "config.yaml",
         )
         for path in folder.glob(pattern)

@@ -186,9 +186,9 @@ def test_a_digest_does_not_depend_on_where_the_package_lies(package: Path, tmp_p
 RULES = {path.stem for path in (WORKFLOW / "scripts").glob("*.py")}
 JOBS = {f"vae_ablation.jobs.{path.stem}" for path in (PACKAGE / "jobs").glob("*.py")}
 ROOMS = {
-    "figures": ("report.figures.images", "report.figures.style"),
+    "figures": ("report.figures.latent", "report.figures.style"),
     "findings": ("report.findings.words",),
-    "explorer": ("report.explorer.page",),
+    "report": ("report.page.layers",),
     "contrasts": ("tables.pooling",),
 }
 

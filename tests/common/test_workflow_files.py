@@ -11,7 +11,6 @@ import pytest
 from vae_ablation.common.closure import import_closure
 from vae_ablation.common.workflow_files import (
     CAPTIONS,
-    GUIDE,
     PACKAGE,
     SCHEMA,
     WORKFLOW,
@@ -27,7 +26,6 @@ SNAKEFILES = [REPOSITORY / "Snakefile", REPOSITORY / "workflow" / "Snakefile"]
 def test_the_package_has_the_workflow_as_a_folder_of_its_own() -> None:
     assert WORKFLOW.parent == PACKAGE
     assert WORKFLOW.resolve() == (REPOSITORY / "workflow").resolve()
-    assert GUIDE.read_bytes() == (REPOSITORY / "docs" / "metrics.md").read_bytes()
     assert SCHEMA.is_file()
     assert list(CAPTIONS.glob("*.rst"))
 

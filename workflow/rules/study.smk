@@ -28,7 +28,6 @@ localrules:
     contrasts,
     rounds,
     findings,
-    pages,
     applications,
     costs,
 

@@ -10,8 +10,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 WORKFLOW = PACKAGE / "workflow"
 SCHEMA = WORKFLOW / "schemas" / "config.schema.yaml"
-GUIDE = WORKFLOW / "report" / "metrics.md"
-"""The guide to the columns: docs/metrics.md."""
 REPORT = PACKAGE / "report"
 PAGE_PARTS = (".html", ".css", ".js")
 """Suffixes of templates, styles and scripts below REPORT."""

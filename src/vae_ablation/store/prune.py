@@ -132,9 +132,8 @@ class _Wanted:
             yield workflow.controls_path(data)
         for arm, data in workflow.external_data:
             yield workflow.external_path(arm, data)
+        yield self.study.folder / "tables" / "findings.html"
         for dataset in self.study.datasets:
-            yield self.study.folder / "explorer" / f"{dataset}.html"
-            yield self.study.folder / "explorer" / "report" / f"{dataset}.html"
             for likelihood in (*workflow.likelihoods(dataset), "all"):
                 yield self.study.folder / "figures" / dataset / likelihood
 
@@ -165,8 +164,8 @@ _PLACES = (
     "controls/*/*.json",
     "external/*/*/*.json",
     "figures/*/*",
-    "explorer/*.html",
-    "explorer/report/*.html",
+    "explorer",
+    "tables/*.html",
     "checkpoints/*",
     "snakemake-report.new.*",
 )

@@ -27,7 +27,7 @@ RESULTS = Path("results")
 _KINDS = {
     "findings": ("question", "figure"),
     "figures": ("figure",),
-    "explorer": ("likelihood", "prior", "architecture"),
+    "report": ("likelihood", "prior", "architecture"),
 }
 """Kinds of parts from outside the package that a rule asks, beside metrics."""
 LEAST_FREE = 500_000

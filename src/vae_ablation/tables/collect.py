@@ -168,6 +168,17 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
 
 
+def unscored(applications: pd.DataFrame) -> list[str]:
+    """Sentences about applications that gave nothing, one for each dataset and reason."""
+    empty = applications[applications["metric"].isna()]
+    groups = empty.groupby(["dataset", "application", "reason"], sort=True)
+    return [
+        f"The application {application} has no scores on {dataset} in {len(rows)} "
+        f"{'run' if len(rows) == 1 else 'runs'}: {reason}."
+        for (dataset, application, reason), rows in groups
+    ]
+
+
 MOST_FALSE = 0.05
 """Share of false ones among what is called an effect, at most (Benjamini and Hochberg 1995)."""
 

@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 
 from report.page.studies import GRID, draw_pictures, made_rows, ten_axes, write_study
-from vae_ablation.report.explorer.arrays import Bundle
 from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
 from vae_ablation.report.page.build import checks, design, question, report, warning, well
+from vae_ablation.report.page.bundle import Bundle
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.render import apart, counts
 from vae_ablation.report.page.sections import sections

@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import Isolated
-from vae_ablation.data.examples import drawable, spaced
-from vae_ablation.report.explorer.arrays import Bundle, Stored, rounded
-from vae_ablation.report.explorer.payload import (
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import drawable, picture_bytes, pixels, spaced
+from vae_ablation.models.priors import DEFAULT_PRIOR
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.page.bundle import Bundle, Stored, rounded
+from vae_ablation.report.page.decoders import (
     CODE_BITS,
     describe_decoder,
     dimension_order,
     probe_points,
 )
-from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.store.trained import TrainedRun, load_run
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 MAX_ARMS = 300
 """Arms of which the page shows pictures, codes and a decoder."""
 MAX_CODES = 400
+MAX_EXAMPLE_VALUES = 600_000
+"""Pixels of all test examples together that the page shows beside codes."""
 UMAP_BITS = 10
 MAX_SAMPLES = 25
 MAX_SNAPSHOTS = 12
@@ -186,6 +190,9 @@ def _decoder(
     except UserError as error:
         log.warning("%s: no decoder: %s", shown.run, error)
         return {"undrawable": "the run's weights cannot be read"}
+    if trained.run.prior != DEFAULT_PRIOR:
+        reason = f"the prior {trained.run.prior}, not the standard normal"
+        return {"undrawable": reason, "prior": trained.run.prior}
     context = _labels_at(trained, len(points))
     described = describe_decoder(trained, weights, points, context)
     if "steps" in described and not parts.add(f"decoder{shown.arm}", weights):
@@ -233,6 +240,26 @@ def describe_originals(
             stored = image_json(bundle, arrays["originals"])
             return stored if parts.add(f"originals-{dataset}", bundle) else None
     return None
+
+
+def describe_examples(dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """Test examples beside whose codes the reader points, as many as there is room for.
+
+    Args:
+        dataset: images.
+        parts: gets a part.
+
+    Returns:
+        `examples`: their places among the codes shown, and images; nothing without room.
+    """
+    shown = spaced(len(dataset.rows("test")), MAX_CODES)
+    at = spaced(len(shown), max(1, MAX_EXAMPLE_VALUES // dataset.observed.dims))
+    shape = dataset.observed.shape
+    images = picture_bytes(dataset.intensities("test", shown[at]), shape)
+    bundle = Bundle()
+    stored = image_json(bundle, pixels(images) if len(shape) > 2 else images)
+    held = parts.add(f"examples-{dataset.name}", bundle)
+    return {"examples": {**stored, "places": at.tolist()}} if held else {}
 
 
 # --- curves -----------------------------------------------------------------------------------

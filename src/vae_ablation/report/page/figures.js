@@ -93,9 +93,9 @@ function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic =
   const c = chart(place, {
     width, height: side + 36, margin: { left: 38, right: Math.max(8, width - side - 38), top: 4, bottom: 32 }, grid: false,
     x: { domain: [-far, far], count: 4 }, y: { domain: [-far, far], count: 4 },
-    alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} prior standard deviations. Circles: 1, 2 and 3 standard deviations of the prior.`,
+    alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} in absolute value.${stored.prior ? "" : " Circles: 1, 2 and 3 standard deviations of the prior."}`,
   });
-  if (size > 1) for (const r of [1, 2, 3]) c.put(node("circle", { cx: c.X(0), cy: c.Y(0), r: c.X(r) - c.X(0), fill: "none", class: "axis", "stroke-dasharray": r === 2 ? null : "2 3" }));
+  if (size > 1 && !stored.prior) for (const r of [1, 2, 3]) c.put(node("circle", { cx: c.X(0), cy: c.Y(0), r: c.X(r) - c.X(0), fill: "none", class: "axis", "stroke-dasharray": r === 2 ? null : "2 3" }));
   drawCodes(c, about, xs, ys, side);
   if (!probe) return c;
   liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j });
@@ -184,10 +184,13 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     probe.replaceChildren(node("span", {}, loaded.stored.undrawable ? `The decoder cannot be drawn here: ${loaded.stored.undrawable}.` : ""));
     return;
   }
-  const rest = meanCode(loaded);
+  let rest = meanCode(loaded);
+  let from = "at their mean";
   const shape = loaded.about.observed?.shape ?? [];
   const view = decodedView(loaded, shape);
   const said = node("span", {});
+  const beside = nearestView(loaded, view);
+  let near = 0;
   const cross = c.put(node("circle", { r: 5, fill: "none", style: "stroke:var(--ink)", "stroke-width": 2 }));
   let [x, y] = planes.get(place)?.at ?? [0, 0];
   const move = (a, b) => {
@@ -200,9 +203,15 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     z[i] = x;
     if (loaded.width > 1) z[j] = y;
     view.show(decodeAt(loaded, z));
+    near = beside.show(z);
     place.dataset.z = JSON.stringify([...z]);
-    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}${loaded.width > 2 ? ", other dimensions at their mean" : ""}. Point, or use the arrow keys.`;
+    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}, ${number(Math.hypot(...z), 2)} from the origin${loaded.width > 2 ? `, other dimensions ${from}` : ""}. Point, or use the arrow keys; press a code, or Page Down, for that of a test example.`;
   };
+  const take = (code, words) => {
+    [rest, from] = [code.slice(), words];
+    move(code[i], loaded.width > 1 ? code[j] : 0);
+  };
+  const takeExample = (rank) => take(codeOf(loaded, examplesOf(loaded)[rank]), "as in the example");
   c.svg.setAttribute("tabindex", 0);
   c.svg.setAttribute("role", "application");
   c.svg.setAttribute("aria-roledescription", "plane of codes with a live decoder");
@@ -210,17 +219,22 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     c.svg.addEventListener(kind, (event) => {
       const box = c.svg.getBoundingClientRect();
       const k = c.W / box.width;
-      move(c.X.invert((event.clientX - box.left) * k), c.Y.invert((event.clientY - box.top) * k));
+      const [a, b] = [(event.clientX - box.left) * k, (event.clientY - box.top) * k];
+      const hit = kind === "pointerdown" ? examplesOf(loaded).findIndex((one) => Math.hypot(c.X(codeOf(loaded, one)[i]) - a, c.Y(loaded.width > 1 ? codeOf(loaded, one)[j] : 0) - b) < 8) : -1;
+      hit < 0 ? move(c.X.invert(a), c.Y.invert(b)) : takeExample(hit);
     });
   }
   c.svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!step) return;
+    const count = examplesOf(loaded).length;
+    const jump = { Home: () => take(new Float32Array(loaded.width), "at 0"), PageDown: () => takeExample((near + 1) % count), PageUp: () => takeExample((near + count - 1) % count) }[event.key];
+    if (!step && !jump) return;
     event.preventDefault();
+    if (jump) return void jump();
     move(x + (step[0] * far) / 20, y + (step[1] * far) / 20);
   });
   if (mosaic && view.images) drawMosaic(place, c, loaded, { far, side, i, j, rest, view });
-  probe.replaceChildren(view.element, said);
+  probe.replaceChildren(view.element, beside.element, said);
   move(x, y);
 }
 
@@ -488,6 +502,7 @@ async function drawCard(card, arm, below) {
   const recon = reconstructionsOf(loaded, arm);
   const between = interpolationsOf(loaded, arm);
   const ofClasses = classSamples(loaded, arm);
+  const walks = walksOf(loaded, arm);
   const codes = loaded?.codes ? node("div", { class: "plane", id: "card-plane" }) : null;
   const probe = node("div", { class: "probe noprint", id: "card-probe" });
   const profiles = hasProfiles(loaded) ? node("div", {}) : null;
@@ -500,6 +515,7 @@ async function drawCard(card, arm, below) {
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
     between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
     ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
+    walks && node("div", { class: "cell wide" }, node("h3", {}, "Each dimension moved by itself ", node("small", {}, "from the code of a test example")), walks),
     profiles && node("div", { class: "cell wide" }, node("h3", {}, "Test cells above, reconstructions below ", node("small", {}, "log counts")), profiles),
     drawnProfiles && node("div", { class: "cell wide" }, node("h3", {}, "Samples from the prior ", node("small", {}, "log counts")), drawnProfiles),
     klOf(arm).length && node("div", { class: "cell wide" }, node("h3", {}, "KL per latent dimension ", node("small", {}, "nats; bars are means, dots seeds")), kl),
@@ -1033,7 +1049,7 @@ FIGURES.applications = (place, state) => {
   place.className = "drawing";
   place.replaceChildren(grid);
   for (const [name, rows] of [...groups].slice(0, 12)) drawApplication(grid, name, rows);
-  return [["application", "subject", "metric", "method", "arm", "mean", "min", "max", "seeds"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.min, one.max, one.count])];
+  return [["application", "subject", "metric", "method", "arm", "mean", "low", "high", "n"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.ci_low, one.ci_high, one.n])];
 };
 function drawApplication(grid, name, rows) {
   const methods = [...new Set(rows.map((row) => row.method))].sort((p, q) => (q === "vae") - (p === "vae"));

@@ -16,7 +16,7 @@ from vae_ablation.report.page.sections import Section
 from vae_ablation.report.page.values import in_script, listed, packed
 
 STYLES = ("page.css",)
-SCRIPTS = ("../explorer/decoder.js", "chart.js", "data.js", "figures.js", "tables.js", "page.js")
+SCRIPTS = ("decoder.js", "chart.js", "data.js", "figures.js", "explore.js", "tables.js", "page.js")
 LAST = (("paper", "Table for a paper"), ("tables", "Every number"), ("provenance", "Provenance"))
 
 
@@ -86,10 +86,7 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _text(name: str) -> str:
-    root = files("vae_ablation.report")
-    if name.startswith("../"):
-        return root.joinpath(name.removeprefix("../")).read_text(encoding="utf-8")
-    return root.joinpath("page", name).read_text(encoding="utf-8")
+    return files("vae_ablation.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _texts(names: Sequence[str]) -> str:

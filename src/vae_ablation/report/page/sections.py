@@ -80,7 +80,8 @@ def sections(
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`.
+        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`,
+            `curves`.
         margin: nats by which the validation objective of a converged run may still change.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
@@ -93,7 +94,7 @@ def sections(
         *(_axis(axis, arms, has) for axis in arms.axes),
         _effects(has),
         _applications(has),
-        _trust(arms, margin),
+        _trust(arms, has, margin),
     ]
     return [section for section in found if section is not None]
 
@@ -274,7 +275,7 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 
 
-def _trust(arms: Arms, margin: float) -> Section:
+def _trust(arms: Arms, has: Callable[[str], bool], margin: float) -> Section:
     figures = []
     if "drift" in arms.metrics:
         figures.append(
@@ -286,6 +287,16 @@ def _trust(arms: Arms, margin: float) -> Section:
                 f"for each run; below 0 it still fell. Dashed: {margin:g} nats, below "
                 "which a run counts as converged. Choose a mark to open its run.",
                 {"metric": "drift", "limit": margin},
+            )
+        )
+    if has("curves"):
+        figures.append(
+            Figure(
+                "curves",
+                "curves",
+                "Training curves",
+                "The chosen arm, a line for each seed: validation solid, train dashed. Grey: "
+                "validation of one seed at the other levels of one axis.",
             )
         )
     return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)

@@ -168,6 +168,8 @@ function startTables() {
   ];
   if (contrastCount) panels.push(["contrasts", `${contrastCount.toLocaleString("en")} contrasts`, startContrasts]);
   if (data.controls.length) panels.push(["controls", "controls", startControls]);
+  if (data.applications.length) panels.push(["scores", "applications", (panel) => startPlain(panel, "applications", data.applications)]);
+  for (const [name, columns] of Object.entries(data.tables)) panels.push([name, name === "pareto" ? "Pareto fronts" : name, (panel) => startPlain(panel, name, rowsOf(columns))]);
   panels.push(["metrics", "definitions", startDefinitions]);
   const tabs = panels.map(([id, label], k) => node("button", { class: "btn", type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `table-${id}`, "aria-selected": String(k === 0), tabindex: k ? -1 : 0 }, label));
   const bodies = panels.map(([id], k) => node("div", { id: `table-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}`, hidden: k ? "" : null }));
@@ -214,6 +216,21 @@ function startControls(panel) {
     columns: [{ id: "model", label: "Model", text: true, help: "pca: probabilistic PCA; raw: the data themselves; untrained: encoders at their initial weights.", value: (one) => one.model }, { id: "dataset", label: "Data set", text: true, value: (one) => one.dataset }, { id: "d", label: "Latent dimension", help: "Latent dimension.", value: (one) => one.d }, ...measured.map((m) => metricColumn(m, (one) => one.m[m] ?? null, (one) => number(one.m[m], 4)))],
   });
 }
+const rowsOf = (columns) => range(Math.max(0, ...Object.values(columns).map((one) => (one.at ?? one).length))).map((i) => Object.fromEntries(Object.entries(columns).map(([name, one]) => [name, word(one, i)])));
+// A table as it is in its file, with every column.
+function startPlain(panel, name, rows) {
+  const names = [...new Set(rows.flatMap(Object.keys))];
+  const isText = (column) => rows.some((row) => typeof row[column] === "string");
+  startTable({
+    place: panel, caption: capital(name), file: `${key(data.study)}-${name}`, rows, shown: names,
+    columns: names.map((column) => ({ id: column, label: column.replaceAll("_", " "), text: isText(column), help: PLAIN_HELP[column] ?? null, value: (row) => row[column] ?? null, cell: (row) => (isNumber(row[column]) ? number(row[column]) : String(row[column] ?? "–")) })),
+  });
+}
+const PLAIN_HELP = {
+  span: "What the axis changes in the metric, in its unit; a ratio on the log scale.", share: "Share of the axis in the variance of the cell means beyond noise: its main effect and half of its two-way interactions.",
+  levels: "regular: without KL off and collapsed levels of β; every: with them.", rectangle: "Levels of the axes on which it is computed.", front: "Pair of metrics: no other arm with the same measure is better on both.",
+  method: "vae: the model of that arm; others are baselines on the same data, which have no arm.", n: "Number of replicates.", ci_low: "Lower end of the 95 % interval.", ci_high: "Upper end of the 95 % interval.",
+};
 function startDefinitions(panel) {
   const names = Object.keys(data.metrics);
   startTable({

@@ -1,6 +1,5 @@
 "use strict";
-// Arrays and decoders in a page: what report/explorer/arrays.py and layers.py store, read back and computed.
-// The report and the explorer share this file.
+// Arrays and decoders in a page: what bundle.py and layers.py store, read back and computed.
 const Decoder = (() => {
 // ---------------------------------------------------------------- arrays
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.networks import ConvolutionsUp, Dense, Rows
 from vae_ablation.models.vae import Decoder
-from vae_ablation.report.explorer.arrays import FINEST, Bundle, rounded
+from vae_ablation.report.page.bundle import FINEST, Bundle, rounded
 
 SMALL = 256
 """Arrays up to this size keep every bit: they cost little."""
