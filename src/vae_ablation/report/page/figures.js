@@ -451,7 +451,8 @@ function drawMapLine(c, arms, on, state, axis) {
     const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
     const name = shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24);
     if (!on) c.names.push({ right: x + 8 + 6.8 * name.length, y: y + (meets ? -9 : 4) });
-    c.text(on ? x : x + 8, on ? y + 20 : y + (meets ? -9 : 4), name, { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
+    const under = y + 20 > c.base - 16 ? -12 : 20; // the foot of the chart has words of its own
+    c.text(on ? x : x + 8, y + (on ? under : meets ? -9 : 4), name, { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
   }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
 }
