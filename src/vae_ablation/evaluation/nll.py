@@ -48,20 +48,23 @@ WIDTHS = ((0.6, 1.05), (0.3, 1.3), (0.1, 1.8))
 """Each component is this mixture of copies of itself: share, and factor of the standard
 deviation."""
 
-HARD = 0.35
+HARD = 0.3
 """Share of effective samples below which an example is estimated once more."""
 
 UNLIKELY = 0.05
 """Share of the examples, those of the greatest −log p(x), that are estimated once more too: a mode
 that nobody drew from leaves no other trace."""
 
-AGAIN = 6
+OTHER_CODES = 1024
+"""Most codes of other examples among which modes of hard ones are sought."""
+
+AGAIN = 4
 """Factor of the number of draws that such an example gets then."""
 
-AGAIN_MODES, AGAIN_STEPS = 3, 12
+AGAIN_MODES, AGAIN_STEPS = 2, 6
 """Further modes that are sought then, and steps towards each."""
 
-AGAIN_SHARES = (0.35, 0.15, 0.1, 0.15, 0.06, 0.06, 0.06, 0.07)
+AGAIN_SHARES = (0.4, 0.15, 0.1, 0.15, 0.07, 0.06, 0.07)
 """Shares then: of the modes, of one from the draw of greatest weight, of the further modes, and of
 a Gaussian that began broad."""
 
@@ -190,6 +193,7 @@ def scores(
     generators: Sequence[torch.Generator],
     levels: int | None = None,
     mass: bool = False,
+    others: Tensor | None = None,
 ) -> Scores:
     """`importance_nll`, and with the same draws the mass of grey levels.
 
@@ -204,39 +208,50 @@ def scores(
         generators: one stream per run.
         levels: number of grey levels whose mass is wanted.
         mass: whether p(x | z) is that mass itself.
+        others: codes of other examples, from which modes of hard ones are sought too,
+            [runs, m, latent].
     """
     target = Target.of(model, examples)
     pair = refined(target, means, generators)
     draws = _Draws.of(target, list(zip(SHARES, pair, strict=True)), samples, generators)
-    own = _estimated(draws, target, pair, means, generators)
+    start = means if others is None else torch.cat([means, others], dim=1)
+    own = _estimated(draws, target, pair, start, generators)
     if levels is None:
         return Scores(own, None)
     if mass:
         return Scores(own, own)
-    return Scores(own, _of_levels(draws, target.of_levels(levels), pair, means, generators))
+    return Scores(own, _of_levels(draws, target.of_levels(levels), pair, start, generators))
 
 
 def _estimated(
     draws: _Draws,
     target: Target,
     parts: Sequence[Gaussians],
-    means: Tensor,
+    codes: Tensor,
     generators: Sequence[torch.Generator],
 ) -> NllEstimate:
-    """The estimate from draws, and from more of them of the examples that are hard."""
+    """The estimate from draws, and from more of them of the examples that are hard.
+
+    Args:
+        draws: of the examples.
+        target: the log joint.
+        parts: Gaussians at modes of each.
+        codes: the encoder's means of these examples, and codes of others behind them.
+        generators: one stream per run.
+    """
     weights = draws.weights(target)
     found = _estimate(weights)
     places = _hard(found)
     if not places.size:
         return found
-    at = torch.from_numpy(places).to(means.device)
+    at = torch.from_numpy(places).to(codes.device)
     again = target.at(at)
     kept = [Gaussians(picked(one.mean, at), picked(one.root, at)) for one in parts]
     third, _ = again.mode(_heaviest(picked(draws.z, at), picked(weights, at)))
-    bank = bank_of(again, parts[0], generators, AGAIN)
+    bank = bank_of(again, parts[0], generators, codes[:, len(target) :])
     others = [one for one, _ in elsewhere(again, [*kept, third], bank, AGAIN_MODES, AGAIN_STEPS)]
-    wider = [smoothed(again, one, generators) for one in (*kept, third, *others)]
-    wider.append(broadened(again, picked(means, at), generators))
+    wider = kept + [smoothed(again, one, generators) for one in (third, *others)]
+    wider.append(broadened(again, picked(codes, at), generators))
     shared = list(zip(AGAIN_SHARES, wider, strict=True))
     more = _Draws.of(again, shared, AGAIN * draws.z.shape[2], generators)
     return found.pooled(places, _estimate(more.weights(again)))
@@ -261,7 +276,7 @@ def _of_levels(
     draws: _Draws,
     target: Target,
     pair: Sequence[Gaussians],
-    means: Tensor,
+    codes: Tensor,
     generators: Sequence[torch.Generator],
 ) -> NllEstimate | None:
     """The mass of grey levels at draws made for the density, and at others where it is loose."""
@@ -282,7 +297,7 @@ def _of_levels(
             own = _Draws.of(again, list(zip(SHARES, parts, strict=True)), samples, streams)
         else:
             own = _Draws(draws.z[keep], draws.base[keep])
-        found = found.with_runs(keep, _estimated(own, again, parts, means[keep], streams))
+        found = found.with_runs(keep, _estimated(own, again, parts, codes[keep], streams))
     return found
 
 

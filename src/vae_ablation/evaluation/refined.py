@@ -374,7 +374,10 @@ def elsewhere(
 
 
 def bank_of(
-    target: Target, known: Gaussians, generators: Sequence[torch.Generator], more: int = 1
+    target: Target,
+    known: Gaussians,
+    generators: Sequence[torch.Generator],
+    others: Tensor | None = None,
 ) -> Tensor:
     """Modes of other examples and draws of the prior, [runs, bank, latent].
 
@@ -382,9 +385,12 @@ def bank_of(
         target: the log joint.
         known: modes of examples.
         generators: one stream per run.
-        more: factor of the number of draws.
+        others: more codes, [runs, m, latent].
     """
     share = BANK_SHARE if target.examples.context.shape[-1] else 1
     modes = known.mean[:, spaced(known.mean.shape[1], BANK_MODES // share)]
-    noise = normals(generators, (more * BANK_DRAWS // share, modes.shape[-1]), modes)
-    return torch.cat([modes, draws_from(target.priors, noise, generators)], dim=1)
+    noise = normals(generators, (BANK_DRAWS // share, modes.shape[-1]), modes)
+    bank = [modes, draws_from(target.priors, noise, generators)]
+    if others is not None:
+        bank.append(others[:, :: share**2].to(modes.dtype))
+    return torch.cat(bank, dim=1)
