@@ -50,6 +50,9 @@ BANK_MODES, BANK_DRAWS = 512, 128
 BANK_SHARE = 2
 """Factor by which the bank is smaller where every example has a context of its own."""
 
+CANDIDATES = 64
+"""Codes of the bank, the best of each example, that are looked at more closely."""
+
 BASIN = 9.0
 """Squared distance from a mode, in its own metric and per dimension, within which codes belong
 to it."""
@@ -359,17 +362,18 @@ def elsewhere(
         count: number of modes.
         steps: Gauss–Newton steps towards each.
     """
-    each = bank[:, None].expand(-1, len(target), *bank.shape[1:])
     scores = target.log_likelihoods(bank) + target.log_prior(bank)[:, None]
     scores = torch.where(scores.isfinite(), scores, -math.inf)
+    scores, at = scores.topk(min(CANDIDATES, scores.shape[-1]), sorted=False)
+    codes = picked(bank, at)
     last, found = list(known), []
     for _ in range(count):
         for one in last:
-            scores = torch.where(one.squares(each) < BASIN * bank.shape[-1], -math.inf, scores)
-        best, at = scores.max(-1)
-        codes = torch.where(best.isfinite()[..., None], picked(bank, at), known[0].mean)
-        found.append(target.mode(codes, steps))
-        last, scores = [found[-1][0]], scores.scatter(-1, at[..., None], -math.inf)
+            scores = torch.where(one.squares(codes) < BASIN * bank.shape[-1], -math.inf, scores)
+        best, place = scores.max(-1, keepdim=True)
+        start = codes.gather(2, place[..., None].expand(*place.shape, codes.shape[-1]))[:, :, 0]
+        found.append(target.mode(torch.where(best.isfinite(), start, known[0].mean), steps))
+        last, scores = [found[-1][0]], scores.scatter(-1, place, -math.inf)
     return found
 
 
