@@ -74,7 +74,7 @@ def prepare(folder: Path) -> dict[str, float]:
     from vae_ablation.data.prepare import prepare_dataset
     from vae_ablation.study.config import resolve_config
 
-    held_out = {"test": 0.01, "validation": 0.01}
+    held_out = {"test": 0.002, "validation": 0.002}
     own = {"source": "npz", "path": str(folder / "own.npz"), **held_out}
     config = resolve_config({"datasets": {"own": own}}, folder / "study.yaml")
     start = time.perf_counter()
@@ -99,7 +99,7 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
     dataset = load_dataset("own", folder / "data", memory_gb)
     opened = time.perf_counter()
     training = {"epochs": 1, "batch_size": 128, "device": "auto"}
-    evaluation = {"nll_samples": 16, "nll_examples": 200}
+    evaluation = {"nll_samples": 16, "nll_examples": 100, "sample_draws": 1}
     model = {"channels": [16, 32], "hidden": [128]}
     config = resolve_config(
         {"training": training, "model": model, "evaluation": evaluation}, folder / "study.yaml"
@@ -163,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--memory-gb", type=float, default=4.0)
-    parser.add_argument("--examples", type=int, default=50_000)
+    parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--step", choices=["prepare", "train"])
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()

@@ -14,6 +14,7 @@ from vae_ablation.common.files import write_text
 from vae_ablation.study.metrics import METRICS, Metric, described
 from vae_ablation.study.plugins import docs_text
 from vae_ablation.tables.collect import read_metrics, summarize_applications
+from vae_ablation.tables.splits import replicate, worded
 
 _TITLES = {
     "contrasts": "Contrasts between arms",
@@ -125,11 +126,14 @@ def write_pages(folder: Path, guide: Path) -> None:
     """
     tables = folder / "tables"
     summary = _read_table(tables / "summary.csv")
-    write_text(tables / "arms.html", arms_page(summary))
-    write_text(tables / "runs.html", runs_page(read_metrics(tables / "metrics.csv")))
+    metrics = read_metrics(tables / "metrics.csv")
+    unit = replicate(metrics)
+    write_text(tables / "arms.html", arms_page(summary, unit))
+    write_text(tables / "runs.html", runs_page(metrics))
     for name in ("contrasts", "importance", "pareto"):
         frame = _read_table(tables / f"{name}.csv")
-        write_text(tables / f"{name}.html", plain_page(_TITLES[name], frame, _NOTES[name]))
+        note = worded(_NOTES[name], unit)
+        write_text(tables / f"{name}.html", plain_page(_TITLES[name], frame, note))
     text = guide.read_text(encoding="utf-8") + docs_text()
     write_text(tables / "columns.html", guide_page(text))
 
@@ -142,7 +146,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 def write_applications_page(applications: pd.DataFrame, path: Path) -> None:
     """Write the page of applications: means over seeds, by method."""
     shown = summarize_applications(applications)
-    note = " ".join([_NOTES["applications"], *unscored(applications)])
+    text = worded(_NOTES["applications"], replicate(applications))
+    note = " ".join([text, *unscored(applications)])
     write_text(path, plain_page(_TITLES["applications"], shown, note))
 
 
@@ -157,8 +162,13 @@ def unscored(applications: pd.DataFrame) -> list[str]:
     ]
 
 
-def arms_page(summary: pd.DataFrame) -> str:
-    """One row per arm: mean over seeds and, below it, the 95 % interval."""
+def arms_page(summary: pd.DataFrame, unit: str = "seed") -> str:
+    """One row per arm: mean over seeds (or splits) and, below it, the 95 % interval.
+
+    Args:
+        summary: summary.csv.
+        unit: what replicates an arm, as from `splits.replicate`.
+    """
     shown = [name for name in summary["metric"].unique() if _is_of_arms(described(name))]
     # untrained encoders have no arm: their architecture and condition tell them apart
     axes = ["model", "dataset", "likelihood", "latent_dim", "arm", "architecture", "condition"]
@@ -174,7 +184,7 @@ def arms_page(summary: pd.DataFrame) -> str:
         "<p>Mean over seeds; below it the 95 % Student-t interval (none for one seed). Scores in "
         "nats per example are comparable only between likelihoods with the same base measure.</p>"
     )
-    return _table_page("Arms", [*axes, "seeds", *shown], rows, note)
+    return _table_page("Arms", [*axes, f"{unit}s", *shown], rows, worded(note, unit))
 
 
 def _is_of_arms(metric: Metric) -> bool:

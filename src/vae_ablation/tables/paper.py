@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pandas as pd
 from vae_ablation.common.files import write_text
 from vae_ablation.study.axes import REPLICATES, Level, axis_of, level_text
 from vae_ablation.study.metrics import Metric, described
-from vae_ablation.tables.collect import crossed_datasets, mean_interval, write_csv
+from vae_ablation.tables.collect import mean_interval, write_csv
+from vae_ablation.tables.splits import crossed_datasets, overlap
 
 COLUMNS = [
     *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
@@ -39,6 +41,9 @@ BIBTEX = r"""@article{holm1979simple,
   differential expression in microarray experiments},
   journal = {Statistical Applications in Genetics and Molecular Biology}, volume = {3},
   number = {1}, pages = {1--25}, year = {2004}}
+@article{nadeau2003inference,
+  author = {Nadeau, Claude and Bengio, Yoshua}, title = {Inference for the generalization error},
+  journal = {Machine Learning}, volume = {52}, number = {3}, pages = {239--281}, year = {2003}}
 """
 
 
@@ -140,7 +145,7 @@ def _full_rows(
         for metric in (name for name in primary if name in runs):
             crossed = dataset in crossed_datasets(arms)
             values = runs.groupby("split_seed")[metric].mean() if crossed else runs[metric]
-            n, mean, low, high = mean_interval(values)
+            n, mean, low, high = mean_interval(values, overlap=overlap(runs))
             if n:
                 yield {"dataset": dataset, "setting": likelihood, "change": FULL, "metric": metric,
                        "scale": "identity", "n": n, "mean": mean, "effect_low": low,
@@ -191,13 +196,24 @@ def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         yield str(dataset), str(setting), wide.fillna("")
 
 
-def methods_sentence(table: pd.DataFrame) -> str:
-    """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`."""
-    seeds = int(table["n"].max()) if len(table) else 0
+OVERLAPPING = ", corrected for the overlap of the splits [nadeau2003inference]"
+
+
+def methods_sentence(table: pd.DataFrame, unit: str = "seed") -> str:
+    """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`.
+
+    Args:
+        table: the table.
+        unit: what replicates an arm, as from `splits.replicate`.
+    """
+    count = int(table["n"].max()) if len(table) else 0
+    many = f"{count} {unit}{'' if count == 1 else 's'}"
+    trained = f"on {many} of the data" if unit == "split" else f"with {many}"
     return (
-        f"Arms differ from the full model in one setting and were trained with {seeds} "
-        f"seed{'' if seeds == 1 else 's'} each. Cells show the mean, then the difference (× marks "
-        "a ratio) from the full model, paired by seed, with its 95% interval. Answers over all "
+        f"Arms differ from the full model in one setting and were trained {trained} each. "
+        "Cells show the mean, then the difference (× marks "
+        f"a ratio) from the full model, paired by {unit}, with its 95% interval"
+        f"{OVERLAPPING if unit == 'split' else ''}. Answers over all "
         "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
         "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
         "[schuirmann1987comparison] against the resolution of the evaluation. Signs: + better, − "
@@ -205,7 +221,7 @@ def methods_sentence(table: pd.DataFrame) -> str:
     )
 
 
-def markdown(table: pd.DataFrame, look: Lookup = described) -> str:
+def markdown(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> str:
     """The table for a README or a supplement."""
     parts = ["# Ablation\n"]
     for dataset, setting, cells in blocks(table):
@@ -216,7 +232,7 @@ def markdown(table: pd.DataFrame, look: Lookup = described) -> str:
         ]
         body = "\n".join(f"| {' | '.join(_plain(text) for text in line)} |" for line in lines)
         parts.append(f"## {dataset}, {setting}\n\n{body}\n")
-    return "\n".join([*parts, methods_sentence(table), ""])
+    return "\n".join([*parts, methods_sentence(table, unit), ""])
 
 
 def _lines(cells: pd.DataFrame) -> list[list[str]]:
@@ -233,14 +249,14 @@ def _heading(metric: Metric) -> str:
     return f"{metric.label}{f' ({metric.unit})' if metric.suffix else ''}{way}"
 
 
-def latex(table: pd.DataFrame, look: Lookup = described) -> str:
+def latex(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> str:
     r"""The table for a paper, to be `\input`; it needs booktabs and graphicx.
 
     Citations are those of ablation.bib.
     """
     lines = [r"% \usepackage{booktabs,graphicx}; BibTeX entries: ablation.bib"]
-    sentence = _tex(methods_sentence(table))
-    for key in ("holm1979simple", "smyth2004linear", "schuirmann1987comparison"):
+    sentence = _tex(methods_sentence(table, unit))
+    for key in re.findall(r"\{(\w+),", BIBTEX):
         sentence = sentence.replace(f"[{key}]", rf"\cite{{{key}}}")
     for dataset, setting, cells in blocks(table):
         heads = [_tex(_heading(look(str(metric)))) for metric in cells]
@@ -269,15 +285,18 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(letter, letter) for letter in str(text))
 
 
-def write_paper(table: pd.DataFrame, folder: Path, look: Lookup = described) -> None:
+def write_paper(
+    table: pd.DataFrame, folder: Path, look: Lookup = described, unit: str = "seed"
+) -> None:
     """Write ablation.csv, .md, .tex and .bib.
 
     Args:
         table: from `ablation`.
         folder: results/<study>/tables.
         look: gives the metric of a column.
+        unit: what replicates an arm, as from `splits.replicate`.
     """
     write_csv(table, folder / "ablation.csv")
-    write_text(folder / "ablation.md", markdown(table, look))
-    write_text(folder / "ablation.tex", latex(table, look))
+    write_text(folder / "ablation.md", markdown(table, look, unit))
+    write_text(folder / "ablation.tex", latex(table, look, unit))
     write_text(folder / "ablation.bib", BIBTEX)
