@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Peak:
 PEAK = Peak()
 
 
-def prepare(folder: Path) -> dict[str, float]:
+def prepare(folder: Path) -> None:
     """Prepare the archive."""
     from vae_ablation.data.prepare import prepare_dataset
     from vae_ablation.study.config import resolve_config
@@ -79,10 +80,10 @@ def prepare(folder: Path) -> dict[str, float]:
     config = resolve_config({"datasets": {"own": own}}, folder / "study.yaml")
     start = time.perf_counter()
     prepare_dataset(config["datasets"]["own"], folder / "data")
-    return {"seconds": time.perf_counter() - start}
+    tell("prepare", seconds=time.perf_counter() - start)
 
 
-def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
+def train(folder: Path, memory_gb: float, examples: int) -> None:
     """Two runs with convolutions: part of an epoch, drawn from the whole file, and evaluation."""
     import torch
 
@@ -98,6 +99,8 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
     start = time.perf_counter()
     dataset = load_dataset("own", folder / "data", memory_gb)
     opened = time.perf_counter()
+    mapped = float(isinstance(dataset.x, MappedPictures))
+    tell("open", seconds=opened - start, mapped=mapped)
     training = {"epochs": 1, "batch_size": 128, "device": "auto"}
     evaluation = {"nll_samples": 16, "nll_examples": 100, "sample_draws": 1}
     model = {"channels": [16, 32], "hidden": [128]}
@@ -116,13 +119,7 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
     results = train_pack(runs, dataset, config["model"], config["training"])
     assert all(result.status == "ok" for result in results), [one.reason for one in results]
     trained = time.perf_counter()
-    row = {
-        "open_seconds": opened - start,
-        "train_seconds": trained - opened,
-        "examples": part,
-        "train_own_peak_mib": PEAK.mib,
-        "mapped": float(isinstance(dataset.x, MappedPictures)),
-    }
+    tell("train", seconds=trained - opened, examples=part)
     models = [VAE.of(run, dataset.observed, config["model"]) for run in runs]
     for one, result in zip(models, results, strict=True):
         one.load_state_dict(result.weights)
@@ -133,15 +130,25 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
         runs, models, histories, dataset, extractor, settings, torch.device("cpu")
     )
     assert all("reason" not in one.metrics or not one.metrics["reason"] for one in evaluated)
-    return {**row, "evaluate_seconds": time.perf_counter() - trained}
+    tell("evaluate", seconds=time.perf_counter() - trained)
 
 
-def in_a_process(step: str, folder: Path, *arguments: str) -> dict[str, float]:
-    """A step in a process of its own, with its memory."""
+def in_a_process(step: str, folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """What a step in a process of its own tells of its parts, as they end."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+                print(line, end="", file=sys.stderr, flush=True)
+    assert process.returncode == 0, command
+
+
+def tell(step: str, **found: float) -> None:
+    """Print a row, with the memory so far."""
+    row = {"step": step, **found, "peak_mib": peak_mib(), "own_peak_mib": PEAK.mib}
+    print(json.dumps(row), flush=True)
 
 
 def measure(pictures: int, memory_gb: float, examples: int) -> list[dict[str, Any]]:
@@ -151,10 +158,10 @@ def measure(pictures: int, memory_gb: float, examples: int) -> list[dict[str, An
         rows: list[dict[str, Any]] = [
             {"step": "generate", **generate(folder / "own.npz", pictures)}
         ]
-        rows.append({"step": "prepare", **in_a_process("prepare", folder)})
+        rows += in_a_process("prepare", folder)
         limit = ("--memory-gb", str(memory_gb))
         limit += ("--examples", str(examples))
-        rows.append({"step": "train", **in_a_process("train", folder, *limit)})
+        rows += in_a_process("train", folder, *limit)
     return rows
 
 
@@ -170,8 +177,7 @@ def main() -> None:
     if arguments.step:
         common = arguments.memory_gb, arguments.examples
         steps = {"prepare": prepare, "train": lambda at: train(at, *common)}
-        found = steps[arguments.step](arguments.folder)
-        print(json.dumps({**found, "peak_mib": peak_mib(), "own_peak_mib": PEAK.mib}))
+        steps[arguments.step](arguments.folder)
         return
     rows = measure(arguments.pictures, arguments.memory_gb, arguments.examples)
     names = list(dict.fromkeys(name for row in rows for name in row))
