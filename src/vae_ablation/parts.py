@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vae_ablation.models.architectures import Architecture as Architecture
     from vae_ablation.models.architectures import Mlp as Mlp
     from vae_ablation.models.distributions import Distribution as Distribution
+    from vae_ablation.models.external import ExternalModel as ExternalModel
+    from vae_ablation.models.external import TrainData as TrainData
     from vae_ablation.models.from_torch import FromTorch as FromTorch
     from vae_ablation.models.likelihoods import Given as Given
     from vae_ablation.models.likelihoods import Likelihood as Likelihood

@@ -35,11 +35,11 @@ from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training import pack as training
+from vae_ablation.training.devices import choose_device
 from vae_ablation.training.pack import (
     UNWATCHED,
     Hooks,
     TrainingResult,
-    choose_device,
     clipped_each_run,
     step_size,
     train_pack,

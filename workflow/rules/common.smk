@@ -13,5 +13,6 @@ THREADS = STATE.study.config["packs"]["threads"]
 wildcard_constraints:
     pack="[A-Za-z0-9_-]+",
     dataset="[A-Za-z0-9._-]+",
+    arm="[A-Za-z][A-Za-z0-9_-]*",
     likelihood="[a-z][a-z0-9_-]*",
     hash="[0-9a-f]+",

@@ -50,3 +50,20 @@ rule controls:
         script=CALL.script("controls"),
     shell:
         "{params.script} {wildcards.dataset} {output:q} {log:q}"
+
+
+rule external:
+    input:
+        ancient(FILES.prepared),
+        features=FILES.features,
+    output:
+        STUDY / "external" / "{dataset}" / "{arm}" / "{hash}.json",
+    log:
+        STUDY / "logs" / "external" / "{dataset}" / "{arm}-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    threads: THREADS
+    params:
+        script=CALL.script("external"),
+    shell:
+        "{params.script} {wildcards.dataset} {wildcards.arm} {output:q} {log:q}"

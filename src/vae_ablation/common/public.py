@@ -23,6 +23,8 @@ PUBLIC = {
     "Cells": "data.base",
     "Metric": "study.metrics",
     "MetricFamily": "evaluation.family",
+    "ExternalModel": "models.external",
+    "TrainData": "models.external",
     "Application": "applications.base",
     "Applied": "store.applied",
     "Figure": "report.figures.registry:FigurePart",

@@ -137,7 +137,7 @@ def register(cls: Class) -> Class:
         raise PartError(
             f"class {cls.__name__} is registered and is not a part; allowed: a class that derives "
             "from Likelihood, Prior, PosteriorKind, Architecture, Objective, Source, MetricFamily, "
-            "Application, Figure or Question"
+            "ExternalModel, Application, Figure or Question"
         )
     registry.add(cls)
     return cls

@@ -367,6 +367,7 @@ def _copy_by_hash(source: Path, folder: Path) -> None:
     sound: dict[str, Callable[[Path], bool]] = {
         "features/*/*.npz": _whole_archive,
         "controls/*/*.json": _readable,
+        "external/*/*/*.json": _readable,
     }
     for pattern, check in sound.items():
         for path in sorted(source.glob(pattern)):

@@ -41,7 +41,9 @@ from vae_ablation.study.config_types import (
     read_text,
     types_of,
 )
+from vae_ablation.study.external import check_external
 from vae_ablation.study.metrics import described, primary_candidates
+from vae_ablation.study.rounds import check_looks
 
 Config = dict[str, Any]
 
@@ -143,11 +145,25 @@ def resolve_config(raw: Any, path: Path) -> Config:
     if errors:
         raise _sentence(errors[0], path)
     filled = _with_defaults(config, schema)
+    _fill_seeds(filled, config)
     _check_names(filled, path, schema, config.get("datasets", {}))
     resolved: Config = canonical(filled, schema)
     _check_finite(resolved, path)  # whole numbers that were written as floats
+    if resolved["seeds"]:
+        statistics = resolved["statistics"]
+        statistics["looks"] = check_looks(str(path), resolved["seeds"], statistics["looks"])
     _resolve_paths(resolved, path)
     return resolved
+
+
+def _fill_seeds(filled: Config, config: Config) -> None:
+    """Give grids that name no seed those of the first round, where seeds come in rounds."""
+    if not filled["seeds"]:
+        return
+    written = config.get("grids", [{}])
+    for grid, own in zip(filled["grids"], written, strict=True):
+        if "seed" not in own and len(grid["split_seed"]) == 1:
+            grid["seed"] = list(range(int(filled["seeds"]["first"])))
 
 
 def use_plugins_of(raw: Any, path: Path) -> None:
@@ -563,6 +579,10 @@ def _resolve_paths(config: Config, path: Path) -> None:
             if options[key] is not None:
                 options[key] = _absolute(options[key], path, f"datasets.{name}.{key}")
         SOURCES[options["source"]].check_options(f"{path}: datasets.{name}", options)
+    for name, settings in config["external"].items():
+        if settings["path"] is not None:
+            settings["path"] = _absolute(settings["path"], path, f"external.{name}.path")
+    check_external(config, str(path))
 
 
 def _absolute(found: str, path: Path, key: str) -> str:

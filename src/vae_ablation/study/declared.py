@@ -16,7 +16,10 @@ from vae_ablation.study.metrics import Metric
 
 _PLANNED = frozenset(
     f"vae_ablation.models.{name}"
-    for name in ("likelihoods", "priors", "posteriors", "objectives", "architectures")
+    for name in (
+        *("likelihoods", "priors", "posteriors", "objectives", "architectures"),
+        "external",
+    )
 )
 """Modules without torch whose classes stand for parts while a study is planned."""
 _WORKING = {
@@ -32,7 +35,7 @@ _READ = frozenset(
         *("name", "options", "limits", "mass", "counts", "dispersed", "deterministic", "names"),
         *("numbers", "warmed", "reads_epoch", "padded", "packable", "version", "own_options"),
         *("shared_options", "metrics", "codes", "essential", "scope", "category"),
-        "per_latent_dim",
+        *("per_latent_dim", "log_counts"),
     }
 )
 """Attributes that planning reads, and which therefore have to be literals."""
@@ -104,7 +107,8 @@ class _File:
             raise UserError(
                 f"{self.path}: {label} is registered and is not a part; allowed: a class that "
                 "derives from Likelihood, Prior, PosteriorKind, Architecture, Objective, Source, "
-                "MetricFamily, Application, Figure or Question of vae_ablation.parts."
+                "MetricFamily, ExternalModel, Application, Figure or Question of "
+                "vae_ablation.parts."
             )
         kind, base = known
         attributes, methods = self._body(node, set())

@@ -128,6 +128,12 @@ def _of_dataset(
     if not controls.is_file():
         log = logs / "controls" / f"{dataset}-{controls.stem}.log"
         yield _missing(f"controls of dataset {dataset}", log, dataset, [], essential=False)
+    for arm in (one for one in study.external if dataset in study.data_of(one.dataset)):
+        rows = Workflow(study, plan, "").external_path(arm, dataset)
+        if not rows.is_file():
+            log = logs / "external" / dataset / f"{arm.name}-{rows.stem}.log"
+            job = f"external arm {arm.name} on dataset {dataset}"
+            yield _missing(job, log, dataset, [], essential=False)
 
 
 def _is_prepared(study: Study, dataset: str) -> bool:

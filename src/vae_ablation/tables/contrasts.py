@@ -13,7 +13,7 @@ from vae_ablation.study.metrics import described
 from vae_ablation.study.questions import questions_of
 from vae_ablation.tables.comparable import arm_axes, comparable_runs, result_metrics
 from vae_ablation.tables.comparison import ORDER, compare
-from vae_ablation.tables.margins import resolution_of
+from vae_ablation.tables.margins import Resolution, resolution_of
 from vae_ablation.tables.replicates import Replicates
 
 ALWAYS = ("dataset", "likelihood", "latent_dim")
@@ -29,7 +29,7 @@ def contrasts(
     folder: Path | None,
     references: Mapping[str, Level] | None = None,
     margins: Mapping[str, float] | None = None,
-    looks: int = 1,
+    looks: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Every answer to `questions.questions_of`, in every metric in which its arms are comparable.
 
@@ -56,7 +56,11 @@ def contrasts(
     questions = questions_of(axes, references or {}) if replicates.arms else []
     pairs = [pair for question in questions for pair in question.pairs(replicates.arms)]
     runs = metrics[metrics["model"] == "vae"]
-    resolution = resolution_of(replicates, pairs, runs, margins or {}, folder)
+
+    def resolution(seen: Replicates) -> Resolution:
+        shown = runs if seen is replicates else runs[runs["run"].isin({*seen.runs.ravel()})]
+        return resolution_of(seen, pairs, shown, margins or {}, folder)
+
     table = compare(replicates, questions, primary, resolution, looks)
     varied = [axis for axis in axes if len({arm[axis] for arm in replicates.arms}) > 1]
     shown = list(dict.fromkeys([*ALWAYS, *varied]))

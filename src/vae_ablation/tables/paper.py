@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from vae_ablation.tables.splits import crossed_datasets, overlap
 
 COLUMNS = [
     *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
-    *("reference_mean", "effect", "effect_low", "effect_high", "verdict", "depends_on"),
+    *("reference_mean", "effect", "effect_low", "effect_high", "verdict", "look", "depends_on"),
 ]
 POOLED = "all settings"
 FULL = "full model"
@@ -206,8 +207,7 @@ def methods_sentence(table: pd.DataFrame, unit: str = "seed") -> str:
         table: the table.
         unit: what replicates an arm, as from `splits.replicate`.
     """
-    count = int(table["n"].max()) if len(table) else 0
-    many = f"{count} {unit}{'' if count == 1 else 's'}"
+    many = _many(table, unit)
     trained = f"on {many} of the data" if unit == "split" else f"with {many}"
     return (
         f"Arms differ from the full model in one setting and were trained {trained} each. "
@@ -216,8 +216,25 @@ def methods_sentence(table: pd.DataFrame, unit: str = "seed") -> str:
         f"{OVERLAPPING if unit == 'split' else ''}. Answers over all "
         "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
         "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
-        "[schuirmann1987comparison] against the resolution of the evaluation. Signs: + better, − "
-        "worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, ? undecided."
+        f"[schuirmann1987comparison] against the resolution of the evaluation. {_looks(table)}"
+        "Signs: + better, − worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, "
+        "? undecided."
+    )
+
+
+def _many(table: pd.DataFrame, unit: str) -> str:
+    """Replicates of the arms: `3 seeds`, `3 to 7 splits`."""
+    low, high = (int(n) for n in (table["n"].min(), table["n"].max())) if len(table) else (0, 0)
+    return f"{'' if low == high else f'{low} to '}{high} {unit}{'' if high == 1 else 's'}"
+
+
+def _looks(table: pd.DataFrame) -> str:
+    """A sentence on seeds that were added in rounds; empty where there is one look."""
+    if table["look"].isna().all():
+        return ""
+    return (
+        "Seeds were added in rounds to what was undecided; tests and intervals share their 5% "
+        "between the looks, and a verdict stands with the numbers of the look that reached it. "
     )
 
 
@@ -241,7 +258,7 @@ def _lines(cells: pd.DataFrame) -> list[list[str]]:
 
 
 def _plain(text: str) -> str:
-    return str(text).replace("|", "\\|")
+    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def _heading(metric: Metric) -> str:
@@ -256,14 +273,15 @@ def latex(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> 
     """
     lines = [r"% \usepackage{booktabs,graphicx}; BibTeX entries: ablation.bib"]
     sentence = _tex(methods_sentence(table, unit))
-    for key in re.findall(r"\{(\w+),", BIBTEX):
-        sentence = sentence.replace(f"[{key}]", rf"\cite{{{key}}}")
-    for dataset, setting, cells in blocks(table):
+    for key in re.findall(r"@article\{(\w+),", BIBTEX):
+        sentence = sentence.replace(_tex(f"[{key}]"), rf"\cite{{{key}}}")
+    for place, (dataset, setting, cells) in enumerate(blocks(table)):
+        note = "Cells and signs are those of the first table." if place else sentence
         heads = [_tex(_heading(look(str(metric)))) for metric in cells]
         body = [" & ".join(map(_tex, line)) + r" \\" for line in _lines(cells)]
         lines += [
             r"\begin{table}", r"\centering",
-            rf"\caption{{Ablation on {_tex(dataset)}, {_tex(setting)}. {sentence}}}",
+            rf"\caption{{Ablation on {_tex(dataset)}, {_tex(setting)}. {note}}}",
             r"\resizebox{\linewidth}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule",
             " & ".join(["Change", *heads]) + r" \\", r"\midrule", *body, r"\bottomrule",
@@ -275,14 +293,44 @@ def latex(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": "$|$", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}",
     "−": "$-$", "×": r"$\times$", "→": r"$\rightarrow$", "↑": r"$\uparrow$", "±": r"$\pm$",
-    "↓": r"$\downarrow$", "≈": r"$\approx$", "β": r"$\beta$", "σ": r"$\sigma$", "²": "$^2$",
+    "↓": r"$\downarrow$", "≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "²": "$^2$",
+    "–": "--", "’": "'", "∣": "$|$", "·": r"$\cdot$", "∞": r"$\infty$", "√": r"$\surd$",
+}  # fmt: skip
+"""Letters that LaTeX reads as commands or has no glyph of; brackets and stars follow line ends."""
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
+_GREEK_NAMES = {*_GREEK.split(), "upsilon", "phi", "chi", "psi", "omega"}
+_ACCENTS = {
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0308": r"\"",
+    "\u030a": r"\r", "\u030c": r"\v", "\u0327": r"\c", "\u0304": r"\=", "\u030b": r"\H",
 }  # fmt: skip
 
 
 def _tex(text: str) -> str:
-    """Text with what LaTeX would read as commands, and signs as mathematics."""
-    return "".join(_TEX.get(letter, letter) for letter in str(text))
+    """Text with what LaTeX would read as commands, and signs as mathematics; ASCII alone."""
+    return "".join(map(_tex_letter, " ".join(str(text).split())))
+
+
+def _tex_letter(letter: str) -> str:
+    """One letter; what pdfLaTeX has no glyph of is named by its code point."""
+    if letter in _TEX or (letter.isascii() and letter.isprintable()):
+        return _TEX.get(letter, letter)
+    words = unicodedata.name(letter, "").lower().split()
+    if words[:1] == ["greek"] and words[-1] in _GREEK_NAMES:
+        small = "small" in words
+        return f"$\\{words[-1]}$" if small else _tex_capital(words[-1])
+    base, *accents = list(unicodedata.normalize("NFD", letter))
+    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return f"{_ACCENTS[accents[0]]}{{{base}}}"
+    return f"U+{ord(letter):04X}"
+
+
+def _tex_capital(name: str) -> str:
+    """A Greek capital; those that look Latin have no command."""
+    latin = {"alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I",
+             "kappa": "K", "mu": "M", "nu": "N", "rho": "P", "tau": "T", "chi": "X"}  # fmt: skip
+    return latin.get(name) or f"$\\{name.capitalize()}$"
 
 
 def write_paper(

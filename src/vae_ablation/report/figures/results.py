@@ -116,10 +116,14 @@ class StudyResults:
         return self._later_table("failures", _FAILURE_COLUMNS)
 
     @cached_property
+    def applied_rows(self) -> pd.DataFrame:
+        """Rows of tables/applications.csv, those without a score included; empty if not written."""
+        return self._later_table("applications", (*_APPLICATION_COLUMNS, "reason"))
+
+    @cached_property
     def applications(self) -> pd.DataFrame:
-        """Scores of tables/applications.csv; empty if not written."""
-        table = self._later_table("applications", _APPLICATION_COLUMNS)
-        return table[table["metric"].notna()]
+        """Scores of tables/applications.csv."""
+        return self.applied_rows[self.applied_rows["metric"].notna()]
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib import style as mpl_style
 from matplotlib.colors import to_hex
@@ -201,12 +202,23 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if size >= 5e-5 or size == 0 else "<1e−4"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes (no dates)."""
-    png, pdf = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "pdf"))
-    undated: dict[str, Any] = {"CreationDate": None, "Producer": None, "Creator": None}
-    with context():
+def save(figure: Figure, stem: Path, vector: Sequence[str] = ()) -> list[Path]:
+    """Write `<stem>.png` and vector formats; the same figure gives the same bytes (no dates).
+
+    Args:
+        figure: what is written.
+        stem: path without a suffix.
+        vector: `pdf`, `svg`.
+    """
+    undated: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "svg": {"Date": None, "Creator": None},
+    }
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", *vector)]
+    with context(), matplotlib.rc_context({"svg.hashsalt": stem.name}):
         # half the time of Pillow's own level, for files a thirtieth larger
-        figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-        figure.savefig(pdf, metadata=undated)
-    return [png, pdf]
+        figure.savefig(paths[0], metadata=undated["png"], pil_kwargs={"compress_level": 3})
+        for path in paths[1:]:
+            figure.savefig(path, metadata=undated[path.suffix[1:]])
+    return paths
