@@ -21,6 +21,7 @@ from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
 from vae_ablation.evaluation.context import EvaluationContext
+from vae_ablation.evaluation.external_models import Held
 from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
 from vae_ablation.jobs.densities import disagreement, integral, total_mass
@@ -31,6 +32,7 @@ from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
 from vae_ablation.study.config import resolve_config
+from vae_ablation.study.external import ExternalArm, Place, check_options
 from vae_ablation.study.run import Run, canonical_run
 from vae_ablation.training.alone import gradients, why_alone
 from vae_ablation.training.pack import mapped_terms
@@ -627,7 +629,7 @@ def _metrics(name: str, config: Settings) -> Iterator[Found]:
     known = {key: value for key, value in means(found).items() if value is not None}
     yield _judged(
         bool(known),
-        f"it gives {', '.join(f'{key} = {value:.4g}' for key, value in known.items())} for a run",
+        f"it gives {_shown(known)} for a run",
         "it gives no column for a run on digits",
     )
     again = means(
@@ -641,6 +643,44 @@ def _metrics(name: str, config: Settings) -> Iterator[Found]:
     yield _judged(same, "it gives the same numbers twice", "it gives other numbers the second time")
 
 
+# --- models made elsewhere ------------------------------------------------------------------------
+
+
+def _external(name: str, config: Settings) -> Iterator[Found]:
+    dataset = _digits()
+    options = check_options("the check", {}, name)
+    arm = ExternalArm("checked", "digits", model=name, latent_dims=(LATENT,), options=options)
+    held, again = (Held(arm, Place(LATENT, 0, None), dataset) for _ in range(2))
+    try:
+        _ = held.model, again.model
+    except Exception as error:
+        reason = error_text(error).rstrip(".")
+        yield "note", f"it was not tried, since load without a file ended in an error ({reason})"
+        return
+    codes = held.codes.test
+    yield "ok", f"encode gives codes of shape {codes.shape} for {len(codes)} digits"
+    yield _judged(
+        np.allclose(codes, again.codes.test, rtol=1e-4, atol=1e-6),
+        "the same seed gives the same codes",
+        "the same seed gives other codes the second time",
+    )
+    yield _global(_drawn_from(lambda: held.kind.encode(held.model, held.x("test"))), "encode")
+    errors = means(held.reconstruction())
+    if errors:
+        yield "ok", f"decode gives reconstructions: {_shown(errors)}"
+    else:
+        yield "note", "it has no decoder: reconstruction stays empty"
+    drawn = held.drawn(ROWS, np.random.default_rng(0)) if held.generates else None
+    if drawn is None:
+        yield "note", "it has no sample: columns of samples stay empty"
+    else:
+        yield "ok", f"sample gives draws of shape {drawn.shape}"
+
+
+def _shown(columns: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value:.4g}" for key, value in columns.items())
+
+
 CHECKS: dict[str, tuple[Check, ...]] = {
     "likelihood": (_shapes, _normalised, _gradients, _samples, _packed),
     "prior": (_prior_shapes, _prior_density, _prior_kl, _prior_packed),
@@ -649,4 +689,5 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "architecture": (_architecture, _architecture_packs),
     "source": (_source,),
     "metric family": (_metrics,),
+    "external model": (_external,),
 }

@@ -51,7 +51,8 @@ def next_round(
         references: `statistics.reference`.
     """
     rows = contrasts[(contrasts["scope"] == "pooled") & (contrasts["family"] == "primary")]
-    rows = rows[rows["verdict"] == "undecided"]
+    # seeds of arms made elsewhere are not this study's to add
+    rows = rows[(rows["verdict"] == "undecided") & (rows["question"] != "model")]
     wanted: dict[tuple[str, str, str], int] = {}  # question, dataset, level → seeds
     undecided, exhausted = [], []
     for row in rows.to_dict("records"):

@@ -43,7 +43,8 @@ def heatmaps(results: StudyResults, selection: Selection) -> Figure | None:
     labels = [arm.label for arm in arms]
     controls = {metric: _control_rows(results, selection, rows, metric, dims) for metric in shown}
     marks = _marks(every, arms, dims)
-    fig, axes = _panels(shown, len(dims), labels, controls, every, selection)
+    named = results.control_labels
+    fig, axes = _panels(shown, len(dims), labels, controls, named, every, selection)
     for metric, (ax, models) in zip(shown, axes, strict=True):
         blank = np.full(len(dims), np.nan)
         below = [controls[metric].get(model, blank) for model in models]
@@ -70,17 +71,18 @@ def _panels(
     dims: int,
     labels: list[str],
     controls: dict[str, dict[str, Array]],
+    named: dict[str, str],
     every: pd.DataFrame,
     selection: Selection,
 ) -> tuple[Figure, list[tuple[Axes, list[str]]]]:
     """Axes of each metric and the controls below its arms: those that its row of panels has."""
-    names = [*labels, *style.CONTROL_LABELS.values()]
+    names = [*labels, *named.values()]
     left = 0.25 + 0.068 * max(map(len, names))
     # A number needs four tenths of an inch, so more dimensions leave room for fewer panels.
     columns = min(4 if dims <= 4 else 3, len(shown))
     width = min((style.FULL_WIDTH - left - 0.2 - _GAP * (columns - 1)) / columns, 2.4)
     lines = [shown[i : i + columns] for i in range(0, len(shown), columns)]
-    models = [[m for m in style.CONTROL_LABELS if any(m in controls[x] for x in line)]
+    models = [[m for m in named if any(m in controls[x] for x in line)]
               for line in lines]  # fmt: skip
     heights = [_CELL * (len(labels) + len(found)) for found in models]
     total = max(left + 0.2 + columns * width + (columns - 1) * _GAP, MIN_WIDTH)
@@ -91,7 +93,7 @@ def _panels(
     axes: list[tuple[Axes, list[str]]] = []
     y = TOP + 0.26
     for line, found, height in zip(lines, models, heights, strict=True):
-        ticks = labels + [style.CONTROL_LABELS[model] for model in found]
+        ticks = labels + [named[model] for model in found]
         for column in range(len(line)):
             ax = sheet.axes(left + column * (width + _GAP), y, width, height)
             ax.set_yticks(range(len(ticks)), ticks if column == 0 else [])
@@ -125,7 +127,7 @@ def _control_rows(
     if described(metric).is_score:
         measure = str(rows["measure"].dropna().iloc[0]) if rows["measure"].notna().any() else ""
     found = {}
-    for model in style.CONTROL_LABELS:
+    for model in results.control_labels:
         values = [
             results.control(metric, model, str(selection.dataset), dim, measure) for dim in dims
         ]

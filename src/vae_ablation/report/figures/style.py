@@ -100,13 +100,20 @@ CONTROL_LABELS = {
     "full_gaussian": "full Gaussian",
     "real": "real data",
 }
-CONTROL_LINES = {
+CONTROL_LINES: dict[str, tuple[int, tuple[float, ...]]] = {
     "pca": (0, (5, 2)),
     "raw": (0, (1, 1.5)),
     "untrained": (0, (4, 1.5, 1, 1.5)),
     "full_gaussian": (0, (2, 2)),
     "real": (0, (1, 1)),
 }
+_OTHER_LINES = ((0, (6, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 4)))
+
+
+def control_line(model: str) -> tuple[int, tuple[float, ...]]:
+    """Dashes of a control; those of one made elsewhere hang on its name."""
+    other = _OTHER_LINES[sum(model.encode()) % len(_OTHER_LINES)]
+    return CONTROL_LINES.get(model, other)
 
 
 def context() -> AbstractContextManager[None]:

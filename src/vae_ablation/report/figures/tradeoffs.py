@@ -178,7 +178,8 @@ def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure
     if not found:
         return None
     controls = {metric: _controls(results, metric, dataset, dim) for metric in found}
-    drawn = [m for m in style.CONTROL_LABELS if any(m in lines for lines in controls.values())]
+    labels = results.control_labels
+    drawn = {m: labels[m] for m in labels if any(m in lines for lines in controls.values())}
     fig, axes = panels(
         len(found), heading("Likelihoods compared", selection, rows), left=0.7,
         gap=(0.7, 0.6), aspect=0.95, head=0.1, legend=_comparison_legend(names, found, drawn),
@@ -199,7 +200,9 @@ def _shared_metrics(results: StudyResults) -> list[str]:
 
 
 def _controls(results: StudyResults, metric: str, dataset: str, dim: int) -> dict[str, float]:
-    values = {model: results.control(metric, model, dataset, dim) for model in style.CONTROL_LABELS}
+    values = {
+        model: results.control(metric, model, dataset, dim) for model in results.control_labels
+    }
     return {model: value for model, value in values.items() if value is not None}
 
 
@@ -213,7 +216,7 @@ def _draw_comparison(
     for name, (color, marker) in style.likelihood_styles(tables).items():
         _draw_likelihood(ax, tables[name], color, marker)
     for model, value in controls.items():
-        ax.axhline(value, color="#333333", linestyle=style.CONTROL_LINES[model], linewidth=1.1)
+        ax.axhline(value, color="#333333", linestyle=style.control_line(model), linewidth=1.1)
     ax.set_ylabel(style.metric_label(metric))
     if described(metric).type == "whole":
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -239,7 +242,7 @@ def _draw_likelihood(ax: Axes, table: pd.DataFrame, color: str, marker: str) -> 
 
 
 def _comparison_legend(
-    names: list[str], found: dict[str, dict[str, pd.DataFrame]], controls: list[str]
+    names: list[str], found: dict[str, dict[str, pd.DataFrame]], controls: dict[str, str]
 ) -> list[Line2D]:
     handles = [
         Line2D([], [], color=color, marker=marker, markersize=5, label=style.plain(name))
@@ -252,8 +255,8 @@ def _comparison_legend(
     if "point" in kinds:
         handles.append(grey_handle("deterministic (no rate)", linestyle="none", marker="<"))
     handles += [
-        Line2D([], [], color="#333333", linestyle=style.CONTROL_LINES[model], linewidth=1.1,
-               label=style.CONTROL_LABELS[model])
-        for model in controls
+        Line2D([], [], color="#333333", linestyle=style.control_line(model), linewidth=1.1,
+               label=label)
+        for model, label in controls.items()
     ]  # fmt: skip
     return handles
