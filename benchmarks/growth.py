@@ -30,7 +30,7 @@ if any(word.endswith(("scripts/train.py", "scripts/evaluate.py")) for word in sy
     import dataclasses
     import numpy as np
     from vae_ablation import evaluation
-    from vae_ablation.jobs import rules as jobs
+    from vae_ablation.jobs import train as jobs
     from vae_ablation.models.vae import VAE
     from vae_ablation.training.pack import TrainingResult
 

@@ -1,9 +1,9 @@
 """A million pictures of 32×32×3: prepared, opened and trained from disk, in bounded memory.
 
 An .npz with random pictures is written in blocks. A fresh process prepares it; another opens what
-was prepared with `packs.memory_gb` and trains one epoch of two runs on it. Each tells its time and
-its peak memory: mapped pages, which the system may take back at any time, are part of it, so the
-memory that is not mapped stands beside it.
+was prepared with `packs.memory_gb`, trains two runs for part of an epoch, and evaluates them with
+all metrics. Each tells its time and its peak memory: mapped pages, which the system may take back
+at any time, are part of it, so the largest memory that was not mapped stands beside it.
 
     python benchmarks/million_pictures.py --pictures 1000000 --memory-gb 4
 """
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -52,22 +53,44 @@ def generate(path: Path, pictures: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "gb": path.stat().st_size / 1e9}
 
 
+class Peak:
+    """The largest memory that is not mapped from files, looked at every 50 ms in a thread."""
+
+    def __init__(self) -> None:
+        self.mib = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.mib = max(self.mib, own_mib())
+            time.sleep(0.05)
+
+
+PEAK = Peak()
+
+
 def prepare(folder: Path) -> dict[str, float]:
     """Prepare the archive."""
     from vae_ablation.data.prepare import prepare_dataset
     from vae_ablation.study.config import resolve_config
 
-    own = {"source": "npz", "path": str(folder / "own.npz")}
+    held_out = {"test": 0.01, "validation": 0.01}
+    own = {"source": "npz", "path": str(folder / "own.npz"), **held_out}
     config = resolve_config({"datasets": {"own": own}}, folder / "study.yaml")
     start = time.perf_counter()
     prepare_dataset(config["datasets"]["own"], folder / "data")
     return {"seconds": time.perf_counter() - start}
 
 
-def train(folder: Path, memory_gb: float) -> dict[str, float]:
-    """One epoch of two runs with convolutions."""
+def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
+    """Two runs with convolutions: part of an epoch, drawn from the whole file, and evaluation."""
+    import torch
+
     from vae_ablation.data.mapped import MappedPictures
     from vae_ablation.data.prepare import load_dataset
+    from vae_ablation.evaluation.features import fit_features
+    from vae_ablation.evaluation.pack import evaluate_pack
+    from vae_ablation.models.vae import VAE
     from vae_ablation.study.config import resolve_config
     from vae_ablation.study.run import canonical_run
     from vae_ablation.training.pack import train_pack
@@ -76,18 +99,41 @@ def train(folder: Path, memory_gb: float) -> dict[str, float]:
     dataset = load_dataset("own", folder / "data", memory_gb)
     opened = time.perf_counter()
     training = {"epochs": 1, "batch_size": 128, "device": "auto"}
-    config = resolve_config({"training": training}, folder / "study.yaml")
+    evaluation = {"nll_samples": 16, "nll_examples": 200}
+    model = {"channels": [16, 32], "hidden": [128]}
+    config = resolve_config(
+        {"training": training, "model": model, "evaluation": evaluation}, folder / "study.yaml"
+    )
+    part = min(examples, len(dataset.rows("train")))
     runs = [
-        canonical_run("own", "gaussian", 16, 1.0, True, "gaussian", seed, architecture="conv")
+        canonical_run(
+            *("own", "gaussian", 16, 1.0, True, "gaussian", seed),
+            architecture="conv",
+            train_examples=part,
+        )
         for seed in (0, 1)
     ]
     results = train_pack(runs, dataset, config["model"], config["training"])
-    assert all(result.status == "ok" for result in results)
-    return {
+    assert all(result.status == "ok" for result in results), [one.reason for one in results]
+    trained = time.perf_counter()
+    row = {
         "open_seconds": opened - start,
-        "train_seconds": time.perf_counter() - opened,
+        "train_seconds": trained - opened,
+        "examples": part,
+        "train_own_peak_mib": PEAK.mib,
         "mapped": float(isinstance(dataset.x, MappedPictures)),
     }
+    models = [VAE.of(run, dataset.observed, config["model"]) for run in runs]
+    for one, result in zip(models, results, strict=True):
+        one.load_state_dict(result.weights)
+    extractor = fit_features(dataset, 0)
+    histories = [result.history for result in results]
+    settings = config["evaluation"]
+    evaluated = evaluate_pack(
+        runs, models, histories, dataset, extractor, settings, torch.device("cpu")
+    )
+    assert all("reason" not in one.metrics or not one.metrics["reason"] for one in evaluated)
+    return {**row, "evaluate_seconds": time.perf_counter() - trained}
 
 
 def in_a_process(step: str, folder: Path, *arguments: str) -> dict[str, float]:
@@ -98,7 +144,7 @@ def in_a_process(step: str, folder: Path, *arguments: str) -> dict[str, float]:
     return found
 
 
-def measure(pictures: int, memory_gb: float) -> list[dict[str, Any]]:
+def measure(pictures: int, memory_gb: float, examples: int) -> list[dict[str, Any]]:
     """Time and memory of every step."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -107,6 +153,7 @@ def measure(pictures: int, memory_gb: float) -> list[dict[str, Any]]:
         ]
         rows.append({"step": "prepare", **in_a_process("prepare", folder)})
         limit = ("--memory-gb", str(memory_gb))
+        limit += ("--examples", str(examples))
         rows.append({"step": "train", **in_a_process("train", folder, *limit)})
     return rows
 
@@ -116,15 +163,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--memory-gb", type=float, default=4.0)
+    parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--step", choices=["prepare", "train"])
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.step:
-        steps = {"prepare": prepare, "train": lambda at: train(at, arguments.memory_gb)}
+        common = arguments.memory_gb, arguments.examples
+        steps = {"prepare": prepare, "train": lambda at: train(at, *common)}
         found = steps[arguments.step](arguments.folder)
-        print(json.dumps({**found, "peak_mib": peak_mib(), "own_mib": own_mib()}))
+        print(json.dumps({**found, "peak_mib": peak_mib(), "own_peak_mib": PEAK.mib}))
         return
-    rows = measure(arguments.pictures, arguments.memory_gb)
+    rows = measure(arguments.pictures, arguments.memory_gb, arguments.examples)
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     print(provenance(["torch", "numpy"]))

@@ -18,6 +18,10 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
+# Tests start hundreds of processes that import the package: each would compile all of it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Same bytes holds at a fixed number of threads."""

@@ -173,7 +173,7 @@ def test_seeds_wants_looks_that_were_stated_before(study, capsys):
     assert main(["seeds", "small"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "statistics.looks is empty" in error
+    assert "seeds is null and statistics.looks is empty" in error
 
 
 def test_seeds_names_the_next_round_its_price_and_its_grids(study, capsys):
@@ -183,7 +183,7 @@ def test_seeds_names_the_next_round_its_price_and_its_grids(study, capsys):
     assert main(["seeds", "small"]) == 1
     assert "has no tables yet" in capsys.readouterr().err
     row = {"question": "beta", "scope": "pooled", "dataset": "digits", "level": "2", "n": 2,
-           "metric": "nll", "family": "primary", "verdict": "undecided"}  # fmt: skip
+           "metric": "nll", "family": "primary", "verdict": "undecided", "look": 2}  # fmt: skip
     pd.DataFrame([row]).to_csv(study / "tables" / "contrasts.csv", index=False)
     rows = [run_columns(run) | {"status": "ok"} for run in expand_runs(config["grids"])]
     pd.DataFrame(rows).to_csv(study / "tables" / "metrics.csv", index=False)

@@ -41,7 +41,7 @@ results=results/$name report=results/$name/report.html
 if [ ! -w "${HOME:-/nonexistent}" ] || [ "${profile##*/}" != local ]; then
     export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$PWD/.snakemake/cache}"
 fi
-rm -f "$results/.failed" # the workflow makes it when jobs have failed
+rm -f "$results/.failed" "$results/.next-round" # the workflow makes the first when jobs have failed
 # on a cluster the number of cores here says nothing about the nodes
 [ "${profile##*/}" = local ] && limit=(--cores "$cores") || limit=()
 export VAE_ABLATION_KEEP_GOING=yes # past a dataset that cannot be read; see Call.goes_on in jobs/call.py
@@ -58,6 +58,12 @@ if [ $status -eq 0 ] && [ ! -f "$report" ]; then
     run "$@" # the data were prepared again first; see Call.succeed in jobs/call.py
     status=$?
 fi
+while [ $status -eq 0 ] && [ -f "$results/.next-round" ]; do # seeds in rounds; see Call._tell_round
+    rm -f "$results/.next-round"
+    run "$@"
+    status=$?
+done
+[ $status -ne 130 ] || exit 130
 if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
     echo "Some jobs failed for good; tables and report are made over the rest." >&2
     words=() own=

@@ -113,15 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("study", nargs="?", default="default", help="name or folder of a study")
     seeds.set_defaults(command=_seeds)
     analysed = commands.add_parser(
-        "analyse", help="verdicts, importance and the paper's table of any CSV table of runs"
+        "analyse", help="verdicts, findings and a report of any table of runs, nothing trained"
     )
-    analysed.add_argument("runs", type=Path, help="CSV file, one row per run")
+    analysed.add_argument("runs", type=Path, help="table (.csv, .tsv, .xlsx), one row per run")
     analysed.add_argument("--axes", required=True, help="columns that vary: lr,model")
     analysed.add_argument("--seed", default="seed", help="column of the seed")
     analysed.add_argument(
         "--metrics", required=True, help="NAME[:higher|lower][:log|arcsine][:MARGIN], by commas"
     )
     analysed.add_argument("--reference", default="", help="reference levels: lr=0.001,model=mlp")
+    analysed.add_argument(
+        "--primary", default="", help="metrics that decide, by commas; others are exploratory"
+    )
     analysed.add_argument("--out", type=Path, help="folder; default: the file's name + -analysis")
     analysed.set_defaults(command=_analyse)
     name = commands.add_parser("study-name", help="name of the study that a config describes")
@@ -169,17 +172,17 @@ def _study_name(options: argparse.Namespace) -> None:
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    # Imported here: it brings SciPy, which the other commands do without.
-    from vae_ablation.tables.analysis import read_metric, write_analysis
+    # Imported here: they bring SciPy, which the other commands do without.
+    from vae_ablation.report.analysis import write_analysis
+    from vae_ablation.tables.analysis import read_metric
 
     def parts(text: str) -> list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]
 
     out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
     metrics = [read_metric(text) for text in parts(options.metrics)]
-    references = parts(options.reference)
-    axes = parts(options.axes)
-    for line in write_analysis(options.runs, axes, options.seed, metrics, references, out):
+    axes, named = parts(options.axes), (parts(options.reference), parts(options.primary))
+    for line in write_analysis(options.runs, axes, options.seed, metrics, *named, out):
         print(line)
 
 
@@ -245,43 +248,31 @@ def _missing(options: argparse.Namespace) -> int:
 def _seeds(options: argparse.Namespace) -> None:
     """Print the next round of seeds: what is undecided, its price, and the grids to add."""
     # Imported here: pandas is what the other commands do without.
-    import pandas as pd
-
-    from vae_ablation.study.costs import read_costs, seconds_per_run
-    from vae_ablation.study.progress import duration
-    from vae_ablation.tables.collect import read_metrics
-    from vae_ablation.tables.rounds import comparison_text, grid_lines, next_round
+    from vae_ablation.study.costs import further_price
+    from vae_ablation.tables.rounds import grid_lines, study_round
 
     folder = study_folder(options.study)
     study, plan = read_frozen(folder)
-    statistics = study.config["statistics"]
-    if not statistics["looks"]:
+    if not study.config["statistics"]["looks"]:
         raise UserError(
-            f"{folder / 'config.yaml'}: statistics.looks is empty; allowed: numbers of seeds that "
-            "are stated before anything runs, e.g. [3, 5, 7, 10]."
+            f"{folder / 'config.yaml'}: seeds is null and statistics.looks is empty; allowed: "
+            "seeds in rounds, e.g. {first: 3, most: 10}, stated before anything runs."
         )
-    tables = [folder / "tables" / f"{name}.csv" for name in ("metrics", "contrasts")]
-    if not all(path.is_file() for path in tables):
-        raise UserError(f"{folder}: has no tables yet; run snakemake first.")
-    found = next_round(
-        read_metrics(tables[0]),
-        pd.read_csv(tables[1], dtype={"level": str, "question": str}),
-        [item.run for item in plan.planned],
-        statistics["looks"],
-        statistics["reference"],
-    )
+    found = study_round(study, plan)
     for one in found.exhausted:
-        print(f"Undecided at the last look: {comparison_text(one)}")
+        print(f"Undecided at the last look: {one}")
     for one in found.undecided:
-        print(f"Undecided: {comparison_text(one)}")
+        print(f"Undecided: {one}")
     if not found.runs:
         print("No comparison of a primary metric needs more seeds.")
-        return
-    each = seconds_per_run(study, plan, read_costs(study, plan))
-    seconds = sum(each.get(run.pack_key, each[""]) for run in found.runs) if each else None
-    price = f", about {duration(seconds)} of computing" if seconds is not None else ""
-    print(f"The next round: {len(found.runs)} runs{price}. Add to grids, and run again:")
-    print("\n".join(grid_lines(found.runs)))
+    elif study.config.get("seeds"):
+        print(
+            f"The next round: {further_price(study, plan, found.runs)}. The same command makes it."
+        )
+    else:
+        price = further_price(study, plan, found.runs)
+        print(f"The next round: {price}. Add to grids, and run again:")
+        print("\n".join(grid_lines(found.runs)))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -396,9 +387,8 @@ def _export(options: argparse.Namespace) -> None:
         path
         for pattern in (
             "tables/*",
-            "explorer/*.html",
-            "figures/**/*.png",
-            "figures/**/*.pdf",
+            "report.html",
+            "figures/**/*.*",
             "config.yaml",
         )
         for path in folder.glob(pattern)

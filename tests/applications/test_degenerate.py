@@ -21,10 +21,14 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.data.base import Dataset
 from vae_ablation.report.figures.results import StudyResults
-from vae_ablation.report.pages import unscored, write_applications_page
 from vae_ablation.store.trained import TrainedRun, save_applications
 from vae_ablation.study.plan import Planned
-from vae_ablation.tables.collect import collect_applications, summarize_applications, write_csv
+from vae_ablation.tables.collect import (
+    collect_applications,
+    summarize_applications,
+    unscored,
+    write_csv,
+)
 from vae_ablation.training.pack import train_pack
 
 SETTINGS = resolved(applications={name: {} for name in APPLICATIONS})["applications"]
@@ -186,7 +190,5 @@ def test_a_reason_has_a_row_of_the_table_and_a_sentence_of_its_page(tmp_path: Pa
     assert summarize_applications(table)["metric"].tolist() == ["hole_rate"]
     sentence = "The application denoising has no scores on made in 1 run: has no cell."
     assert unscored(table) == [sentence]
-    write_applications_page(table, tmp_path / "a.html")
-    assert "denoising has no scores on made" in (tmp_path / "a.html").read_text()
     write_csv(table, tmp_path / "tables" / "applications.csv")
     assert StudyResults(tmp_path).applications["metric"].tolist() == ["hole_rate"]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from vae_ablation.common.closure import code_digest, import_closure
-from vae_ablation.study.plan import APPLICATION_CODE, EVALUATION_CODE, FEATURE_CODE, TRAINING_CODE
-from vae_ablation.study.workflow import CODE
+from vae_ablation.common.closure import PACKAGE, code_digest, import_closure
+from vae_ablation.common.workflow_files import WORKFLOW, script_file
+from vae_ablation.study.plan import BEYOND_TRAINING, TRAINING_SCRIPTS
 
 FILES = {
     "__init__.py": "",
@@ -183,25 +183,32 @@ def test_a_digest_does_not_depend_on_where_the_package_lies(package: Path, tmp_p
 
 # --- the stages of this package ------------------------------------------------------------------
 
+RULES = {path.stem for path in (WORKFLOW / "scripts").glob("*.py")}
+JOBS = {f"vae_ablation.jobs.{path.stem}" for path in (PACKAGE / "jobs").glob("*.py")}
 ROOMS = {
-    "figures": ("report.figures.images", "report.figures.style"),
+    "figures": ("report.figures.latent", "report.figures.style"),
     "findings": ("report.findings.words",),
-    "explorer": ("report.explorer.page",),
+    "report": ("report.page.layers",),
     "contrasts": ("tables.pooling",),
 }
 
 
+def of_rule(rule: str) -> set[str]:
+    """Modules that the script of a rule imports."""
+    return import_closure(script_file(rule))
+
+
 def test_models_do_not_depend_on_tables_figures_or_words() -> None:
-    for roots in (TRAINING_CODE, EVALUATION_CODE, APPLICATION_CODE):
-        closure = import_closure(*roots)
-        assert not {name.split(".")[1] for name in closure} & {"tables", "report", "jobs"}
+    training = import_closure(*map(script_file, TRAINING_SCRIPTS), beyond=BEYOND_TRAINING)
+    for closure in (training, of_rule("evaluate"), of_rule("apply")):
+        assert not {name.split(".")[1] for name in closure} & {"tables", "report"}
         assert "vae_ablation.study.config" not in closure
         modules = ("distributions", "count_distributions", "vae", "networks")
         assert {f"vae_ablation.models.{name}" for name in modules} <= closure
-    training = import_closure(*TRAINING_CODE)
     assert not {name for name in training if "evaluation" in name or "applications" in name}
-    assert "vae_ablation.training.pack" not in import_closure(*EVALUATION_CODE)
-    assert not import_closure(*FEATURE_CODE) & {
+    assert "vae_ablation.study.metrics" not in training, "a metric's label trains nothing"
+    assert "vae_ablation.training.pack" not in of_rule("evaluate")
+    assert not of_rule("features") & {
         "vae_ablation.models.vae",
         "vae_ablation.models.distributions",
     }
@@ -209,9 +216,16 @@ def test_models_do_not_depend_on_tables_figures_or_words() -> None:
 
 def test_every_rule_has_the_modules_of_its_own_room() -> None:
     for rule, modules in ROOMS.items():
-        assert {f"vae_ablation.{name}" for name in modules} <= import_closure(*CODE[rule])
-    for rule in set(CODE) - {"findings", "report"}:
-        assert "vae_ablation.report.findings.words" not in import_closure(*CODE[rule])
+        assert {f"vae_ablation.{name}" for name in modules} <= of_rule(rule)
+    for rule in RULES - {"findings", "report"}:
+        assert "vae_ablation.report.findings.words" not in of_rule(rule)
+
+
+def test_a_rule_depends_on_its_own_job_and_on_no_other() -> None:
+    jobs = {f"vae_ablation.jobs.{rule}" for rule in RULES}
+    for rule in RULES:
+        own = {f"vae_ablation.jobs.{rule}"} & JOBS
+        assert of_rule(rule) & jobs == own, rule
 
 
 def digest_apart(cache: Path) -> str:

@@ -136,7 +136,7 @@ COLOUR: dict[str, Any] = SMALL | {
 }
 
 
-def test_a_study_in_colour_runs_to_its_figures_and_explorer(tmp_path: Path) -> None:
+def test_a_study_in_colour_runs_to_its_figures_and_report(tmp_path: Path) -> None:
     run_study(tmp_path, COLOUR)
     study = make_tables(tmp_path, COLOUR)
     (folder,) = (study / "runs/photos").rglob("seed0")
@@ -144,8 +144,8 @@ def test_a_study_in_colour_runs_to_its_figures_and_explorer(tmp_path: Path) -> N
         assert arrays["originals"].shape[1:] == (16, 16, 3)
         assert arrays["traversals"].shape[2:] == (16, 16, 3)
     names = {path.stem for path in (study / "figures").rglob("*.png")}
-    assert {"reconstructions", "samples", "archetype", "traversals", "manifold"} <= names
-    for dataset in ("photos", "sprites"):
-        page = (study / "explorer" / "report" / f"{dataset}.html").read_text(encoding="utf-8")
-        assert '"shape":[16,16,3]' in page.replace(" ", "")
+    assert {"rate_distortion", "kl_on_off", "latent_space"} <= names
+    page = (study / "report.html").read_text(encoding="utf-8")
+    assert page.count('"shape":[16,16,3]') == 2
+    assert 'id="part-examples-photos"' in page
     assert PIXEL.itemsize == 3

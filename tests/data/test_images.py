@@ -231,4 +231,4 @@ def test_a_folder_of_mixed_modes_runs_to_its_report(tmp_path: Path) -> None:
     }
     run_study(tmp_path, study)
     tables = make_tables(tmp_path, study)
-    assert list((tables / "figures" / "mine").rglob("reconstructions.png"))
+    assert list((tables / "figures" / "mine").rglob("latent_space.png"))

@@ -116,3 +116,57 @@ def test_scaling_in_blocks_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch)
     x = np.random.default_rng(0).integers(0, 17, (11, 4, 3))
     whole = (x.reshape(11, -1).astype(np.float64) * (1 / 16)).astype(np.float32)
     assert scaled(x, 17).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    "kind", ["levels", "wide", "intensities", "levels as floats", "two", "two as floats"]
+)
+def test_a_large_file_is_read_in_blocks_to_the_same_data(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapped, a few rows at a time, as where it is read whole; compressed, it is read whole."""
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 256, (50, 5, 4))
+    x = {
+        "levels": levels.astype(np.uint8),
+        "wide": levels,
+        "intensities": random.random((50, 5, 4)),
+        "levels as floats": levels / 255,
+        "two": (levels > 99).astype(np.uint8) * 255,
+        "two as floats": (levels > 99).astype(np.float32),
+    }[kind]
+    options = dataset_options(**npz(tmp_path, x), binarize="static")
+    whole = prepare_dataset(options, tmp_path / "whole")
+    monkeypatch.setattr("vae_ablation.data.npz.MAPPED_BYTES", 100)
+    monkeypatch.setattr("vae_ablation.data.mapped.BLOCK_VALUES", 60)
+    assert prepare_dataset(options, tmp_path / "blocks") == whole
+    assert load_dataset("own", tmp_path / "blocks").checksum == whole["checksum"]
+    np.savez_compressed(tmp_path / "own.npz", x=x, y=np.arange(50) % 3)
+    assert prepare_dataset(options, tmp_path / "compressed") == whole
+
+
+def test_damage_in_a_large_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae_ablation.data.npz.MAPPED_BYTES", 100)
+    monkeypatch.setattr("vae_ablation.data.mapped.BLOCK_VALUES", 60)
+    x = np.random.default_rng(0).random((50, 5, 4))
+    options = dataset_options(**npz(tmp_path, x))
+    path = tmp_path / "own.npz"
+    content = bytearray(path.read_bytes())
+    content[content.index(x[20:21].tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not readable as an"):
+        prepare_dataset(options, tmp_path / "data")
+    x[31, 2, 2] = np.nan
+    with pytest.raises(UserError, match="holds 1 NaN, the first in example 31 "):
+        prepare_dataset(dataset_options(**npz(tmp_path, x)), tmp_path / "data")
+
+
+def test_controls_of_pictures_on_disk_are_about_the_same_examples(tmp_path: Path) -> None:
+    """With fewer pictures than they are fitted to, controls are those of pictures in memory."""
+    from vae_ablation.evaluation.controls import _data, _fitted_rows
+
+    held, mapped = both(tmp_path, source="photographs", size=8, max_examples=200)
+    for split in ("train", "test"):
+        assert (_data(held, split) == _data(mapped, split)).all()
+    assert len(_data(mapped, "train")) == len(_fitted_rows(mapped))
+    assert len(_data(mapped, "test")) == len(mapped.rows("test"))

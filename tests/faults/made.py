@@ -14,13 +14,16 @@ import pytest
 import yaml
 
 from vae_ablation.data.prepare import prepare_dataset
-from vae_ablation.jobs.rules import apply_job, controls_job, evaluate_job, features_job, train_job
+from vae_ablation.jobs.apply import apply_job
+from vae_ablation.jobs.controls import controls_job
+from vae_ablation.jobs.evaluate import evaluate_job
+from vae_ablation.jobs.features import features_job
+from vae_ablation.jobs.train import train_job
 from vae_ablation.report.embedding import embed_study
-from vae_ablation.report.explorer import write_explorers
 from vae_ablation.report.figures import draw_figures
 from vae_ablation.report.findings import write_findings
 from vae_ablation.report.overview import write_overview
-from vae_ablation.report.pages import write_applications_page, write_pages
+from vae_ablation.report.page.build import write_report
 from vae_ablation.study.config import resolve_config
 from vae_ablation.study.plan import Plan, Study, link_evaluations
 from vae_ablation.study.progress import start_progress
@@ -33,8 +36,6 @@ from vae_ablation.tables.collect import (
     write_csv,
 )
 from vae_ablation.tables.write import write_statistics
-
-GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 SMALL: dict[str, Any] = {
     "study": "small",
@@ -85,7 +86,7 @@ def run_study(folder: Path, raw: Mapping[str, Any] = SMALL) -> Plan:
 
 
 def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
-    """Tables, pages, findings, explorers and figures, as the workflow's scripts make them.
+    """Tables, findings, figures and the report, as the workflow's scripts make them.
 
     Returns:
         results/<study>.
@@ -100,19 +101,17 @@ def make_tables(folder: Path, raw: Mapping[str, Any]) -> Path:
                 apply_job(study.folder, pack, study.applications_folder(pack))
             applied = collect_applications(study, state.plan)
             write_csv(applied, tables / "applications.csv")
-            write_applications_page(applied, tables / "applications.html")
         metrics = read_metrics(tables / "metrics.csv")
         write_csv(summarize(metrics), tables / "summary.csv")
         write_overview(study.folder, metrics)
         write_statistics(study.folder)
         write_findings(study.folder)
-        write_pages(study.folder, GUIDE)
         embed_study(study.folder, study.folder / "umap" / "index.json")
         for name in study.datasets:
-            write_explorers(study.folder, name, study.folder / "explorer/report" / f"{name}.html")
             for likelihood in (*state.likelihoods(name), "all"):
                 place = study.folder / "figures" / name / likelihood
                 draw_figures(study.folder, name, likelihood, place)
+        write_report(study.folder, study.folder / "report.html")
     return folder / study.folder
 
 

@@ -51,7 +51,7 @@ def front_page(folder: Path) -> str:
         FRONT_PAGE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True
     )
     text = template.render(snakemake=SimpleNamespace(config={"overview": overview}), files=[])
-    text += "\n.. _arms.html: x\n.. _runs.html: x\n.. _columns.html: x\n.. _findings.html: x\n"
+    text += "\n.. _findings.html: x\n"
     return " ".join(publish_parts(text, writer="html")["body"].split())
 
 

@@ -18,7 +18,7 @@ from support import assert_one_sentence
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
-from vae_ablation.jobs.rules import train_job
+from vae_ablation.jobs.train import train_job
 from vae_ablation.tables.collect import collect
 
 IMAGES: dict[str, Any] = {

@@ -20,7 +20,7 @@ from support import assert_one_sentence
 from vae_ablation.common.errors import UserError
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.evaluation.features import load_features
-from vae_ablation.jobs.rules import evaluate_job
+from vae_ablation.jobs.evaluate import evaluate_job
 from vae_ablation.store.trained import load_run
 from vae_ablation.study.config import read_config
 

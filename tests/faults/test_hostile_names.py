@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -114,11 +116,7 @@ def pages(study: Path) -> list[Path]:
 
 
 def test_pages_hold_no_element_that_a_name_brought(hostile: Path) -> None:
-    assert {path.name for path in pages(hostile)} >= {
-        "applications.html",
-        "cells.html",
-        "runs.html",
-    }
+    assert {path.name for path in pages(hostile)} >= {"findings.html", "report.html"}
     for path in pages(hostile):
         elements = Elements()
         elements.feed(path.read_text(encoding="utf-8"))
@@ -129,10 +127,13 @@ def test_pages_hold_no_element_that_a_name_brought(hostile: Path) -> None:
         assert "49" not in {text.strip() for text in elements.scripts}
 
 
-def test_names_stand_in_the_pages_as_text(hostile: Path) -> None:
-    page = (hostile / "tables" / "applications.html").read_text(encoding="utf-8")
-    assert "=HYPERLINK(&quot;http://x&quot;)" in page
-    assert "&lt;script&gt;" in page
+def test_names_stand_in_the_report_as_text(hostile: Path) -> None:
+    page = (hostile / "report.html").read_text(encoding="utf-8")
+    (content,) = re.findall(r'id="data">(.*)</script>', page)
+    subjects = {one.get("subject", "") for one in json.loads(content)["applications"]}
+    assert any('=HYPERLINK("http://x")' in subject for subject in subjects)
+    assert "<script>" not in content
+    assert "\\u003cscript>" in content
 
 
 def test_no_cell_of_a_table_is_a_formula(hostile: Path) -> None:

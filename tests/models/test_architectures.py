@@ -64,6 +64,59 @@ def test_later_layers_of_the_decoder_get_z() -> None:
     assert type(encoder) is Dense
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_convolutions_of_the_decoder_get_z_as_maps(blocks: int) -> None:
+    """By hand: z at every pixel, through torch's own layers."""
+    options = {**model_options(hidden=[7], channels=[4, 6], skip=True), "blocks": blocks}
+    name = "resnet" if blocks else "conv"
+    decoder = ARCHITECTURES[name].decoder(DIGITS, 5, 64, options)
+    z, condition = torch.randn(2, 3, 2), torch.randn(3, 3)
+    given = torch.cat([z, condition.expand(2, 3, 3)], -1).reshape(6, 5)
+    layers = dict(decoder.named_parameters())
+    hidden = (given @ layers["dense.0.weight"].T + layers["dense.0.bias"]).relu()
+    seen = torch.cat([hidden, given], -1)
+    images = (seen @ layers["dense.2.weight"].T + layers["dense.2.bias"]).reshape(6, 6, 2, 2)
+
+    def with_z(values: torch.Tensor) -> torch.Tensor:
+        maps = torch.ones(*given.shape, *values.shape[2:]) * given[:, :, None, None]
+        return torch.cat([values.relu(), maps], 1)
+
+    for one in decoder.modules():
+        if isinstance(one, Residual):
+            images = images + one.second(one.first(with_z(images)).relu())
+        elif isinstance(one, torch.nn.ConvTranspose2d):
+            images = one(with_z(images))
+    torch.testing.assert_close(decoder(z, condition), images.reshape(2, 3, 64))
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "resnet"])
+def test_weights_of_skip_connections_are_reckoned_with(name: str) -> None:
+    options = model_options(hidden=[20, 15], channels=[8, 12], blocks=2, skip=True)
+    observed = Observed((9, 11), 256)
+    model = VAE(observed, "gaussian", 40, options | {"gaussian_scale": "fixed"}, 0, name)
+    count = sum(weight.numel() for weight in model.parameters())
+    reckoned, _ = ARCHITECTURES[name].size(observed, 40, observed.dims, options)
+    assert reckoned == pytest.approx(count, rel=0.06)
+
+
+def test_experts_drop_and_normalise_each_on_their_own() -> None:
+    """By hand: the precisions of two dense encoders and of the prior add up."""
+    cells = Observed((9,), None, counts=True, proteins=3)
+    options = model_options(dropout=0.4, layer_norm=True, hidden=[8, 5])
+    network = ARCHITECTURES["poe"].encoder(cells, 0, 4, options)
+    x, draws = torch.randn(11, 9), torch.rand(11, 26)
+    precision, weighted = torch.ones(11, 2), torch.zeros(11, 2)
+    parts = ((x[:, :6], draws[:, :13]), (x[:, 6:], draws[:, 13:]))
+    for expert, (part, drawn) in zip(network.experts, parts, strict=True):
+        assert isinstance(expert, RichDense)
+        mean, log_std = expert(part, draws=drawn).chunk(2, -1)
+        precision = precision + (-2 * log_std).exp()
+        weighted = weighted + mean * (-2 * log_std).exp()
+    found_mean, found_log_std = network(x, draws=draws).chunk(2, -1)
+    torch.testing.assert_close(found_mean, weighted / precision)
+    torch.testing.assert_close(found_log_std, -0.5 * precision.log())
+
+
 def test_dropout_zeroes_the_drawn_units_and_scales_the_others() -> None:
     network = dense([3, 50, 2], model_options(dropout=0.3))
     assert isinstance(network, RichDense)
@@ -103,6 +156,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "skip": ("mlp", {"skip": True, "hidden": [13, 9]}),
     "all": ("mlp", {"layer_norm": True, "dropout": 0.5, "skip": True, "hidden": [13, 9]}),
     "conv": ("conv", {"layer_norm": True, "dropout": 0.5, "channels": [5]}),
+    "conv skip": ("conv", {"skip": True, "hidden": [], "channels": [5, 7]}),
+    "resnet all": (
+        "resnet",
+        {"layer_norm": True, "dropout": 0.5, "skip": True, "channels": [5], "blocks": 1},
+    ),
 }
 
 
@@ -198,11 +256,13 @@ def test_wrong_settings_end_in_one_sentence(changes: dict[str, Any], parts: list
 
 
 def test_what_an_architecture_lacks_is_said() -> None:
-    conv, poe = ARCHITECTURES["conv"], ARCHITECTURES["poe"]
-    assert "model.skip" in str(conv.unsupported(DIGITS, model_options(skip=True)))
+    """Each reads what it has; nothing that it has not counts for a run's hash."""
     cells = Observed((9,), None, counts=True, proteins=3)
-    assert "model.dropout" in str(poe.unsupported(cells, model_options(dropout=0.1)))
-    assert poe.unsupported(cells, model_options()) is None
+    assert ARCHITECTURES["poe"].unsupported(cells, model_options(dropout=0.1)) is None
+    assert "needs images" in str(ARCHITECTURES["conv"].unsupported(cells, model_options(skip=True)))
+    bare = model_options(hidden=[], skip=True)
+    assert "skip" in ARCHITECTURES["conv"].reads(bare)
+    assert "skip" not in ARCHITECTURES["mlp"].reads(bare)
 
 
 def test_they_are_axes_of_a_grid() -> None:

@@ -24,6 +24,4 @@ def test_labels_are_words_and_latent_dimensions_are_as_wide_as_each_other() -> N
 
 
 def test_a_figure_stands_under_the_heading_of_its_category() -> None:
-    assert figure_category(SimpleNamespace(figure="samples")).endswith(
-        "Reconstructions and samples"
-    )
+    assert figure_category(SimpleNamespace(figure="effects")) == "2. Comparison"

@@ -43,7 +43,7 @@ if any(word.endswith("scripts/train.py") for word in sys.orig_argv):
     with open("begun", "a") as begun:
         print(pack, os.environ["CUDA_VISIBLE_DEVICES"], file=begun)
 
-    from vae_ablation.jobs import rules as jobs
+    from vae_ablation.jobs import inputs
     from vae_ablation.training import pack as training
 
     step_size = training.step_size
@@ -59,7 +59,7 @@ if any(word.endswith("scripts/train.py") for word in sys.orig_argv):
 
     training.step_size = slowly
     if os.path.exists("fail") and pack.startswith(open("fail").read()):
-        jobs.load_dataset = broken
+        inputs.load_dataset = broken
 elif "--workflow-profile" in sys.orig_argv:
     from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 

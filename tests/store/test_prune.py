@@ -144,10 +144,10 @@ def test_folders_of_runs_that_lead_nowhere_go_but_not_what_the_user_put_there(pl
     assert [path.name for path in (STUDY / LOGISTIC).iterdir()] == ["notes.txt"]
 
 
-def test_features_controls_figures_and_explorers_that_are_not_current_go(place: Path) -> None:
+def test_features_controls_and_figures_that_are_not_current_go(place: Path) -> None:
     former = found("small/features/*/*", "small/controls/*/*")
-    kept = ("figures/digits/gaussian", "figures/digits/all", "explorer/digits.html")
-    gone = ("figures/digits/bernoulli", "figures/mnist/all", "explorer/report/mnist.html")
+    kept = ("figures/digits/gaussian", "figures/digits/all", "tables/findings.html")
+    gone = ("figures/digits/bernoulli", "figures/mnist/all", "explorer", "tables/arms.html")
     for name in (*kept, *gone):
         path = STUDY / name
         path.parent.mkdir(parents=True, exist_ok=True)

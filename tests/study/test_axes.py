@@ -236,7 +236,7 @@ def test_a_new_axis_is_in_tables_contrasts_and_importance(proof: Path) -> None:
 
 def test_a_new_axis_is_in_a_figure_a_finding_and_the_methods_paragraph(proof: Path) -> None:
     figures = {path.name for path in (proof / "figures").rglob("*.png")}
-    assert {"effects.png", "importance.png"} <= figures
+    assert {"effects.png", "latent_space.png"} <= figures
     findings = read_json(proof / "tables" / "findings.json")
     told = [one for one in findings if one["section"] == "training.learning_rate"]
     assert any("worse at learning rate 1e-05" in one["headline"] for one in told)

@@ -307,14 +307,14 @@ def test_applications_figures_and_questions_enter_their_tables(tmp_path: Path) -
     assert "dots" not in FIGURES
 
 
-def test_the_guide_to_columns_has_a_line_for_each_part(tmp_path: Path) -> None:
+def test_the_report_has_a_line_for_each_part(tmp_path: Path) -> None:
     parts_file(tmp_path)
     study_of(tmp_path, ["my_parts.py"])
-    text = plugins.docs_text()
-    assert "| likelihood | `absolute` | Absolute errors. |" in text
-    assert "| `code_norm` | Length of the codes. |" in text
+    parts = plugins.described_parts()
+    assert ("likelihood", "absolute", "Absolute errors.") in parts
+    assert ("metric", "code_norm", "Length of the codes.") in parts
     study_of(tmp_path, [])
-    assert plugins.docs_text() == ""
+    assert plugins.described_parts() == []
 
 
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
@@ -468,8 +468,8 @@ WRONG = {
         '@register\nclass One(MetricFamily):\n    """Words."""\n    name = "one"\n'
         '    metrics = (Metric("elbo", "ELBO"),)\n'
     ),
-    "the figure 'heatmaps' is there already": (
-        '@register\nclass One(Figure):\n    """Words."""\n    name = "heatmaps"\n'
+    "the figure 'effects' is there already": (
+        '@register\nclass One(Figure):\n    """Words."""\n    name = "effects"\n'
     ),
     "the application 'denoising' is there already": (
         '@register\nclass One(Application):\n    """Words."""\n    name = "denoising"\n'

@@ -30,20 +30,18 @@ def pack(state: Workflow) -> str:
     return next(iter(state.plan.packs))
 
 
-def test_everything_is_every_table_page_explorer_and_figure(state: Workflow) -> None:
+def test_everything_is_every_table_and_figure(state: Workflow) -> None:
     targets = Targets(state)
     everything = set(targets.everything)
     tables = ("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto",
               "failures")  # fmt: skip
-    pages = ("arms", "runs", "contrasts", "importance", "pareto", "columns", "findings")
     assert everything == {
         *(STUDY / "tables" / f"{name}.csv" for name in tables),
         *(STUDY / "tables" / f"ablation.{name}" for name in ("md", "tex", "bib")),
-        *(STUDY / "tables" / f"{name}.html" for name in pages),
-        *(STUDY / "tables" / f"{name}.json" for name in ("findings", "front_page")),
-        *(STUDY / "tables" / f"costs.{suffix}" for suffix in ("csv", "html")),
+        *(STUDY / "tables" / f"findings.{suffix}" for suffix in ("html", "json")),
+        STUDY / "tables" / "front_page.json",
+        *(STUDY / "tables" / f"costs.{suffix}" for suffix in ("csv", "txt")),
         STUDY / "report.html",
-        *(STUDY / "explorer" / name for name in ("digits.html", "report/digits.html")),
         *(STUDY / "figures/digits" / name for name in ("all", "gaussian", "discretized_logistic")),
     }
     assert len(targets.everything) == len(everything)
@@ -55,7 +53,7 @@ def test_applications_are_asked_for_where_the_config_has_some(tmp_path: Path) ->
     raw = SMALL | {"datasets": {"cells": cells}, "grids": grids}
     assert Targets(planned(tmp_path, raw)).applications == []
     targets = Targets(planned(tmp_path, raw | {"applications": {"predictive_checks": {}}}))
-    assert [path.name for path in targets.applications] == ["applications.csv", "applications.html"]
+    assert [path.name for path in targets.applications] == ["applications.csv"]
     assert set(targets.applications) <= set(targets.everything)
 
 

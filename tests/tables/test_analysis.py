@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study_rows import product
+from study_rows import product, row
 from vae_ablation.cli import main
 from vae_ablation.common.errors import UserError
 from vae_ablation.study.metrics import Metric
-from vae_ablation.tables.analysis import read_metric, read_runs
+from vae_ablation.tables.analysis import read_metric
+from vae_ablation.tables.collect import read_metrics, write_csv
+from vae_ablation.tables.contrasts import contrasts
+from vae_ablation.tables.foreign import read_runs
 
 CALL = ["--axes", "lr,model", "--metrics", "elbo:higher:0.5,fid:lower:log,mse:lower"]
 
@@ -97,7 +101,7 @@ def broken(table: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
     ("table", "parts"),
     [
         (runs().drop(columns="lr"), ["'lr'", "not known"]),
-        (runs().rename(columns={"fid": "FID"}), ["'fid'", "allowed"]),
+        (runs().rename(columns={"fid": "distance"}), ["'fid'", "allowed"]),
         (broken(runs(), "model", None), ["row 5", "no model"]),
         (broken(runs(), "elbo", "oops"), ["row 5", "'oops'", "numbers"]),
         (pd.concat([runs(), runs().head(1)]), ["row 29", "repeats"]),
@@ -138,3 +142,129 @@ def test_metrics_are_read_from_their_parts() -> None:
     assert read_metric("acc:arcsine").scale == "arcsine"
     with pytest.raises(UserError, match="'down' is not a way"):
         read_metric("fid:down")
+
+
+def test_columns_of_the_caller_may_have_names_of_ours(tmp_path: Path) -> None:
+    table = runs().rename(columns={"lr": "level", "model": "metric", "fid": "n", "elbo": "rate"})
+    path = write(table, tmp_path)
+    call = ["--axes", "level,metric", "--metrics", "rate:higher,n:lower:log", "--seed", "trial"]
+    assert main(["analyse", str(path), *call]) == 0
+    found = pd.read_csv(tmp_path / "sweep-analysis" / "contrasts.csv")
+    assert {"level (axis)", "metric (axis)"} <= {*found.columns}
+    assert set(found["question"]) == {"level", "metric"}
+    assert set(found["metric"]) == {"rate", "n"}
+
+
+def test_only_primary_metrics_are_one_family(tmp_path: Path) -> None:
+    table = analysed(runs(), tmp_path, "--primary", "fid")
+    families = table[table["scope"] == "pooled"].groupby("metric")["family"].first()
+    assert dict(families) == {"elbo": "exploratory", "fid": "primary", "mse": "exploratory"}
+    assert main(["analyse", str(tmp_path / "sweep.csv"), *CALL, "--seed", "trial",
+                 "--primary", "nll"]) == 1  # fmt: skip
+
+
+def confounded() -> pd.DataFrame:
+    rows = product(lr=[0.1, 0.2], trial=range(3))
+    return pd.DataFrame(one | {"model": f"m{one['lr']}", "elbo": i, "fid": 1, "mse": 1}
+                        for i, one in enumerate(rows))  # fmt: skip
+
+
+def scattered(runs: int = 20) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    drawn = {
+        name: rng.uniform(size=runs).round(9) for name in ("lr", "model", "elbo", "fid", "mse")
+    }
+    return pd.DataFrame(drawn).assign(trial=0)
+
+
+def half() -> pd.DataFrame:
+    """Every two arms differ in two of three axes."""
+    rows = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]
+    return pd.DataFrame(
+        {"lr": a, "model": b, "width": c, "trial": t, "elbo": a + t, "fid": 1, "mse": 1}
+        for a, b, c in rows for t in range(2)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (confounded(), "lr is confounded with model"),
+        (scattered(), "lr is confounded with model"),
+        (scattered(300), "lr has 300 levels; allowed: at most 200"),
+        (half(), "No two arms differ in width alone"),
+        (runs()[lambda t: (t["lr"] == 0.1) & (t["model"] == "a")], "lr has one level"),
+    ],
+    ids=["confounded", "random search", "long search", "half of a factorial", "one arm"],
+)
+def test_a_table_in_which_nothing_can_be_compared_ends_in_a_sentence(
+    table: pd.DataFrame, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(table, tmp_path)
+    axes = "lr,model,width" if "width" in table else "lr,model"
+    assert main(["analyse", str(path), "--axes", axes, *CALL[2:], "--seed", "trial"]) == 1
+    error = capsys.readouterr().err
+    assert "nothing can be compared" in error or "allowed" in error
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.iloc[:-3], "8 of 9 combinations of levels have runs"),
+        (lambda t: t.iloc[:-1], "Arms have 2 to 3 seeds"),
+        (lambda t: t.assign(mse=[0.0, *[0.1] * 26]), "mse is empty"),
+        (lambda t: t.assign(fid=[-1.0, *[0.1] * 26]), "fid is 0 or less in 1 runs"),
+        (lambda t: t.assign(trial=range(len(t))), "No seed is in two arms"),
+        (lambda t: t.assign(width=t["lr"] * 2), "With lr also width changes"),
+        (lambda t: t[t["model"] == "a"], "model has one level"),
+        (lambda t: t, "mse is 0.1 in every run"),
+        (lambda t: t, "mse has no margin"),
+    ],
+)
+def test_what_limits_the_answers_is_said_and_stands_in_the_report(
+    change: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = change(runs())
+    if words == "mse is empty":
+        table["mse"] = table["mse"].replace(0.0, np.nan)
+    analysed(table, tmp_path)
+    assert f"Warning: {words}" in capsys.readouterr().out
+    for name in ("report.html", "findings.md"):
+        text = (tmp_path / "sweep-analysis" / name).read_text(encoding="utf-8")
+        assert words in text.replace("\\", "")
+
+
+def test_metrics_of_a_study_give_the_studys_contrasts(tmp_path: Path) -> None:
+    """Estimates, errors and intervals of metrics.csv are those of its contrasts.csv."""
+    rng = np.random.default_rng(3)
+    rows = [
+        row(
+            seed=seed, likelihood=likelihood, latent_dim=d, beta=beta,
+            kl=beta > 0, metrics={"elbo": 20 * d**0.2 - beta + noise + rng.normal(),
+                                  "mse": np.exp(rng.normal() / 9) * (1 + beta),
+                                  "rate": 0.01 if beta == 4 else 5 + rng.normal()},
+        )
+        for noise, seed in zip(rng.normal(size=3), range(3), strict=True)
+        for likelihood, d, beta in itertools.product(
+            ["gaussian", "discretized_logistic"], [2, 8], [0.0, 0.5, 1.0, 4.0]
+        )
+    ]  # fmt: skip
+    metrics = pd.DataFrame(rows)
+    path = tmp_path / "metrics.csv"
+    write_csv(metrics, path)
+    wanted = contrasts(read_metrics(path), ["elbo", "mse", "rate"], None)
+    call = ["--axes", "likelihood,latent_dim,beta,kl", "--metrics", "elbo,mse,rate"]
+    assert main(["analyse", str(path), *call]) == 0
+    found = pd.read_csv(tmp_path / "metrics-analysis" / "contrasts.csv", dtype={"level": str})
+    keys = ["question", "scope", "level", "metric"]
+    both = wanted[wanted["scope"] == "pooled"].merge(
+        found[found["scope"] == "pooled"], on=keys, suffixes=("", "_found")
+    )
+    assert set(both["question"]) == {"beta", "latent_dim"}
+    assert len(both) == len(wanted[(wanted["scope"] == "pooled")
+                                   & wanted["question"].isin(["beta", "latent_dim"])])  # fmt: skip
+    for name in ("estimate", "se", "df", "ci_low", "ci_high", "p_adjusted", "settings", "n"):
+        np.testing.assert_allclose(both[name].astype(float), both[f"{name}_found"].astype(float))
+    assert both["verdict"].tolist() == both["verdict_found"].tolist()

@@ -136,7 +136,8 @@ def test_a_table_of_nothing_but_failures_is_written(tmp_path: Path) -> None:
     back = read_metrics(tmp_path / "metrics.csv")
     assert list(back["status"]) == ["failed"] * 4
     assert summarize(back).empty
-    assert list(summarize(back).columns[-5:]) == ["metric", "n", "mean", "ci_low", "ci_high"]
+    last = ["metric", "n", "mean", "ci_low", "ci_high", "bound"]
+    assert list(summarize(back).columns[-6:]) == last
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
@@ -176,6 +177,20 @@ def test_the_interval_of_one_seed_is_empty(collected: pd.DataFrame) -> None:
     assert row["n"] == 1
     assert np.isnan(row["ci_low"])
     assert np.isnan(row["ci_high"])
+
+
+def test_a_mean_of_which_a_seed_is_only_a_bound_is_one_too(collected: pd.DataFrame) -> None:
+    """Upper bounds of some seeds bound their mean from above; its interval would be of none."""
+    here = (collected["arm"] == "beta1") & collected["nll"].eq(12.5)
+    loose = collected.assign(nll_loose=collected["nll_loose"].where(~here, True))
+    summary = summarize(loose).set_index(["arm", "metric"])
+    row = summary.loc[("beta1", "nll")]
+    assert (row["n"], row["mean"], row["bound"]) == (2, pytest.approx(12.0), "upper")
+    assert np.isnan([row["ci_low"], row["ci_high"]]).all()
+    other = summary.loc[("beta1", "elbo")]
+    assert pd.isna(other["bound"])
+    assert np.isfinite(other["ci_low"])
+    assert summarize(collected)["bound"].isna().all()
 
 
 def test_an_undefined_metric_has_no_row_and_flags_are_not_averaged(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from study_rows import product, row
+from vae_ablation.study.metrics import Metric, described
 from vae_ablation.tables.contrasts import comparable_arms, contrasts
 from vae_ablation.tables.paper import (
     BIBTEX,
@@ -118,16 +120,59 @@ def test_names_with_signs_of_latex_are_escaped() -> None:
     assert latex(table).isascii()
 
 
+HOSTILE = '[x] *5%_of & {more} #1 ~^\\end{tabular} $x$ |<>"\n\n\té ø Å μ Ω α² ≤ − 中 \x07'
+"""A name with every sign that LaTeX reads otherwise, and letters that it does not have."""
+
+
+def hostile() -> pd.DataFrame:
+    table = study()
+    return table.assign(
+        dataset=HOSTILE, setting=HOSTILE,
+        change=[HOSTILE + one if one != "full model" else one for one in table["change"]],
+    )  # fmt: skip
+
+
+def wild(name: str) -> Metric:
+    return Metric(name, HOSTILE, unit=HOSTILE, better="lower")
+
+
+@pytest.mark.parametrize("table", [study, hostile])
+def test_latex_is_ascii_with_balanced_braces_and_as_many_cells_as_columns(
+    table: Callable[[], pd.DataFrame],
+) -> None:
+    text = latex(table(), wild)
+    assert text.isascii()
+    bare = re.sub(r"\\[^a-zA-Z]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert not set(re.sub(r"\$[^$]*\$", "", bare)) & set('#~^<>|"')
+    for block in re.findall(r"\\toprule\n(.*?)\\bottomrule", text, re.DOTALL):
+        lines = [line for line in block.splitlines() if line != r"\midrule"]
+        assert all(line.endswith(r" \\") for line in lines)
+        cells = {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines}
+        assert cells == {1 + len(PRIMARY)}
+        assert not any(line.startswith(("[", "*")) for line in lines)
+    assert len(re.findall(r"\\begin\{table\}", text)) == len(re.findall(r"\\end\{table\}", text))
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path: Path) -> None:
-    write_paper(study(), tmp_path)
+@pytest.mark.parametrize("table", [study, hostile])
+def test_latex_compiles(tmp_path: Path, table: Callable[[], pd.DataFrame]) -> None:
+    write_paper(table(), tmp_path, wild if table is hostile else described)
     (tmp_path / "paper.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
         r"\input{ablation}\bibliographystyle{plain}\bibliography{ablation}\end{document}"
     )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+    commands = [["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]] * 3
+    if shutil.which("bibtex"):
+        commands.insert(1, ["bibtex", "paper"])
+    for command in commands:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert "Missing character" not in log
+    assert "Overfull" not in log
+    assert not shutil.which("bibtex") or "undefined" not in log
 
 
 def test_an_empty_study_has_an_empty_table(tmp_path: Path) -> None:

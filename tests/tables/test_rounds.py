@@ -13,7 +13,7 @@ from study_rows import AXES, product, row, written
 from vae_ablation.study.config import resolve_config
 from vae_ablation.study.run import Run, canonical_run, expand_runs
 from vae_ablation.tables.contrasts import contrasts
-from vae_ablation.tables.rounds import Round, comparison_text, grid_lines, next_round
+from vae_ablation.tables.rounds import Round, grid_lines, next_round
 
 LOOKS = [3, 5, 7]
 
@@ -29,7 +29,7 @@ def round_of(tmp_path: Path, looks: list[int] = LOOKS, seeds: int = 3) -> Round:
         rows.append(row(metrics={"nll": worse + noise.normal(0, 3)}, **one))
     metrics = written(rows, tmp_path)
     runs = [canonical_run(**{**AXES, **one}) for one in settings]
-    contrasts(metrics, ["nll"], None).to_csv(tmp_path / "contrasts.csv", index=False)
+    contrasts(metrics, ["nll"], None, looks=looks).to_csv(tmp_path / "contrasts.csv", index=False)
     table = pd.read_csv(tmp_path / "contrasts.csv", dtype={"level": str})
     return next_round(metrics, table, runs, looks, {})
 
@@ -40,7 +40,7 @@ def arms(runs: Any) -> set[tuple[int, str]]:
 
 def test_undecided_comparisons_get_seeds_in_both_arms_of_every_setting(tmp_path: Path) -> None:
     found = round_of(tmp_path)
-    assert {(question, level) for question, level, _ in found.undecided} == {
+    assert {(one.question, one.level) for one in found.undecided} == {
         ("beta", "0.5"), ("latent_dim", "2"),
     }  # fmt: skip
     assert found.exhausted == []
@@ -52,7 +52,7 @@ def test_undecided_comparisons_get_seeds_in_both_arms_of_every_setting(tmp_path:
 def test_at_the_last_look_no_seed_is_added(tmp_path: Path) -> None:
     found = round_of(tmp_path, looks=[3])
     assert (list(found.runs), list(found.undecided)) == ([], [])
-    assert {comparison_text(one) for one in found.exhausted} == {
+    assert {str(one) for one in found.exhausted} == {
         "nll: beta 0.5", "nll: latent_dim 2",
     }  # fmt: skip
 

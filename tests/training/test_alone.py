@@ -24,7 +24,7 @@ from training.test_checkpoint import Steps, interrupted
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation import evaluate_pack
 from vae_ablation.models.architectures import ARCHITECTURES, Architecture
-from vae_ablation.report.explorer.layers import UndrawableError, decoder_steps
+from vae_ablation.report.page.layers import UndrawableError, decoder_steps
 from vae_ablation.training.alone import why_alone
 from vae_ablation.training.pack import TrainingResult, train_pack
 
@@ -162,7 +162,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bytes(
     assert result_bytes(found[0]) == result_bytes(expected[0])
 
 
-def test_the_explorer_says_what_it_cannot_draw(few_digits: Dataset) -> None:
+def test_the_report_says_what_it_cannot_draw(few_digits: Dataset) -> None:
     (result,) = train(few_digits, "layer-norm", 0, epochs=1)
     with pytest.raises(UndrawableError, match="networks from outside the package"):
         decoder_steps(trained_model(result, few_digits, model_options()).decoder)

@@ -35,11 +35,11 @@ from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training import pack as training
+from vae_ablation.training.devices import choose_device
 from vae_ablation.training.pack import (
     UNWATCHED,
     Hooks,
     TrainingResult,
-    choose_device,
     clipped_each_run,
     step_size,
     train_pack,
@@ -582,6 +582,7 @@ def test_a_run_on_counts_has_the_same_bytes_alone_in_a_pack_and_in_another_order
         {"dispersion": "gene_cell"},
         {"architecture": "poe"},
         {"architecture": "poe", "objective": "mvae"},
+        {"architecture": "poe", "objective": "mvae", "model.dropout": 0.2},
         {"architecture": "poe", "objective": "mvae", "importance_samples": 3, "condition": "batch"},
         {"objective": "iwae", "importance_samples": 3},
     ],

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from vae_ablation.jobs.rules import train_job
+from vae_ablation.jobs.train import train_job
 
 
 def main(folder: Path, pack: str, kills: int, seconds: float, seed: int) -> None:

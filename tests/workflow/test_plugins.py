@@ -131,8 +131,8 @@ def test_every_part_is_compared(extended: Place) -> None:
     assert own["primary"].all()
 
 
-def test_every_part_is_in_the_guide_and_the_figure_is_drawn(extended: Place) -> None:
-    page = (extended.study / "tables" / "columns.html").read_text(encoding="utf-8")
+def test_every_part_is_in_the_report_and_the_figure_is_drawn(extended: Place) -> None:
+    page = (extended.study / "report.html").read_text(encoding="utf-8")
     names = re.findall(r'^    name = "(.*)"', "\n".join(EXAMPLES), re.MULTILINE)
     assert len(names) == 9
     assert all(f"<code>{name}</code>" in page for name in [*names, "code_correlation"])
@@ -140,8 +140,8 @@ def test_every_part_is_in_the_guide_and_the_figure_is_drawn(extended: Place) -> 
     assert drawn.is_file()
 
 
-def test_the_explorer_says_what_it_cannot_draw(extended: Place) -> None:
-    page = (extended.study / "explorer" / "digits.html").read_text(encoding="utf-8")
+def test_the_report_says_what_it_cannot_draw(extended: Place) -> None:
+    page = (extended.study / "report.html").read_text(encoding="utf-8")
     for reason in (
         "the likelihood absolute",
         "the prior learned_scale, not the standard normal",

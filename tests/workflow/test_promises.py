@@ -43,8 +43,8 @@ def test_dry_run_shows_the_fan_out_and_why_runs_train_and_writes_nothing(fresh: 
     assert call.plan == ("Study tiny: 5 runs wanted, 0 trained, 5 to train in 2 packs (5 new).")
     assert call.jobs == {
         "prepare": 1, "controls": 1, "features": 1, "train": 2, "evaluate": 2, "collect": 1,
-        "embed": 1, "summarize": 1, "contrasts": 1, "findings": 1, "explorer": 1, "figures": 3,
-        "pages": 1, "costs": 1, "report": 1, "all": 1,
+        "embed": 1, "summarize": 1, "contrasts": 1, "findings": 1, "figures": 3,
+        "costs": 1, "report": 1, "all": 1,
     }  # fmt: skip
     assert fresh.files() == {"study.yaml"}
 

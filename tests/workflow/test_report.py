@@ -60,7 +60,7 @@ def widths_of_figures(browser: Any) -> list[int]:
     )
 
 
-PAGES = {"Findings": ("article", 3), "Tables": ("tbody tr", 3), "Latent explorer": ("canvas", 2)}
+PAGES = {"Findings": ("article", 3)}
 """Headings whose results are pages, in order: what is in their frame, and how many at least."""
 
 

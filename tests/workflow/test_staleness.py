@@ -13,10 +13,12 @@ from workflow.place import Place
 SOURCE = "src/vae_ablation"
 SCHEMA = "workflow/schemas/config.schema.yaml"
 AFTER_TABLES = {
-    "contrasts": 1, "embed": 1, "explorer": 1, "summarize": 1, "figures": 3, "findings": 1,
-    "pages": 1, "costs": 1, "report": 1, "all": 1,
+    "contrasts": 1, "embed": 1, "summarize": 1, "figures": 3, "findings": 1,
+    "costs": 1, "report": 1, "all": 1,
 }  # fmt: skip
-AFTER_EVALUATION = {"controls": 1, "evaluate": 2, "collect": 1, **AFTER_TABLES}
+EVALUATION = {"evaluate": 2, "collect": 1, **AFTER_TABLES}
+CONTROLS = {"controls": 1, "collect": 1, **AFTER_TABLES}
+AFTER_EVALUATION = {"controls": 1, **EVALUATION}
 LAST = {"costs": 1, "report": 1, "all": 1}
 NEW_KEY = "{0}new_key:\n{0}  description: New.\n{0}  type: number\n{0}  default: 1\n"
 
@@ -41,8 +43,15 @@ def planned(place: Place) -> dict[str, int]:
         ("models/distributions.py", "return ", "return 0 + ", AFTER_EVALUATION),
         ("evaluation/aggregate.py", "HOLE_SHARE = ", "HOLE_SHARE = 0.1 * ", AFTER_EVALUATION),
         ("report/findings/words.py", "return ", "return '' + ", {"findings": 1}),
-        ("report/explorer/explorer.css", "{", "{ ", {"explorer": 1}),
-        ("workflow/report/metrics.md", "# ", "# The ", {"pages": 1}),
+        (
+            "jobs/controls.py",
+            "rows = ",
+            "rows = [] + ",
+            {"controls": 1, "collect": 1, **AFTER_TABLES},
+        ),
+        ("workflow/scripts/evaluate.py", "job(log)", "job(str(log))", EVALUATION),
+        ("workflow/scripts/findings.py", "job(log)", "job(str(log))", {"findings": 1}),
+        ("report/page/page.css", "{", "{ ", {"report": 1, "all": 1}),
     ],
 )
 def test_an_edited_line_makes_its_stage_again_and_what_follows_and_trains_nothing(
@@ -58,13 +67,17 @@ def test_words_keys_at_their_default_and_spellings_make_nothing_again(
     for name in (
         "models/distributions.py",
         "training/pack.py",
+        "jobs/inputs.py",
+        "workflow/scripts/train.py",
+        "workflow/scripts/evaluate.py",
+        "workflow/scripts/report.py",
         "evaluation/codes.py",
         "report/figures/draw.py",
     ):
         edit(own_checkout, f"{SOURCE}/{name}", '"""', '"""Other words. ')
-        edit(own_checkout, f"{SOURCE}/{name}", "import annotations", "import annotations  # why")
+        edit(own_checkout, f"{SOURCE}/{name}", "import ", "import  ")
     edit(own_checkout, f"{SOURCE}/data/h5ad.py", "return ", "return None or ")
-    edit(own_checkout, "workflow/report/figures/samples.rst", "", "Reworded. ")
+    edit(own_checkout, "workflow/report/figures/effects.rst", "", "Reworded. ")
     for key, indent in (("size", 8), ("channels", 6), ("epochs", 6), ("nll_samples", 6)):
         line = f"\n{' ' * indent}{key}:\n"
         edit(own_checkout, SCHEMA, line, f"\n{NEW_KEY.format(' ' * indent)}{line[1:]}")

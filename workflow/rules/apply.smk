@@ -24,12 +24,6 @@ rule applications:
         STATE.applications,
     output:
         STUDY / "tables" / "applications.csv",
-        report(
-            STUDY / "tables" / "applications.html",
-            caption="../report/applications.rst",
-            category="2. Tables",
-            labels={"table": "What trained models are for: scores against baselines"},
-        ),
     log:
         STUDY / "logs" / "applications.log",
     conda:

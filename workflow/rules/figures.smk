@@ -37,6 +37,7 @@ rule figures:
         "../envs/environment.yaml"
     params:
         script=CALL.script("figures"),
+        vector=STATE.study.config["figures"]["vector"],
         source=STATE.code("figures"),
     shell:
         "{params.script} {wildcards.dataset} {wildcards.likelihood} {output:q} {log:q}"
@@ -47,17 +48,9 @@ rule costs:
     input:
         FILES.tables,
         FILES.findings,
-        FILES.pages,
-        FILES.explorers,
         FILES.figures,
     output:
-        STUDY / "tables" / "costs.csv",
-        report(
-            STUDY / "tables" / "costs.html",
-            caption="../report/costs.rst",
-            category="2. Tables",
-            labels={"table": "What it cost, and what one more seed would"},
-        ),
+        FILES.costs,
     log:
         STUDY / "logs" / "costs.log",
     conda:
@@ -75,6 +68,7 @@ rule report:
         FILES.applications,
         FILES.findings,
         FILES.costs,
+        STUDY / "umap" / "index.json",
     output:
         FILES.report,
     log:

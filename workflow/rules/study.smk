@@ -26,8 +26,8 @@ localrules:
     collect,
     summarize,
     contrasts,
+    rounds,
     findings,
-    pages,
     applications,
     costs,
 

@@ -52,6 +52,23 @@ rule contrasts:
         "{params.script} {log:q}"
 
 
+# What follows the present runs is planned once and has its file; the next call makes its runs.
+rule rounds:
+    input:
+        FILES.tables,
+    output:
+        STUDY / "rounds" / "{hash}.json",
+    log:
+        STUDY / "logs" / "rounds-{hash}.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        script=CALL.script("rounds"),
+        source=STATE.code("rounds"),
+    shell:
+        "{params.script} {output:q} {log:q}"
+
+
 rule findings:
     input:
         FILES.tables,
@@ -71,80 +88,5 @@ rule findings:
     params:
         script=CALL.script("findings"),
         source=STATE.code("findings"),
-    shell:
-        "{params.script} {log:q}"
-
-
-rule explorer:
-    input:
-        STUDY / "tables" / "metrics.csv",
-        ancient(FILES.prepared),
-    output:
-        page=report(
-            STUDY / "explorer" / "report" / "{dataset}.html",
-            caption="../report/explorer.rst",
-            category="3. Latent explorer",
-            labels={"page": "Latent explorer", "dataset": "{dataset}"},
-        ),
-        full=STUDY / "explorer" / "{dataset}.html",
-    log:
-        STUDY / "logs" / "explorer" / "{dataset}.log",
-    conda:
-        "../envs/environment.yaml"
-    params:
-        script=CALL.script("explorer"),
-        source=STATE.code("explorer"),
-    shell:
-        "{params.script} {wildcards.dataset} {output.page:q} {log:q}"
-
-
-rule pages:
-    input:
-        FILES.tables,
-    output:
-        report(
-            STUDY / "tables" / "arms.html",
-            caption="../report/arms.rst",
-            category="2. Tables",
-            labels={"table": "Arms: mean and interval over seeds"},
-        ),
-        report(
-            STUDY / "tables" / "runs.html",
-            caption="../report/runs.rst",
-            category="2. Tables",
-            labels={"table": "Runs and controls: every metric"},
-        ),
-        report(
-            STUDY / "tables" / "contrasts.html",
-            caption="../report/contrasts.rst",
-            category="2. Tables",
-            labels={"table": "Contrasts between arms, paired by seed"},
-        ),
-        report(
-            STUDY / "tables" / "importance.html",
-            caption="../report/importance.rst",
-            category="2. Tables",
-            labels={"table": "Importance of the axes"},
-        ),
-        report(
-            STUDY / "tables" / "pareto.html",
-            caption="../report/pareto.rst",
-            category="2. Tables",
-            labels={"table": "Undominated arms"},
-        ),
-        report(
-            STUDY / "tables" / "columns.html",
-            caption="../report/columns.rst",
-            category="2. Tables",
-            labels={"table": "What every column means"},
-        ),
-    log:
-        STUDY / "logs" / "pages.log",
-    conda:
-        "../envs/environment.yaml"
-    params:
-        script=CALL.script("pages"),
-        guide=FILES.guide_hash,
-        source=STATE.code("pages"),
     shell:
         "{params.script} {log:q}"

@@ -4,13 +4,10 @@ import sys
 from pathlib import Path
 
 from vae_ablation.jobs.scripting import job
-from vae_ablation.report.pages import write_applications_page
 from vae_ablation.study.workflow import read_frozen
 from vae_ablation.tables.collect import collect_applications, write_csv
 
 folder, log = sys.argv[1:]
 with job(log):
-    tables = Path(folder) / "tables"
     collected = collect_applications(*read_frozen(Path(folder)))
-    write_csv(collected, tables / "applications.csv")
-    write_applications_page(collected, tables / "applications.html")
+    write_csv(collected, Path(folder) / "tables" / "applications.csv")

@@ -7,6 +7,6 @@ from vae_ablation.jobs.scripting import job
 
 folder, pack, target, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.jobs.rules import apply_job
+    from vae_ablation.jobs.apply import apply_job
 
     apply_job(Path(folder), pack, Path(target))

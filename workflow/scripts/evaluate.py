@@ -7,6 +7,6 @@ from vae_ablation.jobs.scripting import job
 
 folder, pack, target, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.jobs.rules import evaluate_job
+    from vae_ablation.jobs.evaluate import evaluate_job
 
     evaluate_job(Path(folder), pack, Path(target))

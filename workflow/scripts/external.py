@@ -7,6 +7,6 @@ from vae_ablation.jobs.scripting import job
 
 folder, dataset, arm, target, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.jobs.rules import external_job
+    from vae_ablation.jobs.external import external_job
 
     external_job(Path(folder), dataset, arm, Path(target))

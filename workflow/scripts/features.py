@@ -7,6 +7,6 @@ from vae_ablation.jobs.scripting import job
 
 folder, dataset, log = sys.argv[1:]
 with job(log):
-    from vae_ablation.jobs.rules import features_job
+    from vae_ablation.jobs.features import features_job
 
     features_job(Path(folder), dataset)

@@ -10,6 +10,7 @@ import ast
 import gc
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,8 +23,15 @@ from typing import Any
 from vae_ablation.common.files import write_atomic
 
 PACKAGE = Path(__file__).parents[1]
-BEYOND = frozenset({"vae_ablation.study.plan", "vae_ablation.study.workflow", "vae_ablation.data"})
-"""Modules at which a closure ends: they plan the runs and list the sources of data.
+BEYOND = frozenset(
+    {
+        "vae_ablation.study.plan",
+        "vae_ablation.study.workflow",
+        "vae_ablation.data",
+        "vae_ablation.jobs.scripting",
+    }
+)
+"""Modules at which a closure ends: they plan runs, list sources of data, and log a script's errors.
 
 Which run a result is of is known by its path, and which data by their checksum.
 """
@@ -48,15 +56,22 @@ class Source:
     walks: bool
 
 
-def code_digest(*roots: str | Path, package: Path = PACKAGE, length: int = 12) -> str:
+def code_digest(
+    *roots: str | Path,
+    package: Path = PACKAGE,
+    beyond: Collection[str] = BEYOND,
+    length: int = 12,
+) -> str:
     """Hex digest of the code that runs when these modules run.
 
     Args:
-        roots: names of modules of the package, or Python files outside it, such as plug-ins.
+        roots: names of modules of the package, or Python files outside it: scripts, plug-ins.
         package: folder of the package.
+        beyond: modules at which the closure ends; they do not count.
         length: of the digest.
     """
-    parts = sorted(f"{name} {digest}" for name, digest in _contents(roots, package).items())
+    contents = _contents(roots, package, beyond)
+    parts = sorted(f"{name} {digest}" for name, digest in contents.items())
     _keep_notes()
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:length]
 
@@ -166,20 +181,22 @@ def _targets(source: Source, within: str, package: Path) -> Iterator[str]:
 
 def _file(name: str, package: Path) -> Path | None:
     """File of a module of the package; None for other modules and other names."""
-    first, _, rest = name.partition(".")
+    first, *rest = name.split(".")
     if first != package.name:
         return None
-    place = package.joinpath(*rest.split(".")) if rest else package
-    for path in (place / "__init__.py", place.with_suffix(".py")):
-        if path.is_file():
-            return path
+    place = os.path.join(package, *rest)  # asked so often that pathlib would take most of the time
+    for path in (os.path.join(place, "__init__.py"), f"{place}.py"):
+        if os.path.isfile(path):
+            return Path(path)
     return None
 
 
-def _contents(roots: Iterable[str | Path], package: Path) -> dict[str, str]:
-    """Digest of every file that counts, by its place."""
+def _contents(
+    roots: Iterable[str | Path], package: Path, beyond: Collection[str]
+) -> dict[str, str]:
+    """Digest of every file that counts, by its path."""
     roots = list(roots)
-    names = import_closure(*roots, package=package)
+    names = import_closure(*roots, package=package, beyond=beyond)
     around = {above for name in names for above in _packages_around(name)}
     contents = {}
     for name in names | around:

@@ -10,9 +10,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 WORKFLOW = PACKAGE / "workflow"
 SCHEMA = WORKFLOW / "schemas" / "config.schema.yaml"
-GUIDE = WORKFLOW / "report" / "metrics.md"
-"""The guide to the columns: docs/metrics.md."""
 REPORT = PACKAGE / "report"
 PAGE_PARTS = (".html", ".css", ".js")
 """Suffixes of templates, styles and scripts below REPORT."""
 CAPTIONS = WORKFLOW / "report" / "figures"
+
+
+def script_file(rule: str) -> Path:
+    """The script that a rule runs."""
+    return WORKFLOW / "scripts" / f"{rule}.py"

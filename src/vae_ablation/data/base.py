@@ -222,6 +222,7 @@ class RawData:
 
 
 _MEAN_ROWS = 4096
+_EVERY = slice(None)
 
 COMMON_OPTIONS = frozenset({"source", "max_examples", "validation", "split_seed", "binarize"})
 """Keys of a dataset's section that every source reads; of binarize, counts allow none alone."""
@@ -402,14 +403,28 @@ class Dataset:
         split[rows[_nested_order(self.labels[rows])[count:]]] = HELD_OUT
         return replace(self, split=split)
 
-    def intensities(self, split: str) -> NDArray[np.float32]:
-        """[n, dims] intensities in [0, 1] of a split, before binarisation."""
-        return self.x[self.rows(split)]
+    def intensities(
+        self, split: str, places: NDArray[np.int64] | slice = _EVERY
+    ) -> NDArray[np.float32]:
+        """[n, dims] intensities in [0, 1] of a split, before binarisation.
 
-    def observe(self, split: str) -> NDArray[np.float32]:
-        """[n, dims] the observed variable of a split (held-out binarisation: one fixed draw)."""
+        Args:
+            split: train, validation or test.
+            places: positions of the examples in the split; all of them where left out.
+        """
+        return self.x[self.rows(split)[places]]
+
+    def observe(
+        self, split: str, places: NDArray[np.int64] | slice = _EVERY
+    ) -> NDArray[np.float32]:
+        """[n, dims] the observed variable of a split (held-out binarisation: one fixed draw).
+
+        Args:
+            split: train, validation or test.
+            places: as of `intensities`.
+        """
         values = self.x if self.fixed is None else self.fixed
-        return values[self.rows(split)]
+        return values[self.rows(split)[places]]
 
     def rna(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[len(rows), genes] RNA counts of cells."""

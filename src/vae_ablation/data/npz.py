@@ -16,6 +16,7 @@ from vae_ablation.common.registry import register
 from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
 from vae_ablation.data.kinds import NPZ, ZIP, check_is_file, kind_of
 from vae_ablation.data.labels import all_distinct, read_labels
+from vae_ablation.data.mapped import check_member, map_member, members, row_blocks
 from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ _DEPTHS = (10, 12, 14, 16)
 """Bits of a level in cameras and scanners, beyond eight."""
 
 MOST_CHANNELS = 16
+MAPPED_BYTES = 2**28
+"""Arrays larger than this stay in the file, and are read in blocks."""
 ROUNDING = 1e-5
 """Distance from [0, 1] that is taken for rounding, and clipped: less than a level of 16 bits."""
 
@@ -115,12 +118,24 @@ def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[An
             raise ValueError(f"it is {kind or 'not a ZIP archive'}")
         with np.load(path, allow_pickle=False) as archive:
             return {
-                name: _array(archive, name) if name in wanted else np.empty(0)
+                name: _member(archive, name, path) if name in wanted else np.empty(0)
                 for name in archive.files
             }
     except UNREADABLE_NPZ as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{path}: not readable as an .npz of plain arrays ({reason}).") from None
+
+
+def _member(archive: Any, name: str, path: Path) -> NDArray[Any]:
+    """A member of the archive: read, or mapped where it is large and lies there as it is."""
+    if members(path).get(name, 0) > MAPPED_BYTES:
+        try:
+            found = map_member(path, name)
+        except ValueError:  # compressed, say
+            return _array(archive, name)
+        check_member(path, name)
+        return found
+    return _array(archive, name)
 
 
 def _array(archive: Any, name: str) -> NDArray[Any]:
@@ -194,7 +209,7 @@ def _check_levels(x: NDArray[Any], path: Path) -> tuple[NDArray[np.uint8], int]:
             f"{path}: x ranges from {low} to {high}; integers must lie in 0 to 255"
             f"{_integer_hint(low, high)}."
         )
-    return _two_or_256(x.astype(np.uint8))
+    return _two_or_256(x.astype(np.uint8, copy=False))
 
 
 def _integer_hint(low: int, high: int) -> str:
@@ -214,19 +229,23 @@ def _two_or_256(levels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     """Pictures of two values as 0 and 1, whether white is 1 or 255; others with 256 levels."""
     if levels.max() <= 1:
         return levels, 2
-    if not ((levels != 0) & (levels != 255)).any():  # np.isin takes eight bytes a value
-        return levels // 255, 2
-    return levels, 256
+    # np.isin takes eight bytes a value
+    if any(((part != 0) & (part != 255)).any() for part in row_blocks(levels)):
+        return levels, 256
+    return levels // 255, 2
 
 
 def _check_floats(x: NDArray[Any], path: Path) -> NDArray[Any]:
     """Intensities in [0, 1]; what rounding has moved out of it is clipped."""
-    for what, wrong in (("NaN", np.isnan(x)), ("infinite values (inf)", np.isinf(x))):
+    for what, is_wrong in (("NaN", np.isnan), ("infinite values (inf)", np.isinf)):
+        wrong = np.concatenate(
+            [is_wrong(part).reshape(len(part), -1).sum(1) for part in row_blocks(x)]
+        )
         if wrong.any():
             raise UserError(
                 f"{path}: x holds {int(wrong.sum())} {what}, the first in example "
-                f"{int(np.argwhere(wrong)[0, 0])} (counted from 0); allowed: values in [0, 1], so "
-                "leave these examples out or fill the values in."
+                f"{int((wrong > 0).argmax())} (counted from 0); allowed: values in "
+                "[0, 1], so leave these examples out or fill the values in."
             )
     low, high = float(x.min()), float(x.max())
     slack = max(ROUNDING, 2 * float(np.finfo(x.dtype).eps))
@@ -241,7 +260,7 @@ def _check_floats(x: NDArray[Any], path: Path) -> NDArray[Any]:
             "scaled down twice, and would be black as 8-bit levels; allowed: [0, 1] as a whole "
             "(x / x.max() brings it there), or 8-bit integers."
         )
-    outside = int(((x < 0) | (x > 1)).sum())
+    outside = sum(int(((part < 0) | (part > 1)).sum()) for part in row_blocks(x))
     if not outside:
         return x
     log.info(
@@ -289,12 +308,12 @@ def _scale_from_0(high: float, whole: bool) -> tuple[str, str]:
 
 def _float_levels(x: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
     """8-bit images stored as k / 255 keep their 256 levels; binary ones their two."""
-    if np.isin(x, (0, 1)).all():
+    if all(((part == 0) | (part == 1)).all() for part in row_blocks(x)):
         return x.astype(np.uint8), 2
-    scaled = x * 255.0
-    if np.allclose(scaled, np.round(scaled), atol=1e-3):
-        return _two_or_256(np.round(scaled).astype(np.uint8))
-    return x.astype(np.float32), None
+    if all(np.allclose(part * 255.0, np.round(part * 255.0), atol=1e-3) for part in row_blocks(x)):
+        levels = [np.round(part * 255.0).astype(np.uint8) for part in row_blocks(x)]
+        return _two_or_256(np.concatenate(levels))
+    return x.astype(np.float32, copy=False), None
 
 
 def _check_labels(

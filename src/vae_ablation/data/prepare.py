@@ -153,12 +153,25 @@ def _thin(raw: RawData, options: Options) -> RawData:
     return raw.take(keep)
 
 
-def _binarize(intensities: NDArray[np.float32], options: Options) -> NDArray[np.uint8]:
-    """The fixed binarisation: a cut, or one draw seeded by the dataset, the same for every run."""
-    if options["binarize"] == "threshold":
-        return (intensities >= 0.5).astype(np.uint8)
-    uniform = generator(options["split_seed"], "binarize").random(intensities.shape, np.float32)
-    return (uniform < intensities).astype(np.uint8)
+def _binarize(x: NDArray[Any], levels: int | None, options: Options) -> NDArray[np.uint8]:
+    """The fixed binarisation: a cut, or one draw seeded by the dataset, the same for every run.
+
+    In blocks, whose draws one after the other are those of the whole.
+
+    Args:
+        x: levels or intensities, [n, ...].
+        levels: number of grey levels; None for intensities.
+        options: the dataset's section of the resolved config.
+    """
+    random = generator(options["split_seed"], "binarize")
+    found = []
+    for part in row_blocks(x):
+        intensities = scaled(part, levels)
+        if options["binarize"] == "threshold":
+            found.append((intensities >= 0.5).astype(np.uint8))
+        else:
+            found.append((random.random(intensities.shape, np.float32) < intensities).astype("u1"))
+    return np.concatenate(found)
 
 
 def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
@@ -211,7 +224,7 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
         arrays["factors"] = raw.factors
         info["factor_names"] = list(raw.factor_names)
     if options["binarize"] != "none":
-        arrays["fixed"] = _binarize(scaled(raw.x, raw.levels), options)
+        arrays["fixed"] = _binarize(raw.x, raw.levels, options)
     observed = Observed(raw.x.shape[1:], raw.levels, classes=_classes(labels))
     info |= observed_after(observed, options["binarize"]).to_json()
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}

@@ -54,7 +54,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expit, softmax
 
 from vae_ablation.common.errors import UserError
@@ -299,6 +298,8 @@ def _draw_counts(mean: Array, dispersion: Array, random: np.random.Generator) ->
 
 def _dropout_probability(rate: Array, counts: NDArray[np.int32], share: float) -> Array:
     """[genes] probability that an entry is lost; over the positive entries its mean is `share`."""
+    from scipy.optimize import brentq  # a quarter of a second, which every dry run would take
+
     log_mean, weight = np.log(rate.mean(0)), (counts > 0).mean(0)
     if share == 0:
         return np.zeros_like(log_mean)

@@ -252,7 +252,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     except ImportError:
         raise UserError(
             f"{path}: Parquet needs the package pyarrow, which is not installed; allowed: install "
-            "it, or write a .csv."
+            "it (pip install 'vae-ablation[parquet]'), or write a .csv."
         ) from None
     except Exception as error:
         raise UserError(f"{path}: not readable as a Parquet table ({_reason(error)}).") from None

@@ -255,7 +255,7 @@ def _optimum_row(
     model: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    train, test = dataset.observe("train"), dataset.observe("test")
+    train, test = _data(dataset, "train"), _data(dataset, "test")
     best = LinearOptimum.of(data(), latent_dim, beta, model["gaussian_sigma"])
     codes, rate, distortion = best.codes(test), best.rate(test), best.distortion(test)
     active = active_units(codes)
@@ -283,12 +283,16 @@ def _optimum_row(
 def _data(dataset: Dataset, split: str) -> NDArray[np.float32]:
     """Inputs of codes that are not learned: x as observed, or as counts are compared.
 
-    Of very many cells, and of pictures on disk, those that stand for the train split in
+    Of very many cells, and of the train split of pictures on disk, those that stand for all in
     `FITTED_VALUES` numbers.
     """
-    if not dataset.observed.counts and isinstance(dataset.x, np.ndarray):
-        return dataset.observe(split)
-    return seen(dataset, split, _most(dataset))
+    if dataset.observed.counts:
+        return seen(dataset, split, _most(dataset))
+    count = len(dataset.rows(split))
+    return dataset.observe(split, spaced(count, _most(dataset)) if split == "train" else _EVERY)
+
+
+_EVERY = slice(None)
 
 
 def _most(dataset: Dataset) -> int:

@@ -71,7 +71,7 @@ def draw_pictures(
         return [{} for _ in runs]
     labels = dataset.labels_of("test")
     index = shown_examples(labels)
-    originals = picture_bytes(dataset.intensities("test")[index], shape)
+    originals = picture_bytes(dataset.intensities("test", index), shape)
     priors = model.priors()
     walks = [
         _walk(run, priors[r].span, means[r], None if rates is None else rates[r])

@@ -34,18 +34,16 @@ def squared_errors(
         dataset: the prepared dataset.
         context: what the decoder is told beside z, [n, context].
     """
-    target = torch.from_numpy(dataset.intensities("test")).to(means.device)
-    there = None
-    if dataset.present is not None:
-        there = torch.from_numpy(dataset.present[dataset.rows("test")]).to(target)
-    parts = []
-    step = max(1, 2**24 // (len(model) * target.shape[1]))
-    for start in range(0, len(target), step):
+    places, parts = dataset.rows("test"), []
+    step = max(1, 2**24 // (len(model) * dataset.observed.dims))
+    for start in range(0, len(places), step):
         rows = slice(start, start + step)
-        error = decode_mean(model, means[:, rows], context[rows]) - target[rows]
+        target = torch.from_numpy(dataset.intensities("test", rows)).to(means.device)
+        error = decode_mean(model, means[:, rows], context[rows]) - target
         squares = error.double().square()
-        if there is not None:
-            squares = squares * there[rows] / there[rows].mean(-1, keepdim=True)
+        if dataset.present is not None:
+            there = torch.from_numpy(dataset.present[places[rows]]).to(target)
+            squares = squares * there / there.mean(-1, keepdim=True)
         parts.append(squares.mean(-1).cpu().numpy())
     return np.concatenate(parts, axis=1)
 

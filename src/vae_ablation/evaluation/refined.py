@@ -16,16 +16,15 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from vae_ablation.data.examples import spaced
 from vae_ablation.data.loading import Examples
 from vae_ablation.evaluation.bounds import example_blocks, run_blocks
+from vae_ablation.evaluation.jacobians import linearised
 from vae_ablation.models.distributions import (
     expansion_of,
     level_expansion_of,
     level_log_mass,
-    parameters_of,
 )
 from vae_ablation.models.priors import Prior, draws_from, log_probs
 from vae_ablation.training.stacked import BoundVAE, StackedVAE
@@ -276,19 +275,11 @@ def _expansion(
 ) -> Tensor:
     """Gradient of log p(x | z), then its Gauss–Newton precision: [n, latent, 1 + latent].
 
-    With J = ∂parameters/∂z by forward differentiation, the gradient is Jᵀ·slope and the precision
+    With J = ∂parameters/∂z, the gradient is Jᵀ·slope and the precision
     Jᵀ·curvature·J; both averaged over draws.
     """
     draws, latent = z.shape[-2:]
-
-    def parameters(codes: Tensor) -> tuple[Tensor, ...]:
-        return parameters_of(model.decoder(codes, context[:, None]))
-
-    def column(direction: Tensor) -> tuple[Tensor, ...]:
-        return jvp(parameters, (z,), (direction.expand_as(z),))[1]
-
-    columns = vmap(column)(torch.eye(latent, dtype=z.dtype, device=z.device))
-    decoded = model.decoder(z, context[:, None])
+    decoded, columns = linearised(model, z, context[:, None])
     if levels is None:
         expansions = expansion_of(decoded, x[:, None])
     else:

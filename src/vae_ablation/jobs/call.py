@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import write_text
 from vae_ablation.common.workflow_files import CAPTIONS
 from vae_ablation.jobs.commands import script_command
 from vae_ablation.jobs.forkserver import start_forkservers
@@ -23,14 +24,18 @@ from vae_ablation.jobs.scripting import machine_fault
 from vae_ablation.report.overview import read_captions, read_overview
 from vae_ablation.study import plugins
 from vae_ablation.study.config import use_plugins_of, with_overrides
-from vae_ablation.study.costs import time_line
+from vae_ablation.study.costs import further_price, time_line
 from vae_ablation.study.disk import disk_line
 from vae_ablation.study.missing import NOTE, note_failures
 from vae_ablation.study.progress import start_progress
 from vae_ablation.study.registration import register
+from vae_ablation.study.rounds import read_round, rounds_line
+from vae_ablation.study.run import Run
 from vae_ablation.study.targets import Targets
 from vae_ablation.study.workflow import RESULTS, Workflow
 
+AGAIN = ".next-round"
+"""File in a study's folder while a round of seeds is planned that the next call makes."""
 MISSING_HINT = (
     "Tables and report over what is there: the same command with --config allow_missing=true"
 )
@@ -177,7 +182,7 @@ class Call:
         study, plan = self.state.study, self.state.plan
         for dataset, sentence in study.unreadable.items():
             self._logger.warning(f"Dataset {dataset} cannot be prepared: {sentence}")
-        lines = [f"Study {self.folder.name}: {plan.summary()}.", *study.notes()]
+        lines = [f"Study {self.folder.name}: {plan.summary()}.", rounds_line(study), *study.notes()]
         if plan.to_train:
             lines += [disk_line(study, plan), time_line(study, plan) or ""]
         lines.append(plan.code_line())
@@ -207,7 +212,8 @@ class Call:
         self._interruption.listen()  # again, since Snakemake's scheduler has taken SIGTERM
         try:
             self.state.freeze()
-            register(self.state.study, [item.run for item in self.state.plan.planned])
+            register(self.state.study, self._registered)
+            (self.folder / AGAIN).unlink(missing_ok=True)
             if not self.state.study.config["allow_missing"]:
                 (self.folder / NOTE).unlink(missing_ok=True)
             start_progress(self.folder / ".progress", self.state.plan)
@@ -215,6 +221,12 @@ class Call:
                 self._start_servers()
         except OSError as error:
             raise SystemExit(f"Error: {machine_fault(error, self.folder) or error}") from None
+
+    @property
+    def _registered(self) -> list[Run]:
+        """Runs whose comparisons are registered: all, or with seeds in rounds the first round."""
+        study, runs = self.state.study, [item.run for item in self.state.plan.planned]
+        return study.first_runs if study.config["seeds"] else runs
 
     @property
     def _forks_pay(self) -> bool:
@@ -250,10 +262,24 @@ class Call:
         overlooks missing results that depend on them as ancient() files.
         """
         self._tell_missing()
+        self._tell_round()
         if self.targets.report.exists():
             self._logger.info(f"Report: {self.targets.report}")
         elif not self.is_partial:
             self._logger.info(AGAIN_HINT)
+
+    def _tell_round(self) -> None:
+        """Say what the next round of seeds is, and leave a file by which run.sh makes it."""
+        path = self.state.study.next_round
+        if path is None or not path.is_file():
+            return
+        further = read_round(path)
+        for line in further.lines():
+            self._logger.info(line)
+        if further.runs:
+            write_text(self.folder / AGAIN, "")
+            price = further_price(self.state.study, self.state.plan, further.runs)
+            self._logger.info(f"Next round of seeds: {price}. The same command makes it.")
 
     def _tell_missing(self) -> None:
         """Name what is missing, and end with status 1 where the call was for everything."""

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from vae_ablation.common.workflow_files import PACKAGE, WORKFLOW
+from vae_ablation.common.workflow_files import PACKAGE, WORKFLOW, script_file
 
 
 def script_command(name: str, study: Path, *, conda: bool = False, forked: bool = True) -> str:
@@ -20,7 +20,6 @@ def script_command(name: str, study: Path, *, conda: bool = False, forked: bool 
     """
     python = ["env", f"PYTHONPATH={PACKAGE.parent}", "python"] if conda else [sys.executable]
     client = ["-S", str(WORKFLOW / "forked.py")] if forked else []
-    script = WORKFLOW / "scripts" / f"{name}.py"
-    command = shlex.join([*python, *client, str(script), str(study)])
+    command = shlex.join([*python, *client, str(script_file(name)), str(study)])
     # what a terminal sends to all processes at once is for Snakemake alone, which ends its jobs
     return f"trap '' INT HUP; {command}"

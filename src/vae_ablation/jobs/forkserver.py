@@ -41,8 +41,8 @@ ADDRESS = "VAE_ABLATION_FORKSERVER"
 JOBS, EMBED = "jobs", "embed"
 """Sockets: of the server of any job, and of one for the script embed.py."""
 
-_EVALUATION = ("vae_ablation.jobs.rules", "vae_ablation.evaluation")
-_FIGURES = ("vae_ablation.report.figures",)
+_EVALUATION = ("vae_ablation.jobs.train", "vae_ablation.jobs.evaluate")
+_FIGURES = ("vae_ablation.report.figures.draw",)
 
 _OF_THE_CALL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"})
 """Environment variables that no library reads when it is imported."""
@@ -337,10 +337,10 @@ def main(address: str, study: str, *modules: str) -> None:
 
 def _read_code() -> None:
     """Read the code whose digests jobs ask for, once for all of them."""
-    from vae_ablation.common.closure import code_digest
-    from vae_ablation.study.plan import EVALUATION_CODE, TRAINING_CODE
+    from vae_ablation.study.plan import rule_code, training_code_version
 
-    code_digest(*TRAINING_CODE, *EVALUATION_CODE)
+    training_code_version()
+    rule_code("evaluate")
 
 
 def _compile_umap() -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,15 +13,29 @@ from torch import Tensor
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import error_text, unforeseen
-from vae_ablation.common.registry import ORIGINS, PLUGINS, load_parts
+from vae_ablation.common.registry import ORIGINS, load_parts
 from vae_ablation.data import SOURCES
-from vae_ablation.data.base import Dataset, Observed
-from vae_ablation.data.prepare import load_dataset, prepare_dataset
-from vae_ablation.evaluation.context import EvaluationContext
+from vae_ablation.data.base import Observed
 from vae_ablation.evaluation.external_models import Held
-from vae_ablation.evaluation.families import FAMILIES
 from vae_ablation.evaluation.family import means
+from vae_ablation.jobs.check_tools import (
+    Check,
+    Found,
+    Settings,
+    drawn_from,
+    judged,
+    without_streams,
+)
 from vae_ablation.jobs.densities import disagreement, integral, total_mass
+from vae_ablation.jobs.result_checks import (
+    check_application,
+    check_figure,
+    check_metrics,
+    check_question,
+    dataset_options,
+    digits,
+    unpickling,
+)
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
 from vae_ablation.models.objectives import OBJECTIVES, Batch
@@ -51,8 +62,6 @@ IMAGES = (
 )
 """Observed variables on which parts are tried, in this order."""
 
-Settings = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,11 +81,6 @@ class Outcome:
         return f"{self.verdict:5} {self.part}: {self.sentence}"
 
 
-Found = tuple[str, str]
-"""Verdict and sentence."""
-Check = Callable[[str, Settings], Iterator[Found]]
-
-
 def check_file(path: Path) -> list[Outcome]:
     """Check every part that a file registers.
 
@@ -91,7 +95,8 @@ def check_file(path: Path) -> list[Outcome]:
     for (kind, name), plugin in list(ORIGINS.items()):
         if plugin.path == path.resolve():
             outcomes += _outcomes(kind, name, everything)
-    return outcomes
+    label = f"file {path.name}"
+    return [*outcomes, *(Outcome(label, "wrong", text) for text in unpickling(path))]
 
 
 def _outcomes(kind: str, name: str, config: Settings) -> list[Outcome]:
@@ -114,35 +119,6 @@ def _outcomes(kind: str, name: str, config: Settings) -> list[Outcome]:
 
 def _in_a_study(name: str, config: Settings) -> Iterator[Found]:
     yield "note", "nothing else is checked here; a study shows what it does"
-
-
-def _judged(right: bool, fine: str, bad: str) -> Found:
-    return ("ok", fine) if right else ("wrong", bad)
-
-
-# --- what is drawn from where ---------------------------------------------------------------------
-
-
-def _global_streams() -> list[Any]:
-    numbers = np.random.get_state()  # noqa: NPY002 - who draws from it is what is asked
-    return [torch.default_generator.get_state().tolist(), repr(numbers), random.getstate()]
-
-
-def _drawn_from(act: Callable[[], object]) -> list[str]:
-    """Global streams that something draws from."""
-    before = _global_streams()
-    act()
-    pairs = zip(("torch", "NumPy", "Python"), before, _global_streams(), strict=True)
-    return [name for name, one, other in pairs if one != other]
-
-
-def _global(streams: list[str], what: str) -> Found:
-    return _judged(
-        not streams,
-        f"nothing in {what} is drawn from a global stream",
-        f"something in {what} is drawn from the global stream of {' and '.join(streams)}; allowed: "
-        "the generator that is given, or none",
-    )
 
 
 # --- likelihoods ----------------------------------------------------------------------------------
@@ -189,13 +165,13 @@ def _shapes(name: str, config: Settings) -> Iterator[Found]:
     found, _, _ = _distribution(name, observed, config, ROWS, 0)
     x = _values(observed, ROWS)
     shape, wanted = tuple(found.log_prob(x).shape), (ROWS,)
-    yield _judged(
+    yield judged(
         shape == wanted,
         f"log_prob of x {tuple(x.shape)} has the shape {shape}",
         f"log_prob of x {tuple(x.shape)} has the shape {shape}; wanted: {wanted}, summed over x",
     )
     for what, value in (("mean", found.mean), ("sample", found.sample(stream(0, "draw")))):
-        yield _judged(
+        yield judged(
             tuple(value.shape) == tuple(x.shape) and bool(torch.isfinite(value).all()),
             f"{what} has the shape {tuple(value.shape)} and finite values",
             f"{what} has the shape {tuple(value.shape)}; wanted: {tuple(x.shape)}, all finite",
@@ -215,9 +191,7 @@ def _gradients(name: str, config: Settings) -> Iterator[Found]:
         for key, grad in zip(["the decoder's output", *parameters], grads, strict=True)
         if grad is not None and not bool(torch.isfinite(grad).all())
     ]
-    yield _judged(
-        not bad, "gradients are finite", f"the gradient by {', '.join(bad)} is not finite"
-    )
+    yield judged(not bad, "gradients are finite", f"the gradient by {', '.join(bad)} is not finite")
 
 
 def _normalised(name: str, config: Settings) -> Iterator[Found]:
@@ -257,16 +231,16 @@ def _samples(name: str, config: Settings) -> Iterator[Found]:
         return
     found, _, _ = _distribution(name, observed, config, ROWS, 2)
     with torch.no_grad():
-        yield _global(_drawn_from(lambda: found.sample(stream(0, "draw"))), "sample")
+        yield without_streams(drawn_from(lambda: found.sample(stream(0, "draw"))), "sample")
         same = torch.equal(found.sample(stream(0, "draw")), found.sample(stream(0, "draw")))
-        yield _judged(
+        yield judged(
             same, "the same generator gives the same draws", "the same generator gives other draws"
         )
         wide, _, _ = _distribution(name, observed, config, 1, 2)
         draws = torch.stack([wide.sample(stream(each, "draw"))[0] for each in range(1000)])
         error = draws.std(0) / len(draws) ** 0.5
         gap = ((draws.mean(0) - wide.mean[0]).abs() / (error + 1e-3)).max()
-        yield _judged(
+        yield judged(
             float(gap) < 7,
             "draws have the mean that it says",
             f"the mean of 1,000 draws is {float(gap):.0f} standard errors from what it says",
@@ -316,7 +290,7 @@ def _same_in_a_pack(run: Run, observed: Observed, config: Settings) -> Iterator[
         for leaf, own in zip(together, gradients(objective, one, *batch), strict=True):
             scale = float(own.abs().max().clamp_min(1e-6))
             worst = max(worst, float((leaf[place] - own[0]).abs().max()) / scale)
-    yield _judged(
+    yield judged(
         worst <= PACKED,
         f"gradients in a pack are those alone (largest relative difference {worst:.1g})",
         f"gradients in a pack differ from those alone by {worst:.2g} of the largest",
@@ -341,7 +315,7 @@ def _prior_shapes(name: str, config: Settings) -> Iterator[Found]:
     density, draws = prior.log_prob(z), prior.sample(stream(0, "draw"), 7)
     right = tuple(density.shape) == (5, 2) and tuple(draws.shape) == (7, LATENT)
     shapes = f"log_prob {tuple(density.shape)} and sample {tuple(draws.shape)}"
-    yield _judged(
+    yield judged(
         right,
         f"shapes are right: {shapes}",
         f"shapes are {shapes}; wanted: (5, 2) for z (5, 2, {LATENT}) and (7, {LATENT}) for 7 draws",
@@ -349,11 +323,11 @@ def _prior_shapes(name: str, config: Settings) -> Iterator[Found]:
     learned = [value for value in prior.learned.values() if value.requires_grad]
     found = torch.autograd.grad(density.sum(), [z, *learned], allow_unused=True)
     finite = all(one is None or bool(torch.isfinite(one).all()) for one in found)
-    yield _judged(finite, "gradients are finite", "a gradient of log_prob is not finite")
+    yield judged(finite, "gradients are finite", "a gradient of log_prob is not finite")
     with torch.no_grad():
-        yield _global(_drawn_from(lambda: prior.sample(stream(0, "draw"), 7)), "sample")
+        yield without_streams(drawn_from(lambda: prior.sample(stream(0, "draw"), 7)), "sample")
         one, other = (prior.sample(stream(0, "draw"), 7) for _ in range(2))
-    yield _judged(
+    yield judged(
         torch.equal(one, other),
         "the same generator gives the same draws",
         "the same generator gives other draws",
@@ -394,7 +368,7 @@ def _prior_kl(name: str, config: Settings) -> Iterator[Found]:
     ratios = prior.log_ratio(posterior, noise)
     error = ratios.std(-1) / ratios.shape[-1] ** 0.5 + 1e-3
     gap = float(((ratios.mean(-1) - closed).abs() / error).max())
-    yield _judged(
+    yield judged(
         gap < 6,
         "its KL in closed form is the mean of log q − log p over draws",
         f"its KL in closed form is {gap:.0f} standard errors from the mean of log q − log p",
@@ -413,7 +387,7 @@ def _posterior(name: str, config: Settings) -> Iterator[Found]:
     output = torch.randn(5, kind.outputs(LATENT), generator=stream(0, "outputs"))
     found = kind.posterior(output, config["model"])
     shapes = tuple(found.mean.shape), tuple(found.log_std.shape)
-    yield _judged(
+    yield judged(
         shapes == ((5, LATENT), (5, LATENT)),
         "mean and log_std have a value for each latent dimension",
         f"mean and log_std have the shapes {shapes}; wanted: (5, {LATENT}) each",
@@ -433,23 +407,23 @@ def _objective(name: str, config: Settings) -> Iterator[Found]:
     weight = torch.full((ROWS,), 1 / ROWS)
     batch = Batch(x, context, noise, weight, ROWS, epoch)
     with torch.no_grad():
-        streams = _drawn_from(lambda: objective.terms(model, batch))
+        streams = drawn_from(lambda: objective.terms(model, batch))
         terms = objective.terms(model, batch)
     shapes = {key: tuple(value.shape) for key, value in terms.items()}
     right = tuple(terms) == tuple(objective.names) and set(shapes.values()) == {(ROWS,)}
-    yield _judged(
+    yield judged(
         right,
         f"its terms are {', '.join(terms)}, a value for each example",
         f"its terms are {shapes}; wanted: {', '.join(objective.names)}, in this order, with the "
         f"shape ({ROWS},)",
     )
-    yield _global(streams, "terms")
+    yield without_streams(streams, "terms")
     if not right:
         return
     numbers = dict(objective.numbers)
     loss = objective.loss(terms, numbers)
     of_means = float(objective.loss({k: v.mean() for k, v in terms.items()}, numbers))
-    yield _judged(
+    yield judged(
         bool(np.isclose(of_means, float(loss.mean()), rtol=1e-4, atol=1e-5)),
         "its loss is linear in the terms, as tables need it",
         f"its loss of mean terms is {of_means:.6g} and the mean of its losses "
@@ -471,7 +445,7 @@ def _filled(name: str, model: VAE, batch: Batch) -> Found:
         for key, value in whole.items()
         if not torch.allclose(value, wide[key][:ROWS], rtol=1e-3, atol=1e-4)
     ]
-    return _judged(
+    return judged(
         not wrong,
         "examples that fill a batch up (weight 0) do not count",
         f"examples that fill a batch up (weight 0) change {', '.join(wrong)} of the others; "
@@ -494,14 +468,14 @@ def _objective_packed(name: str, config: Settings) -> Iterator[Found]:
         float((together[key][1] - value).abs().max() / value.abs().max().clamp_min(1e-3))
         for key, value in alone.items()
     )
-    yield _judged(
+    yield judged(
         worst <= PACKED,
         f"terms in a pack are those alone (largest relative difference {worst:.1g})",
         f"terms in a pack differ from those alone by {worst:.2g} of the largest",
     )
     found = gradients(objective, pack, *parts)
     finite = all(bool(torch.isfinite(one).all()) for one in found)
-    yield _judged(finite, "gradients are finite", "a gradient of its loss is not finite")
+    yield judged(finite, "gradients are finite", "a gradient of its loss is not finite")
 
 
 # --- architectures --------------------------------------------------------------------------------
@@ -520,13 +494,13 @@ def _architecture(name: str, config: Settings) -> Iterator[Found]:
     x, context, noise = _inputs(fits[0])
     posterior, found = model.eval()(x, context, noise)
     shapes = tuple(posterior.mean.shape), tuple(found.mean.shape)
-    yield _judged(
+    yield judged(
         shapes == ((ROWS, LATENT), (ROWS, 1, fits[0].dims)),
         "encoder and decoder give the right shapes",
         f"the shapes of posterior and reconstruction are {shapes}",
     )
     pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
-    yield _judged(
+    yield judged(
         all(torch.equal(one, other) for one, other in pairs),
         "the same seed gives the same initial weights",
         "the same seed gives other initial weights; allowed: draws from torch's global stream only",
@@ -536,21 +510,21 @@ def _architecture(name: str, config: Settings) -> Iterator[Found]:
     weights = sum(
         one.numel() for net in (model.encoder, model.decoder) for one in net.network.parameters()
     )
-    yield _judged(
+    yield judged(
         abs(size - weights) <= 0.1 * weights,
         f"its networks have {weights:,} weights for 4×4 pixels, as size says",
         f"its networks have {weights:,} weights, and size says {size:,}",
     )
-    yield _global(_drawn_from(lambda: model.eval()(x, context, noise)), "evaluation")
-    in_training = _drawn_from(lambda: model.train()(x, context, noise))
+    yield without_streams(drawn_from(lambda: model.eval()(x, context, noise)), "evaluation")
+    in_training = drawn_from(lambda: model.train()(x, context, noise))
     if {"NumPy", "Python"} & set(in_training):
-        yield _global(in_training, "training")
+        yield without_streams(in_training, "training")
     elif in_training:
         yield "note", "training draws from torch's global stream (dropout): one stream for each run"
 
 
 def _architecture_packs(name: str, config: Settings) -> Iterator[Found]:
-    run, dataset = _run(architecture=name), _digits()
+    run, dataset = _run(architecture=name), digits()
     if complaint := ARCHITECTURES[name].unsupported(dataset.observed, config["model"]):
         yield "note", f"whether it can share packs was not tried ({complaint})"
         return
@@ -561,11 +535,11 @@ def _architecture_packs(name: str, config: Settings) -> Iterator[Found]:
         yield "ok", "its runs can share packs"
 
 
-# --- sources and metrics --------------------------------------------------------------------------
+# --- sources --------------------------------------------------------------------------
 
 
 def _source(name: str, config: Settings) -> Iterator[Found]:
-    source, options = SOURCES[name], _dataset_options(name)
+    source, options = SOURCES[name], dataset_options(name)
     try:
         source.check_options("the check", options)
     except UserError as error:
@@ -575,81 +549,34 @@ def _source(name: str, config: Settings) -> Iterator[Found]:
     with torch.random.fork_rng(devices=[]):
         raw, again = source.load(options), source.load(options)
     same = np.array_equal(np.asarray(raw.x), np.asarray(again.x))
-    yield _judged(same, "it loads the same data twice", "it loads other data the second time")
-    yield _judged(
+    yield judged(same, "it loads the same data twice", "it loads other data the second time")
+    yield judged(
         described.shape == tuple(raw.x.shape[1:]) and described.levels == raw.levels,
         f"it describes what it loads: {raw.x.shape[0]} examples of shape {described.shape}",
         f"it describes {described.shape} with {described.levels} levels, and loads "
         f"{tuple(raw.x.shape[1:])} with {raw.levels}",
     )
     if raw.labels is not None:
-        yield _judged(
+        yield judged(
             len(raw.labels) == raw.x.shape[0],
             "there is a label for each example",
             f"there are {len(raw.labels)} labels for {raw.x.shape[0]} examples",
         )
     if not described.counts:
         low, high, most = np.min(raw.x), np.max(raw.x), (raw.levels or 2) - 1
-        yield _judged(
+        yield judged(
             bool(low >= 0 and high <= most),
             f"its values lie in 0 to {most}",
             f"its values lie in {low:g} to {high:g}; wanted: 0 to {most}",
         )
 
 
-def _dataset_options(source: str) -> dict[str, Any]:
-    """A dataset's section of a config with this source and no other setting."""
-    resolved = resolve_config(
-        {"plugins": _files(), "datasets": {"checked": {"source": "sklearn-digits"}}}, Path("check")
-    )
-    return {**resolved["datasets"]["checked"], "source": source}
-
-
-def _files() -> list[str]:
-    return [str(plugin.path) for plugin in PLUGINS.values() if not plugin.module]
-
-
-@cache
-def _digits() -> Dataset:
-    """Small pictures on which parts are tried."""
-    options = {**_dataset_options("sklearn-digits"), "max_examples": 300}
-    with TemporaryDirectory() as folder:
-        prepare_dataset(options, Path(folder))
-        return load_dataset("digits", Path(folder))
-
-
-def _metrics(name: str, config: Settings) -> Iterator[Found]:
-    family, dataset, run = FAMILIES[name], _digits(), _run()
-    model = _models(run, dataset.observed, config)[0]
-    shared = EvaluationContext(
-        [run], [model], [np.ones((3, 6))], dataset, None, config["evaluation"], CPU
-    )
-    found: dict[str, Any] = {}
-    yield _global(_drawn_from(lambda: found.update(family(shared.of(0)))), "compute")
-    known = {key: value for key, value in means(found).items() if value is not None}
-    yield _judged(
-        bool(known),
-        f"it gives {_shown(known)} for a run",
-        "it gives no column for a run on digits",
-    )
-    again = means(
-        family(
-            EvaluationContext(
-                [run], [model], [np.ones((3, 6))], dataset, None, config["evaluation"], CPU
-            ).of(0)
-        )
-    )
-    same = all(again.get(key) == value for key, value in known.items())
-    yield _judged(same, "it gives the same numbers twice", "it gives other numbers the second time")
-
-
 # --- models made elsewhere ------------------------------------------------------------------------
 
 
 def _external(name: str, config: Settings) -> Iterator[Found]:
-    dataset = _digits()
-    options = check_options("the check", {}, name)
-    arm = ExternalArm("checked", "digits", model=name, latent_dims=(LATENT,), options=options)
+    dataset, own = digits(), check_options("the check", {}, name)
+    arm = ExternalArm("checked", "digits", model=name, latent_dims=(LATENT,), options=own)
     held, again = (Held(arm, Place(LATENT, 0, None), dataset) for _ in range(2))
     try:
         _ = held.model, again.model
@@ -659,26 +586,23 @@ def _external(name: str, config: Settings) -> Iterator[Found]:
         return
     codes = held.codes.test
     yield "ok", f"encode gives codes of shape {codes.shape} for {len(codes)} digits"
-    yield _judged(
+    yield judged(
         np.allclose(codes, again.codes.test, rtol=1e-4, atol=1e-6),
         "the same seed gives the same codes",
         "the same seed gives other codes the second time",
     )
-    yield _global(_drawn_from(lambda: held.kind.encode(held.model, held.x("test"))), "encode")
-    errors = means(held.reconstruction())
-    if errors:
-        yield "ok", f"decode gives reconstructions: {_shown(errors)}"
+    drawn_of = drawn_from(lambda: held.model.encode(held.x("test")))
+    yield without_streams(drawn_of, "encode")
+    if errors := means(held.reconstruction()):
+        shown = ", ".join(f"{key} = {value:.4g}" for key, value in errors.items())
+        yield "ok", f"decode gives reconstructions: {shown}"
     else:
         yield "note", "it has no decoder: reconstruction stays empty"
-    drawn = held.drawn(ROWS, np.random.default_rng(0)) if held.generates else None
-    if drawn is None:
-        yield "note", "it has no sample: columns of samples stay empty"
+    if held.generates:
+        shape = held.drawn(ROWS, np.random.default_rng(0)).shape
+        yield "ok", f"sample gives draws of shape {shape}"
     else:
-        yield "ok", f"sample gives draws of shape {drawn.shape}"
-
-
-def _shown(columns: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} = {value:.4g}" for key, value in columns.items())
+        yield "note", "it has no sample: columns of samples stay empty"
 
 
 CHECKS: dict[str, tuple[Check, ...]] = {
@@ -688,6 +612,9 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "objective": (_objective, _objective_packed),
     "architecture": (_architecture, _architecture_packs),
     "source": (_source,),
-    "metric family": (_metrics,),
+    "metric family": (check_metrics,),
+    "application": (check_application,),
+    "figure": (check_figure,),
+    "question": (check_question,),
     "external model": (_external,),
 }

@@ -117,7 +117,9 @@ class Mlp(Architecture):
         hidden = options["hidden"]
         encoder = [observed.dims, *hidden, 2 * latent_dim]
         decoder = [latent_dim, *reversed(hidden), outputs]
-        return _dense_weights(encoder) + _dense_weights(decoder), sum(encoder) + 4 * sum(decoder)
+        weights = _dense_weights(encoder) + _dense_weights(decoder)
+        weights += latent_dim * sum(decoder[2:]) if options.get("skip") else 0
+        return weights, sum(encoder) + 4 * sum(decoder)
 
 
 @register
@@ -130,7 +132,7 @@ class Conv(Architecture):
 
     def reads(self, options: Options) -> Collection[str]:
         """Without hidden layers there is nothing to normalise or to drop."""
-        return _reads_dense(super().reads(options), options)
+        return _reads_dense(super().reads(options), options) | {"skip"}
 
     def blocks(self, options: Options) -> int:
         """Residual blocks at each resolution."""
@@ -139,8 +141,6 @@ class Conv(Architecture):
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Only images whose sides can be halved once per layer."""
         layers = len(options["channels"])
-        if options.get("skip"):
-            return f"architecture {self.name} has no skip connections from z (model.skip)"
         if not observed.is_image:
             shape = "×".join(map(str, observed.shape))
             return f"architecture {self.name} needs images, and an example has the shape {shape}"
@@ -187,7 +187,12 @@ class Conv(Architecture):
         kernels += sum(2 * blocks * (9 * width * width + width) for width in channels[1:])
         maps = [max(c, 16) * p for c, p in zip(channels, pixels, strict=True)]
         passed = sum(maps) + 4 * blocks * sum(maps[1:]) + sum(dense)
-        return 2 * (kernels + _dense_weights(dense)), 5 * passed
+        weights = 2 * (kernels + _dense_weights(dense))
+        if options.get("skip"):
+            up = KERNEL**2 * sum(channels[:-1]) + 9 * blocks * sum(channels[1:])
+            weights += latent_dim * (up + features + sum(options["hidden"][:-1]))
+            passed += latent_dim * (1 + blocks) * sum(pixels[1:])
+        return weights, 5 * passed
 
 
 @register
@@ -213,9 +218,6 @@ class ProductOfExperts(Mlp):
 
     def unsupported(self, observed: Observed, options: Options) -> str | None:
         """Two modalities."""
-        for key in ("layer_norm", "dropout"):
-            if options.get(key):
-                return f"architecture poe has no {key} (model.{key})"
         if observed.proteins:
             return None
         return (
@@ -230,7 +232,7 @@ class ProductOfExperts(Mlp):
 
         sizes = (observed.genes, observed.proteins)
         widths = [*options["hidden"], outputs]
-        return Experts(sizes, condition, widths, options["activation"])
+        return Experts(sizes, condition, widths, options)
 
 
 def _reads_dense(names: Collection[str], options: Options) -> set[str]:

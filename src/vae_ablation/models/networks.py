@@ -158,17 +158,26 @@ def dense(widths: Sequence[int], options: Mapping[str, Any], skip: bool = False)
 
 
 class Residual(nn.Module):
-    """x + two convolutions (3×3) of it, each after an activation (He et al. 2016, figure 4e)."""
+    """x + two convolutions (3×3) of it, each after an activation (He et al. 2016, figure 4e).
 
-    def __init__(self, channels: int, activation: str) -> None:
+    Args:
+        channels: of x.
+        activation: before each convolution.
+        given: numbers beside x that the first convolution gets, the same at every pixel.
+    """
+
+    def __init__(self, channels: int, activation: str, given: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.channels = channels
+        self.first = nn.Conv2d(channels + given, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.activation = ACTIVATIONS[activation]()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [n, channels, height, width] to the same shape."""
-        inner = self.first(self.activation(_with_channels(x, self.first, 1)))
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Map [n, channels, height, width], with [n, given] beside it, to the same shape."""
+        seen = x if given is None else _with_maps(self.activation(x), self.channels, given)
+        seen = _with_channels(seen, self.first, 1)
+        inner = self.first(self.activation(seen) if given is None else seen)
         found: Tensor = self.second(self.activation(inner))
         return x + found[:, : x.shape[1]]
 
@@ -216,7 +225,9 @@ class ConvolutionsDown(nn.Module):
         return _called(self.dense, flat, condition, draws)
 
 
-def _called(network: Dense, x: Tensor, condition: Tensor | None, draws: Tensor | None) -> Tensor:
+def _called(
+    network: nn.Module, x: Tensor, condition: Tensor | None, draws: Tensor | None
+) -> Tensor:
     """Dense layers of x; draws are for those that have dropout."""
     more = {} if draws is None else {"draws": draws}
     found: Tensor = network(x, condition, **more)
@@ -225,6 +236,10 @@ def _called(network: Dense, x: Tensor, condition: Tensor | None, draws: Tensor |
 
 class ConvolutionsUp(nn.Module):
     """Dense layers, then transposed convolutions with an activation before each.
+
+    With skip connections z and its condition stand beside what each layer gets: as further inputs
+    of dense layers, and as maps with the same value at every pixel (residual blocks: of the first
+    of their convolutions).
 
     Args:
         sides: height and width before and after each transposed convolution.
@@ -245,16 +260,18 @@ class ConvolutionsUp(nn.Module):
         super().__init__()
         activation = options["activation"]
         self.side, self.channels, self.outputs = sides[0], channels[0], channels[-1]
-        self.dense = dense([*widths, channels[0] * sides[0][0] * sides[0][1]], options)
+        self.dense = dense([*widths, channels[0] * sides[0][0] * sides[0][1]], options, skip=True)
+        self.skip = bool(options.get("skip"))
+        given = widths[0] if self.skip else 0
         layers: list[nn.Module] = []
         pairs = zip(itertools.pairwise(channels), itertools.pairwise(sides), strict=True)
         for (inputs, outputs), (small, large) in pairs:
             # an odd side was rounded down when it was halved
             missing = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-            layers += [Residual(inputs, activation) for _ in range(blocks)]
+            layers += [Residual(inputs, activation, given) for _ in range(blocks)]
             layers += [
                 ACTIVATIONS[activation](),
-                nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, 1, output_padding=missing),
+                nn.ConvTranspose2d(inputs + given, outputs, KERNEL, 2, 1, output_padding=missing),
             ]
         self.convolutions = nn.Sequential(*layers)
 
@@ -264,9 +281,26 @@ class ConvolutionsUp(nn.Module):
         """Map z [..., latent] and a condition beside it to [..., dims]; draws as of `RichDense`."""
         flat = _called(self.dense, z, condition, draws)
         flat = flat.reshape(-1, self.channels, *self.side)
-        first = next(one for one in self.convolutions if isinstance(one, nn.ConvTranspose2d))
-        images = self.convolutions(_with_channels(flat, first, 0))
+        if self.skip:
+            given = beside(z, condition)
+            images = self._beside_z(flat, given.reshape(-1, given.shape[-1]))
+        else:
+            first = next(one for one in self.convolutions if isinstance(one, nn.ConvTranspose2d))
+            images = self.convolutions(_with_channels(flat, first, 0))
         return channels_last(images, self.outputs).reshape(*z.shape[:-1], -1)
+
+    def _beside_z(self, images: Tensor, given: Tensor) -> Tensor:
+        """The convolutions of images [n, channels, height, width], z [n, given] beside each."""
+        channels = self.channels
+        for layer in self.convolutions:
+            if isinstance(layer, Residual):
+                images = layer(images, given)
+            elif isinstance(layer, nn.ConvTranspose2d):
+                images = layer(_with_channels(_with_maps(images, channels, given), layer, 0))
+                channels = layer.out_channels
+            else:
+                images = layer(images)
+        return images
 
 
 class Experts(nn.Module):
@@ -276,23 +310,28 @@ class Experts(nn.Module):
         sizes: data dimensions of each modality.
         condition: size of the condition, which every encoder is told.
         widths: of each encoder's layers after the first; mean and log σ of an expert come out.
-        activation: after every layer but the last.
+        options: the model section.
     """
 
     def __init__(
-        self, sizes: Sequence[int], condition: int, widths: Sequence[int], activation: str
+        self,
+        sizes: Sequence[int],
+        condition: int,
+        widths: Sequence[int],
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
-        self.experts = nn.ModuleList(
-            Dense([size + condition, *widths], activation) for size in sizes
-        )
+        made = [dense([size + condition, *widths], options) for size in sizes]
+        self.experts = nn.ModuleList(made)
+        self.draws = [one.draws if isinstance(one, RichDense) else 0 for one in made]
 
     def forward(
         self,
         x: Tensor,
         condition: Tensor | None = None,
         present: Sequence[bool] | None = None,
+        draws: Tensor | None = None,
     ) -> Tensor:
         """Mean and log σ of N(0, I)·∏ᵢ N(μᵢ, σᵢ²), [..., 2·latent] (Wu and Goodman 2018, eq. 2).
 
@@ -302,15 +341,17 @@ class Experts(nn.Module):
             x: the modalities side by side, [..., dims].
             condition: [..., condition].
             present: which modalities are there; all where left out.
+            draws: as of `RichDense`, those of the first modality's encoder first.
         """
+        own_draws = [None] * len(self.sizes) if draws is None else draws.split(self.draws, dim=-1)
         there = present or [True] * len(self.sizes)
         precision, weighted = None, None
-        for part, expert, is_there in zip(
-            x.split(self.sizes, dim=-1), self.experts, there, strict=True
+        for part, expert, is_there, drawn in zip(
+            x.split(self.sizes, dim=-1), self.experts, there, own_draws, strict=True
         ):
             if not is_there:
                 continue
-            mean, log_std = expert(part, condition).chunk(2, dim=-1)
+            mean, log_std = _called(expert, part, condition, drawn).chunk(2, dim=-1)
             own = (-2 * log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)).exp()
             precision = own + (1.0 if precision is None else precision)
             weighted = own * mean + (0.0 if weighted is None else weighted)
@@ -398,6 +439,15 @@ def channels_last(images: Tensor, channels: int) -> Tensor:
     if channels == 1:
         return images[:, 0]
     return images[:, :channels].permute(0, 2, 3, 1)
+
+
+def _with_maps(images: Tensor, channels: int, given: Tensor) -> Tensor:
+    """The first channels of images [n, c, height, width], and a map of each number of [n, given].
+
+    What follows the first channels are empty ones, by which a pack widens a layer.
+    """
+    maps = given[:, :, None, None].expand(*given.shape, *images.shape[2:])
+    return torch.cat([images[:, :channels], maps], dim=1)
 
 
 def _with_channels(images: Tensor, layer: nn.Module, axis: int) -> Tensor:

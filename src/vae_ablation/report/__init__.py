@@ -1,1 +1,1 @@
-"""Figures, findings, pages and the latent explorer."""
+"""Figures, findings and the report."""

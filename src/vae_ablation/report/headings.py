@@ -21,6 +21,6 @@ def figure_labels(wildcards: Any) -> dict[str, str]:
 
 def figure_category(wildcards: Any) -> str:
     """Heading of a figure; the drawing code is imported only when a report is made."""
-    from vae_ablation.report.figures.registry import heading
+    from vae_ablation.report.figures import heading
 
     return heading(wildcards.figure)

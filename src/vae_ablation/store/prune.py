@@ -27,7 +27,7 @@ from vae_ablation.study.plan import (
     link_evaluations,
 )
 from vae_ablation.study.started import started
-from vae_ablation.study.workflow import Workflow, read_frozen
+from vae_ablation.study.workflow import Workflow, read_frozen, with_rounds
 
 RUN_FILES = (*TRAIN_FILES, SNAPSHOTS_FILE, *EVALUATION_FILES, CELL_FILE, *APPLICATION_FILES)
 """Everything that a run's folder can hold."""
@@ -75,7 +75,7 @@ def present_study(folder: Path) -> Study | None:
     config = read_config(path)
     if config["study"] != folder.name:
         return None
-    study = Study(config, folder, folder.parent / ".data")
+    study = with_rounds(Study(config, folder, folder.parent / ".data"))
     study.check_fit(str(path))
     return study
 
@@ -132,9 +132,8 @@ class _Wanted:
             yield workflow.controls_path(data)
         for arm, data in workflow.external_data:
             yield workflow.external_path(arm, data)
+        yield self.study.folder / "tables" / "findings.html"
         for dataset in self.study.datasets:
-            yield self.study.folder / "explorer" / f"{dataset}.html"
-            yield self.study.folder / "explorer" / "report" / f"{dataset}.html"
             for likelihood in (*workflow.likelihoods(dataset), "all"):
                 yield self.study.folder / "figures" / dataset / likelihood
 
@@ -165,8 +164,8 @@ _PLACES = (
     "controls/*/*.json",
     "external/*/*/*.json",
     "figures/*/*",
-    "explorer/*.html",
-    "explorer/report/*.html",
+    "explorer",
+    "tables/*.html",
     "checkpoints/*",
     "snakemake-report.new.*",
 )

@@ -215,9 +215,13 @@ PLUGGED: dict[str, Axis] = {}
 """Settings that parts from outside the package bring along, filled by `study.plugins`."""
 
 
+BORROWED: dict[str, Axis] = {}
+"""Axes of a table of runs from elsewhere while it is analysed, by column (`tables.foreign`)."""
+
+
 def axis_of(name: str) -> Axis:
     """Axis of a column or a grid's key; a key of the config without an entry is a plain axis."""
-    known = AXES.get(name) or _SETTINGS.get(name) or PLUGGED.get(name)
+    known = AXES.get(name) or _SETTINGS.get(name) or PLUGGED.get(name) or BORROWED.get(name)
     if known is not None:
         return known
     key = name.rpartition(".")[2]
@@ -233,15 +237,16 @@ def like_a_trace(name: str) -> bool:
 
 def axis_order(name: str) -> tuple[int, int, str]:
     """Sort key of axes: those that every study has, then keys of the config."""
-    for group, names in enumerate((list(AXES), list(_SETTINGS))):
+    for group, names in enumerate((list(AXES), list(_SETTINGS), list(BORROWED))):
         if name in names:
             return group, names.index(name), name
-    return 2, 0, name
+    return 3, 0, name
 
 
 def axis_columns(columns: Iterable[object]) -> list[str]:
     """The columns of a table that are axes, in the order of axes."""
-    found = [name for name in map(str, columns) if name in AXES or is_setting(name)]
+    named = map(str, columns)
+    found = [name for name in named if name in AXES or name in BORROWED or is_setting(name)]
     return sorted(found, key=axis_order)
 
 

@@ -43,6 +43,7 @@ from vae_ablation.study.config_types import (
 )
 from vae_ablation.study.external import check_external
 from vae_ablation.study.metrics import described, primary_candidates
+from vae_ablation.study.rounds import check_looks
 
 Config = dict[str, Any]
 
@@ -144,11 +145,25 @@ def resolve_config(raw: Any, path: Path) -> Config:
     if errors:
         raise _sentence(errors[0], path)
     filled = _with_defaults(config, schema)
+    _fill_seeds(filled, config)
     _check_names(filled, path, schema, config.get("datasets", {}))
     resolved: Config = canonical(filled, schema)
     _check_finite(resolved, path)  # whole numbers that were written as floats
+    if resolved["seeds"]:
+        statistics = resolved["statistics"]
+        statistics["looks"] = check_looks(str(path), resolved["seeds"], statistics["looks"])
     _resolve_paths(resolved, path)
     return resolved
+
+
+def _fill_seeds(filled: Config, config: Config) -> None:
+    """Give grids that name no seed those of the first round, where seeds come in rounds."""
+    if not filled["seeds"]:
+        return
+    written = config.get("grids", [{}])
+    for grid, own in zip(filled["grids"], written, strict=True):
+        if "seed" not in own and len(grid["split_seed"]) == 1:
+            grid["seed"] = list(range(int(filled["seeds"]["first"])))
 
 
 def use_plugins_of(raw: Any, path: Path) -> None:

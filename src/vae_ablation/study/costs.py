@@ -15,6 +15,7 @@ from typing import Any
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.study.plan import Plan, Study
 from vae_ablation.study.progress import duration
+from vae_ablation.study.run import Run
 
 PER_RUN = ("train", "evaluate", "apply")
 """Stages whose cost grows with the number of runs."""
@@ -128,6 +129,14 @@ def seconds_per_run(study: Study, plan: Plan, costs: Sequence[Cost]) -> dict[str
             sums[key][0] += seconds.get(pack, 0.0)
             sums[key][1] += len(items) if pack in seconds else 0
     return {key: taken / runs for key, (taken, runs) in sums.items() if runs}
+
+
+def further_price(study: Study, plan: Plan, runs: Sequence[Run]) -> str:
+    """Number of further runs and what they will take: `8 runs, about 12 s of computing`."""
+    each = seconds_per_run(study, plan, read_costs(study, plan))
+    seconds = sum(each.get(run.pack_key, each[""]) for run in runs) if each else None
+    price = f", about {duration(seconds)} of computing" if seconds is not None else ""
+    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}{price}"
 
 
 def time_line(study: Study, plan: Plan) -> str | None:

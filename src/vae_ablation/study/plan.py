@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vae_ablation.common.closure import code_digest
+from vae_ablation.common.closure import BEYOND, code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, stable_hash, write_json
 from vae_ablation.common.registry import digests, kind_digests
 from vae_ablation.common.settings import counted
+from vae_ablation.common.workflow_files import script_file
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
 from vae_ablation.data.codes import parts_of
@@ -30,24 +31,22 @@ from vae_ablation.study.axes import Level, as_level, is_setting, level_cell
 from vae_ablation.study.config import Config
 from vae_ablation.study.external import ExternalArm, external_arms
 from vae_ablation.study.plugins import model_parts, training_keys
-from vae_ablation.study.run import Run, expand_runs
+from vae_ablation.study.rounds import check_first, round_path
+from vae_ablation.study.run import Run, expand_runs, own_run
 from vae_ablation.study.started import started
 
 TRAINING_VERSION = 2
 """Raised by hand when training code changes what a run's result means: every run trains anew."""
 
-READING = "vae_ablation.data.prepare"
-"""The module that reads prepared data, for every job on models."""
-TRAINING_CODE = ("vae_ablation.training.pack", READING)
-EVALUATION_CODE = (
-    "vae_ablation.evaluation",
-    "vae_ablation.evaluation.features",
+TRAINING_SCRIPTS = ("prepare", "train")
+"""Rules whose scripts, with what they import, are the training code."""
+BEYOND_TRAINING = BEYOND | {
+    "vae_ablation.jobs.tracking",
     "vae_ablation.store.trained",
-    "vae_ablation.data.cells_file",
-    READING,
-)
-APPLICATION_CODE = ("vae_ablation.applications", "vae_ablation.store.trained", READING)
-FEATURE_CODE = ("vae_ablation.evaluation.features", READING)
+    "vae_ablation.study.plugins",
+    "vae_ablation.study.progress",
+}
+"""Modules at which the training code ends: they record a trained run and do not change it."""
 
 TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
 SNAPSHOTS_FILE = "snapshots.npz"
@@ -235,16 +234,36 @@ class Study:
         config: the resolved config.
         folder: results/<study>.
         data_folder: results/.data.
+        added: runs of later rounds of seeds.
     """
 
     config: Config
     folder: Path
     data_folder: Path
+    added: Sequence[Run] = ()
 
     @cached_property
     def runs(self) -> list[Run]:
         """Every wanted run."""
+        if not self.added:
+            return self.first_runs
+        return sorted({*self.first_runs, *self.added}, key=lambda run: run.order)
+
+    @cached_property
+    def first_runs(self) -> list[Run]:
+        """Runs of the grids: all of them, or of the first round of seeds."""
         return expand_runs(self.config["grids"], self.config, settings_read)
+
+    def own(self, run: Run) -> Run:
+        """A run as the study names it: without levels that are the study's, or not read."""
+        return own_run(run, self.config, settings_read)
+
+    @property
+    def next_round(self) -> Path | None:
+        """File of the round of seeds that follows the wanted runs; None without rounds."""
+        if not self.config.get("seeds"):  # frozen configs of earlier versions have none
+            return None
+        return round_path(self.folder, self.runs, self.config["statistics"]["looks"])
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -338,6 +357,8 @@ class Study:
             UserError: naming the grid's values and the dataset.
         """
         self._check_interpolations(where)
+        if self.config["seeds"]:
+            check_first(where, self.first_runs, self.config["seeds"]["first"])
         for run in self.runs:
             if run.data in self.unreadable:
                 continue
@@ -476,7 +497,7 @@ class Study:
         """Digest of the evaluation settings and of the code that evaluates."""
         settings = counted("evaluation", self.config["evaluation"])
         outside = kind_digests("metric family")
-        return stable_hash([settings, code_digest(*EVALUATION_CODE), *outside], 8)
+        return stable_hash([settings, rule_code("evaluate"), *outside], 8)
 
     @cached_property
     def applied(self) -> list[str]:
@@ -489,7 +510,7 @@ class Study:
         blocks = {name: self.config["applications"][name] for name in self.applied}
         settings = counted("applications", blocks)
         outside = digests(("application", name) for name in self.applied)
-        return stable_hash([settings, self._seed, code_digest(*APPLICATION_CODE), *outside], 8)
+        return stable_hash([settings, self._seed, rule_code("apply"), *outside], 8)
 
     @property
     def _seed(self) -> int:
@@ -516,7 +537,7 @@ class Study:
 
     def features_path(self, data: str) -> Path:
         """File of the features in which the data of a key are compared with their samples."""
-        parts = [self.prepared[data].name, self._seed, code_digest(*FEATURE_CODE)]
+        parts = [self.prepared[data].name, self._seed, rule_code("features")]
         return self.folder / "features" / data / f"{stable_hash(parts)}.npz"
 
     @cached_property
@@ -766,7 +787,12 @@ def _read_checksum(path: Path) -> str:
 
 def training_code_version() -> str:
     """Digest of the code that trains and of the code that prepares data."""
-    return code_digest(*TRAINING_CODE)
+    return code_digest(*map(script_file, TRAINING_SCRIPTS), beyond=BEYOND_TRAINING)
+
+
+def rule_code(rule: str) -> str:
+    """Digest of the script that a rule runs and of all that it imports."""
+    return code_digest(script_file(rule))
 
 
 _RECORD_KEYS = {"pack", "status", "train_hash", "code_version"}

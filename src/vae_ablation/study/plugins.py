@@ -402,37 +402,21 @@ def first_sentence(doc: str) -> str:
     return " ".join(doc.strip().split("\n\n")[0].split())
 
 
-def docs_text() -> str:
-    """Markdown on every part from outside the package, in the form of docs/metrics.md."""
-    if not _declared:
-        return ""
-    parts = [
-        f"| {part.kind} | `{part.attributes['name']}` | {first_sentence(part.doc)} |"
-        for _, part in _parts()
+def described_parts() -> list[tuple[str, str, str]]:
+    """Kind, name and first sentence of every part from outside the package, and of metrics."""
+    found = [
+        (part.kind, str(part.attributes["name"]), first_sentence(part.doc)) for _, part in _parts()
     ]
-    lines = ["", "## Parts from plug-ins", "", "| kind | name | meaning |", "|---|---|---|", *parts]
-    found = [METRICS[name] for name in _metrics]
-    if found:
-        head = ["column", "meaning", "unit", "better", "comparable within", "empty for"]
-        lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        lines += [f"| {' | '.join(_cells(metric))} |" for metric in found]
-    return "\n".join([*lines, ""])
+    return found + [
+        ("metric", name, METRICS[name].description or f"{METRICS[name].label}.")
+        for name in _metrics
+    ]
 
 
 def captions() -> dict[str, str]:
     """Captions of figures from outside the package: the docstrings of their classes."""
     own = (part for _, part in _parts() if part.kind == "figure")
     return {part.attributes["name"]: part.doc for part in own}
-
-
-def _cells(metric: Metric) -> list[str]:
-    """Cells of a metric's row in the guide to the columns."""
-    meaning = metric.description or f"{metric.label}."
-    within = {"measure": "one dataset and one `measure`", "dataset": "one dataset"}
-    where = within.get(metric.comparable, "everywhere")
-    return [
-        f"`{metric.name}`", meaning, metric.unit, metric.better or "–", where, metric.undefined
-    ]  # fmt: skip
 
 
 # --- digests --------------------------------------------------------------------------------------

@@ -99,10 +99,11 @@ class Question:
         """Arms with their references, in order."""
         groups: dict[tuple[Any, ...], list[Arm]] = defaultdict(list)
         for arm in arms:
-            groups[self._equal(arm)].append(arm)
+            groups[self.setting(arm)].append(arm)
         return sorted(pair for members in groups.values() for pair in self._pairs_within(members))
 
-    def _equal(self, arm: Arm) -> tuple[Any, ...]:
+    def setting(self, arm: Arm) -> tuple[Any, ...]:
+        """Levels that an arm shares with its reference."""
         return tuple(arm[axis] for axis in arm if axis not in self.varies and axis != "arm")
 
     def _pairs_within(self, arms: list[Arm]) -> list[Pair]:

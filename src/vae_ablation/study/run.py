@@ -222,7 +222,7 @@ def expand_runs(
         config: the resolved config; a setting that a run shares with it is no level of the run.
         reads: the settings that a run reads; any other is no level of it either.
     """
-    runs = {_own_run(run, config or {}, reads) for grid in grids for run in _product(grid)}
+    runs = {own_run(run, config or {}, reads) for grid in grids for run in _product(grid)}
     return sorted(runs, key=lambda run: run.order)
 
 
@@ -235,11 +235,17 @@ def _product(grid: Mapping[str, Sequence[Any]]) -> list[Run]:
     return [Run(**levels) for levels in unique.values()]
 
 
-def _own_run(run: Run, config: Mapping[str, Any], reads: Reads | None) -> Run:
-    """The run without settings that it shares with the config or does not read."""
+def own_run(run: Run, config: Mapping[str, Any], reads: Reads | None) -> Run:
+    """The run without settings that it shares with the config or does not read.
+
+    Args:
+        run: the run.
+        config: a resolved config.
+        reads: as in `expand_runs`.
+    """
     own_split = config.get("datasets", {}).get(run.dataset, {}).get("split_seed")
     if run.split_seed is not None and run.split_seed == own_split:
-        return _own_run(Run(**{**run, "split_seed": None}), config, reads)
+        return own_run(Run(**{**run, "split_seed": None}), config, reads)
     own = run.own
     kept = {name: level for name, level in own.items() if level != _shared(name, config)}
     if reads is not None and kept:

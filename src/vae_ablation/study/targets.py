@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import stable_hash
-from vae_ablation.common.workflow_files import GUIDE, PAGE_PARTS, REPORT
+from vae_ablation.common.workflow_files import PAGE_PARTS, REPORT
 from vae_ablation.study.missing import missing_results
 from vae_ablation.study.plan import Planned, pack_limit
 from vae_ablation.study.workflow import Workflow
@@ -20,7 +20,6 @@ TABLES = (
     "failures",
 )
 PAPER = ("ablation.md", "ablation.tex", "ablation.bib")
-PAGES = ("arms", "runs", "contrasts", "importance", "pareto", "columns")
 FINDINGS = ("findings.html", "findings.json", "front_page.json")
 FULL_PACK_MINUTES = 60
 BASE_MB = 1500
@@ -57,25 +56,9 @@ class Targets:
         return [self._folder / "tables" / name for name in FINDINGS]
 
     @property
-    def pages(self) -> list[Path]:
-        """Tables as pages of the report."""
-        return [self._folder / "tables" / f"{name}.html" for name in PAGES]
-
-    @property
     def applications(self) -> list[Path]:
         """Scores of what trained models are used for, where the config asks for applications."""
-        names = ("applications.csv", "applications.html") if self.state.applied_packs else ()
-        return [self._folder / "tables" / name for name in names]
-
-    @cached_property
-    def explorers(self) -> list[Path]:
-        """Explorer pages of each dataset: the report's, and the one with every run."""
-        return [
-            self._folder / "explorer" / page
-            for dataset in self.state.shown
-            if dataset in self.study.observed and not self.study.observed[dataset].real
-            for page in (f"report/{dataset}.html", f"{dataset}.html")
-        ]
+        return [self._folder / "tables" / "applications.csv"] if self.state.applied_packs else []
 
     @cached_property
     def figures(self) -> list[Path]:
@@ -88,8 +71,14 @@ class Targets:
 
     @property
     def costs(self) -> list[Path]:
-        """Tables of the costs of the study's jobs."""
-        return [self._folder / "tables" / name for name in ("costs.csv", "costs.html")]
+        """Costs of the study's jobs, and a sentence on what one more seed would take."""
+        return [self._folder / "tables" / name for name in ("costs.csv", "costs.txt")]
+
+    @property
+    def round(self) -> list[Path]:
+        """Next round of seeds, where they come in rounds; not while results are missing."""
+        path = self.study.next_round
+        return [path] if path is not None and not self.missing else []
 
     @property
     def report(self) -> Path:
@@ -104,10 +93,10 @@ class Targets:
             *self.paper,
             *self.applications,
             *self.findings,
-            *self.pages,
             *self.costs,
+            *self.round,
         ]
-        return [*tables, *self.explorers, *self.figures, self.report]
+        return [*tables, *self.figures, self.report]
 
     def prepared(self, wildcards: Any) -> list[Path]:
         """Prepared data of a dataset, or of the dataset of a pack's runs."""
@@ -157,11 +146,6 @@ class Targets:
         """Changes with the templates, styles and scripts of the report."""
         parts = sorted(path for path in REPORT.rglob("*") if path.suffix in PAGE_PARTS)
         return stable_hash([path.read_text(encoding="utf-8") for path in parts])
-
-    @property
-    def guide_hash(self) -> str:
-        """Changes with the guide to the columns."""
-        return stable_hash(GUIDE.read_text(encoding="utf-8"))
 
     def _dataset(self, wildcards: Any) -> str:
         if hasattr(wildcards, "pack"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, stable_hash, write_json, write_text
 from vae_ablation.common.registry import kind_digests
@@ -19,34 +19,15 @@ from vae_ablation.study.config import Config, config_schema, resolve_config, use
 from vae_ablation.study.config_files import check_file
 from vae_ablation.study.control_plan import ControlPlan
 from vae_ablation.study.external import ExternalArm, check_arms
-from vae_ablation.study.plan import READING, Plan, Study
+from vae_ablation.study.plan import Plan, Study, rule_code
 from vae_ablation.study.plugins import use_plugins
+from vae_ablation.study.rounds import planned_rounds
 
 RESULTS = Path("results")
-CODE = {
-    "controls": ("vae_ablation.evaluation.controls", READING),
-    "external": ("vae_ablation.evaluation.external", READING),
-    "collect": ("vae_ablation.tables.collect",),
-    "summarize": ("vae_ablation.tables.collect", "vae_ablation.report.overview"),
-    "contrasts": ("vae_ablation.tables.write",),
-    "applications": ("vae_ablation.tables.collect", "vae_ablation.report.pages"),
-    "findings": ("vae_ablation.report.findings",),
-    "explorer": ("vae_ablation.report.explorer",),
-    "embed": ("vae_ablation.report.embedding",),
-    "figures": ("vae_ablation.report.figures",),
-    "pages": ("vae_ablation.report.pages",),
-    "costs": (
-        "vae_ablation.study.costs",
-        "vae_ablation.report.pages",
-        "vae_ablation.tables.collect",
-    ),
-    "report": ("vae_ablation.report.page.build",),
-}
-"""Modules that do the work of each rule after evaluation: their import closure is its digest."""
 _KINDS = {
     "findings": ("question", "figure"),
     "figures": ("figure",),
-    "explorer": ("likelihood", "prior", "architecture"),
+    "report": ("likelihood", "prior", "architecture"),
 }
 """Kinds of parts from outside the package that a rule asks, beside metrics."""
 LEAST_FREE = 500_000
@@ -138,7 +119,7 @@ class Workflow:
     def code(self, rule: str) -> str:
         """Digest of a rule's code, and of the plug-ins that tables and figures show."""
         outside = kind_digests("metric family", *_KINDS.get(rule, ()))
-        return "-".join([code_digest(*CODE[rule]), *outside])
+        return "-".join([rule_code(rule), *outside])
 
     @property
     def evaluations(self) -> list[Path]:
@@ -220,7 +201,20 @@ class Workflow:
 
 def open_study(config: Config, results: Path = RESULTS) -> Study:
     """The study of a resolved config in a folder of results, below the working directory."""
-    return Study(config, results / config["study"], results / ".data")
+    return with_rounds(Study(config, results / config["study"], results / ".data"))
+
+
+def with_rounds(study: Study) -> Study:
+    """A study with the runs of the rounds of seeds that were planned for it.
+
+    Raises:
+        UserError: a file of a round is damaged.
+    """
+    if not study.config["seeds"]:
+        return study
+    looks = study.config["statistics"]["looks"]
+    rounds = planned_rounds(study.folder, study.first_runs, looks)
+    return replace(study, added=[run for each in rounds for run in each])
 
 
 def read_frozen(folder: Path) -> tuple[Study, Plan]:
@@ -238,7 +232,8 @@ def read_frozen(folder: Path) -> tuple[Study, Plan]:
             f"{folder}: no study can be read here ({type(error).__name__}: {error}); "
             "run snakemake first."
         ) from None
-    return Study(config, folder, folder.parent / ".data"), plan
+    added = [item.run for item in plan.planned] if config.get("seeds") else ()
+    return Study(config, folder, folder.parent / ".data", added), plan
 
 
 def _check_owner(study: Study, config_path: Path) -> None:

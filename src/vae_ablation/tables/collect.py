@@ -168,6 +168,17 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
 
 
+def unscored(applications: pd.DataFrame) -> list[str]:
+    """Sentences about applications that gave nothing, one for each dataset and reason."""
+    empty = applications[applications["metric"].isna()]
+    groups = empty.groupby(["dataset", "application", "reason"], sort=True)
+    return [
+        f"The application {application} has no scores on {dataset} in {len(rows)} "
+        f"{'run' if len(rows) == 1 else 'runs'}: {reason}."
+        for (dataset, application, reason), rows in groups
+    ]
+
+
 MOST_FALSE = 0.05
 """Share of false ones among what is called an effect, at most (Benjamini and Hochberg 1995)."""
 
@@ -234,9 +245,12 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     Where the split of the data varies, values are averaged over the seeds of each split; n and the
     interval are over splits, and two columns compare the spreads (`spreads`).
 
+    Where a seed's value is only a bound (`Metric.bound`), the mean over seeds is a bound too, of
+    the same side: `bound` says so, and it has no interval and no spread.
+
     Returns:
-        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1), and
-        sd_seeds, sd_splits where splits vary.
+        axes, metric, n, mean, ci_low, ci_high (95 % Student-t over seeds; empty where n = 1),
+        bound (upper, lower or empty), and sd_seeds, sd_splits where splits vary.
     """
     crossed = crossed_datasets(metrics)
     names = arm_columns(metrics.columns)
@@ -250,10 +264,28 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
             parts = group.groupby("split_seed")[metric].mean() if split else group[metric]
             n, mean, low, high = mean_interval(parts)
             if n:
-                row = {"metric": metric, "n": n, "mean": mean, "ci_low": low, "ci_high": high}
+                row = {"metric": metric, "n": n, "mean": mean}
+                if side := bound_side(group, metric):
+                    rows.append(axes | row | {"bound": side})
+                    continue
+                row |= {"ci_low": low, "ci_high": high}
                 rows.append(axes | row | (spreads(group, metric) if crossed else {}))
-    columns = [*names, "metric", "n", "mean", "ci_low", "ci_high"]
+    columns = [*names, "metric", "n", "mean", "ci_low", "ci_high", "bound"]
     return pd.DataFrame(rows, columns=[*columns, *(_SPREADS if crossed else [])])
+
+
+def bound_side(runs: pd.DataFrame, metric: str) -> str | None:
+    """Side on which a mean over runs is only a bound: upper, lower, or None where it is not one.
+
+    Args:
+        runs: runs of an arm.
+        metric: the column.
+    """
+    bound = described(metric).bound
+    if bound is None or bound.flag not in runs:
+        return None
+    flagged = runs[bound.flag].eq(True).fillna(False).astype(bool)
+    return bound.side if (flagged & runs[metric].notna()).any() else None
 
 
 _SPREADS = ["sd_seeds", "sd_splits"]

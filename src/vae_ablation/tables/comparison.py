@@ -6,7 +6,7 @@ of the axis that the answer depends on, and in each setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from vae_ablation.tables.pooling import (
     moderated,
     pool,
     spread_test,
+    variance_pattern,
 )
 from vae_ablation.tables.replicates import Differences, Replicates
 from vae_ablation.tables.scales import effect
@@ -47,7 +48,16 @@ Places = NDArray[np.int64]
 ORDER = [
     *("level", "reference", "arm", "reference_arm", "metric", "primary", "scale"),
     *("settings", "n", "lost", "reference_mean", "mean", "estimate", "ci_low", "ci_high"),
-    *("effect", "effect_low", "effect_high", "margin", "margin_from", "verdict", "depends_on"),
+    *(
+        "effect",
+        "effect_low",
+        "effect_high",
+        "margin",
+        "margin_from",
+        "verdict",
+        "look",
+        "depends_on",
+    ),
     *("df", "se", "p", "p_adjusted", "p_equivalence", "family", "heterogeneity_p"),
     *("detectable", "seeds_needed", "below_drift"),
 ]
@@ -93,6 +103,23 @@ class Answers:
         return consensus_correlation(independent[of] for of in self.groups.values())
 
     @cached_property
+    def pattern(self) -> Array:
+        """Relative variance of the setting of each pair, [pairs]."""
+        keys = {self.question.setting(arm): None for arm, _ in self.pairs}
+        number = {key: i for i, key in enumerate(keys)}
+        place = np.array([number[self.question.setting(arm)] for arm, _ in self.pairs], int)
+        own = self.settings
+        contrasts = ((place[of], own.of(of)) for of in self.groups.values())
+        return variance_pattern(contrasts, len(number))[place]
+
+    @cached_property
+    def replicated(self) -> NDArray[np.int64]:
+        """Replicates that both arms of each pair were meant to have, [pairs]."""
+        arms, references = self.differences.ends
+        counts = self.replicates.counts
+        return np.minimum(counts[arms], counts[references])
+
+    @cached_property
     def _means(self) -> tuple[Array, Array]:
         return self.differences.means()
 
@@ -108,7 +135,7 @@ class Answers:
     def pooled(self, members: Places, scope: str) -> pd.DataFrame:
         """A row for each metric that has a difference, over some pairs."""
         settings = self.settings.of(members)
-        found = pool(settings, self.correlation)
+        found = pool(settings, self.correlation, self.pattern[members])
         used = found.used
         arm, reference = (_over(used, means[members]) for means in self._means)
         least = np.where(used, settings.n, np.iinfo(np.int64).max).min(axis=0)
@@ -126,7 +153,8 @@ class Answers:
                 "drift": _over(used & ~np.isnan(self._drift[members]), self._drift[members]),
             }
         )
-        table = table.assign(**self._names(members), scope=scope)
+        planned = int(self.replicated[members].min())
+        table = table.assign(**self._names(members), scope=scope, replicated=planned)
         table["members"] = [members[column] for column in used.T]
         return table.iloc[np.flatnonzero(used.any(axis=0))]
 
@@ -148,6 +176,8 @@ class Answers:
                 "df": own.df[pair, metric],
                 "drift": self._drift[pair, metric],
                 "scope": "setting",
+                "group": pair,
+                "replicated": self.replicated[pair],
             }
         )
         names = pd.DataFrame([self._names(np.array([i])) for i in range(len(self.pairs))])
@@ -237,74 +267,150 @@ def _shared(levels: Any) -> Any:
     return known.pop() if len(known) == 1 else None
 
 
+Look = int | None
+"""Replicates at which the data are looked at; None is all of them, at the only look."""
+
+
 def compare(
     replicates: Replicates,
     questions: Sequence[Question],
     primary: Sequence[str],
-    resolution: Resolution | None = None,
-    looks: int = 1,
+    resolution: Resolution | Callable[[Replicates], Resolution] | None = None,
+    looks: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Every question's pooled rows, rows within levels where the answer depends on one, settings.
+
+    With several looks every row is judged at one look after the other by the first replicates of
+    its arms, and its verdict is that of the first look that decides it, with the numbers of that
+    look: what comes later, for other comparisons, changes neither. A row that no look has reached
+    is undecided.
 
     Args:
         replicates: the runs.
         questions: what is asked.
         primary: metrics in which verdicts are adjusted after Holm; others are exploratory.
-        resolution: parts of the margins.
-        looks: times that the data are looked at as seeds are added; each look has α / looks.
+        resolution: parts of the margins, or what gives those of the runs of a look.
+        looks: numbers of replicates at which the data are looked at, in order, as seeds are added;
+            each of k looks has α / k.
 
     Returns:
         question, scope, a column for each axis, `ORDER`.
     """
-    resolution = resolution or Resolution()
-    asked = [Answers(question, replicates, resolution) for question in questions]
-    asked = [answers for answers in asked if answers.pairs]
     axes = [axis for axis in (replicates.arms[0] if replicates.arms else ()) if axis != "arm"]
     columns = ["question", "scope", *axes, *ORDER]
-    if not asked:
-        return pd.DataFrame(columns=columns)
-    engine = _Engine(asked, replicates.metrics, {*primary}, resolution, looks)
-    return engine.table().reindex(columns=columns)
+    rows: pd.DataFrame | None = None
+    for look in _looks(replicates, looks):
+        seen = replicates if look is None else replicates.up_to(look)
+        known = resolution(seen) if callable(resolution) else resolution or Resolution()
+        asked = [Answers(question, seen, known) for question in questions]
+        asked = [answers for answers in asked if answers.pairs]
+        if not asked:
+            return pd.DataFrame(columns=columns)
+        engine = _Engine(asked, seen.metrics, {*primary}, known, look, max(1, len(looks)))
+        rows = engine.table(rows)
+    assert rows is not None  # there is a look
+    return engine.named(rows).reindex(columns=columns)
+
+
+def _looks(replicates: Replicates, looks: Sequence[int]) -> list[Look]:
+    """The looks that some arm has reached, the first in any case; one at all where none is set."""
+    most = int(replicates.counts.max(initial=0))
+    ordered: list[Look] = [*sorted(looks)]
+    return [look for look in ordered if look and look <= most] or ordered[:1] or [None]
+
+
+def _apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows over several settings, and those of single ones."""
+    single = rows["scope"] == "setting"
+    return rows[~single], rows[single]
+
+
+_KEY = ["asked", "group", "scope", "metric"]
+"""Columns that name a row at every look."""
 
 
 @dataclass(frozen=True)
 class _Engine:
-    """Rows of all questions and what is said of them together."""
+    """Rows of all questions at a look, and what is said of them together."""
 
     asked: Sequence[Answers]
     metrics: Sequence[Metric]
     primary: set[str]
     resolution: Resolution
+    look: Look
     looks: int
 
     @property
     def alpha(self) -> float:
         return ALPHA / self.looks
 
-    def table(self) -> pd.DataFrame:
-        """All rows, question by question: pooled, within levels, settings."""
-        pooled = self._judged(self._pooled())
-        depends = self._depending(pooled)
-        if depends:
-            pooled = self._rejudged(pooled, depends)
-        settings = [answers.each_setting() for answers in self.asked]
-        single = self._measured(pd.concat(settings, ignore_index=True)).assign(family="setting")
-        single["verdict"] = self._verdicts(single, "p", "p_equivalence")
-        single[["p", "p_adjusted", "p_equivalence"]] = np.nan
-        rows = pd.concat([pooled, single], ignore_index=True)
-        rank = {answers.question.name: i for i, answers in enumerate(self.asked)}
+    def table(self, earlier: pd.DataFrame | None) -> pd.DataFrame:
+        """All rows, question by question: pooled, within levels, settings.
+
+        Args:
+            earlier: those of the look before, if there was one.
+        """
+        kinds = (None, None) if earlier is None else _apart(earlier)
+        rows = pd.concat([self._pooled_rows(kinds[0]), self._setting_rows(kinds[1])])
         kind = {"pooled": 0, "setting": 2}
-        order = [(rank[question], kind.get(scope, 1)) for question, scope in
-                 zip(rows["question"], rows["scope"], strict=True)]  # fmt: skip
-        rows = rows.iloc[sorted(range(len(rows)), key=order.__getitem__)]
-        return self._named(rows.reset_index(drop=True))
+        rows = rows.assign(kind=[kind.get(scope, 1) for scope in rows["scope"]])
+        order = ["asked", "kind", "group", "metric"]
+        return rows.sort_values(order, kind="stable", ignore_index=True)
+
+    def _pooled_rows(self, earlier: pd.DataFrame | None) -> pd.DataFrame:
+        """Rows over several settings, with verdicts by families."""
+        tables = [self._pooled()]
+        if earlier is not None:
+            tables += self._within_earlier(earlier)
+        now = self._described(pd.concat(tables, ignore_index=True))
+        rows = self._adjusted(self._after(earlier, now))
+        depends = self._depending(rows)
+        return self._rejudged(rows, depends) if depends else rows
+
+    def _setting_rows(self, earlier: pd.DataFrame | None) -> pd.DataFrame:
+        """Rows of single settings, each by its own interval."""
+        settings = [answers.each_setting().assign(asked=place)
+                    for place, answers in enumerate(self.asked)]  # fmt: skip
+        now = self._measured(pd.concat(settings, ignore_index=True)).assign(family="setting")
+        rows = self._after(earlier, now)
+        told = self._verdicts(rows, "p", "p_equivalence")
+        rows = rows.assign(verdict=np.where(rows["open"], told, rows["verdict"]))
+        rows[["p", "p_adjusted", "p_equivalence"]] = np.nan
+        return rows
+
+    def _after(self, earlier: pd.DataFrame | None, now: pd.DataFrame) -> pd.DataFrame:
+        """Rows of this look, but for those that an earlier one has decided or has seen as well.
+
+        `open` are those on which this look decides.
+        """
+        reached = self.look is None or now["replicated"] >= self.look
+        look = self.look if self.look is not None else np.nan
+        now = now.assign(open=reached, look=np.where(reached, look, np.nan), verdict="undecided")
+        if earlier is None:
+            return now
+        here = pd.MultiIndex.from_frame(earlier[_KEY])
+        renewed = here.isin(pd.MultiIndex.from_frame(now.loc[now["open"], _KEY]))
+        kept = earlier[(earlier["verdict"] != "undecided") | ~renewed].assign(open=False)
+        known = pd.MultiIndex.from_frame(now[_KEY]).isin(pd.MultiIndex.from_frame(kept[_KEY]))
+        return pd.concat([kept, now[~known]], ignore_index=True)
 
     def _pooled(self) -> pd.DataFrame:
         tables = []
         for place, answers in enumerate(self.asked):
-            for members in answers.groups.values():
-                tables.append(answers.pooled(members, "pooled").assign(asked=place))
+            for group, members in enumerate(answers.groups.values()):
+                table = answers.pooled(members, "pooled")
+                tables.append(table.assign(asked=place, group=group))
         return pd.concat(tables, ignore_index=True)
+
+    def _within_earlier(self, earlier: pd.DataFrame) -> list[pd.DataFrame]:
+        """Rows within the levels of the axes on which answers were found to depend."""
+        depend = earlier[earlier["verdict"] == "depends"]
+        return [table for row in depend.to_dict("records")
+                for table in self._within(row, row["depends_on"])]  # fmt: skip
+
+    def _within(self, row: dict[Any, Any], axis: str) -> list[pd.DataFrame]:
+        tables = self.asked[row["asked"]].by_level(row["members"], axis, row["metric"])
+        return [table.assign(asked=row["asked"], group=row["group"]) for table in tables]
 
     def _measured(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows with intervals, margins, unadjusted p and what more seeds would do."""
@@ -325,10 +431,11 @@ class _Engine:
             detectable=detectable(se, df, self.alpha),
             seeds_needed=seeds_needed(se, df, n, margin, self.alpha),
             below_drift=below,
+            depends_on=None,
         )
 
-    def _judged(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Pooled rows with families, heterogeneity and verdicts."""
+    def _described(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Pooled rows with families and heterogeneity."""
         rows = self._measured(rows)
         primary = np.array([self.metrics[m].name in self.primary for m in rows["metric"]], bool)
         rows["family"] = ["primary" if one else "exploratory" for one in primary]
@@ -336,21 +443,25 @@ class _Engine:
             self.asked[a].heterogeneity(of, m)
             for a, of, m in zip(rows["asked"], rows["members"], rows["metric"], strict=True)
         ]
-        return self._adjusted(rows)
+        return rows.assign(p_adjusted=np.nan, p_equal=np.nan, p_spread=np.nan)
 
     def _adjusted(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Rows with p adjusted in their families, and the verdicts that follow."""
-        rows = rows.assign(p_adjusted=np.nan, p_equal=np.nan, p_spread=np.nan)
-        counted = rows if "verdict" not in rows else rows[rows["verdict"] != "depends"]
-        for (_, family), of in counted.groupby(["question", "family"], sort=False):
+        """Rows with p adjusted in their families, and the verdicts that follow.
+
+        Rows that are not open count in their families by the p of their own look.
+        """
+        rows = rows.copy()
+        counted = rows[rows["verdict"] != "depends"]
+        for (_, family), of in counted.groupby(["asked", "family"], sort=False):
             adjust = holm if family == "primary" else benjamini_hochberg
+            open_ = of["open"].to_numpy(bool)
             for name, raw in (
                 ("p_adjusted", "p"), ("p_equal", "p_equivalence"), ("p_spread", "heterogeneity_p")
             ):  # fmt: skip
-                rows.loc[of.index, name] = adjust(of[raw].to_numpy(float))
+                adjusted = adjust(of[raw].to_numpy(float))
+                rows.loc[of.index[open_], name] = adjusted[open_]
         told = self._verdicts(rows, "p_adjusted", "p_equal")
-        kept = rows["verdict"] == "depends" if "verdict" in rows else np.zeros(len(rows), bool)
-        return rows.assign(verdict=np.where(kept, "depends", told))
+        return rows.assign(verdict=np.where(rows["open"], told, rows["verdict"]))
 
     def _verdicts(self, rows: pd.DataFrame, p: str, p_equivalence: str) -> NDArray[np.object_]:
         signs = np.array([self.metrics[m].sign for m in rows["metric"]], np.int64)
@@ -362,7 +473,8 @@ class _Engine:
     def _depending(self, rows: pd.DataFrame) -> dict[int, str]:
         """Rows whose settings disagree, with the axis that carries it."""
         found: dict[int, str] = {}
-        differing = rows[rows["p_spread"] <= self.alpha]
+        pooled = rows["open"] & (rows["scope"] == "pooled")
+        differing = rows[pooled & (rows["p_spread"] <= self.alpha)]
         for index, row in zip(differing.index, differing.to_dict("records"), strict=True):
             answers = self.asked[row["asked"]]
             place = row["members"], row["metric"]
@@ -377,20 +489,18 @@ class _Engine:
 
     def _rejudged(self, rows: pd.DataFrame, depends: dict[int, str]) -> pd.DataFrame:
         """Rows with those of each level of the axis in the place of one that depends on it."""
-        rows = rows.assign(depends_on=rows.index.map(depends))
-        rows.loc[[*depends], "verdict"] = "depends"
-        parts = []
-        for index, axis in depends.items():
-            row: dict[Any, Any] = rows.loc[index].to_dict()
-            for table in self.asked[row["asked"]].by_level(row["members"], axis, row["metric"]):
-                parts.append(table.assign(asked=row["asked"]))
-        within = self._judged(pd.concat(parts, ignore_index=True))
-        within["verdict"] = "undecided"
-        found = self._adjusted(pd.concat([rows, within], ignore_index=True))
-        found.loc[found["verdict"] == "depends", ["p_adjusted"]] = np.nan
-        return found
+        rows = rows.copy()
+        found = [*depends]
+        rows.loc[found, "depends_on"] = [depends[index] for index in found]
+        rows.loc[found, "verdict"] = "depends"
+        rows.loc[found, "open"] = False
+        rows.loc[found, ["p_adjusted", "p_equal"]] = np.nan
+        parts = [table for index in found
+                 for table in self._within(rows.loc[index].to_dict(), depends[index])]  # fmt: skip
+        within = self._after(None, self._described(pd.concat(parts, ignore_index=True)))
+        return self._adjusted(pd.concat([rows, within], ignore_index=True))
 
-    def _named(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows as the table shows them."""
         metrics = [self.metrics[m] for m in rows["metric"]]
         scale = np.array([metric.scale for metric in metrics], object)
@@ -410,4 +520,7 @@ class _Engine:
                 rows.loc[here, name] = effect(values, reference, one)
         rows["p_equivalence"] = rows["p_equal"].where(rows["family"] != "setting")
         open_ = rows["verdict"] == "undecided"
-        return rows.assign(seeds_needed=rows["seeds_needed"].where(open_).astype("Int64"))
+        return rows.assign(
+            seeds_needed=rows["seeds_needed"].where(open_).astype("Int64"),
+            look=rows["look"].astype("Int64"),
+        )

@@ -13,8 +13,8 @@ from vae_ablation.study.metrics import described
 from vae_ablation.study.questions import questions_of
 from vae_ablation.tables.comparable import arm_axes, comparable_runs, result_metrics
 from vae_ablation.tables.comparison import ORDER, compare
-from vae_ablation.tables.elsewhere import external_contrasts
-from vae_ablation.tables.margins import resolution_of
+from vae_ablation.tables.elsewhere import external_contrasts, external_rows
+from vae_ablation.tables.margins import Resolution, resolution_of
 from vae_ablation.tables.replicates import Replicates
 
 ALWAYS = ("dataset", "likelihood", "latent_dim")
@@ -30,7 +30,7 @@ def contrasts(
     folder: Path | None,
     references: Mapping[str, Level] | None = None,
     margins: Mapping[str, float] | None = None,
-    looks: int = 1,
+    looks: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Every answer to `questions.questions_of`, in every metric in which its arms are comparable.
 
@@ -59,20 +59,19 @@ def contrasts(
     questions = questions_of(axes, references or {}) if replicates.arms else []
     pairs = [pair for question in questions for pair in question.pairs(replicates.arms)]
     runs = metrics[metrics["model"] == "vae"]
-    resolution = resolution_of(replicates, pairs, runs, margins or {}, folder)
+
+    def resolution(seen: Replicates) -> Resolution:
+        shown = runs if seen is replicates else runs[runs["run"].isin({*seen.runs.ravel()})]
+        return resolution_of(seen, pairs, shown, margins or {}, folder)
+
     table = compare(replicates, questions, primary, resolution, looks)
     varied = [axis for axis in axes if len({arm[axis] for arm in replicates.arms}) > 1]
     shown = list(dict.fromkeys([*ALWAYS, *varied]))
-    further = external_contrasts(
-        metrics,
-        comparable_arms(metrics),
-        replicates.metrics,
-        primary,
-        references or {},
-        resolution,
-        looks,
-    )
-    table = pd.concat([table, further], ignore_index=True) if len(further) else table
+    if len(external_rows(metrics)):
+        trained = comparable_arms(metrics)
+        known = primary, references or {}, resolution(replicates), looks
+        further = external_contrasts(metrics, trained, replicates.metrics, *known)
+        table = pd.concat([table, further], ignore_index=True) if len(further) else table
     return table.reindex(columns=["question", "scope", *shown, *ORDER])
 
 

@@ -19,7 +19,6 @@ from vae_ablation.study.axes import (
 from vae_ablation.study.external import CONTROLS
 from vae_ablation.study.metrics import Metric
 from vae_ablation.study.questions import Arm, Question
-from vae_ablation.tables.comparable import arm_axes
 from vae_ablation.tables.comparison import compare
 from vae_ablation.tables.margins import Resolution, resolution_of
 from vae_ablation.tables.replicates import Replicates
@@ -43,7 +42,7 @@ def external_contrasts(
     primary: Sequence[str],
     references: Mapping[str, Level],
     resolution: Resolution,
-    looks: int,
+    looks: Sequence[int],
 ) -> pd.DataFrame:
     """Each arm made elsewhere against the trained arm that it stands beside, paired by seed.
 
@@ -77,8 +76,11 @@ def external_contrasts(
     runs[names] = runs[names].astype(float)
     runs = runs.sort_values(_AXES, ignore_index=True)
     replicates = Replicates(runs, _AXES, results)
-    own = resolution_of(replicates, (), trained, resolution.wanted, None)
-    shared = replace(own, examples=resolution.examples, features=resolution.features)
+
+    def shared(seen: Replicates) -> Resolution:
+        own = resolution_of(seen, (), trained, resolution.wanted, None)
+        return replace(own, examples=resolution.examples, features=resolution.features)
+
     return compare(replicates, questions, primary, shared, looks)
 
 
@@ -103,7 +105,7 @@ def _beside(
     rows: pd.DataFrame, trained: pd.DataFrame, references: Mapping[str, Level]
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """Rows of an arm in each setting, with the trained runs that they are compared with."""
-    axes = [axis for axis in arm_axes(trained.columns) if axis in trained]
+    axes = axis_columns(trained.columns)
     same = trained[trained["dataset"] == rows["dataset"].iloc[0]]
     named = {
         axis: rows[axis].iloc[0]
@@ -126,7 +128,8 @@ def _at_references(
     runs: pd.DataFrame, axes: Sequence[str], references: Mapping[str, Level]
 ) -> pd.DataFrame:
     """The runs of one arm: that at the reference level of each axis."""
-    for axis in sorted(set(axes) - _FREE, key=lambda name: (name not in _KL_FIRST, name)):
+    held = set(axes) - {*_FREE, *REPLICATES}
+    for axis in sorted(held, key=lambda name: (name not in _KL_FIRST, name)):
         wanted = axis_of(axis).reference(runs[axis].unique().tolist(), references.get(axis))
         runs = runs[runs[axis] == wanted]
     return runs

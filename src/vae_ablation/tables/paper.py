@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vae_ablation.tables.collect import crossed_datasets, mean_interval, write_c
 
 COLUMNS = [
     *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
-    *("reference_mean", "effect", "effect_low", "effect_high", "verdict", "depends_on"),
+    *("reference_mean", "effect", "effect_low", "effect_high", "verdict", "look", "depends_on"),
 ]
 POOLED = "all settings"
 FULL = "full model"
@@ -195,15 +196,31 @@ def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 def methods_sentence(table: pd.DataFrame) -> str:
     """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`."""
-    seeds = int(table["n"].max()) if len(table) else 0
     return (
-        f"Arms differ from the full model in one setting and were trained with {seeds} "
-        f"seed{'' if seeds == 1 else 's'} each. Cells show the mean, then the difference (× marks "
+        f"Arms differ from the full model in one setting and were trained with {_seeds(table)} "
+        "each. Cells show the mean, then the difference (× marks "
         "a ratio) from the full model, paired by seed, with its 95% interval. Answers over all "
         "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
         "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
-        "[schuirmann1987comparison] against the resolution of the evaluation. Signs: + better, − "
-        "worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, ? undecided."
+        f"[schuirmann1987comparison] against the resolution of the evaluation. {_looks(table)}"
+        "Signs: + better, − worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, "
+        "? undecided."
+    )
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    """Seeds of the arms: `3 seeds`, `3 to 7 seeds`."""
+    low, high = (int(n) for n in (table["n"].min(), table["n"].max())) if len(table) else (0, 0)
+    return f"{'' if low == high else f'{low} to '}{high} seed{'' if high == 1 else 's'}"
+
+
+def _looks(table: pd.DataFrame) -> str:
+    """A sentence on seeds that were added in rounds; empty where there is one look."""
+    if table["look"].isna().all():
+        return ""
+    return (
+        "Seeds were added in rounds to what was undecided; tests and intervals share their 5% "
+        "between the looks, and a verdict stands with the numbers of the look that reached it. "
     )
 
 
@@ -227,7 +244,7 @@ def _lines(cells: pd.DataFrame) -> list[list[str]]:
 
 
 def _plain(text: str) -> str:
-    return str(text).replace("|", "\\|")
+    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def _heading(metric: Metric) -> str:
@@ -243,13 +260,14 @@ def latex(table: pd.DataFrame, look: Lookup = described) -> str:
     lines = [r"% \usepackage{booktabs,graphicx}; BibTeX entries: ablation.bib"]
     sentence = _tex(methods_sentence(table))
     for key in ("holm1979simple", "smyth2004linear", "schuirmann1987comparison"):
-        sentence = sentence.replace(f"[{key}]", rf"\cite{{{key}}}")
-    for dataset, setting, cells in blocks(table):
+        sentence = sentence.replace(_tex(f"[{key}]"), rf"\cite{{{key}}}")
+    for place, (dataset, setting, cells) in enumerate(blocks(table)):
+        note = "Cells and signs are those of the first table." if place else sentence
         heads = [_tex(_heading(look(str(metric)))) for metric in cells]
         body = [" & ".join(map(_tex, line)) + r" \\" for line in _lines(cells)]
         lines += [
             r"\begin{table}", r"\centering",
-            rf"\caption{{Ablation on {_tex(dataset)}, {_tex(setting)}. {sentence}}}",
+            rf"\caption{{Ablation on {_tex(dataset)}, {_tex(setting)}. {note}}}",
             r"\resizebox{\linewidth}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule",
             " & ".join(["Change", *heads]) + r" \\", r"\midrule", *body, r"\bottomrule",
@@ -261,14 +279,44 @@ def latex(table: pd.DataFrame, look: Lookup = described) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": "$|$", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}",
     "−": "$-$", "×": r"$\times$", "→": r"$\rightarrow$", "↑": r"$\uparrow$", "±": r"$\pm$",
-    "↓": r"$\downarrow$", "≈": r"$\approx$", "β": r"$\beta$", "σ": r"$\sigma$", "²": "$^2$",
+    "↓": r"$\downarrow$", "≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "²": "$^2$",
+    "–": "--", "’": "'", "∣": "$|$", "·": r"$\cdot$", "∞": r"$\infty$", "√": r"$\surd$",
+}  # fmt: skip
+"""Letters that LaTeX reads as commands or has no glyph of; brackets and stars follow line ends."""
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
+_GREEK_NAMES = {*_GREEK.split(), "upsilon", "phi", "chi", "psi", "omega"}
+_ACCENTS = {
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0308": r"\"",
+    "\u030a": r"\r", "\u030c": r"\v", "\u0327": r"\c", "\u0304": r"\=", "\u030b": r"\H",
 }  # fmt: skip
 
 
 def _tex(text: str) -> str:
-    """Text with what LaTeX would read as commands, and signs as mathematics."""
-    return "".join(_TEX.get(letter, letter) for letter in str(text))
+    """Text with what LaTeX would read as commands, and signs as mathematics; ASCII alone."""
+    return "".join(map(_tex_letter, " ".join(str(text).split())))
+
+
+def _tex_letter(letter: str) -> str:
+    """One letter; what pdfLaTeX has no glyph of is named by its code point."""
+    if letter in _TEX or (letter.isascii() and letter.isprintable()):
+        return _TEX.get(letter, letter)
+    words = unicodedata.name(letter, "").lower().split()
+    if words[:1] == ["greek"] and words[-1] in _GREEK_NAMES:
+        small = "small" in words
+        return f"$\\{words[-1]}$" if small else _tex_capital(words[-1])
+    base, *accents = list(unicodedata.normalize("NFD", letter))
+    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return f"{_ACCENTS[accents[0]]}{{{base}}}"
+    return f"U+{ord(letter):04X}"
+
+
+def _tex_capital(name: str) -> str:
+    """A Greek capital; those that look Latin have no command."""
+    latin = {"alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I",
+             "kappa": "K", "mu": "M", "nu": "N", "rho": "P", "tau": "T", "chi": "X"}  # fmt: skip
+    return latin.get(name) or f"$\\{name.capitalize()}$"
 
 
 def write_paper(table: pd.DataFrame, folder: Path, look: Lookup = described) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Replicates:
         splits: split seed of each replicate, [replicates]; 0 where the split does not vary.
         crossed: whether an arm's dataset has several splits, [arms]: then splits replicate it.
         first: the lowest split seed of an arm's dataset, [arms].
+        ranks: place of each replicate in its arm's order, [arms, replicates].
 
     Args:
         runs: one row per run, with the axes, `seed`, `status` (ok or not) and `measure` (of scores;
@@ -93,6 +95,42 @@ class Replicates:
         self.measures = np.full(len(self.arms), None, object)
         self.measures[arm] = runs["measure"]
         self.crossed, self.first = self._splits_of_datasets()
+        self.ranks = self._ranks()
+
+    def _ranks(self) -> NDArray[np.int64]:
+        """Place of each replicate in its arm's order, [arms, replicates]; -1 where there is none.
+
+        That of a dataset with several splits is the place of its split.
+        """
+        found = np.where(self.planned, self.planned.cumsum(axis=1) - 1, -1)
+        for arm in np.flatnonzero(self.crossed):
+            known = np.unique(self.splits[self.planned[arm]])
+            here = self.planned[arm]
+            found[arm, here] = np.searchsorted(known, self.splits[here])
+        return found
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Replicates that each arm was meant to have: seeds, or splits, [arms]."""
+        return np.asarray(self.ranks.max(axis=1, initial=-1) + 1)
+
+    def up_to(self, count: int) -> Replicates:
+        """The first replicates of each arm alone, as they were at a look at the data.
+
+        Args:
+            count: seeds, or splits where a dataset has several.
+        """
+        if (self.counts <= count).all():
+            return self
+        kept = (self.ranks >= 0) & (self.ranks < count)
+        found = copy.copy(self)
+        found.values = np.where(kept[..., None], self.values, np.nan)
+        found.scaled = np.where(kept[..., None], self.scaled, np.nan)
+        found.planned, found.ok = self.planned & kept, self.ok & kept
+        found.runs = np.where(kept, self.runs, "")
+        found.ranks = np.where(kept, self.ranks, -1)
+        found.__dict__.pop("counts", None)
+        return found
 
     def _splits_of_datasets(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Whether each arm's dataset has several splits, and the lowest of them."""

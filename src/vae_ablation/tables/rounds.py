@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import write_json
 from vae_ablation.study.axes import AXES, as_setting, level_text
+from vae_ablation.study.plan import Plan, Study
 from vae_ablation.study.questions import Arm, questions_of
 from vae_ablation.study.run import Run
+from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import crossed_datasets, read_metrics
 from vae_ablation.tables.comparable import arm_axes
+from vae_ablation.tables.replicates import split_seeds
 
 _ALWAYS = ("dataset", "likelihood", "latent_dim")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of a primary metric: a row of contrasts.csv."""
+
+    question: str
+    level: str
+    metric: str
+    dataset: str
+    scope: str = "pooled"
+
+    def __str__(self) -> str:
+        """`nll: kl_off at off`, in a few words."""
+        within = "" if self.scope == "pooled" else f" within {self.scope}"
+        return f"{self.metric}: {self.question} {level_text(self.level)}{within}"
 
 
 @dataclass(frozen=True)
@@ -24,14 +47,16 @@ class Round:
     """Comparisons of primary metrics that are undecided, and runs that take them a look further.
 
     Attributes:
-        undecided: question, level and metric of each comparison that has a look to come.
-        exhausted: the same of those that have had their last look.
+        undecided: comparisons that have a look to come.
+        exhausted: comparisons that have had their last look.
         runs: further runs, of both arms of these comparisons in all their settings.
+        look: replicates that the arm with the most of them will have; None without runs.
     """
 
-    undecided: Sequence[tuple[str, str, str]]
-    exhausted: Sequence[tuple[str, str, str]]
+    undecided: Sequence[Comparison]
+    exhausted: Sequence[Comparison]
     runs: Sequence[Run]
+    look: int | None = None
 
 
 def next_round(
@@ -45,28 +70,30 @@ def next_round(
 
     Args:
         metrics: metrics.csv.
-        contrasts: contrasts.csv.
+        contrasts: contrasts.csv, with the same looks.
         planned: the study's runs.
-        looks: `statistics.looks`: numbers of seeds at which results are looked at.
+        looks: `statistics.looks`: numbers of replicates (seeds, or splits of a dataset that has
+            several) at which results are looked at.
         references: `statistics.reference`.
     """
-    rows = contrasts[(contrasts["scope"] == "pooled") & (contrasts["family"] == "primary")]
+    rows = contrasts[(contrasts["scope"] != "setting") & (contrasts["family"] == "primary")]
     # seeds of arms made elsewhere are not this study's to add
     rows = rows[(rows["verdict"] == "undecided") & (rows["question"] != "model")]
-    wanted: dict[tuple[str, str, str], int] = {}  # question, dataset, level → seeds
-    undecided, exhausted = [], []
+    wanted: dict[Comparison, int] = {}
+    exhausted = []
     for row in rows.to_dict("records"):
-        named = str(row["question"]), str(row["level"]), str(row["metric"])
-        look = min((look for look in looks if look > row["n"]), default=None)
+        names = ("question", "level", "metric", "dataset", "scope")
+        one = Comparison(*(str(row[name]) for name in names))
+        reached = 0 if pd.isna(row["look"]) else row["look"]
+        look = min((look for look in looks if look > reached), default=None)
         if look is None:
-            exhausted.append(named)
-            continue
-        undecided.append(named)
-        key = named[0], str(row["dataset"]), named[1]
-        wanted[key] = max(wanted.get(key, 0), look)
-    arm_of = _arms(metrics)
-    seeds = _seeds_of_arms(sorted(set(arm_of.values())), wanted, references)
-    return Round(undecided, exhausted, _further(arm_of, planned, seeds))
+            exhausted.append(one)
+        else:
+            wanted[one] = look
+    arms = _arms(metrics)
+    seeds = _replicates_wanted(sorted(set(arms.values())), wanted, references)
+    runs = _further(arms, planned, seeds, metrics)
+    return Round([*wanted], exhausted, runs, max(wanted.values()) if runs else None)
 
 
 def _arms(metrics: pd.DataFrame) -> dict[str, Arm]:
@@ -78,42 +105,119 @@ def _arms(metrics: pd.DataFrame) -> dict[str, Arm]:
     return dict(zip(runs["run"].astype(str), arms, strict=True))
 
 
-def _seeds_of_arms(
-    arms: Sequence[Arm], wanted: Mapping[tuple[str, str, str], int], references: Mapping[str, Any]
+def _replicates_wanted(
+    arms: Sequence[Arm], wanted: Mapping[Comparison, int], references: Mapping[str, Any]
 ) -> dict[Arm, int]:
-    """Seeds that each arm of the wanted comparisons should have."""
-    seeds: dict[Arm, int] = {}
-    for question in questions_of([axis for axis in arms[0] if axis != "arm"], references):
+    """Replicates that each arm of the wanted comparisons should have."""
+    found: dict[Arm, int] = {}
+    axes = [axis for axis in arms[0] if axis != "arm"] if arms else []
+    for question in questions_of(axes, references):
         pairs = question.pairs(arms)
-        for (dataset, level), places in question.answering(pairs).items():
-            look = wanted.get((question.name, str(dataset), str(level)), 0)
-            for arm in itertools.chain.from_iterable(pairs[i] for i in places if look):
-                seeds[arm] = max(seeds.get(arm, 0), look)
-    return seeds
+        groups = {(str(dataset), str(level)): places
+                  for (dataset, level), places in question.answering(pairs).items()}  # fmt: skip
+        for one, look in wanted.items():
+            places = (
+                groups.get((one.dataset, one.level), ()) if one.question == question.name else ()
+            )
+            for pair in (pairs[i] for i in places):
+                for arm in pair if _within(pair[0], one.scope) else ():
+                    found[arm] = max(found.get(arm, 0), look)
+    return found
+
+
+def _within(arm: Arm, scope: str) -> bool:
+    """Whether an arm is of a row with this scope: `pooled`, or `AXIS=level`."""
+    axis, sign, level = scope.partition("=")
+    return not sign or level_text(arm[axis]) == level
 
 
 def _further(
-    arm_of: Mapping[str, Arm], planned: Iterable[Run], seeds: Mapping[Arm, int]
+    arm_of: Mapping[str, Arm],
+    planned: Iterable[Run],
+    wanted: Mapping[Arm, int],
+    metrics: pd.DataFrame,
 ) -> list[Run]:
-    """Runs with the smallest unused seeds, until each arm has as many as it should."""
+    """Runs with the next replicates, until each arm has as many as it should.
+
+    New seeds follow the largest that an arm has, so that looks are at the first seeds in order; of
+    datasets with several splits each new split is run with the seeds that the arm has.
+    """
     known: dict[Arm, list[Run]] = defaultdict(list)
     for run in planned:
         if run.path in arm_of:
             known[arm_of[run.path]].append(run)
-    found = []
-    for arm, count in seeds.items():
-        runs = known[arm]
-        used = {run.seed for run in runs}
-        free = (seed for seed in itertools.count() if seed not in used)
-        found += [
-            Run(**{**runs[0].to_json(), "seed": seed})
-            for seed in itertools.islice(free, max(0, count - len(used)))
-        ]
+    crossed = crossed_datasets(metrics)
+    splits = _splits(metrics)
+    everywhere = [run for runs in known.values() for run in runs]
+    found: set[Run] = set()
+    for arm, count in wanted.items():
+        runs, dataset = known[arm], str(arm["dataset"])
+        levels = [run.to_json() for run in runs]
+        beside = [run for run in everywhere if run.dataset == dataset]
+        if dataset in crossed:
+            used = {splits[run.path] for run in runs}
+            new = _next(used, {splits[run.path] for run in beside}, count)
+            seeds = {run.seed for run in runs}
+            found |= {Run(**{**levels[0], "split_seed": split, "seed": seed})
+                      for split in new for seed in seeds}  # fmt: skip
+        else:
+            new = _next({run.seed for run in runs}, {run.seed for run in beside}, count)
+            found |= {Run(**{**levels[0], "seed": seed}) for seed in new}
     return sorted(found)
 
 
+def _splits(metrics: pd.DataFrame) -> dict[str, int]:
+    """Split seed of each run by its path."""
+    if "split_seed" not in metrics:
+        return {}
+    runs = metrics[metrics["model"] == "vae"]
+    return dict(zip(runs["run"].astype(str), map(int, split_seeds(runs)), strict=True))
+
+
+def _next(used: Collection[int], others: Collection[int], count: int) -> list[int]:
+    """Levels that lead an arm to so many, in order; first those that other arms have."""
+    last = max(used, default=-1)
+    later = sorted(level for level in others if level > last)
+    fresh = itertools.count(max([last, *others]) + 1)
+    return list(itertools.islice(itertools.chain(later, fresh), max(0, count - len(set(used)))))
+
+
+def plan_round(folder: Path, target: Path) -> None:
+    """Write the round of seeds that follows a study's tables; without runs where all is decided.
+
+    Args:
+        folder: results/<study>, with its frozen config and its tables.
+        target: `Study.next_round`.
+    """
+    study, plan = read_frozen(folder)
+    found = study_round(study, plan)
+    write_json(target, {
+        "look": found.look,
+        "undecided": [str(one) for one in found.undecided],
+        "undecided_at_the_last_look": [str(one) for one in found.exhausted],
+        "runs": [study.own(run).to_json() for run in found.runs],
+    })  # fmt: skip
+
+
+def study_round(study: Study, plan: Plan) -> Round:
+    """The round that follows a study's tables.
+
+    Raises:
+        UserError: there are no tables yet.
+    """
+    tables = [study.folder / "tables" / f"{name}.csv" for name in ("metrics", "contrasts")]
+    if not all(path.is_file() for path in tables):
+        raise UserError(f"{study.folder}: has no tables yet; run snakemake first.")
+    contrasts = pd.read_csv(tables[1], dtype={"level": str, "question": str, "dataset": str})
+    statistics = study.config["statistics"]
+    runs = [item.run for item in plan.planned]
+    return next_round(
+        read_metrics(tables[0]), contrasts, runs, statistics["looks"], study.references
+    )
+
+
 def grid_lines(runs: Iterable[Run]) -> list[str]:
-    """Lines of a config's `grids` that name these runs, one for each arm."""
+    """Lines of a config's `grids` that name these runs, one for each arm (and split)."""
     grids: dict[str, list[int]] = defaultdict(list)
     for run in runs:
         grids[_grid(run)].append(run.seed)
@@ -134,9 +238,3 @@ def _grid(run: Run) -> str:
     }
     text = yaml.safe_dump(shown, default_flow_style=True, sort_keys=False, width=10**6)
     return str(text).strip()[1:-1]
-
-
-def comparison_text(comparison: tuple[str, str, str]) -> str:
-    """`nll: kl_off at off`, a comparison in a few words."""
-    question, level, metric = comparison
-    return f"{metric}: {question} {level_text(level)}"

@@ -31,7 +31,7 @@ def write_statistics(folder: Path) -> None:
         folder,
         study.references,
         statistics["margins"],
-        max(1, len(statistics["looks"])),
+        statistics["looks"],
     )
     write_csv(found, tables / "contrasts.csv")
     arms, primary = comparable_arms(metrics), statistics["primary_metrics"]

@@ -13,11 +13,32 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from vae_ablation.training.pack import choose_device
+from vae_ablation.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on; auto takes cuda, then mps, then cpu.
+
+    Raises:
+        UserError: the wanted device is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, present in there.items() if present))
+    if not there[wanted]:
+        present = ", ".join(name for name, ok in there.items() if ok)
+        raise UserError(
+            f"training.device is {wanted!r}, which this machine lacks; here: {present}."
+        )
+    return torch.device(wanted)
 
 
 @contextmanager

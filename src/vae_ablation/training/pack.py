@@ -28,6 +28,7 @@ from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.alone import why_alone
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
+from vae_ablation.training.devices import choose_device
 from vae_ablation.training.optimizer import StackedAdam
 from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import BoundVAE, StackedVAE, from_rows, row_of
@@ -93,27 +94,6 @@ class TrainingResult:
     epochs_kept: int = 0
     snapshots: dict[str, NDArray[Any]] = field(default_factory=dict)
     alone: str = ""
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device to train on; auto takes cuda, then mps, then cpu.
-
-    Raises:
-        UserError: the wanted device is not there.
-    """
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        return torch.device(next(name for name, present in there.items() if present))
-    if not there[wanted]:
-        present = ", ".join(name for name, ok in there.items() if ok)
-        raise UserError(
-            f"training.device is {wanted!r}, which this machine lacks; here: {present}."
-        )
-    return torch.device(wanted)
 
 
 def train_pack(

@@ -44,7 +44,7 @@ class Snapshots:
         self.rows = shown_examples(dataset.labels_of("validation"))
         rows = torch.from_numpy(np.resize(self.rows, _ROWS)).to(validation.context.device)
         self.examples = validation.at(rows)
-        self.originals = picture_bytes(dataset.intensities("validation")[self.rows], self.shape)
+        self.originals = picture_bytes(dataset.intensities("validation", self.rows), self.shape)
 
     @torch.no_grad()
     def take(self, epoch: int, model: StackedVAE, active: list[int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,18 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Circle
 
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
-from vae_ablation.report.figures.curves import over_seeds
+from vae_ablation.report.figures.drawing import drawn_values
 from vae_ablation.report.figures.latent import scatter
 from vae_ablation.report.figures.layout import mosaic
 
 
 def draw(
+    study: Path, name: str, likelihood: str | None = "gaussian", dim: int | None = None
+) -> Any:
+    return drawing(study, name, likelihood, dim).figure
+
+
+def drawing(
     study: Path, name: str, likelihood: str | None = "gaussian", dim: int | None = None
 ) -> Any:
     return FIGURES[name].draw(StudyResults(study), Selection("digits", likelihood, dim))
@@ -34,32 +39,6 @@ def rows(study: Path, **wanted: Any) -> pd.DataFrame:
 
 def lines_of(ax: Axes, arm: str) -> list[Any]:
     return [line for line in ax.lines if line.get_label() == arm]
-
-
-def test_loss_curves_are_the_means_over_seeds_and_the_band_their_range(study):
-    fig = draw(study, "loss_curves", dim=2)
-    folder = study / "runs/digits/gaussian/z2/beta0.1"
-    histories = [pd.read_csv(folder / f"seed{seed}" / "history.csv") for seed in (0, 1)]
-    for ax, term in zip(fig.axes, ("distortion", "rate", "objective"), strict=True):
-        for split, style_name in (("train", "--"), ("validation", "-")):
-            values = np.array([h[h["split"] == split][term] for h in histories])
-            (line,) = [x for x in lines_of(ax, "beta0.1") if x.get_linestyle() == style_name]
-            np.testing.assert_allclose(line.get_ydata(), values.mean(0), rtol=1e-9)
-            np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 13))
-    band = fig.axes[0].collections[1].get_paths()[0].vertices
-    shown = np.array([h[h["split"] == "validation"]["distortion"] for h in histories])
-    assert band[:, 1].min() == pytest.approx(shown.min())
-    assert band[:, 1].max() == pytest.approx(shown.max())
-
-
-def test_a_seed_that_stopped_early_keeps_its_last_value():
-    def history(values: list[float]) -> pd.DataFrame:
-        epochs = range(1, len(values) + 1)
-        return pd.DataFrame({"epoch": epochs, "split": "train", "rate": values})
-
-    epochs, values = over_seeds([history([4, 2, 1]), history([6.0])], "train", "rate")
-    np.testing.assert_array_equal(epochs, [1, 2, 3])
-    np.testing.assert_array_equal(values, [[4, 6], [2, 6], [1, 6]])
 
 
 def test_kl_on_off_has_common_axes_that_hold_every_code_and_the_prior(study):
@@ -114,105 +93,63 @@ def test_kl_off_is_not_joined_to_the_curve(study):
             assert len(line.get_xdata()) == 3
 
 
-def test_likelihoods_are_compared_on_shared_columns_against_the_rate(study):
-    fig = draw(study, "likelihood_comparison", None, 4)
-    labels = [ax.get_ylabel() for ax in fig.axes]
-    assert labels[0] == "MSE (intensity²)"
-    assert not any("ELBO" in label or "NLL" in label or "distortion" in label for label in labels)
-    curve = next(x for x in fig.axes[0].lines if x.get_color() == "#0077bb")
-    table = rows(study, likelihood="gaussian", latent_dim=4)
-    expected = [
-        table[table["arm"] == arm][["rate", "mse"]].mean() for arm in ("beta0.1", "beta1", "beta4")
-    ]
-    np.testing.assert_allclose(curve.get_xydata(), np.array(expected), rtol=1e-9)
-
-
-def test_controls_are_lines_where_they_have_the_column(study):
-    fig = draw(study, "likelihood_comparison", None, 4)
-    levels = {
-        ax.get_ylabel(): [x.get_ydata()[0] for x in ax.lines if x.get_color() == "#333333"]
-        for ax in fig.axes
-    }
-    assert levels["MSE (intensity²)"] == [0.06 / 4]
-    np.testing.assert_allclose(levels["15-NN accuracy (0–1)"], [0.5 + 0.08, 0.97, 0.34])
-    assert levels["active units (dimensions)"] == []
-
-
-def test_deterministic_arms_stand_at_the_edge(make_study):
-    study = make_study(latent_dims=(2,), point=True)
-    ax = draw(study, "likelihood_comparison", None, 2).axes[0]
-    marked = [
-        line for line in ax.lines if line.get_marker() == "<" and line.get_color() == "#0077bb"
-    ]
-    expected = rows(study, likelihood="gaussian", arm="point")["mse"].mean()
-    np.testing.assert_allclose(marked[0].get_ydata(), [expected])
-
-
-def test_heatmap_cells_are_the_means_over_seeds(study):
-    fig = draw(study, "heatmaps")
-    ax = next(ax for ax in fig.axes if ax.get_title() == "rate (nats)")
+def test_dose_response_shows_means_over_seeds_in_the_order_of_beta(study):
+    drawn = drawing(study, "dose_response")
+    ax = next(ax for ax in drawn.figure.axes if ax.get_ylabel().startswith("rate"))
     table = rows(study, likelihood="gaussian", model="vae")
     means = table.groupby(["arm", "latent_dim"])["rate"].mean()
-    arms = ["kl-off", "beta0.1", "beta1", "beta4"]
-    expected = [[means[arm, dim] for dim in (2, 4)] for arm in arms]
-    np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan)[:4], expected)
-    assert ax.images[0].get_clim() == pytest.approx(
-        (np.min(expected[1:]), np.max(expected[1:])), rel=1e-9
-    )
+    for line, dim in zip(
+        [x for x in ax.lines if len(x.get_xdata()) == 3][::2], (2, 4), strict=True
+    ):
+        expected = [means[arm, dim] for arm in ("beta0.1", "beta1", "beta4")]
+        np.testing.assert_allclose(line.get_ydata(), expected)
+        assert (np.diff(line.get_xdata()) > 0).all(), "KL off is not joined"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["KL off", "0.1", "1", "4"]
+    data = drawn.data.query("metric == 'rate' and latent_dim == 4").set_index("arm")["mean"]
+    np.testing.assert_allclose([data[arm] for arm in ("kl-off", "beta1")],
+                               [means["kl-off", 4], means["beta1", 4]])  # fmt: skip
 
 
-def test_heatmaps_say_why_a_cell_has_no_number(make_study):
-    runs = tuple(f"digits/gaussian/z2/beta1/seed{seed}" for seed in (0, 1))
-    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), diverged=runs)
-    axes = {ax.get_title(): [t.get_text() for t in ax.texts] for ax in draw(study, "heatmaps").axes}
-    # Rows: KL off, β = 0.1, β = 1, β = 4.
-    assert axes["rate (nats)"][2] == "×"
-    assert axes["active units (dimensions)"][0] == "–"
-    assert axes["NLL (nats) ↓"][0].startswith("≤")
-    assert not axes["NLL (nats) ↓"][1].startswith("≤")
+def test_one_beta_has_no_dose_response(make_study):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), betas=(1.0,), seeds=(0,))
+    assert drawing(study, "dose_response") is None
 
 
-def test_a_control_is_not_scored_against_another_measure(study):
-    def last_row(likelihood: str) -> list[float]:
-        fig = draw(study, "heatmaps", likelihood)
-        ax = next(ax for ax in fig.axes if ax.get_title() == "NLL (nats) ↓")
-        return list(np.ma.filled(ax.images[0].get_array(), np.nan)[-1])
-
-    assert last_row("gaussian") == [-52.0, -54.0]
-    assert -52.0 not in last_row("discretized_logistic")
-
-
-def test_kl_per_dimension_sorts_each_run_before_the_mean(study):
-    fig = draw(study, "kl_per_dimension")
-    folder = study / "runs/digits/gaussian/z4/beta1"
-    rates = [json.loads((folder / f"seed{s}/metrics.json").read_text()) for s in (0, 1)]
-    expected = np.mean([np.sort(rate["rate_per_dim"])[::-1] for rate in rates], axis=0)
-    (line,) = lines_of(fig.axes[1], "beta1")
-    np.testing.assert_allclose(line.get_ydata(), expected)
-    assert fig.axes[0].get_ylim() == fig.axes[1].get_ylim()
+def test_the_data_of_a_figure_are_what_it_shows(study):
+    plane = drawing(study, "rate_distortion", None).data
+    mine = plane.query("likelihood == 'gaussian' and latent_dim == 4").set_index("arm")
+    table = rows(study, likelihood="gaussian", latent_dim=4, arm="beta1")
+    assert mine.loc["beta1", "rate"] == pytest.approx(table["rate"].mean())
+    assert mine.loc["beta1", "distortion"] == pytest.approx(table["distortion"].mean())
+    assert mine.loc["beta1", "rate_low"] < mine.loc["beta1", "rate"]
+    codes = drawing(study, "latent_space", dim=2).data
+    with np.load(study / "runs/digits/gaussian/z2/beta4/seed0/codes.npz") as stored:
+        own = codes[codes["arm"] == "beta4"]
+        np.testing.assert_allclose(own[["x", "y"]], stored["mean"][own["example"]])
+        np.testing.assert_array_equal(own["label"], stored["labels"][own["example"]])
+    counts = drawing(study, "collapse_map").data
+    assert set(counts["arm"]) == {"beta0.1", "beta1", "beta4"}
 
 
-def test_an_arm_keeps_its_colour_in_every_study_and_figure(make_study):
-    small = make_study(likelihoods=("gaussian",), latent_dims=(2,), betas=(1.0, 2.0), seeds=(0,))
-    large = make_study(
-        likelihoods=("gaussian",), latent_dims=(2,), betas=(0.01, 0.3, 1.0, 50.0), seeds=(0,)
-    )
+def test_values_of_a_bare_figure_are_read_off_its_panels():
+    from matplotlib.figure import Figure
 
-    def colors(study: Path, arm: str) -> set[str]:
-        found = {
-            line.get_color()
-            for name in ("loss_curves", "kl_per_dimension")
-            for ax in draw(study, name, dim=2).axes
-            for line in lines_of(ax, arm)
-        }
-        titles = {ax.get_title(): ax for ax in draw(study, "samples", dim=2).axes}
-        label = {"beta1": "β = 1 ", "kl-off": "KL off "}[arm]
-        panel = next(ax for title, ax in titles.items() if title.startswith(label))
-        return {to_hex(color) for color in found | {panel.spines["left"].get_edgecolor()}}
-
-    for arm in ("beta1", "kl-off"):
-        assert colors(small, arm) == colors(large, arm)
-        assert len(colors(small, arm)) == 1
+    fig = Figure()
+    left, right = fig.subplots(1, 2)
+    left.plot([1, 2], [3, 4], label="one\nline")
+    left.set(title="first", xlabel="x", ylabel="y")
+    right.scatter([5], [6])
+    right.plot(["beta1", "kl-off"], [9, 10])
+    right.bar([0, 1], [7, 8], width=1)
+    found = drawn_values(fig)
+    assert found.iloc[:2].to_numpy().tolist() == [
+        ["first", "x", "y", "line", "one line", 1.0, 3.0],
+        ["first", "x", "y", "line", "one line", 2.0, 4.0],
+    ]
+    assert found.iloc[2:4]["x"].tolist() == ["beta1", "kl-off"]
+    assert found.iloc[4, 3:].tolist() == ["points", "", 5.0, 6.0]
+    assert found.iloc[5:]["y"].tolist() == [7.0, 8.0]
+    assert len(drawn_values(Figure())) == 0
 
 
 def test_the_latent_plane_shows_the_codes_and_the_prior(study):
@@ -246,23 +183,6 @@ def draw_scatter(labels: np.ndarray, classes: list[int]) -> Axes:
     ax = Figure().add_subplot()
     scatter(ax, np.arange(2.0 * len(labels)).reshape(-1, 2), labels, classes)
     return ax
-
-
-def test_reconstructions_are_the_stored_pictures_under_the_originals(study):
-    fig = draw(study, "reconstructions", dim=2)
-    picture = fig.axes[0].images[0].get_array()
-    with np.load(study / "runs/digits/gaussian/z2/beta4/seed0/pictures.npz") as stored:
-        originals, beta4 = stored["originals"], stored["reconstructions"]
-    assert not np.array_equal(originals, beta4)
-    # 8 × 8 images are enlarged three times, with a line of one pixel after each.
-    # Rows: originals, KL off, β = 0.1, β = 1, β = 4.
-    pitch = 25
-    for k, left in enumerate(range(0, 10 * pitch, pitch)):
-        np.testing.assert_array_equal(picture[0:24:3, left : left + 24 : 3], originals[k])
-        last = picture[4 * pitch : 4 * pitch + 24 : 3, left : left + 24 : 3]
-        np.testing.assert_array_equal(last, beta4[k])
-    mse = rows(study, run="digits/gaussian/z2/kl-off/seed0")["mse"].iloc[0]
-    assert style.number(mse) in [text.get_text() for text in fig.texts]
 
 
 def test_a_mosaic_keeps_rows_columns_and_shape():

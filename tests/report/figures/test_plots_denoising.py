@@ -106,7 +106,8 @@ def zero(make: Any) -> StudyResults:
 
 
 def draw(results: StudyResults, name: str, dim: int = 4) -> Any:
-    return FIGURES[name].draw(results, Selection("cells", None, dim))
+    drawn = FIGURES[name].draw(results, Selection("cells", None, dim))
+    return drawn and drawn.figure
 
 
 def panel(fig: Any, subject: str, label: str) -> Any:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+import yaml
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -16,13 +16,9 @@ from vae_ablation.report.figures import FIGURES, Selection, StudyResults, draw_f
 from vae_ablation.report.figures.registry import figure
 
 CAPTIONS = Path(__file__).parents[3] / "workflow" / "report" / "figures"
-PICTURES = {
-    "interpolations", "reconstructions", "samples", "traversals", "training_snapshots"
-}  # fmt: skip
-LIKELIHOOD_WIDE = {f"all/{name}" for name in ("heatmaps", "kl_per_dimension", "collapse_map")}
-EXPLAINED = {"all/archetype", "all/effects"}
-PER_DIM = PICTURES | {"latent_space", "loss_curves"}
-PLANE = {"z2/manifold", "z2/kl_on_off", "z2/aggregate_posterior"}
+LIKELIHOOD_WIDE = {f"all/{name}" for name in ("collapse_map", "dose_response", "effects")}
+PER_DIM = {"latent_space"}
+PLANE = {"z2/kl_on_off", "z2/aggregate_posterior"}
 
 
 def names(folder: Path, suffix: str = "png") -> set[str]:
@@ -34,9 +30,10 @@ def names(folder: Path, suffix: str = "png") -> set[str]:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty files in place of pictures, where only their names matter."""
 
-    def touch(_: Figure, stem: Path) -> list[Path]:
-        stem.with_name(f"{stem.name}.png").touch()
-        return []
+    def touch(_: Figure, stem: Path, vector: Any = ()) -> list[Path]:
+        path = stem.with_name(f"{stem.name}.png")
+        path.touch()
+        return [path]
 
     monkeypatch.setattr(style, "save", touch)
 
@@ -47,30 +44,39 @@ def texts(fig: Figure) -> list[str]:
 
 def test_every_figure_of_a_likelihood_is_drawn(study, tmp_path):
     written = draw_figures(study, "digits", "gaussian", tmp_path / "out")
-    expected = LIKELIHOOD_WIDE | EXPLAINED | PLANE
+    expected = LIKELIHOOD_WIDE | PLANE
     expected |= {f"z{d}/{name}" for d in (2, 4) for name in PER_DIM}
-    assert names(tmp_path / "out") == names(tmp_path / "out", "pdf") == expected
+    assert names(tmp_path / "out") == names(tmp_path / "out", "csv") == expected
     assert sorted(written) == sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
 
 
 def test_every_figure_of_a_dataset_is_drawn(study, tmp_path):
     draw_figures(study, "digits", "all", tmp_path / "out")
-    assert names(tmp_path / "out") == {
-        "all/rate_distortion",
-        "all/importance",
-        "z2/likelihood_comparison",
-        "z4/likelihood_comparison",
-    }
+    assert names(tmp_path / "out") == {"all/rate_distortion"}
+
+
+def test_vector_formats_are_written_where_the_config_asks_for_them(make_study, tmp_path):
+    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
+    path = study / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(config | {"figures": {"vector": ["pdf", "svg"]}}))
+    for folder in ("a", "b"):
+        draw_figures(study, "digits", "all", tmp_path / folder)
+    for suffix in ("png", "pdf", "svg", "csv"):
+        first, second = (
+            (tmp_path / f / f"all/rate_distortion.{suffix}").read_bytes() for f in "ab"
+        )
+        assert first == second
+        assert b"CreationDate" not in first
 
 
 def test_the_folder_holds_nothing_stale(make_study, tmp_path, unrendered):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False)
     out = tmp_path / "out"
     (out / "z99").mkdir(parents=True)
-    (out / "z99" / "samples.png").write_text("old")
+    (out / "z99" / "effects.png").write_text("old")
     draw_figures(study, "digits", "gaussian", out)
-    planes = {f"z2/{name}" for name in ("latent_space", "loss_curves", "kl_on_off")}
-    assert names(out) == LIKELIHOOD_WIDE | planes | {"all/effects", "z2/aggregate_posterior"}
+    assert names(out) == LIKELIHOOD_WIDE | PLANE | {"z2/latent_space"}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -92,13 +98,13 @@ def test_a_figure_that_fails_leaves_the_old_folder(make_study, tmp_path, monkeyp
 
 @pytest.fixture
 def one_fails(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make the figure loss_curves end in an error."""
+    """Make the figure latent_space end in an error."""
 
     def fail_with(error: Exception) -> None:
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setitem(FIGURES, "loss_curves", replace(FIGURES["loss_curves"], draw=fail))
+        monkeypatch.setitem(FIGURES, "latent_space", replace(FIGURES["latent_space"], draw=fail))
 
     return fail_with
 
@@ -111,13 +117,13 @@ def test_a_figure_that_fails_says_so_in_its_place_and_the_others_are_drawn(
     one_fails(KeyError("$the bug"))
     draw_figures(study, "digits", "gaussian", tmp_path / "out")
     assert names(tmp_path / "out") == names(tmp_path / "whole")
-    told = "The figure loss curves could not be drawn (KeyError: '$the bug')"
+    told = "The figure latent space could not be drawn (KeyError: '$the bug')"
     assert told in capsys.readouterr().err
     assert "Traceback" in caplog.text
     whole, out = ((tmp_path / f / "z2").glob("*.png") for f in ("whole", "out"))
     differ = {a.stem for a, b in zip(sorted(whole), sorted(out), strict=True)
               if a.read_bytes() != b.read_bytes()}  # fmt: skip
-    assert differ == {"loss_curves"}
+    assert differ == {"latent_space"}
 
 
 def test_a_fault_of_the_machine_leaves_the_old_folder(make_study, tmp_path, one_fails):
@@ -160,11 +166,9 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
     results, selection = StudyResults(study), Selection("digits", "gaussian", 2)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        style.save(FIGURES["kl_on_off"].draw(results, selection), tmp_path / folder / "x")
-    for suffix in ("png", "pdf"):
-        first, second = ((tmp_path / f / f"x.{suffix}").read_bytes() for f in "ab")
-        assert first == second
-        assert b"CreationDate" not in first
+        style.save(FIGURES["kl_on_off"].draw(results, selection).figure, tmp_path / folder / "x")
+    first, second = ((tmp_path / f / "x.png").read_bytes() for f in "ab")
+    assert first == second
 
 
 def test_every_figure_has_a_plain_caption():
@@ -177,11 +181,11 @@ def test_every_figure_has_a_plain_caption():
 
 
 def test_two_figures_cannot_share_a_name():
-    def samples(results: StudyResults, selection: Selection) -> None:
+    def effects(results: StudyResults, selection: Selection) -> None:
         return None
 
-    with pytest.raises(ValueError, match="samples"):
-        figure(scope="study", category="x")(samples)
+    with pytest.raises(ValueError, match="effects"):
+        figure(scope="study", category="x")(effects)
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
@@ -206,9 +210,9 @@ def test_diverged_runs_are_left_out_and_named(make_study, tmp_path):
         reason=reason,
     )
     written = draw_figures(study, "a$b_c$^{", "gaussian", tmp_path / "out")
-    assert len(written) == 2 * len(LIKELIHOOD_WIDE | EXPLAINED | PER_DIM | PLANE)
+    assert len(written) == 2 * len(LIKELIHOOD_WIDE | PER_DIM | PLANE)
     selection = Selection("a$b_c$^{", "gaussian", 2)
-    fig = FIGURES["loss_curves"].draw(StudyResults(study), selection)
+    fig = FIGURES["latent_space"].draw(StudyResults(study), selection).figure
     shown = texts(fig)
     assert any("a$b_c$^{, gaussian" in text for text in shown)
     note = " ".join(text for text in shown if "diverged" in text or "later" in text)
@@ -229,19 +233,15 @@ def test_missing_optional_columns_and_labels_break_nothing(make_study, tmp_path)
         drop_columns=("knn_accuracy", "nll_loose", "measure", "reason", "mse", "silhouette"),
     )
     draw_figures(study, "digits", "bernoulli", tmp_path / "a")
-    expected = LIKELIHOOD_WIDE | EXPLAINED | PLANE | {f"z2/{name}" for name in PER_DIM}
+    expected = LIKELIHOOD_WIDE - {"all/dose_response"} | PLANE | {"z2/latent_space"}
     assert names(tmp_path / "a") == expected
     draw_figures(study, "digits", "all", tmp_path / "b")
-    assert names(tmp_path / "b") == {"all/rate_distortion", "all/importance"}
+    assert names(tmp_path / "b") == {"all/rate_distortion"}
 
 
-def test_data_that_are_no_images_and_one_likelihood_leave_out_what_needs_them(make_study):
-    study = make_study(likelihoods=("gaussian",), seeds=(0,), pictures=False, umap=False)
-    results = StudyResults(study)
-    for name in PICTURES | {"manifold", "archetype"}:
-        assert FIGURES[name].draw(results, Selection("digits", "gaussian", 2)) is None
+def test_without_umap_there_is_no_latent_space_above_two_dimensions(make_study):
+    results = StudyResults(make_study(likelihoods=("gaussian",), seeds=(0,), umap=False))
     assert FIGURES["latent_space"].draw(results, Selection("digits", "gaussian", 4)) is None
-    assert FIGURES["likelihood_comparison"].draw(results, Selection("digits", None, 2)) is None
 
 
 def test_kl_on_off_needs_both_and_the_plane(make_study):
@@ -264,25 +264,25 @@ def test_many_arms_and_dimensions_do_not_make_more_figures(make_study, tmp_path,
     )
     draw_figures(study, "digits", "gaussian", tmp_path / "out")
     assert {name.split("/")[0] for name in names(tmp_path / "out")} == {"z2", "z5", "z7", "all"}
-    assert len(names(tmp_path / "out")) == 29
+    assert len(names(tmp_path / "out")) == 8
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(make_study):
     results = StudyResults(make_study(dataset="NA", likelihoods=("gaussian",), seeds=(0,)))
-    fig = FIGURES["heatmaps"].draw(results, Selection("NA", "gaussian"))
+    fig = FIGURES["effects"].draw(results, Selection("NA", "gaussian")).figure
     assert "NA, gaussian" in texts(fig)
 
 
 def test_an_improper_likelihood_is_marked(make_study):
     study = make_study(likelihoods=("bernoulli", "gaussian"), latent_dims=(2,), seeds=(0,))
     results = StudyResults(study)
-    plane = FIGURES["rate_distortion"].draw(results, Selection("digits"))
+    plane = FIGURES["rate_distortion"].draw(results, Selection("digits")).figure
     titles = [ax.get_title() for ax in plane.axes]
     assert titles == ["bernoulli\ncross-entropy, not a likelihood", "gaussian\ngrey/density"]
-    for name in ("heatmaps", "loss_curves", "kl_on_off"):
-        fig = FIGURES[name].draw(results, Selection("digits", "bernoulli", 2))
+    for name in ("effects", "latent_space", "kl_on_off"):
+        fig = FIGURES[name].draw(results, Selection("digits", "bernoulli", 2)).figure
         assert any("cross-entropy, not a likelihood" in text for text in texts(fig)), name
-        fig = FIGURES[name].draw(results, Selection("digits", "gaussian", 2))
+        fig = FIGURES[name].draw(results, Selection("digits", "gaussian", 2)).figure
         assert not any("cross-entropy" in text for text in texts(fig)), name
 
 
@@ -303,16 +303,3 @@ def test_pickled_arrays_are_refused(make_study):
     np.savez(study / "runs" / run / "codes.npz", mean=bad)
     with pytest.raises(ValueError, match="allow_pickle"):
         StudyResults(study).codes(run)
-
-
-def test_later_columns_appear_among_the_heatmaps(make_study):
-    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
-    path = study / "tables" / "summary.csv"
-    summary = pd.read_csv(path)
-    new = summary[summary["metric"] == "rate"].assign(metric="my_new_metric")
-    pd.concat([summary, new]).to_csv(path, index=False)
-    fig = FIGURES["heatmaps"].draw(StudyResults(study), Selection("digits", "gaussian"))
-    titles = [ax.get_title() for ax in fig.axes]
-    assert titles[-1] == "my new metric"
-    assert "drift (nats)" not in titles
-    assert "collapsed fraction (0–1)" not in titles

@@ -1,15 +1,13 @@
-"""The figures that explain: walks, holes, effects, shares and snapshots, against their files."""
+"""The figures that explain: holes, collapse and effects, against their files."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.patches import Circle
 from scipy import stats
 
@@ -29,7 +27,8 @@ COLORS = {
 def draw(
     study: Path, name: str, likelihood: str | None = "gaussian", dim: int | None = None
 ) -> Any:
-    return FIGURES[name].draw(StudyResults(study), Selection("digits", likelihood, dim))
+    drawn = FIGURES[name].draw(StudyResults(study), Selection("digits", likelihood, dim))
+    return drawn and drawn.figure
 
 
 def arrays(study: Path, arm: str, dim: int, name: str = "pictures") -> dict[str, Any]:
@@ -45,57 +44,6 @@ def texts(fig: Any) -> list[str]:
 def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
     """One 8 × 8 image of a mosaic: enlarged three times, with a line of one pixel after each."""
     return picture[25 * row : 25 * row + 24 : 3, 25 * column : 25 * column + 24 : 3]
-
-
-def test_traversals_are_the_stored_walks_with_their_kl_and_range(study):
-    fig = draw(study, "traversals", dim=4)
-    for ax, arm in zip(fig.axes, ("beta1", "kl-off"), strict=True):
-        stored = arrays(study, arm, 4)
-        picture = ax.images[0].get_array()
-        for row in range(4):
-            for step in (0, 5, 10):
-                np.testing.assert_array_equal(
-                    cell(picture, row, step), stored["traversals"][row, step]
-                )
-        assert {style.number(kl) for kl in stored["traversal_kl"]} <= set(texts(fig))
-        high = stored["traversal_range"][0, 1]
-        assert texts(fig).count(f"−{high:.3g} to {high:.3g}") == 4
-        assert to_hex(ax.spines["left"].get_edgecolor()) == COLORS[arm]
-    assert [text for text in texts(fig) if text.startswith("z")] == [
-        f"z{'₁₂₃₄'[dim]}"
-        for arm in ("beta1", "kl-off")
-        for dim in arrays(study, arm, 4)["traversal_dims"]
-    ]
-
-
-def test_a_triangle_marks_where_the_example_lies_on_its_walk(study):
-    ax = draw(study, "traversals", dim=4).axes[0]
-    stored = arrays(study, "beta1", 4)
-    code = arrays(study, "beta1", 4, "codes")["mean"][stored["index"][0]]
-    place = [(row, code[dim]) for row, dim in enumerate(stored["traversal_dims"])]
-    shown = {int(y): x for x, y in ax.lines[0].get_xydata()}
-    assert shown == pytest.approx(
-        # Eleven cells from −3 to 3, the first centred at half a cell.
-        {row: 0.5 + (value + 3) / 6 * 10 for row, value in place if abs(value) <= 3}
-    )
-    assert shown
-
-
-def test_the_archetype_stands_beside_the_data_mean_with_their_difference(study):
-    fig = draw(study, "archetype")
-    upper, lower = fig.axes[2:4]
-    arms = ["kl-off", "beta0.1", "beta1", "beta4"]
-    mean = arrays(study, "beta1", 4)["data_mean"].astype(float)
-    shown = [arrays(study, arm, 4)["archetype"].astype(float) for arm in arms]
-    np.testing.assert_array_equal(
-        upper.images[0].get_array(), np.concatenate([mean, *shown], axis=1)
-    )
-    expected = np.concatenate([(image - mean) / 255 for image in shown], axis=1)
-    np.testing.assert_allclose(lower.images[0].get_array(), expected)
-    low, high = lower.images[0].get_clim()
-    assert low == -high
-    size = np.sqrt(np.mean(((shown[0] - mean) / 255) ** 2))
-    assert style.number(float(size)) in texts(fig)
 
 
 def test_collapse_map_counts_active_units_of_the_beta_arms_alone(study):
@@ -191,30 +139,6 @@ def test_ratios_have_a_band_of_ratios():
     assert margin_band(pd.DataFrame({**rows, "margin": np.nan})) is None
 
 
-def test_importance_has_spans_and_bars_of_shares_and_primary_metrics_stand_first(study):
-    fig = draw(study, "importance", None)
-    shown = texts(fig)
-    widths = [[bar.get_width() for bar in bars] for bars in fig.axes[0].containers]
-    np.testing.assert_allclose(widths, np.repeat([[0.6], [0.15], [0.25]], 3, axis=1))
-    ends = [bar.get_x() + bar.get_width() for bar in fig.axes[1].containers[1]]
-    np.testing.assert_allclose(ends, [1.0])
-    legend = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert legend == ["β", "latent dimension", "likelihood"]
-    written = [text.get_text() for text in fig.axes[1].texts]
-    assert written == ["70 %", "30 %"]
-    labels = [text for text in shown if text.startswith(("rate", "probe", "MSE", "NLL"))]
-    assert labels == [
-        "rate (nats)",
-        "probe accuracy",
-        "MSE (intensity²)",
-        "NLL (nats)",
-        "NLL (nats)",
-    ]
-    assert "×13.1" in shown  # the ratio of rates over β, 12.5 + 0.6
-    assert "13.2" in shown  # nats of the NLL over β
-    assert any(text.startswith("All likelihoods: β 1, 4; latent") for text in shown)
-
-
 def test_the_aggregate_posterior_is_the_stored_density_beside_the_prior(study):
     fig = draw(study, "aggregate_posterior", dim=2)
     panels = [ax for ax in fig.axes if ax.get_title()]
@@ -247,36 +171,6 @@ def test_the_aggregate_posterior_is_of_planes_and_of_posteriors_with_a_width(mak
     assert "deterministic" not in titles
 
 
-def test_snapshots_are_the_stored_images_with_their_epoch_and_distortion(study):
-    fig = draw(study, "training_snapshots", dim=2)
-    history = StudyResults(study).history("digits/gaussian/z2/kl-off/seed0")
-    assert history is not None
-    validation = history[history["split"] == "validation"].set_index("epoch")["distortion"]
-    for ax, arm in zip(fig.axes, ("beta1", "kl-off"), strict=True):
-        stored = arrays(study, arm, 2, "snapshots")
-        picture = ax.images[0].get_array()
-        for row, images in enumerate([*stored["images"], stored["originals"]]):
-            for k, image in enumerate(images):
-                np.testing.assert_array_equal(cell(picture, row, k), image)
-        assert to_hex(ax.spines["left"].get_edgecolor()) == COLORS[arm]
-    assert [text for text in texts(fig) if text.startswith("epoch")] == 2 * [
-        f"epoch {epoch}" for epoch in stored["epochs"]
-    ]
-    assert style.number(validation[stored["epochs"][-1]]) in texts(fig)
-
-
-def test_a_run_that_stopped_early_keeps_its_last_snapshot(make_study):
-    study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,))
-    path = study / "runs/digits/gaussian/z2/kl-off/seed0/snapshots.npz"
-    whole = arrays(study, "kl-off", 2, "snapshots")
-    np.savez(path, epochs=whole["epochs"][:2], images=whole["images"][:2],
-             originals=whole["originals"])  # fmt: skip
-    on, off = (ax.images[0].get_array() for ax in draw(study, "training_snapshots", dim=2).axes)
-    for row in (1, 2, 3):
-        np.testing.assert_array_equal(cell(off, row, 0), whole["images"][1][0])
-    np.testing.assert_array_equal(cell(on, 3, 0), whole["images"][3][0])
-
-
 def test_evenly_spaced_positions_include_both_ends():
     shown = evenly(100, 24)
     assert len(set(shown)) == 24
@@ -288,50 +182,17 @@ def test_evenly_spaced_positions_include_both_ends():
 def test_what_was_not_written_yet_draws_nothing(make_study):
     study = make_study(likelihoods=("gaussian",), latent_dims=(2,), seeds=(0,), pictures=False,
                        statistics=False)  # fmt: skip
-    for name in ("traversals", "archetype", "training_snapshots", "effects"):
-        assert draw(study, name, dim=2) is None
-    assert draw(study, "importance", None) is None
+    assert draw(study, "effects", dim=2) is None
     results = StudyResults(study)
     for table in (results.contrasts, results.importance, results.pareto, results.failures):
         assert table.empty
     assert results.snapshots("digits/gaussian/z2/beta1/seed0") is None
 
 
-def test_samples_of_a_class_stand_in_the_row_of_the_label_that_was_told(make_study):
-    study = make_study()
-    classes = np.arange(3 * 10 * 64, dtype=np.int64).reshape(3, 10, 8, 8) % 251
-    path = study / "runs/digits/gaussian/z2/beta1/seed0/pictures.npz"
-    np.savez(path, **dict(np.load(path)), class_samples=classes.astype(np.uint8))
-    (ax,) = draw(study, "class_samples", dim=2).axes
-    picture = ax.images[0].get_array()
-    for row in range(3):
-        np.testing.assert_array_equal(cell(picture, row, 7), classes[row, 7])
-    ticks = dict(zip(ax.get_yticks(), (t.get_text() for t in ax.get_yticklabels()), strict=True))
-    assert ticks == {0.5: "0", 1.5: "1", 2.5: "2"}
-    assert ax.get_ylim() == (3, 0)
-    assert draw(study, "class_samples", dim=4) is None
-    np.savez(path, **dict(np.load(path)), class_names=np.array(["5", "15", "a longer name"]))
-    (ax,) = draw(study, "class_samples", dim=2).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["5", "15", "a longer na…"]
-
-
-def test_interpolations_are_titled_by_the_names_of_labels(make_study):
-    study = make_study()
-    for path in study.rglob("pictures.npz"):
-        arrays = dict(np.load(path))
-        names = np.array([f"{10 * label + 5}" for label in range(10)])
-        arrays["interpolation_labels"] = names[arrays["interpolation_labels"]]
-        np.savez(path, **arrays)
-    fig = draw(study, "interpolations", dim=2)
-    texts = [text.get_text() for text in fig.texts]
-    assert any(re.fullmatch(r"from label \d*5 to label \d*5", text) for text in texts), texts
-
-
 def test_data_that_are_no_images_have_no_pictures_and_still_a_contrast(make_study):
     study = make_study()
     for path in study.rglob("pictures.npz"):
         np.savez(path)
-    assert draw(study, "samples", dim=2) is None
     assert draw(study, "kl_on_off", dim=2) is not None
 
 

@@ -100,7 +100,8 @@ def change_table(study: Path, change: Any) -> None:
 
 
 def draw(study: Path, name: str, likelihood: str = "negative_binomial") -> Figure | None:
-    return FIGURES[name].draw(StudyResults(study), Selection("cells", likelihood, 8))
+    drawn = FIGURES[name].draw(StudyResults(study), Selection("cells", likelihood, 8))
+    return drawn and drawn.figure
 
 
 def drawn(study: Path, name: str) -> Figure:

@@ -120,7 +120,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(study: Path, name: str, latent_dim: int = 2) -> Figure:
-    return FIGURES[name].draw(StudyResults(study), Selection("cells", "poisson", latent_dim))
+    drawn = FIGURES[name].draw(StudyResults(study), Selection("cells", "poisson", latent_dim))
+    return drawn and drawn.figure
 
 
 def panel(fig: Figure, xlabel: str) -> Axes:

@@ -84,6 +84,31 @@ def test_a_verdict_that_depends_on_an_axis_is_given_by_its_levels() -> None:
     assert ", at β = 1)" in str(finding.text)
 
 
+def test_settings_that_differ_are_said_and_a_difference_of_some_holds_on_average_only() -> None:
+    pooled = contrast("likelihood", "gaussian", "nll", (9.0, 8.0, 10.0), "worse", "bernoulli",
+                      beta=1.0, heterogeneity_p=1e-4, margin=0.5)  # fmt: skip
+    singles = [
+        contrast("likelihood", "gaussian", "nll", (mean, mean - 1, mean + 1), verdict, "bernoulli",
+                 "setting", beta=beta, latent_dim=z)
+        for beta, z, mean, verdict in [
+            (1.0, 2.0, -0.2, "undecided"), (1.0, 8.0, 18.2, "worse"),
+            # Another beta, over which the pooled row does not pool.
+            (4.0, 2.0, -70.0, "better"),
+        ]
+    ]  # fmt: skip
+    finding = only(found([pooled, *singles], topic="likelihood/nll"))
+    assert str(finding.headline) == (
+        "The NLL is worse on average with the Gaussian than with the Bernoulli"
+    )
+    assert (
+        ", with differences from −0.2 nats at latent dimension 2 to 18.2 nats at latent dimension 8"
+        " in single settings." in str(finding.text)
+    )
+    alike = only(found([pooled | {"heterogeneity_p": 0.4}, *singles], topic="likelihood/nll"))
+    assert "on average" not in str(alike.headline) + str(alike.text)
+    assert "single settings" not in str(alike.text)
+
+
 def test_an_interval_without_zero_that_is_undecided_says_why() -> None:
     rows = [WORSE, contrast("beta", "4", "nll", (0.7, 0.3, 1.1), "undecided")]
     assert "is undecided after adjustment:" in str(only(found(rows, topic="beta/nll")).text)

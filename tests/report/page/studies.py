@@ -16,7 +16,7 @@ from vae_ablation.common.files import write_json
 from vae_ablation.report.overview import write_overview
 from vae_ablation.tables.collect import summarize, write_csv
 
-METRICS = ("distortion", "rate", "elbo", "nll", "mse", "sample_fid", "probe_accuracy", "slope")
+METRICS = ("distortion", "rate", "elbo", "nll", "mse", "sample_fid", "probe_accuracy", "drift")
 
 
 def values(levels: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def values(levels: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         "mse": 0.02 + 0.01 * beta + rng.normal(0, 1e-4),
         "sample_fid": 1 + beta + rng.normal(0, 0.1),
         "probe_accuracy": float(np.clip(0.9 - 0.02 * beta + rng.normal(0, 0.01), 0, 1)),
-        "active_units": int(max(0, dim - beta)) if kl else None, "slope": rng.normal(0, 0.008),
+        "active_units": int(max(0, dim - beta)) if kl else None, "drift": rng.normal(0, 0.3),
     }  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def write_study(
     metrics = written(list(rows), tables)
     write_csv(summarize(metrics), tables / "summary.csv")
     write_overview(folder, metrics.assign(**{
-        name: 1.0 for name in ("slope", "train_seconds") if name not in metrics
+        name: 1.0 for name in ("drift", "train_seconds") if name not in metrics
     }, device="cpu"))  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(resolved(**sections)), encoding="utf-8")
     write_json(tables / "findings.json", list(findings))

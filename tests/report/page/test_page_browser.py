@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from report.explorer.conftest import train_study
 from report.page.studies import GRID, draw_pictures, made_rows, write_study
+from report.page.trained import train_study
 from study_rows import product
 from vae_ablation.common.files import write_json
 from vae_ablation.store.trained import load_run

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
+import gzip
 import json
 import math
 import re
 import socket
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ import pandas as pd
 import pytest
 
 from report.page.studies import GRID, draw_pictures, made_rows, write_study
-from vae_ablation.report.explorer.arrays import Bundle
-from vae_ablation.report.page.answer import Answer, first_sentences, five, read_answers
-from vae_ablation.report.page.build import checks, design, question, report, warning
+from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
+from vae_ablation.report.page.build import checks, design, question, report, warning, well
+from vae_ablation.report.page.bundle import Bundle
 from vae_ablation.report.page.contents import Contents
+from vae_ablation.report.page.render import apart, counts
+from vae_ablation.report.page.sections import sections
 from vae_ablation.report.page.values import column, in_script, short, without_places
 
 SCHEMA = json.loads(
@@ -112,9 +117,6 @@ def test_numbers_have_five_digits_at_most(data: dict[str, Any]) -> None:
 
 
 def test_every_array_lies_within_its_part(contents: Contents, data: dict[str, Any]) -> None:
-    import base64
-    import gzip
-
     sizes = {
         name: len(gzip.decompress(base64.b64decode(text)))
         for name, text in contents.parts.texts.items()
@@ -195,7 +197,7 @@ def test_the_question_and_the_design_name_what_varies(contents: Contents) -> Non
     )
     text = design(contents)
     assert "every combination of likelihood (discretised logistic, Gaussian)" in text
-    assert "β = 0.1, 1, 4, no KL term" in text
+    assert "β (0.1, 1, 4, or no KL term)" in text
     assert "Each of the 16 arms" in text
     assert "3 seeds; all numbers are of the 40 test examples." in text
 
@@ -205,6 +207,31 @@ def test_checks_count_what_is_not_well(contents: Contents) -> None:
     assert found[0]["count"] == "2 of 48"
     assert not found[0]["good"]
     assert any(one["text"].startswith("runs have NLL") for one in found)
+
+
+def test_runs_that_still_changed_are_counted_and_drawn(study: Path) -> None:
+    contents = Contents(study)
+    drift = contents.arms.runs["drift"].dropna()
+    moving = int((drift.abs() >= contents.margin).sum())
+    found = next(one for one in checks(contents) if "converged" in one["text"])
+    assert found["count"] == f"{moving} of {len(drift)}"
+    assert 0 < moving < len(drift)
+    bad = int((contents.arms.runs["status"] != "ok").sum())
+    ended = f"{bad} of {len(contents.arms.runs)} runs failed or diverged"
+    assert well(contents) == f"{ended}; {moving} of {len(drift)} had not converged"
+    trust = sections(contents.arms, contents.has, contents.margin)[-1]
+    assert [figure.options for figure in trust.figures] == [{"metric": "drift", "limit": 0.5}]
+
+
+def test_headings_of_what_has_no_finding_have_numbers(
+    contents: Contents, data: dict[str, Any]
+) -> None:
+    assert counts(data) == "16 arms and 48 runs"
+    means = contents.arms.runs.groupby("arm_at")["rate"].mean()
+    ends = [float(f"{value:.3g}") for value in (means.min(), means.max())]
+    heading = sections(contents.arms, contents.has)[0].heading
+    assert heading.startswith("The rate of 16 arms runs from ")
+    assert [float(word) for word in re.findall(r"[\d.]+", heading)[1:]] == ends
 
 
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:
@@ -251,6 +278,15 @@ def test_findings_of_either_layout_find_their_section(tmp_path: Path) -> None:
     assert found[1].caveats == ("e.",)
 
 
+def test_caveats_that_begin_alike_are_one_sentence() -> None:
+    texts = ["Exploratory: the MSE.", "Bounds only.", "Exploratory: the rate and the MSE.",
+             "Exploratory: the mean and variance."]  # fmt: skip
+    answers = [replace(finding("beta", k), caveats=(text,)) for k, text in enumerate(texts)]
+    assert Answers.of(answers).caveats == [
+        "Exploratory: the MSE, the rate and the mean and variance.", "Bounds only.",
+    ]  # fmt: skip
+
+
 def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study: Path) -> None:
     contents = Contents(study)
     contents.parts.room = 12_000
@@ -266,9 +302,6 @@ def test_arms_that_matter_less_go_without_pictures_where_there_is_no_room(study:
 
 
 def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> None:
-    import base64
-    import gzip
-
     arm, shown = next(iter(contents.shown.items()))
     content = gzip.decompress(base64.b64decode(contents.parts.texts[f"arm{arm}"]))
     stored = shown["samples"]
@@ -276,6 +309,28 @@ def test_bytes_of_images_are_what_was_drawn(study: Path, contents: Contents) -> 
         wanted = arrays["samples"].tobytes()
     assert content[stored["at"] : stored["at"] + stored["length"]] == wanted
     assert isinstance(Bundle().text(), str)
+
+
+def test_snapshots_are_within_three_grey_levels(study: Path, contents: Contents) -> None:
+    arm, shown = next(iter(contents.shown.items()))
+    content = gzip.decompress(base64.b64decode(contents.parts.texts[f"snapshots{arm}"]))
+    stored = shown["snapshots"]["images"]
+    kept = np.frombuffer(content, np.uint8)[stored["at"] : stored["at"] + stored["length"]]
+    with np.load(study / "runs" / shown["run"] / "snapshots.npz") as arrays:
+        exact = arrays["images"].ravel().astype(int)
+    assert np.abs(kept - exact).max() <= 3
+    assert {0, 255} >= {*kept[(exact < 4)], *kept[exact > 251]}
+
+
+def test_long_tables_are_parts_of_their_own(data: dict[str, Any]) -> None:
+    kept, long = apart(data)
+    assert "curves" not in kept
+    assert set(kept["contrasts"]) == {"count", "whole"}
+    read = {
+        name: json.loads(gzip.decompress(base64.b64decode(text))) for name, text in long.items()
+    }
+    assert read == {"contrasts": data["contrasts"]["columns"], "curves": data["curves"]}
+    assert data["contrasts"]["columns"] is not None
 
 
 def test_a_run_that_is_not_ok_has_the_end_of_its_log(study: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from seaborn import color_palette, heatmap
 
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.heatmaps import cell_means
+from vae_ablation.report.figures.drawing import Drawing
 from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, heading, left_out
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import StudyResults
@@ -34,7 +33,7 @@ Array = NDArray[np.float64]
 
 
 @figure(scope="likelihood", category="Latent space")
-def collapse_map(results: StudyResults, selection: Selection) -> Figure | None:
+def collapse_map(results: StudyResults, selection: Selection) -> Drawing | None:
     """Active units, and their share of all, over β and latent dimension; KL off has none."""
     every = selection.rows(results)
     dims = choose_latent_dims(every["latent_dim"].dropna(), MAX_DIMS)
@@ -63,7 +62,25 @@ def collapse_map(results: StudyResults, selection: Selection) -> Figure | None:
         ax.set_yticks(np.arange(len(dims)) + 0.5, [str(dim) for dim in dims])
         ax.set(xlabel="β", ylabel="latent dimension")
         ax.set_title(variant, size=9, pad=4)
-    return sheet.figure
+    rows = [
+        (arm, dim, count)
+        for arms, counts in maps.values()
+        for dim, of in zip(dims, counts, strict=True)
+        for arm, count in zip(arms, of, strict=True)
+    ]
+    return Drawing(sheet.figure, pd.DataFrame(rows, columns=["arm", "latent_dim", "active_units"]))
+
+
+def cell_means(
+    results: StudyResults, selection: Selection, metric: str, arms: list[ArmName], dims: list[int]
+) -> Array:
+    """Means over seeds [arms, dims] from the summary; NaN where a cell has none."""
+    table = results.means(metric, str(selection.dataset), str(selection.likelihood))
+    values = {
+        (arm, int(dim)): float(mean)
+        for arm, dim, mean in zip(table["arm"], table["latent_dim"], table["mean"], strict=True)
+    }
+    return np.array([[values.get((arm, dim), np.nan) for dim in dims] for arm in arms])
 
 
 def _variants(every: pd.DataFrame) -> dict[str, list[ArmName]]:

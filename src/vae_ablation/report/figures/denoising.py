@@ -16,7 +16,7 @@ from vae_ablation.report.figures.layout import heading, left_out, panels
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_arms
-from vae_ablation.study.axes import ArmName
+from vae_ablation.study.axes import ArmName, with_arms
 from vae_ablation.tables.collect import mean_interval
 
 MAX_ARMS = 8
@@ -108,7 +108,9 @@ def seed_means(table: pd.DataFrame) -> pd.DataFrame:
     for (likelihood, arm), rows in table.groupby(["likelihood", "arm"], sort=True):
         _, mean, low, high = mean_interval(rows["value"])
         lines.append((likelihood, arm, mean, low, high))
-    return pd.DataFrame(lines, columns=["likelihood", "arm", "mean", "low", "high"])
+    found = pd.DataFrame(lines, columns=["likelihood", "arm", "mean", "low", "high"])
+    arms = {str(arm): arm for arm in table["arm"]}
+    return with_arms(found, arms)  # as keys of groups they became plain text
 
 
 def limits(found: pd.DataFrame, lines: list[float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from vae_ablation.report.figures import style
 from vae_ablation.report.figures.registry import FIGURES, FigureSpec
 from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_latent_dims
+from vae_ablation.tables.collect import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +25,11 @@ ALL = "all"
 
 
 def draw_figures(study_dir: Path, dataset: str, likelihood: str, out_dir: Path) -> list[Path]:
-    """Draw every figure of one scope into `<out_dir>/<z2|z8|all>/<name>.png` and `.pdf`.
+    """Draw every figure of one scope into `<out_dir>/<z2|z8|all>/<name>.png`, its data as `.csv`.
 
-    The folder is replaced as a whole. A figure with an unforeseen error becomes an image of the
-    message, the other figures are drawn, and the log has the traceback. After a fault of the
-    machine the old folder stays as it was.
+    Formats of `figures.vector` in the config stand beside them. The folder is replaced as a whole.
+    A figure with an unforeseen error becomes an image of the message, the other figures are drawn,
+    and the log has the traceback. After a fault of the machine the old folder stays as it was.
 
     Args:
         study_dir: the folder results/<study>.
@@ -69,9 +71,14 @@ def _draw(
     spec: FigureSpec, results: StudyResults, selection: Selection, folder: Path
 ) -> list[Path]:
     """Draw one figure, or say in its place that it could not be drawn."""
+    vector = (results.config.get("figures") or {}).get("vector", ())
     try:
-        fig = spec.draw(results, selection)
-        return [] if fig is None else _save(fig, folder, selection, spec.name)
+        drawing = spec.draw(results, selection)
+        if drawing is None:
+            return []
+        written = _save(drawing.figure, folder, selection, spec.name, vector)
+        write_csv(drawing.data, written[0].with_suffix(".csv"))
+        return [*written, written[0].with_suffix(".csv")]
     except Exception as error:
         if not unforeseen(error):
             raise
@@ -95,10 +102,12 @@ def _selections(spec: FigureSpec, results: StudyResults, whole: Selection) -> li
     return [Selection(whole.dataset, whole.likelihood, dim) for dim in dims]
 
 
-def _save(fig: Figure, folder: Path, selection: Selection, name: str) -> list[Path]:
+def _save(
+    fig: Figure, folder: Path, selection: Selection, name: str, vector: Sequence[str] = ()
+) -> list[Path]:
     place = folder / (ALL if selection.latent_dim is None else f"z{selection.latent_dim}")
     place.mkdir(exist_ok=True)
-    return style.save(fig, place / name)
+    return style.save(fig, place / name, vector)
 
 
 def _replace(out_dir: Path, fresh: Path) -> None:

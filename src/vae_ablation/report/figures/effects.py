@@ -1,4 +1,4 @@
-"""Effects of each axis, paired by seed, and the share of variance that it explains."""
+"""Effects of each axis, paired by seed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.heatmaps import shown_metrics
+from vae_ablation.report.figures.drawing import Drawing
 from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import StudyResults
@@ -25,24 +24,17 @@ from vae_ablation.report.figures.selection import (
     choose_latent_dims,
     contrast_arms,
 )
-from vae_ablation.study.axes import ArmName, axis_of, axis_order
-from vae_ablation.study.metrics import described
+from vae_ablation.study.axes import ArmName
+from vae_ablation.study.metrics import METRICS, described
 from vae_ablation.tables.scales import effect
 
 MAX_METRICS = 5
 MAX_ARMS = 8
-MAX_BARS = 12
-MAX_TERMS = 4
-_LABELS = 1.6
-_SPAN = 0.92
-MAX_LIKELIHOODS = 6
 _NAMES = 1.75
 _ROW = 0.19
 _HEADING = 0.32
 _GAP = 0.16
 _BAND = "#e9edf2"
-_FIRST = ("beta", "latent_dim", "likelihood")
-"""Axes whose bars come first."""
 
 Array = NDArray[np.float64]
 
@@ -58,7 +50,7 @@ class _Row:
 
 
 @figure(scope="likelihood", category="Comparison")
-def effects(results: StudyResults, selection: Selection) -> Figure | None:
+def effects(results: StudyResults, selection: Selection) -> Drawing | None:
     """Differences between arms in each setting, with intervals: a panel per primary metric."""
     every = selection.rows(results)
     table = _primary(results.contrasts, selection)
@@ -85,7 +77,7 @@ def effects(results: StudyResults, selection: Selection) -> Figure | None:
         ax = sheet.axes(_NAMES + i * (width + _GAP), top, width, bottom)
         _draw_effects(ax, table[table["metric"] == metric], rows, bottom)
         ax.set_title(style.metric_label(metric).replace(" (", "\n("), size=8.5, pad=5)
-    return sheet.figure
+    return Drawing(sheet.figure, table[table["metric"].isin(metrics)])
 
 
 def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -95,6 +87,17 @@ def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     across = table["question"] == "latent_dim"
     dims = table["latent_dim"].where(~across, table["level"])
     return table.assign(latent_dim=pd.to_numeric(dims))
+
+
+def shown_metrics(table: pd.DataFrame) -> list[str]:
+    """Results in the order of their registration, then those that nobody registered.
+
+    Those that follow from another metric are in the tables only.
+    """
+    found = sorted(set(table["metric"].dropna()))
+    shown = [m for m in found if described(m).role == "result" and not described(m).follows]
+    known = [metric for metric in METRICS if metric in shown]
+    return known + [metric for metric in shown if metric not in known]
 
 
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
@@ -235,120 +238,3 @@ def effect_limits(table: pd.DataFrame) -> tuple[float, float]:
     ends = np.append(ends[np.isfinite(ends)].clip(low - span, high + span), [low, high])
     margin = 0.06 * float(np.ptp(ends) or 1.0)
     return float(back(ends.min() - margin)), float(back(ends.max() + margin))
-
-
-@figure(scope="dataset", category="Comparison")
-def importance(results: StudyResults, selection: Selection) -> Figure | None:
-    """Span of a metric over each axis, and shares of the variance as stacked bars."""
-    table = results.importance
-    table = table[(table["dataset"] == selection.dataset) & (table["levels"] == "regular")]
-    table = table[table["span"].notna()]
-    groups = _importance_groups(table, _primary_metrics(results, selection))
-    if not groups:
-        return None
-    every = selection.rows(results)
-    terms = _terms(table)[:MAX_TERMS]
-    left = _LABELS + _SPAN * len(terms) + 0.1
-    height = sum(_ROW * 1.15 * len(metrics) + 0.85 for metrics in groups.values())
-    title = heading("Importance: what each axis changes", selection, every)
-    sheet = Sheet(
-        style.FULL_WIDTH, TOP + height, title,
-        legend=[_term_patch(term) for term in terms], note=left_out(every),
-    )  # fmt: skip
-    y = TOP + 0.5
-    for likelihood, metrics in groups.items():
-        size = _ROW * 1.15 * len(metrics)
-        rows = table[table["likelihood"] == likelihood]
-        ax = sheet.axes(left, y, style.FULL_WIDTH - left - 0.3, size)
-        shares = rows.pivot_table(index="metric", columns="term", values="share", sort=False)
-        _draw_shares(ax, shares.reindex(index=metrics, columns=terms).fillna(0.0))
-        sheet.text(0.1, y - 0.3, _panel_title(likelihood, rows), size=8.5)
-        spans = rows.set_index(["metric", "term"])["span"]
-        for i, term in enumerate(terms):
-            x = _LABELS + _SPAN * (i + 0.95)
-            sheet.text(x, y - 0.1, style.short(axis_of(term).label, 17), size=7.5, ha="right",
-                       color=style.axis_color(term))  # fmt: skip
-            for row, metric in enumerate(metrics):
-                text = _span_text(spans.get((metric, term)), metric)
-                down = y + (row + 0.5) * size / len(metrics)
-                sheet.text(x, down, text, size=7.5, ha="right")
-        for row, metric in enumerate(metrics):
-            down = y + (row + 0.5) * size / len(metrics)
-            sheet.text(0.1, down, _plain_label(metric), size=8)
-        y += size + 0.85
-    return sheet.figure
-
-
-def _primary_metrics(results: StudyResults, selection: Selection) -> set[str]:
-    rows = results.contrasts
-    primary = rows["primary"].astype(str).str.lower().eq("true")
-    return set(rows.loc[primary & (rows["dataset"] == selection.dataset), "metric"])
-
-
-def _importance_groups(table: pd.DataFrame, primary: set[str]) -> dict[str, list[str]]:
-    """Metrics of each panel, primary ones first.
-
-    A metric that the likelihoods share is shown once, with the likelihood as one of the axes.
-    """
-    names = sorted(set(table["likelihood"].dropna()), key=lambda name: (name != "all", name))
-    groups: dict[str, list[str]] = {}
-    shared: set[str] = set()
-    for name in names[:MAX_LIKELIHOODS]:
-        metrics = [m for m in shown_metrics(table[table["likelihood"] == name]) if m not in shared]
-        metrics = sorted(metrics, key=lambda metric: metric not in primary)[:MAX_BARS]
-        if name == "all":
-            shared = set(table.loc[table["likelihood"] == name, "metric"])
-        if metrics:
-            groups[name] = metrics
-    return groups
-
-
-def _terms(table: pd.DataFrame) -> list[str]:
-    """Axes in order."""
-
-    def place(axis: str) -> tuple[int, tuple[int, int, str]]:
-        first = _FIRST.index(axis) if axis in _FIRST else len(_FIRST)
-        return first, axis_order(axis)
-
-    return sorted({str(term) for term in table["term"]}, key=place)
-
-
-def _term_patch(term: str) -> Patch:
-    color = style.axis_color(term)
-    return Patch(facecolor=color, edgecolor="white", linewidth=0.5, label=axis_of(term).label)
-
-
-def _panel_title(likelihood: str, rows: pd.DataFrame) -> str:
-    name = "All likelihoods" if likelihood == "all" else style.plain(likelihood)
-    return style.short(f"{name}: {style.plain(rows['rectangle'].iloc[0])}", 110)
-
-
-def _span_text(span: float | None, metric: str) -> str:
-    """Span over an axis in the metric's units; a ratio on the log scale."""
-    if span is None or not np.isfinite(span):
-        return ""
-    return f"×{span:.3g}" if described(metric).scale == "log" else f"{span:.3g}"
-
-
-def _draw_shares(ax: Axes, shares: pd.DataFrame) -> None:
-    """Bars [metrics, terms] from 0 to 1, with the larger shares in words."""
-    left = np.zeros(len(shares))
-    for term in shares:
-        width = shares[term].to_numpy(float).clip(0)
-        color = style.axis_color(str(term))
-        ax.barh(range(len(shares)), width, left=left, height=0.76, color=color)
-        for row, (start, size) in enumerate(zip(left, width, strict=True)):
-            if size >= 0.1:
-                ax.text(start + size / 2, row, f"{100 * size:.0f} %", ha="center",
-                        va="center_baseline", size=7.5, color="white")  # fmt: skip
-        left = left + width
-    ax.set_yticks([])
-    ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
-    ax.grid(visible=False, axis="y")
-
-
-def _plain_label(metric: str) -> str:
-    """A metric with its unit, in which spans are."""
-    one = described(metric)
-    return style.short(one.label + (f" ({one.unit})" if one.suffix else ""), 30)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.aggregate import draw_regions
-from vae_ablation.report.figures.images import square
+from vae_ablation.report.figures.drawing import Drawing
 from vae_ablation.report.figures.layout import (
     TOP,
     Sheet,
@@ -30,6 +30,7 @@ from vae_ablation.report.figures.layout import (
     left_out,
     panels,
     show_mosaic,
+    square,
 )
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import Arrays, StudyResults
@@ -56,14 +57,14 @@ Array = NDArray[Any]
 
 
 @figure(scope="likelihood", category="Latent space", per_latent_dim=True)
-def latent_space(results: StudyResults, selection: Selection) -> Figure | None:
+def latent_space(results: StudyResults, selection: Selection) -> Drawing | None:
     """Codes coloured by label: the plane itself at latent_dim 2, UMAP above it."""
     if selection.latent_dim == 2:
         return _planes(results, selection)
     return _embeddings(results, selection)
 
 
-def _planes(results: StudyResults, selection: Selection) -> Figure | None:
+def _planes(results: StudyResults, selection: Selection) -> Drawing | None:
     rows = selection.ok_rows(results)
     runs = first_runs(rows)
     found = {
@@ -86,10 +87,10 @@ def _planes(results: StudyResults, selection: Selection) -> Figure | None:
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
         _plane_axes(ax, first=i % 3 == 0)
         _arm_title(ax, arm, rows, runs[arm])
-    return fig
+    return Drawing(fig, _code_rows({arm: (c["mean"], c["labels"]) for arm, c in found.items()}))
 
 
-def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
+def _embeddings(results: StudyResults, selection: Selection) -> Drawing | None:
     rows = selection.ok_rows(results)
     found: dict[ArmName, tuple[str, Array, dict[str, Array]]] = {}
     runs = first_runs(rows[rows["run"].isin(umap_runs(rows))])
@@ -112,7 +113,20 @@ def _embeddings(results: StudyResults, selection: Selection) -> Figure | None:
         ax.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)")
         _arm_title(ax, arm, rows, run)
     axes[0].set_ylabel("UMAP 2 (no unit)")
-    return fig
+    points = {arm: (embedding, codes["labels"]) for arm, (_, embedding, codes) in found.items()}
+    return Drawing(fig, _code_rows(points))
+
+
+def _code_rows(points: dict[ArmName, tuple[Array, Array]]) -> pd.DataFrame:
+    """Coordinates and labels of every example of the test split that is drawn, by arm."""
+    tables = []
+    for arm, (values, labels) in points.items():
+        take = evenly(len(values), MAX_POINTS)
+        x, y = values[take, 0], values[take, 1]
+        tables.append(
+            pd.DataFrame({"arm": arm, "example": take, "x": x, "y": y, "label": labels[take]})
+        )
+    return pd.concat(tables)
 
 
 def _arm_title(ax: Axes, arm: ArmName, rows: pd.DataFrame, run: str) -> None:
@@ -261,7 +275,7 @@ def _plane_axes(ax: Axes, first: bool) -> None:
 
 
 @figure(scope="likelihood", category="KL on against KL off", per_latent_dim=True)
-def kl_on_off(results: StudyResults, selection: Selection) -> Figure | None:
+def kl_on_off(results: StudyResults, selection: Selection) -> Drawing | None:
     """KL on (β nearest 1) beside KL off: codes on common axes, samples of both, the numbers."""
     if selection.latent_dim != 2:
         return None
@@ -272,7 +286,9 @@ def kl_on_off(results: StudyResults, selection: Selection) -> Figure | None:
     if len(codes) < 2:
         return None
     pictures = {arm: results.pictures(runs[arm]) for arm in codes}
-    return _draw_contrast(selection, rows, codes, pictures, left_out(selection.rows(results)))
+    note = left_out(selection.rows(results))
+    figure = _draw_contrast(selection, rows, codes, pictures, note)
+    return Drawing(figure, _code_rows({arm: (c["mean"], c["labels"]) for arm, c in codes.items()}))
 
 
 def _draw_contrast(

@@ -262,6 +262,12 @@ def show_mosaic(
         spine.set(visible=color is not None, color=color or "none", linewidth=2)
 
 
+def square(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images [n, H, W] as a grid [s, s, H, W], s² the largest square number not above n."""
+    side = int(np.sqrt(len(images)))
+    return images[: side * side].reshape(side, side, *images.shape[1:])
+
+
 def image_aspect(images: NDArray[np.uint8]) -> float:
     """Height over width of one image, from an array [..., H, W]."""
     return float(images.shape[-2] / images.shape[-1])

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.files import read_json
 from vae_ablation.data.examples import pixels
-from vae_ablation.report.figures import style
 from vae_ablation.study.axes import ArmName, arm_names, text_axes, with_arms
-from vae_ablation.study.external import CONTROLS
 from vae_ablation.study.metrics import columns_of_type
 
 Arrays = dict[str, NDArray[Any]]
@@ -118,10 +116,14 @@ class StudyResults:
         return self._later_table("failures", _FAILURE_COLUMNS)
 
     @cached_property
+    def applied_rows(self) -> pd.DataFrame:
+        """Rows of tables/applications.csv, those without a score included; empty if not written."""
+        return self._later_table("applications", (*_APPLICATION_COLUMNS, "reason"))
+
+    @cached_property
     def applications(self) -> pd.DataFrame:
-        """Scores of tables/applications.csv; empty if not written."""
-        table = self._later_table("applications", _APPLICATION_COLUMNS)
-        return table[table["metric"].notna()]
+        """Scores of tables/applications.csv."""
+        return self.applied_rows[self.applied_rows["metric"].notna()]
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -209,12 +211,6 @@ class StudyResults:
             keep &= rows["measure"] == measure
         values = pd.to_numeric(rows.loc[keep, metric]).dropna()
         return float(values.mean()) if len(values) else None
-
-    @cached_property
-    def control_labels(self) -> dict[str, str]:
-        """Controls that figures show, with their names; arms made elsewhere have their own."""
-        others = sorted(set(self.metrics["model"].dropna()) - set(CONTROLS))
-        return style.CONTROL_LABELS | {name: name for name in others}
 
     @cached_property
     def _controls(self) -> pd.DataFrame:

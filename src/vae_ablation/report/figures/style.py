@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib import style as mpl_style
 from matplotlib.colors import to_hex
@@ -100,20 +101,13 @@ CONTROL_LABELS = {
     "full_gaussian": "full Gaussian",
     "real": "real data",
 }
-CONTROL_LINES: dict[str, tuple[int, tuple[float, ...]]] = {
+CONTROL_LINES = {
     "pca": (0, (5, 2)),
     "raw": (0, (1, 1.5)),
     "untrained": (0, (4, 1.5, 1, 1.5)),
     "full_gaussian": (0, (2, 2)),
     "real": (0, (1, 1)),
 }
-_OTHER_LINES = ((0, (6, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 4)))
-
-
-def control_line(model: str) -> tuple[int, tuple[float, ...]]:
-    """Dashes of a control; those of one made elsewhere hang on its name."""
-    other = _OTHER_LINES[sum(model.encode()) % len(_OTHER_LINES)]
-    return CONTROL_LINES.get(model, other)
 
 
 def context() -> AbstractContextManager[None]:
@@ -208,12 +202,23 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if size >= 5e-5 or size == 0 else "<1e−4"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.pdf`; the same figure gives the same bytes (no dates)."""
-    png, pdf = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "pdf"))
-    undated: dict[str, Any] = {"CreationDate": None, "Producer": None, "Creator": None}
-    with context():
+def save(figure: Figure, stem: Path, vector: Sequence[str] = ()) -> list[Path]:
+    """Write `<stem>.png` and vector formats; the same figure gives the same bytes (no dates).
+
+    Args:
+        figure: what is written.
+        stem: path without a suffix.
+        vector: `pdf`, `svg`.
+    """
+    undated: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "svg": {"Date": None, "Creator": None},
+    }
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", *vector)]
+    with context(), matplotlib.rc_context({"svg.hashsalt": stem.name}):
         # half the time of Pillow's own level, for files a thirtieth larger
-        figure.savefig(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-        figure.savefig(pdf, metadata=undated)
-    return [png, pdf]
+        figure.savefig(paths[0], metadata=undated["png"], pil_kwargs={"compress_level": 3})
+        for path in paths[1:]:
+            figure.savefig(path, metadata=undated[path.suffix[1:]])
+    return paths

@@ -1,16 +1,15 @@
-"""Trade-offs: rate and distortion, and other metrics over the rate."""
+"""Trade-offs: rate and distortion, and metrics over β."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
+from vae_ablation.report.figures.drawing import Drawing
 from vae_ablation.report.figures.layout import (
     NOT_A_LIKELIHOOD,
     grey_handle,
@@ -24,17 +23,14 @@ from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_arms, choose_latent_dims
 from vae_ablation.study.axes import ArmName
-from vae_ablation.study.metrics import described
 
 MAX_ARMS = 12
 MAX_LIKELIHOODS = 6
-SHARED_METRICS = (
-    "mse_log1p", "mse", "knn_accuracy", "probe_accuracy", "ari", "sample_fid", "active_units",
-    "silhouette", "nmi", "code_rms",
-)  # fmt: skip
+DOSED = ("rate", "distortion", "mse", "active_units", "sample_fid", "probe_accuracy")
 MAX_SHARED = 6
 _DIM_LINES = ((0, (1, 1.2)), (0, (4, 1.5)), "-")
 _DIM_MARKERS = ("s", "^", "o")
+_DIM_COLORS = ("#88bbdd", "#3f7fb5", "#0b3c68")
 
 
 def points(
@@ -77,7 +73,7 @@ def _bars(ax: Axes, found: pd.DataFrame, colors: list[str]) -> None:
 
 
 @figure(scope="dataset", category="Comparison")
-def rate_distortion(results: StudyResults, selection: Selection) -> Figure | None:
+def rate_distortion(results: StudyResults, selection: Selection) -> Drawing | None:
     """The rate–distortion plane over β: a panel per likelihood, a curve per latent dimension."""
     rows = selection.ok_rows(results)
     dims = choose_latent_dims(rows["latent_dim"].dropna())
@@ -101,7 +97,19 @@ def rate_distortion(results: StudyResults, selection: Selection) -> Figure | Non
         _draw_plane(ax, curves, high)
         ax.set_title(_plane_title(rows[rows["likelihood"] == likelihood], likelihood), size=9)
     axes[0].set_ylabel(style.metric_label("distortion"))
-    return fig
+    tables = [
+        table.assign(likelihood=name, latent_dim=dim)
+        for name, curves in found.items()
+        for dim, table in curves.items()
+    ]
+    return Drawing(fig, pd.concat(tables).rename(columns=_renamed))
+
+
+def _renamed(name: str) -> str:
+    """A column of `points` by what the plane shows: `x_low` is the lower end of the rate."""
+    axis, _, end = name.partition("_")
+    known = {"x": "rate", "y": "distortion"}.get(axis)
+    return name if known is None else f"{known}_{end}" if end else known
 
 
 def plane_points(
@@ -162,101 +170,74 @@ def _rate_axis(ax: Axes, high: float) -> None:
     ax.set_xlabel(style.metric_label("rate"))
 
 
-@figure(scope="dataset", category="Comparison", per_latent_dim=True)
-def likelihood_comparison(results: StudyResults, selection: Selection) -> Figure | None:
-    """Likelihoods on the columns that they share, against the rate; controls as lines."""
+@figure(scope="likelihood", category="Comparison")
+def dose_response(results: StudyResults, selection: Selection) -> Drawing | None:
+    """Primary metrics over β: a panel per metric, a line per latent dimension; KL off beside."""
     rows = selection.ok_rows(results)
-    names = sorted(set(rows["likelihood"].dropna()))[:MAX_LIKELIHOODS]
-    dataset, dim = str(selection.dataset), int(selection.latent_dim or 0)
-    found: dict[str, dict[str, pd.DataFrame]] = {}
-    for metric in _shared_metrics(results):
-        tables = {name: points(results, metric, dataset, name, dim) for name in names}
-        if metric == "mse" and "mse_log1p" in found:  # squared counts: all of it a few genes
-            continue
-        if sum(len(table) > 0 for table in tables.values()) > 1 and len(found) < MAX_SHARED:
-            found[metric] = tables
-    if not found:
+    dims = choose_latent_dims(rows["latent_dim"].dropna())
+    arms = [arm for arm in choose_arms(rows, MAX_ARMS) if not arm.variant]
+    found = {metric: _doses(results, selection, metric, arms) for metric in _dosed(results)}
+    found = {metric: table for metric, table in found.items() if len(table)}
+    if sum(arm.kind == "beta" for arm in arms) < 2 or not found:
         return None
-    controls = {metric: _controls(results, metric, dataset, dim) for metric in found}
-    labels = results.control_labels
-    drawn = {m: labels[m] for m in labels if any(m in lines for lines in controls.values())}
     fig, axes = panels(
-        len(found), heading("Likelihoods compared", selection, rows), left=0.7,
-        gap=(0.7, 0.6), aspect=0.95, head=0.1, legend=_comparison_legend(names, found, drawn),
+        len(found), heading("Dose–response", selection, rows), gap=(0.7, 0.7), aspect=0.8,
+        bottom=0.55, head=0.1, legend=_dose_legend(arms, dims),
         note=left_out(selection.rows(results)),
     )  # fmt: skip
-    rates = [table["x"].max() for tables in found.values() for table in tables.values()]
-    high = float(np.nanmax([1.0, *rates]))
-    for ax, (metric, tables) in zip(axes, found.items(), strict=True):
-        _draw_comparison(ax, metric, tables, controls[metric], high)
-    return fig
+    for ax, (metric, table) in zip(axes, found.items(), strict=True):
+        _draw_doses(ax, table, arms, dims)
+        ax.set_ylabel(style.metric_label(metric))
+    shown = [table[table["latent_dim"].isin(dims)].assign(metric=m) for m, table in found.items()]
+    return Drawing(fig, pd.concat(shown))
 
 
-def _shared_metrics(results: StudyResults) -> list[str]:
-    """Metrics to show, as far as there is room: primary metrics of the config first."""
+def _dosed(results: StudyResults) -> list[str]:
+    """Metrics to show: the primary ones of the config, or a few that every study has."""
     primary = results.config.get("statistics", {}).get("primary_metrics", [])
-    further = [m for m in primary if m not in (*SHARED_METRICS, "rate")]
-    return [m for m in [*further, *SHARED_METRICS] if not described(m).is_score]
+    return list(primary or DOSED)[:MAX_SHARED]
 
 
-def _controls(results: StudyResults, metric: str, dataset: str, dim: int) -> dict[str, float]:
-    values = {
-        model: results.control(metric, model, dataset, dim) for model in results.control_labels
-    }
-    return {model: value for model, value in values.items() if value is not None}
+def _doses(
+    results: StudyResults, selection: Selection, metric: str, arms: list[ArmName]
+) -> pd.DataFrame:
+    """Means and intervals of a metric by arm and latent dimension."""
+    table = results.means(metric, str(selection.dataset), str(selection.likelihood))
+    return table[table["arm"].isin(arms) & table["mean"].notna()]
 
 
-def _draw_comparison(
-    ax: Axes,
-    metric: str,
-    tables: dict[str, pd.DataFrame],
-    controls: dict[str, float],
-    high: float,
-) -> None:
-    for name, (color, marker) in style.likelihood_styles(tables).items():
-        _draw_likelihood(ax, tables[name], color, marker)
-    for model, value in controls.items():
-        ax.axhline(value, color="#333333", linestyle=style.control_line(model), linewidth=1.1)
-    ax.set_ylabel(style.metric_label(metric))
-    if described(metric).type == "whole":
-        ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _rate_axis(ax, high)
-
-
-def _draw_likelihood(ax: Axes, table: pd.DataFrame, color: str, marker: str) -> None:
-    at_rate = table[table["x"].notna()]
-    is_beta = np.array([arm.kind == "beta" for arm in at_rate["arm"]], dtype=bool)
-    curve, off = at_rate[is_beta], at_rate[~is_beta]
-    ax.plot(curve["x"], curve["y"], color=color, marker=marker, markersize=4.5, linewidth=1.3)
-    ax.plot(
-        off["x"], off["y"], linestyle="none", marker=marker, markersize=6, color=color,
-        markerfacecolor="white", markeredgewidth=1.4,
-    )  # fmt: skip
-    _bars(ax, at_rate, [color] * len(at_rate))
-    # A deterministic arm has no finite rate: it stands outside the rate axis, at its right end.
-    point = table[table["x"].isna()]
-    ax.plot(
-        np.ones(len(point)), point["y"], transform=ax.get_yaxis_transform(), linestyle="none",
-        marker="<", markersize=7, color=color, clip_on=False,
-    )  # fmt: skip
-
-
-def _comparison_legend(
-    names: list[str], found: dict[str, dict[str, pd.DataFrame]], controls: dict[str, str]
-) -> list[Line2D]:
+def _dose_legend(arms: list[ArmName], dims: list[int]) -> list[Line2D]:
+    styles = zip(dims, _DIM_COLORS, _DIM_LINES, _DIM_MARKERS, strict=False)
     handles = [
-        Line2D([], [], color=color, marker=marker, markersize=5, label=style.plain(name))
-        for name, (color, marker) in style.likelihood_styles(names).items()
+        grey_handle(f"latent dimension {dim}", linestyle=line, marker=marker, markersize=5)
+        for dim, _, line, marker in styles
     ]
-    arms = {arm for tables in found.values() for table in tables.values() for arm in table["arm"]}
-    kinds = {arm.kind for arm in arms}
-    if "kl-off" in kinds:
-        handles.append(grey_handle("KL off", linestyle="none", marker="o", markerfacecolor="white"))
-    if "point" in kinds:
-        handles.append(grey_handle("deterministic (no rate)", linestyle="none", marker="<"))
-    handles += [
-        Line2D([], [], color="#333333", linestyle=style.control_line(model), linewidth=1.1,
-               label=label)
-        for model, label in controls.items()
-    ]  # fmt: skip
+    for handle, color in zip(handles, _DIM_COLORS, strict=False):
+        handle.set_color(color)
+    further = [arm for arm in arms if arm.kind != "beta"]
+    if further:
+        text = " and ".join(arm.label for arm in further)
+        handles.append(grey_handle(text, linestyle="none", marker="o", markerfacecolor="white"))
     return handles
+
+
+def _draw_doses(ax: Axes, table: pd.DataFrame, arms: list[ArmName], dims: list[int]) -> None:
+    """Arms in order across, evenly spaced; arms that are no β are hollow and not joined."""
+    place = {arm: i for i, arm in enumerate(arms)}
+    for i, (dim, line, marker) in enumerate(zip(dims, _DIM_LINES, _DIM_MARKERS, strict=False)):
+        own = table[table["latent_dim"] == dim]
+        own = own.assign(x=[place[arm] + 0.12 * (i - 1) for arm in own["arm"]]).sort_values("x")
+        is_beta = np.array([arm.kind == "beta" for arm in own["arm"]], dtype=bool)
+        curve, color = own[is_beta], _DIM_COLORS[i]
+        ax.plot(curve["x"], curve["mean"], color=color, linestyle=line, linewidth=1.3)
+        ax.vlines(own["x"], own["ci_low"], own["ci_high"], colors=color, linewidth=1)
+        for part, face in ((curve, color), (own[~is_beta], "white")):
+            ax.plot(part["x"], part["mean"], linestyle="none", marker=marker, markersize=5,
+                    color=color, markerfacecolor=face)  # fmt: skip
+    values = table["mean"].to_numpy(float)
+    if (values > 0).all() and values.max() / values.min() > 30:
+        ax.set_yscale("log")
+    labels = [f"{arm.beta:.3g}" if arm.kind == "beta" else arm.label for arm in arms]
+    ax.set_xticks(range(len(arms)), [style.short(label, 8) for label in labels])
+    ax.set(xlim=(-0.5, len(arms) - 0.5), xlabel="β")
+    ax.grid(visible=False, axis="x")

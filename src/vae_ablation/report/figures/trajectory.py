@@ -20,7 +20,7 @@ from vae_ablation.report.figures.layout import TOP, Sheet, grey_handle, heading,
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import Arrays, StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_arms, contrast_arms, first_runs
-from vae_ablation.study.axes import ArmName
+from vae_ablation.study.axes import ArmName, with_arms
 
 MAX_ARMS = 6
 METHODS = {
@@ -74,7 +74,7 @@ def scores(results: StudyResults, rows: pd.DataFrame) -> pd.DataFrame:
     table = results.applications
     mine = table[(table["application"] == "trajectory") & table["run"].isin(rows["run"])]
     values = mine.groupby(["arm", "method", "metric"])["value"]
-    return values.agg(["mean", "min", "max"]).reset_index()
+    return with_arms(values.agg(["mean", "min", "max"]).reset_index(), results.arms)
 
 
 def label_handles(names: NDArray[np.str_]) -> list[Artist]:

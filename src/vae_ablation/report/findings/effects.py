@@ -16,9 +16,11 @@ from vae_ablation.report.findings.wording import (
     base,
     held,
     level_list,
+    on_average,
     outcome,
     semicolons,
     span,
+    spread,
     subject,
 )
 from vae_ablation.study.axes import axis_of
@@ -73,7 +75,7 @@ def _effect(evidence: Evidence, rows: Sequence[Row], rank: int) -> Finding:
     return finding_of(
         evidence,
         [*(differing or decided), *(row for row in rows if row not in differing), *parts],
-        _headline(rows, decided),
+        _headline(evidence, rows, decided),
         text_of(
             [
                 _sentence(evidence, rows),
@@ -85,15 +87,16 @@ def _effect(evidence: Evidence, rows: Sequence[Row], rank: int) -> Finding:
     )
 
 
-def _headline(rows: Sequence[Row], decided: Sequence[Row]) -> Phrase:
+def _headline(evidence: Evidence, rows: Sequence[Row], decided: Sequence[Row]) -> Phrase:
     """`The NLL is worse at β = 4 than at β = 1`; of several levels, grouped by verdict."""
     first, metric = decided[0], subject(decided[0].metric)
+    stated = {id(row): _verdict(evidence, row) for row in decided}
     if len(rows) == 1:
-        return _headline_of_one(first, metric)
+        return _headline_of_one(first, metric, stated[id(first)])
     groups: list[Part] = [
         say("{word} {levels}", word=word, levels=level_list(same))
-        for word in _GROUPS
-        if (same := [row for row in decided if row.verdict == word])
+        for word in (each for one in _GROUPS for each in (one, f"{one} on average"))
+        if (same := [row for row in decided if stated[id(row)] == word])
     ]
     depends = [row for row in decided if row.verdict == "depends"]
     start = say("Compared with {reference}, ", reference=bare(at_reference(first)))
@@ -106,7 +109,13 @@ def _headline(rows: Sequence[Row], decided: Sequence[Row]) -> Phrase:
     return Phrase((*start.parts, *semicolons(ends).parts))
 
 
-def _headline_of_one(row: Row, metric: str) -> Phrase:
+def _verdict(evidence: Evidence, row: Row) -> str:
+    """The verdict, with `on average` where it does not hold in each setting."""
+    average = " on average" if on_average(row, evidence.settings(row)) else ""
+    return f"{row.verdict}{average}"
+
+
+def _headline_of_one(row: Row, metric: str, verdict: str) -> Phrase:
     if row.verdict == "depends":
         return say("{at}, the change in {metric} depends on the {axis}", at=at(row).capital(),
                    metric=metric, axis=_axis(row))  # fmt: skip
@@ -114,7 +123,7 @@ def _headline_of_one(row: Row, metric: str) -> Phrase:
         return say("{at}, {metric} is equivalent to that {reference}", at=at(row).capital(),
                    metric=metric, reference=at_reference(row))  # fmt: skip
     return say("{metric} is {verdict} {at} than {reference}", metric=phrase(metric).capital(),
-               verdict=row.verdict, at=at(row), reference=at_reference(row))  # fmt: skip
+               verdict=verdict, at=at(row), reference=at_reference(row))  # fmt: skip
 
 
 def _axis(row: Row) -> str:
@@ -130,13 +139,20 @@ def _sentence(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
     """Every level's outcome with what it rests on."""
     metric = subject(rows[0].metric)
     each = [
-        say("{at} {it} {outcome}", at=at(row), it=metric if not i else "it",
-            outcome=outcome(row, evidence.within(row) if row.verdict == "depends" else ()))
+        say("{at} {it} {outcome}{spread}", at=at(row), it=metric if not i else "it",
+            outcome=outcome(row, evidence.within(row) if row.verdict == "depends" else ()),
+            spread=_spread(evidence, row, named=len(rows) == 1))
         for i, row in enumerate(rows)
     ]  # fmt: skip
     return say("Compared with {reference} ({base}{held}): {each}.",
                reference=bare(at_reference(rows[0])), base=base(*rows), held=held(rows[0]),
                each=semicolons(each))  # fmt: skip
+
+
+def _spread(evidence: Evidence, row: Row, named: bool) -> Phrase:
+    """The range over single settings where they differ; of a single level with their names."""
+    settings = evidence.settings(row)
+    return spread(row, settings, evidence.varying(settings) if named else ())
 
 
 def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:

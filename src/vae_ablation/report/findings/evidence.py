@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -199,10 +199,15 @@ class Evidence:
         return sorted(found, key=lambda one: level_order(one.cells.get(axis)))
 
     def settings(self, row: Row) -> list[Row]:
-        """Rows of the single settings of a pooled row."""
-        wanted = {name: row.where[name] for name in ("question", "level", "metric")}
+        """Rows of the single settings of a pooled row, at the levels that it holds."""
+        wanted = {name: value for name, value in row.where.items()
+                  if name != "scope" and value is not None}  # fmt: skip
         return [one for one in self.rows if one.scope == "setting"
                 and all(one.where[name] == value for name, value in wanted.items())]  # fmt: skip
+
+    def varying(self, settings: Sequence[Row]) -> list[str]:
+        """Axes in whose levels some settings differ."""
+        return [axis for axis in self.axes if len({one.where_text(axis) for one in settings}) > 1]
 
     @property
     def questions(self) -> list[str]:
@@ -257,8 +262,11 @@ class Evidence:
 
     @cached_property
     def _drift_known(self) -> bool:
-        """Whether the runs trained long enough to say by how much they were still changing."""
-        return len(self.numbers("drift")) > 0
+        """Whether the runs trained long enough to say by how much they were still changing.
+
+        Of runs from elsewhere nothing is known of training: they count as they are.
+        """
+        return bool(self.config.get("elsewhere")) or len(self.numbers("drift")) > 0
 
     @cached_property
     def error_metric(self) -> str:

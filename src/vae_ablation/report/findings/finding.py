@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -119,7 +119,11 @@ def finder(function: Finder) -> Finder:
     return function
 
 
-def findings(tables: Mapping[str, pd.DataFrame | None], config: dict[str, Any]) -> list[Finding]:
+def findings(
+    tables: Mapping[str, pd.DataFrame | None],
+    config: dict[str, Any],
+    only: Collection[str] = (),
+) -> list[Finding]:
     """All findings of a study, by dataset and in reading order.
 
     A question that the tables cannot answer (a column, an arm or a table is absent) has no finding.
@@ -127,6 +131,7 @@ def findings(tables: Mapping[str, pd.DataFrame | None], config: dict[str, Any]) 
     Args:
         tables: as for `Evidence`, of all datasets.
         config: the resolved config.
+        only: names of the finders that are asked; all without any.
     """
     metrics = tables["metrics"]
     assert metrics is not None
@@ -134,14 +139,14 @@ def findings(tables: Mapping[str, pd.DataFrame | None], config: dict[str, Any]) 
     room = max(1, MOST_LEADING // max(1, len(datasets)))
     found: list[Finding] = []
     for dataset in datasets:
-        found += _leading(_of_dataset(Evidence(dataset, tables, config)), room)
+        found += _leading(_of_dataset(Evidence(dataset, tables, config), only), room)
     return found
 
 
-def _of_dataset(evidence: Evidence) -> list[Finding]:
+def _of_dataset(evidence: Evidence, only: Collection[str]) -> list[Finding]:
     """Findings of one dataset; of several on one topic the first counts."""
     found: dict[str, Finding] = {}
-    for name in sorted(_FINDERS, key=_place):
+    for name in sorted((one for one in _FINDERS if not only or one in only), key=_place):
         for finding in _answers(name, evidence):
             found.setdefault(finding.topic, finding)
     return list(found.values())

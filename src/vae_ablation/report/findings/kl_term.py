@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,9 @@ from vae_ablation.report.findings.wording import (
     outcome,
     ratio,
     semicolons,
+    setting,
     span,
+    spread,
     subject,
 )
 from vae_ablation.report.findings.words import number
@@ -46,7 +48,7 @@ def _posteriors(evidence: Evidence) -> Finding | None:
         return None
     parts = evidence.within(row)
     head = "shrink towards points" if (row.number("effect") or 1) < 1 else "change their scale"
-    sentences = [_outcome(row, parts), _growth(evidence, row), _codes(evidence, row)]
+    sentences = [_outcome(evidence, row, parts), _growth(evidence, row), _codes(evidence, row)]
     return finding_of(evidence, [row, *parts], f"Without the KL term posteriors {head}",
                       text_of(sentences), rank=1)  # fmt: skip
 
@@ -118,10 +120,10 @@ def _codes(evidence: Evidence, row: Row) -> Phrase:
                parts=join(parts))  # fmt: skip
 
 
-def _outcome(row: Row, parts: list[Row]) -> Phrase:
-    return say("Without the KL term {metric} {outcome}, compared with {reference} ({base}).",
+def _outcome(evidence: Evidence, row: Row, parts: list[Row]) -> Phrase:
+    return say("Without the KL term {metric} {outcome}, compared with {reference} ({base}){range}.",
                metric=subject(row.metric), outcome=outcome(row, parts), reference=_reference(row),
-               base=base(row))  # fmt: skip
+               base=base(row), range=spread(row, evidence.settings(row)))  # fmt: skip
 
 
 def _reference(row: Row) -> Phrase:
@@ -141,27 +143,18 @@ def _samples(evidence: Evidence) -> Finding | None:
     }.get(row.verdict, "Without the KL term samples from the prior are better")
     return finding_of(
         evidence, [row, *parts], headline,
-        text_of([_outcome(row, parts), _exceptions(evidence, row)]), rank=1,
+        text_of([_outcome(evidence, row, parts), _exceptions(evidence, row)]), rank=1,
     )  # fmt: skip
 
 
 def _exceptions(evidence: Evidence, row: Row) -> Phrase:
     """Single settings whose interval includes no difference."""
-    axes = [name for name in ("likelihood", "latent_dim") if name in evidence.axes]
-    open_ = [one for one in evidence.settings(row) if not one.differs]
-    names = [_setting(one, axes) for one in open_]
+    settings = evidence.settings(row)
+    axes = evidence.varying(settings)
+    names = [setting(one, axes) for one in settings if not one.differs]
     if not names:
         return Phrase()
     return say("In single settings, no clear difference was found {names}.", names=join(names))
-
-
-def _setting(row: Row, axes: Sequence[str]) -> Phrase:
-    parts = [
-        at_level(axis, row.where_text(axis), row.quote(axis, row.where_text(axis)))
-        for axis in axes
-        if axis in row.cells
-    ]
-    return join(parts, " ", " ")
 
 
 def _cause(evidence: Evidence) -> Finding | None:

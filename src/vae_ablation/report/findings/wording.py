@@ -10,6 +10,7 @@ from vae_ablation.report.findings.evidence import Row
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric
+from vae_ablation.tables.verdicts import ALPHA
 
 SPECIAL = {
     "kl_off": "without the KL term",
@@ -221,6 +222,69 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
                    small=small if row.below_drift else "")  # fmt: skip
     return say("is undecided{why}: the difference is {size}", size=signed(row),
                why=" after adjustment" if _one_sided(row) else "")  # fmt: skip
+
+
+def uneven(row: Row, settings: Sequence[Row]) -> bool:
+    """Whether the settings of a pooled difference differ in it, by the F test at 5 %."""
+    p = row.number("heterogeneity_p")
+    known = [one for one in settings if one.number("effect") is not None]
+    return row.differs and p is not None and p <= ALPHA and len(known) > 1
+
+
+def on_average(row: Row, settings: Sequence[Row]) -> bool:
+    """Whether a pooled difference holds on average only.
+
+    Settings differ, and in one of them the estimate lies within the margin or on the other side.
+    """
+    mean, bar = row.number("estimate"), row.number("margin") or 0.0
+    if mean is None or row.verdict == "depends" or not uneven(row, settings):
+        return False
+    sign = 1.0 if mean > 0 else -1.0
+    return any(sign * (one.number("estimate") or 0.0) <= bar for one in settings)
+
+
+def spread(row: Row, settings: Sequence[Row], axes: Sequence[str] = ()) -> Phrase:
+    """The smallest and the largest difference of single settings, where they differ.
+
+    `, with differences from −0.2 to 27.0 nats in single settings`.
+
+    Args:
+        row: a pooled row.
+        settings: its settings.
+        axes: axes whose levels name the two settings; without them only the differences.
+    """
+    if row.verdict == "depends" or not uneven(row, settings):
+        return Phrase()
+    known = [one for one in settings if one.number("effect") is not None]
+    ends = sorted(known, key=lambda one: one.number("effect") or 0.0)
+    low, high = (_alone(one, axes) for one in (ends[0], ends[-1]))
+    unit = " percentage points" if row.scale == "arcsine" else row.metric.suffix
+    return say(", with {what} from {low} to {high}{unit} in single settings",
+               what="factors" if row.scale == "log" else "differences", low=low, high=high,
+               unit="" if row.scale == "log" or axes else unit)  # fmt: skip
+
+
+def _alone(row: Row, axes: Sequence[str]) -> Phrase:
+    """An effect without its interval; with axes the unit and the setting: `27 nats with …`."""
+    times = 100.0 if row.scale == "arcsine" else 1.0
+    mean, *ends = (_times(row.number(name), times)
+                   for name in ("effect", "effect_low", "effect_high"))  # fmt: skip
+    places = words.interval_decimals(mean or 0.0, *ends)
+    number = row.quote("effect", words.fixed(mean or 0.0, places), times)
+    unit = {"log": "", "arcsine": " percentage points"}.get(row.scale, row.metric.suffix)
+    if not axes:
+        return phrase(number)
+    return say("{mean}{unit} {where}", mean=number, unit=unit, where=setting(row, axes))
+
+
+def setting(row: Row, axes: Sequence[str]) -> Phrase:
+    """A single setting by its levels: `with the Gaussian at latent dimension 2`."""
+    parts = [
+        at_level(axis, row.where_text(axis), row.quote(axis, row.where_text(axis)))
+        for axis in axes
+        if axis in row.cells
+    ]
+    return join(parts, " ", " ")
 
 
 def _one_sided(row: Row) -> bool:

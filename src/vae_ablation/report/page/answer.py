@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import read_json
-from vae_ablation.report.page.values import without_places
+from vae_ablation.report.page.values import listed, without_places
 
 MOST = 5
 """Findings on the first screen."""
@@ -92,12 +92,21 @@ def read_answers(folder: Path, sections: Iterable[str]) -> list[Answer]:
         sections: ids of the page's sections.
     """
     path = folder / "tables" / "findings.json"
-    found = read_json(path) if path.is_file() else []
-    known = set(sections)
-    return [_answer(rank, one, known) for rank, one in enumerate(found)]
+    return answers_of(read_json(path) if path.is_file() else [], sections)
 
 
-def _answer(rank: int, one: Mapping[str, Any], known: set[str]) -> Answer:
+def answers_of(entries: Iterable[Mapping[str, Any]], sections: Iterable[str]) -> list[Answer]:
+    """Entries of findings.json as the page shows them, in their order.
+
+    Args:
+        entries: the entries.
+        sections: ids of the page's sections; the first has what belongs to none.
+    """
+    order = list(sections)
+    return [_answer(rank, one, order) for rank, one in enumerate(entries)]
+
+
+def _answer(rank: int, one: Mapping[str, Any], known: Sequence[str]) -> Answer:
     verdict = one.get("verdict")
     decided = one.get("conclusive", True) if verdict is None else verdict not in ("", "undecided")
     return Answer(
@@ -118,14 +127,14 @@ def _text(text: Any) -> str:
     return kept.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
 
 
-def _section(one: Mapping[str, Any], known: set[str]) -> str:
-    """Section that a finding names, or that of its question or kind; the map otherwise."""
+def _section(one: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Section that a finding names, or that of its question or kind; the first otherwise."""
     kind = str(one.get("kind", ""))
     named = [str(one.get(key) or "") for key in ("section", "question")]
     named += ["kl_off", "beta"] if "point" in named else []
     by_kind = [section for name, section in _SECTIONS.items() if kind.startswith(name)]
     begins = [name for name in sorted(known, key=len, reverse=True) if kind.startswith(name)]
-    return next((name for name in [*named, *by_kind, *begins] if name in known), "map")
+    return next((name for name in [*named, *by_kind, *begins] if name in known), known[0])
 
 
 def five(answers: Sequence[Answer], order: Sequence[str]) -> list[Answer]:
@@ -170,6 +179,24 @@ class Answers:
 
     @property
     def caveats(self) -> list[str]:
-        """Every caveat once, in order."""
+        """Every caveat once, in order; those that begin alike become one sentence."""
         shown = [*self.full, *self.folded]
-        return list(dict.fromkeys(text for one in shown for text in one.caveats))
+        texts = dict.fromkeys(text for one in shown for text in one.caveats)
+        subjects: dict[str, list[str]] = {}
+        for text in texts:
+            rule, colon, names = text.partition(": ")
+            kept = subjects.setdefault(rule + colon, [])
+            kept += [] if names.rstrip(".") in kept else [names.rstrip(".")]
+        return [_sentence(rule, names) for rule, names in subjects.items()]
+
+
+def _sentence(rule: str, names: Sequence[str]) -> str:
+    """A rule with what it holds for; a sentence of its own where it names nothing."""
+    if not names[0]:
+        return rule
+    parts = list(
+        dict.fromkeys(
+            part for name in names for part in re.split(r", (?=the )| and (?=the )", name)
+        )
+    )
+    return f"{rule}{listed(parts)}."

@@ -58,7 +58,10 @@ class Arms:
         arms = {key: at for at, key in enumerate(dict.fromkeys(keys))}
         runs = runs.assign(arm_at=[arms[key] for key in keys])
         first = runs.drop_duplicates("arm_at")
-        frame = first[[*KEY, "measure"]].reset_index(drop=True)
+        kept = first.assign(levels_measure=first.get("levels_measure", ""))[
+            [*KEY, "measure", "levels_measure"]
+        ]
+        frame = kept.reset_index(drop=True)
         frame["at"] = pd.Series(places.loc[first.index].to_numpy().tolist(), dtype=object)
         known = [name for name in averaged_columns(runs) if runs[name].notna().any()]
         known = [name for name in known if name not in ("arm_at", *axis_columns(runs.columns))]
@@ -77,6 +80,7 @@ class Arms:
             "name": self.frame["arm"].astype(str).tolist(),
             "kind": [getattr(arm, "kind", "beta") for arm in self.frame["arm"]],
             "measure": [words.measure(str(text)) for text in self.frame["measure"].fillna("")],
+            "levels": self.frame["levels_measure"].fillna("").astype(str).tolist(),
             "n": [self._replicates(rows) for _, rows in by_arm],
             "unit": ["split" if name in crossed else "seed" for name in self.frame["dataset"]],
             "m": self._means(summary),

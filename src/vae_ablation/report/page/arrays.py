@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import Isolated
-from vae_ablation.data.examples import drawable, spaced
-from vae_ablation.report.explorer.arrays import Bundle, Stored, rounded
-from vae_ablation.report.explorer.payload import (
+from vae_ablation.data.base import Dataset
+from vae_ablation.data.examples import drawable, picture_bytes, pixels, spaced
+from vae_ablation.models.priors import DEFAULT_PRIOR
+from vae_ablation.report.figures.results import StudyResults
+from vae_ablation.report.page.bundle import Bundle, Stored, rounded
+from vae_ablation.report.page.decoders import (
     CODE_BITS,
     describe_decoder,
     dimension_order,
     probe_points,
 )
-from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.store.trained import TrainedRun, load_run
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 MAX_ARMS = 300
 """Arms of which the page shows pictures, codes and a decoder."""
 MAX_CODES = 400
+MAX_EXAMPLE_VALUES = 600_000
+"""Pixels of all test examples together that the page shows beside codes."""
 UMAP_BITS = 10
 MAX_SAMPLES = 25
 MAX_SNAPSHOTS = 12
@@ -126,21 +130,27 @@ def _pictures(results: StudyResults, run: str, bundle: Bundle) -> dict[str, Any]
     steps, labels = arrays.get("interpolations"), arrays.get("interpolation_labels")
     if steps is not None and labels is not None and len(steps):
         described["interpolations"] = {
-            **image_json(bundle, steps, 2), "labels": labels.tolist(), "steps": steps.shape[1],
+            **image_json(bundle, steps, 2, True), "labels": labels.tolist(),
+            "steps": steps.shape[1],
         }  # fmt: skip
     return described
 
 
-def image_json(bundle: Bundle, images: NDArray[Any], leading: int = 1) -> dict[str, Any]:
+def image_json(
+    bundle: Bundle, images: NDArray[Any], leading: int = 1, coarse: bool = False
+) -> dict[str, Any]:
     """Images as the page reads them.
 
     Args:
         bundle: gets the values.
         images: [..., H, W], grey or in colour (`examples.PIXEL`).
         leading: number of dimensions before H.
+        coarse: whether 64 levels do, as of many small pictures; they take a quarter less.
     """
     count = int(np.prod(images.shape[:leading]))
     images = drawable(images)
+    if coarse:
+        images = images // 4 * 4 + images // 64
     height, width, *channels = images.shape[leading:]
     stored = bundle.add_bytes(np.ascontiguousarray(images))
     return {**stored, "count": count, "size": [height, width, channels[0] if channels else 1]}
@@ -180,6 +190,9 @@ def _decoder(
     except UserError as error:
         log.warning("%s: no decoder: %s", shown.run, error)
         return {"undrawable": "the run's weights cannot be read"}
+    if trained.run.prior != DEFAULT_PRIOR:
+        reason = f"the prior {trained.run.prior}, not the standard normal"
+        return {"undrawable": reason, "prior": trained.run.prior}
     context = _labels_at(trained, len(points))
     described = describe_decoder(trained, weights, points, context)
     if "steps" in described and not parts.add(f"decoder{shown.arm}", weights):
@@ -203,7 +216,7 @@ def _snapshots(results: StudyResults, shown: Shown, parts: Parts) -> dict[str, A
     at = _with_ends(len(arrays["epochs"]), MAX_SNAPSHOTS)
     images = arrays["images"][at][:, :SHOWN_PER_SNAPSHOT]
     bundle = Bundle()
-    stored = image_json(bundle, images, 2)
+    stored = image_json(bundle, images, 2, True)
     originals = image_json(bundle, arrays["originals"][:SHOWN_PER_SNAPSHOT])
     if not parts.add(f"snapshots{shown.arm}", bundle):
         return {}
@@ -227,6 +240,26 @@ def describe_originals(
             stored = image_json(bundle, arrays["originals"])
             return stored if parts.add(f"originals-{dataset}", bundle) else None
     return None
+
+
+def describe_examples(dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """Test examples beside whose codes the reader points, as many as there is room for.
+
+    Args:
+        dataset: images.
+        parts: gets a part.
+
+    Returns:
+        `examples`: their places among the codes shown, and images; nothing without room.
+    """
+    shown = spaced(len(dataset.rows("test")), MAX_CODES)
+    at = spaced(len(shown), max(1, MAX_EXAMPLE_VALUES // dataset.observed.dims))
+    shape = dataset.observed.shape
+    images = picture_bytes(dataset.intensities("test", shown[at]), shape)
+    bundle = Bundle()
+    stored = image_json(bundle, pixels(images) if len(shape) > 2 else images)
+    held = parts.add(f"examples-{dataset.name}", bundle)
+    return {"examples": {**stored, "places": at.tolist()}} if held else {}
 
 
 # --- curves -----------------------------------------------------------------------------------

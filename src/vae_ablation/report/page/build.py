@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
 from vae_ablation.common.files import write_text
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.answer import Answer, Answers, five, read_answers
+from vae_ablation.report.page.answer import read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
-from vae_ablation.report.page.sections import Section, sections
-from vae_ablation.report.page.values import in_script
+from vae_ablation.report.page.render import empty_page, page
+from vae_ablation.report.page.sections import sections
+from vae_ablation.report.page.values import listed
 from vae_ablation.tables.collect import crossed_datasets
-
-STYLES = ("page.css",)
-SCRIPTS = ("../explorer/decoder.js", "chart.js", "data.js", "figures.js", "tables.js", "page.js")
-LAST = (("paper", "Table for a paper"), ("tables", "Every number"), ("provenance", "Provenance"))
 
 
 def write_report(folder: Path, target: Path) -> None:
@@ -39,67 +32,33 @@ def report(folder: Path) -> str:
     """The report of a study as HTML."""
     contents = Contents(folder)
     if not len(contents.runs):
-        return _template("empty.html").render(study=folder.name, css=_texts(STYLES))
-    found = sections(contents.arms, contents.has)
+        return empty_page(folder.name)
+    found = [
+        replace(section, heading=well(contents)) if section.id == "trust" else section
+        for section in sections(contents.arms, contents.has, contents.margin)
+    ]
     order = [section.id for section in found]
     answers = read_answers(folder, order)
     data = contents.to_json()
-    return _template("report.html").render(
+    return page(
+        found,
+        answers,
+        contents.parts.texts,
+        data,
+        kicker="Ablation study",
         study=folder.name,
         title=question(contents.axes),
         design=design(contents),
         replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
-        answer=five(answers, order),
-        names={section.id: section.name for section in found},
-        sections=[(section, *_with_answers(section, answers)) for section in found],
-        last=LAST,
-        data=in_script(data),
-        parts=contents.parts.texts,
         config=contents.config_text(),
-        provenance=data["provenance"],
+        config_title="Configuration of the study",
+        provenance_heading="Costs, versions and configuration",
+        filter_examples=("gaussian beta1", "d=8 elbo>20"),
         checks=checks(contents),
+        warnings=[],
         warning=warning(contents),
-        when=_when if len(contents.datasets) > 1 else lambda one: "",
-        css=_texts(STYLES),
-        js=_texts(SCRIPTS),
+        made="Made by vae-ablation from the study's tables and stored runs.",
     )
-
-
-def _template(name: str) -> jinja2.Template:
-    """A template of the page; everything filled in is escaped unless it is marked safe."""
-    loader = jinja2.FunctionLoader(lambda wanted: _text(f"templates/{wanted}"))
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template(name)
-
-
-def _text(name: str) -> str:
-    root = files("vae_ablation.report")
-    if name.startswith("../"):
-        return root.joinpath(name.removeprefix("../")).read_text(encoding="utf-8")
-    return root.joinpath("page", name).read_text(encoding="utf-8")
-
-
-def _texts(names: Sequence[str]) -> str:
-    return "\n".join(map(_text, names))
-
-
-def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, Answers]:
-    """Heading of a section, and its findings."""
-    own = Answers.of(answer for answer in answers if answer.section == section.id)
-    first = own.full[0] if own.full and section.finds else None
-    # what the map shows is a claim by itself, unless a finding leads
-    found = first is not None and (first.leads or section.id != "map")
-    heading = first.headline if first is not None and found else section.heading
-    return words.capital(heading), own
-
-
-def _when(one: Answer) -> Markup:
-    """The attribute of a finding that is shown only while its data set is."""
-    wanted = escape(json.dumps({"dataset": one.dataset})) if one.dataset else ""
-    return Markup(f' data-when="{wanted}"') if wanted else Markup("")
 
 
 # --- text --------------------------------------------------------------------------------------
@@ -123,11 +82,6 @@ def _names(axis: PageAxis) -> list[str]:
     if axis.axis.name == "dataset" or not axis.varied:
         return []
     return [f"the {axis.axis.label}"]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Words as a list in a sentence: `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def design(contents: Contents) -> str:
@@ -179,8 +133,9 @@ def _levels(axis: PageAxis) -> str:
     if axis.axis.name == STRENGTH:
         weights = [level.short for level in axis.levels if level.value is not None]
         others = [_WITHOUT[level.id] for level in axis.levels if level.value is None]
-        betas = [f"β = {_some(weights)}"] if weights else []
-        return ", ".join([*betas, *others])
+        if not weights or not others:
+            return f"β ({_some(weights)})" if weights else " or ".join(others)
+        return f"β ({_some(weights)}, or {' or '.join(others)})"
     return f"{axis.axis.label} ({_some([level.short for level in axis.levels])})"
 
 
@@ -199,11 +154,15 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
     whole = len(runs)
     failed = int((runs["status"] != "ok").sum())
     found = [_check(failed, whole, "runs failed or diverged", failed == 0)]
-    slopes = int(overview.get("slopes", 0))
-    if slopes:
-        moving = slopes - int(overview.get("converged", 0))
-        text = "runs had not converged: the objective still changed by 1 % or more at the end"
-        found.append(_check(moving, slopes, text, moving == 0))
+    drifts = int(overview.get("drifts", 0))
+    if drifts:
+        moving = drifts - int(overview.get("converged", 0))
+        limit = f"{contents.margin:g} nats or more"
+        text = (
+            f"runs had not converged: the validation objective still changed by {limit} over the "
+            "last tenth of training"
+        )
+        found.append(_check(moving, drifts, text, moving == 0))
     for flag, metrics in _bounds(runs):
         count = int((runs[flag].astype(str) == "True").sum())
         text = f"runs have {metrics} only as a bound"
@@ -243,6 +202,20 @@ def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
         ),
     }
     return [{"count": count, "text": text, "good": False} for count, text in texts.items() if text]
+
+
+def well(contents: Contents) -> str:
+    """How runs ended, as a heading: `No run failed; 46 of 189 runs had not converged`."""
+    runs = contents.arms.runs
+    failed = int((runs["status"] != "ok").sum())
+    ended = (
+        "No run failed" if not failed else f"{failed:,} of {len(runs):,} runs failed or diverged"
+    )
+    drifts = int(contents.overview.get("drifts", 0))
+    moving = drifts - int(contents.overview.get("converged", 0))
+    if not drifts:
+        return ended
+    return f"{ended}; {f'{moving:,} of {drifts:,}' if moving else 'none'} had not converged"
 
 
 def warning(contents: Contents) -> str:

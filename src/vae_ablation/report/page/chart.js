@@ -135,7 +135,7 @@ function chart(place, { height = 240, margin = {}, x, y, alt, width, grid = true
   if (grid && y.type !== "band") for (const t of Y.ticks) put(node("line", { class: "grid", x1: m.left, x2: W - m.right, y1: Y(t), y2: Y(t) }));
   if (grid && y.type === "band" && x.type !== "band") for (const t of X.ticks) put(node("line", { class: "grid", x1: X(t), x2: X(t), y1: m.top, y2: base }));
   for (const t of Y.ticks) text(m.left - 8, Y(t) + 4, Y.format(t), { "text-anchor": "end", class: y.emphasis?.(t) ? "strong" : null });
-  for (const t of X.ticks) text(X(t), base + 17, X.format(t), { "text-anchor": "middle", class: x.emphasis?.(t) ? "strong" : null });
+  for (const t of X.ticks) String(X.format(t)).split("\n").forEach((line, k) => text(X(t), base + 17 + 13 * k, line, { "text-anchor": "middle", class: x.emphasis?.(t) ? "strong" : null }));
   put(node("line", { class: "axis", x1: m.left, x2: W - m.right, y1: base, y2: base }));
   if (x.label) text((m.left + W - m.right) / 2, H - 6, x.label, { "text-anchor": "middle" });
   if (y.label) text(Math.max(0, m.left - 38), m.top - 12, y.label, { "text-anchor": "start" });

@@ -26,28 +26,26 @@ from vae_ablation.report.page.arrays import (
     Shown,
     describe_arms,
     describe_curves,
+    describe_examples,
     describe_originals,
 )
 from vae_ablation.report.page.axes import PageAxis, page_axes
+from vae_ablation.report.page.contrasts import contrast_columns
 from vae_ablation.report.page.paper import paper_tables
 from vae_ablation.report.page.profiles import describe_profiles
-from vae_ablation.report.page.values import plain, scrubbed, short, shorts, table, without_places
-from vae_ablation.study.metrics import described
+from vae_ablation.report.page.values import Column, plain, scrubbed, shorts, table, without_places
+from vae_ablation.study.metrics import CONVERGED_DRIFT, described
+from vae_ablation.study.plugins import described_parts
 from vae_ablation.study.workflow import read_frozen
+from vae_ablation.tables.collect import summarize_applications, unscored
 
 log = logging.getLogger(__name__)
 
-MOST_CONTRASTS = 20_000
-"""Rows of contrasts.csv that the page holds; pooled and primary ones first."""
+MOST_ROWS = 5000
+"""Rows of a table that is shown as it is."""
 LOG_LINES = 20
 _OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
 MOST_LOGS = 50
-_CONTRASTS = (
-    "question", "scope", "level", "reference", "arm", "reference_arm", "metric", "primary",
-    "scale", "n", "settings", "lost", "reference_mean", "mean", "estimate", "ci_low", "ci_high",
-    "effect", "effect_low", "effect_high", "margin", "margin_from", "verdict", "depends_on", "p",
-    "p_adjusted", "family", "detectable", "seeds_needed", "below_drift",
-)  # fmt: skip
 
 
 class Contents:
@@ -72,6 +70,11 @@ class Contents:
         """tables/overview.json; empty without one."""
         path = self.folder / "tables" / "overview.json"
         return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def margin(self) -> float:
+        """Nats by which the validation objective of a converged run may still change."""
+        return float(self.overview.get("margin", CONVERGED_DRIFT))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -107,11 +110,15 @@ class Contents:
         return self.results.applications
 
     def has(self, part: str) -> bool:
-        """Whether a part is there: `effects`, `applications`, `pictures`, `codes`."""
+        """Whether a part is there; see `sections`."""
         if part == "effects":
             return bool(len(self.contrasts))
+        if part == "elsewhere":
+            return bool((self.contrasts["question"] == "model").any())
         if part == "applications":
             return bool(len(self.applications))
+        if part == "curves":
+            return bool(self.curves)
         wanted = {"pictures": "reconstructions", "codes": "codes"}[part]
         return any(wanted in arm for arm in self.shown.values())
 
@@ -128,6 +135,13 @@ class Contents:
         runs = dict(zip(fine["arm_at"], fine["run"].astype(str), strict=True))
         order = sorted(runs, key=lambda at: (self._far(at), at))
         return describe_arms(self.results, [Shown(at, runs[at]) for at in order], self.parts)
+
+    @cached_property
+    def curves(self) -> dict[str, Any]:
+        """Curves of training of runs by place."""
+        runs = self.arms.runs
+        places = runs["arm_at"].tolist()
+        return describe_curves(self.results, runs["run"].astype(str).tolist(), places, self.parts)
 
     def _far(self, arm: int) -> tuple[int, int]:
         """Number of axes on which an arm is away from the reference, first not counting KL off."""
@@ -153,22 +167,25 @@ class Contents:
             "observed": {key: observed[key] for key in _OBSERVED if key in observed},
             "originals": describe_originals(self.results, runs, name, self.parts),
         }
-        profiles = self._profiles(name) if observed.get("counts") else {}
-        return {**described, **profiles, **self._labels(name, runs, record)}
+        return {**described, **self._examples(name, observed), **self._labels(name, runs, record)}
 
-    def _profiles(self, name: str) -> dict[str, Any]:
-        """Names of features and profiles of test cells; nothing where the data are not there."""
+    def _examples(self, name: str, observed: Mapping[str, Any]) -> dict[str, Any]:
+        """Test examples, or profiles of test cells; nothing where the data are not there."""
 
         def read() -> dict[str, Any]:
             study, _ = read_frozen(self.folder)
             prepared = study.prepared[study.data_of(name)[0]]
-            return describe_profiles(load_dataset(name, prepared), MAX_CODES)
+            dataset = load_dataset(name, prepared)
+            if observed.get("counts"):
+                return describe_profiles(dataset, MAX_CODES)
+            images = len(dataset.observed.shape) > 1
+            return describe_examples(dataset, self.parts) if images else {}
 
         nothing: dict[str, Any] = {}
         try:
-            return Isolated("report")(f"profiles of {name}", read, nothing)
+            return Isolated("report")(f"examples of {name}", read, nothing)
         except (UserError, OSError) as error:
-            log.warning("no profiles of %s: %s", name, error)
+            log.warning("no examples of %s: %s", name, error)
             return nothing
 
     def _labels(self, name: str, runs: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,36 +225,21 @@ class Contents:
 
     def contrasts_json(self) -> dict[str, Any]:
         """Rows of contrasts.csv by column, the most important first where there are too many."""
-        rows = self.contrasts
-        axes = [axis.axis.name for axis in self.axes if axis.axis.name in rows]
-        names = list(dict.fromkeys([*_CONTRASTS[:4], *axes, *_CONTRASTS[4:]]))
-        rows = rows[[name for name in names if name in rows]]
-        whole = len(rows)
-        if whole > MOST_CONTRASTS:
-            pooled = rows["scope"].astype(str) != "setting"
-            primary = rows["primary"].astype(str) == "True"
-            order = (2 * pooled + primary).sort_values(ascending=False, kind="stable").index
-            rows = rows.loc[order[:MOST_CONTRASTS]]
-        texts = {
-            name: rows[name].map(_cell_text)
-            for name in ("level", "reference", *axes)
-            if name in rows
-        }
-        return {"count": len(rows), "whole": whole, "columns": table(rows.assign(**texts))}
+        return contrast_columns(self.contrasts, self.axes)
 
     def applications_json(self) -> list[dict[str, Any]]:
-        """Mean score of each application, method and arm."""
-        rows = self.applications
-        if not len(rows):
+        """Mean score of each application, method and arm, with its interval over replicates."""
+        if not len(self.applications):
             return []
-        keys = ["dataset", "application", "subject", "metric", "method", "likelihood",
-                "latent_dim", "arm"]  # fmt: skip
-        grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
-        means = grouped.agg(["mean", "min", "max", "count"]).reset_index()
         return [
             {str(name): plain(value) for name, value in row.items() if not pd.isna(value)}
-            for row in means.to_dict("records")
+            for row in summarize_applications(self.applications).to_dict("records")
         ]
+
+    def tables_json(self) -> dict[str, dict[str, Column]]:
+        """Tables that are shown as they are, by name, each by column."""
+        found = {"importance": self.results.importance, "pareto": self.results.pareto}
+        return {name: table(rows.iloc[:MOST_ROWS]) for name, rows in found.items() if len(rows)}
 
     def provenance(self) -> dict[str, Any]:
         """Versions, code, device and costs."""
@@ -246,6 +248,7 @@ class Contents:
         runs = self.arms.runs
         firsts = runs.loc[runs["status"] == "ok", "run"].astype(str).head(1)
         record = self._record(firsts.iloc[0]) if len(firsts) else {}
+        note = self.folder / "tables" / "costs.txt"
         versions = {k: v for k, v in (record.get("versions") or {}).items() if k != "platform"}
         return {
             "version": __version__,
@@ -255,7 +258,12 @@ class Contents:
             "data": str(record.get("data_checksum", ""))[:12],
             "train_time": str(self.overview.get("train_time", "")),
             "costs": [{name: plain(value) for name, value in row.items()} for row in costs],
-            "missing": [_unescaped(line) for line in self.overview.get("missing", [])],
+            "cost_note": note.read_text(encoding="utf-8").strip() if note.is_file() else "",
+            "missing": [
+                *(_unescaped(line) for line in self.overview.get("missing", [])),
+                *map(without_places, unscored(self.results.applied_rows)),
+            ],
+            "parts": described_parts(),
         }
 
     @cached_property
@@ -287,7 +295,6 @@ class Contents:
     def to_json(self) -> dict[str, Any]:
         """Everything, as contract.schema.json describes it; compressed parts are in `parts`."""
         arms = self.arms
-        runs = arms.runs["run"].astype(str).tolist()
         shown = self.shown
         metrics = list(arms.metrics)
         return {
@@ -302,13 +309,14 @@ class Contents:
             "runs": arms.runs_json(),
             "kl": self.kl,
             "shown": shown,
-            "curves": describe_curves(self.results, runs, arms.runs["arm_at"].tolist(), self.parts),
+            "curves": self.curves,
             "settings": self._settings(),
             "contrasts": self.contrasts_json(),
             "labels": {name: described(name).label for name in _named(self.contrasts)},
             "paper": paper_tables(arms, multiples(arms, self.primary)),
             "controls": control_rows(self.results.metrics, metrics),
             "applications": self.applications_json(),
+            "tables": self.tables_json(),
             "reproduce": {"config": self.config_path()},
             "logs": self.logs(),
             "provenance": self.provenance(),
@@ -333,18 +341,12 @@ def _named(contrasts: pd.DataFrame) -> list[str]:
     return sorted(set(contrasts["metric"].astype(str))) if len(contrasts) else []
 
 
-def _cell_text(value: Any) -> Any:
-    """A level as text: `8`, not `8.0`; missing ones stay missing."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return None
-    number = short(value) if isinstance(value, float) else value
-    return str(number)
-
-
 def _setting_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value).replace("_", " ")
 
 
 def _unescaped(text: Any) -> str:

@@ -64,6 +64,8 @@ function part(name) {
   }
   return inflated.get(name);
 }
+// A table that lies in a part of its own as JSON.
+const partJson = async (name) => JSON.parse(new TextDecoder().decode(await part(name)));
 const shownArm = (arm) => data.shown[arm] ?? null;
 
 const loadedArms = new Map();
@@ -79,9 +81,10 @@ async function loadArmNow(arm) {
   const dataset = AXES[axisAt.dataset].levels[data.arms.at[arm][axisAt.dataset]].id;
   const about = data.datasets[dataset] ?? {};
   const originals = about.originals && imagesFrom(await part(`originals-${dataset}`), about.originals);
+  const examples = about.examples && imagesFrom(await part(`examples-${dataset}`), about.examples);
   const steps = stored.steps && (await part(`decoder${arm}`));
   return {
-    about, originals,
+    about, originals, examples,
     stored,
     reconstructions: stored.reconstructions && imagesFrom(bytes, stored.reconstructions),
     samples: stored.samples && imagesFrom(bytes, stored.samples),

@@ -93,9 +93,9 @@ function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic =
   const c = chart(place, {
     width, height: side + 36, margin: { left: 38, right: Math.max(8, width - side - 38), top: 4, bottom: 32 }, grid: false,
     x: { domain: [-far, far], count: 4 }, y: { domain: [-far, far], count: 4 },
-    alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} prior standard deviations. Circles: 1, 2 and 3 standard deviations of the prior.`,
+    alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} in absolute value.${stored.prior ? "" : " Circles: 1, 2 and 3 standard deviations of the prior."}`,
   });
-  if (size > 1) for (const r of [1, 2, 3]) c.put(node("circle", { cx: c.X(0), cy: c.Y(0), r: c.X(r) - c.X(0), fill: "none", class: "axis", "stroke-dasharray": r === 2 ? null : "2 3" }));
+  if (size > 1 && !stored.prior) for (const r of [1, 2, 3]) c.put(node("circle", { cx: c.X(0), cy: c.Y(0), r: c.X(r) - c.X(0), fill: "none", class: "axis", "stroke-dasharray": r === 2 ? null : "2 3" }));
   drawCodes(c, about, xs, ys, side);
   if (!probe) return c;
   liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j });
@@ -184,10 +184,13 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     probe.replaceChildren(node("span", {}, loaded.stored.undrawable ? `The decoder cannot be drawn here: ${loaded.stored.undrawable}.` : ""));
     return;
   }
-  const rest = meanCode(loaded);
+  let rest = meanCode(loaded);
+  let from = "at their mean";
   const shape = loaded.about.observed?.shape ?? [];
   const view = decodedView(loaded, shape);
   const said = node("span", {});
+  const beside = nearestView(loaded, view);
+  let near = 0;
   const cross = c.put(node("circle", { r: 5, fill: "none", style: "stroke:var(--ink)", "stroke-width": 2 }));
   let [x, y] = planes.get(place)?.at ?? [0, 0];
   const move = (a, b) => {
@@ -200,9 +203,15 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     z[i] = x;
     if (loaded.width > 1) z[j] = y;
     view.show(decodeAt(loaded, z));
+    near = beside.show(z);
     place.dataset.z = JSON.stringify([...z]);
-    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}${loaded.width > 2 ? ", other dimensions at their mean" : ""}. Point, or use the arrow keys.`;
+    said.textContent = `Decoded at ${loaded.width > 1 ? `(${number(x)}, ${number(y)})` : number(x)}, ${number(Math.hypot(...z), 2)} from the origin${loaded.width > 2 ? `, other dimensions ${from}` : ""}. Point, or use the arrow keys; press a code, or Page Down, for that of a test example.`;
   };
+  const take = (code, words) => {
+    [rest, from] = [code.slice(), words];
+    move(code[i], loaded.width > 1 ? code[j] : 0);
+  };
+  const takeExample = (rank) => take(codeOf(loaded, examplesOf(loaded)[rank]), "as in the example");
   c.svg.setAttribute("tabindex", 0);
   c.svg.setAttribute("role", "application");
   c.svg.setAttribute("aria-roledescription", "plane of codes with a live decoder");
@@ -210,17 +219,22 @@ function liveDecoder(place, c, arm, loaded, { probe, far, side, mosaic, i, j }) 
     c.svg.addEventListener(kind, (event) => {
       const box = c.svg.getBoundingClientRect();
       const k = c.W / box.width;
-      move(c.X.invert((event.clientX - box.left) * k), c.Y.invert((event.clientY - box.top) * k));
+      const [a, b] = [(event.clientX - box.left) * k, (event.clientY - box.top) * k];
+      const hit = kind === "pointerdown" ? examplesOf(loaded).findIndex((one) => Math.hypot(c.X(codeOf(loaded, one)[i]) - a, c.Y(loaded.width > 1 ? codeOf(loaded, one)[j] : 0) - b) < 8) : -1;
+      hit < 0 ? move(c.X.invert(a), c.Y.invert(b)) : takeExample(hit);
     });
   }
   c.svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!step) return;
+    const count = examplesOf(loaded).length;
+    const jump = { Home: () => take(new Float32Array(loaded.width), "at 0"), PageDown: () => takeExample((near + 1) % count), PageUp: () => takeExample((near + count - 1) % count) }[event.key];
+    if (!step && !jump) return;
     event.preventDefault();
+    if (jump) return void jump();
     move(x + (step[0] * far) / 20, y + (step[1] * far) / 20);
   });
   if (mosaic && view.images) drawMosaic(place, c, loaded, { far, side, i, j, rest, view });
-  probe.replaceChildren(view.element, said);
+  probe.replaceChildren(view.element, beside.element, said);
   move(x, y);
 }
 
@@ -334,13 +348,14 @@ FIGURES.map = (place, state) => {
   place.className = "drawing two";
   const panel = node("div", { class: "panel" });
   const card = node("div", { class: "panel" });
-  place.replaceChildren(panel, card);
+  const below = node("div", { class: "panel card-grid below" });
+  place.replaceChildren(node("div", { class: "stack" }, panel, below), card);
   const { free, axis } = contextAxis("map", ["beta"]);
   const canvas = node("div", {});
   const tools = node("div", { class: "ui askbar noprint" }, contextSelect("map", free, axis), axis ? node("button", { class: "btn", type: "button", "aria-pressed": String(zoomed), onclick: () => { zoomed = !zoomed; redrawCard(); } }, "only the chosen levels") : null);
   panel.append(node("h3", {}, "All arms", node("small", {}, ` · ${armTitle(state.arm, ["beta", axis?.name])}`)), canvas, tools);
   drawMap(canvas, state, axis);
-  drawCard(card, state.arm);
+  drawCard(card, state.arm, below);
   return [["arm", "likelihood", "rate", "rate low", "rate high", "distortion", "distortion low", "distortion high", "elbo"],
     ...visibleOnMap(state, axis).flat().map((arm) => [armTitle(arm), data.arms.name[arm], mean(arm, "rate"), ...interval(arm, "rate"), mean(arm, "distortion"), ...interval(arm, "distortion"), mean(arm, "elbo")])];
 };
@@ -353,8 +368,8 @@ FIGURES.card = (place, state) => {
 
 function visibleOnMap(state, axis) {
   const levels = zoomed || !axis ? [] : contextLevels(axis, state.at);
-  const lines = [...levels.map((level) => withLevel(state.at, axis.i, level)), state.at];
-  return lines.map((at) => along(strength, at).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion"))));
+  const lines = [...levels.map((level) => withLevel(state.at, axis.i, level)), state.at].map((at) => along(strength, at).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion"))));
+  return lines.filter((line) => comparable("distortion", [...line, ...lines.at(-1)]));
 }
 
 function drawMap(place, state, axis) {
@@ -369,7 +384,7 @@ function drawMap(place, state, axis) {
   const [low, high] = extent(all.map((arm) => mean(arm, "distortion")), 0.08);
   const width = widthOf(place) || 560;
   const c = chart(place, {
-    height: width < 460 ? 400 : width < 560 ? 500 : 560, margin: { left: 56, right: 62, top: 32, bottom: 46 }, grid: false,
+    height: width < 460 ? 400 : width < 560 ? 500 : 560, margin: { left: 56, right: 68, top: 32, bottom: 46 }, grid: false,
     x: { domain: [-right * 0.015, right], label: "rate (nats): what the code carries", ticks: steps(0, right, 6) },
     y: { domain: [low, high], label: "distortion (nats): what reconstruction loses", count: 6 },
     alt: `Rate and distortion, ${armTitle(state.arm, ["beta"])}. ${own.map((arm) => `${levelOf(arm, strength).label}: ${spoken(arm, "rate")}, ${spoken(arm, "distortion")}`).join(". ")}.`,
@@ -382,11 +397,16 @@ function drawMap(place, state, axis) {
 function drawElboLines(c, arms) {
   const [low, high] = c.Y.domain;
   const R = c.X.domain[1];
+  const feet = [];
   const level = (elbo, extra, label) => {
     const cut = ([r, y]) => (y > high ? [-elbo - high, high] : y < low ? [-elbo - low, low] : [r, y]);
     const [p, q] = [[0, -elbo], [R, -elbo - R]].map(cut);
     if (p[0] > R || q[0] < 0 || q[0] - p[0] < R * 0.04) return;
     c.rule(c.X(p[0]), c.Y(p[1]), c.X(q[0]), c.Y(q[1]), extra);
+    // at the foot of the chart, labels keep apart from one another and from the axis
+    const [foot, needs] = [c.X(q[0]), 6 * label.length + 6];
+    if (q[1] === low && (foot - needs < c.m.left || feet.some((x) => Math.abs(x - foot) < needs))) return;
+    if (q[1] === low) feet.push(foot);
     if (label) c.text(c.X(q[0]) + (q[1] === low ? -2 : 4), c.Y(q[1]) + (q[1] === low ? -5 : 4), label, { class: "halo small", "text-anchor": q[1] === low ? "end" : "start" });
   };
   const elbos = arms.map((arm) => -(mean(arm, "rate") + mean(arm, "distortion")));
@@ -396,6 +416,11 @@ function drawElboLines(c, arms) {
   level(best, { "stroke-dasharray": "5 4", style: "stroke:var(--good)" }, `ELBO ${number(best)}`);
 }
 
+// The arm of the chosen line that lies farthest right.
+function lastOnMap(state) {
+  const own = along(strength, state.at).map(([, arm]) => arm).filter((arm) => !isOff(arm) && isNumber(mean(arm, "rate")) && isNumber(mean(arm, "distortion")));
+  return own.length ? own.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p)) : undefined;
+}
 function drawMapLine(c, arms, on, state, axis) {
   const shade = color(on);
   const inside = arms.filter((arm) => !isOff(arm));
@@ -418,7 +443,10 @@ function drawMapLine(c, arms, on, state, axis) {
   if (inside.length && axis) {
     const last = inside.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p));
     const [x, y] = [c.X(mean(last, "rate")), c.Y(mean(last, "distortion"))];
-    c.text(on ? x : x + 8, on ? y + 20 : y + 4, shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
+    const end = lastOnMap(state);
+    // a name that would meet the last one of the chosen line moves up
+    const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
+    c.text(on ? x : x + 8, on ? y + 20 : y + (meets ? -9 : 4), shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
   }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
 }
@@ -441,8 +469,10 @@ function drawOff(c, arm, state) {
   const x = within ? c.X(rate) : c.W - 16;
   const y = c.Y(c.clip(mean(arm, "distortion"), c.Y));
   c.point(x, y, { color: "var(--warm)", shape: "square", r: 5, pressed: arm === state.arm, tip: armTip(arm, MAP_METRICS), name: `${armTitle(arm)}. ${spoken(arm, "rate")}. ${spoken(arm, "distortion")}`, act: () => choose(arm) });
-  c.text(x + (within ? 10 : 8), y + (within ? 4 : -26), levelOf(arm, strength).label, { class: "strong halo", "text-anchor": within ? "start" : "end", style: "fill:var(--warm)" });
-  if (!within) c.text(x + 8, y - 12, `${number(rate)} nats →`, { class: "halo", "text-anchor": "end", style: "fill:var(--warm)" });
+  // below the mark, where no name of a line is; above it at the foot of the chart
+  const first = y + 34 < c.H - 8 ? y + 19 : y - 26;
+  c.text(within ? x + 10 : c.W, within ? y + 4 : first, levelOf(arm, strength).label, { class: "strong halo", "text-anchor": within ? "start" : "end", style: "fill:var(--warm)" });
+  if (!within) c.text(c.W, first + 14, `${number(rate)} nats →`, { class: "halo small", "text-anchor": "end", style: "fill:var(--warm)" });
 }
 
 // ---------------------------------------------------------------- the card of an arm
@@ -457,7 +487,8 @@ function statList(arm) {
   return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, capital(metricOf(m).label)), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
 }
 
-async function drawCard(card, arm) {
+// What lies under the map is the same arm's, so that both columns are of a height.
+async function drawCard(card, arm, below) {
   const picks = node("div", { class: "card-grid" });
   const runs = runsOf[arm];
   card.replaceChildren(
@@ -471,6 +502,7 @@ async function drawCard(card, arm) {
   const recon = reconstructionsOf(loaded, arm);
   const between = interpolationsOf(loaded, arm);
   const ofClasses = classSamples(loaded, arm);
+  const walks = walksOf(loaded, arm);
   const codes = loaded?.codes ? node("div", { class: "plane", id: "card-plane" }) : null;
   const probe = node("div", { class: "probe noprint", id: "card-probe" });
   const profiles = hasProfiles(loaded) ? node("div", {}) : null;
@@ -483,11 +515,13 @@ async function drawCard(card, arm) {
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
     between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
     ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
+    walks && node("div", { class: "cell wide" }, node("h3", {}, "Each dimension moved by itself ", node("small", {}, "from the code of a test example")), walks),
     profiles && node("div", { class: "cell wide" }, node("h3", {}, "Test cells above, reconstructions below ", node("small", {}, "log counts")), profiles),
     drawnProfiles && node("div", { class: "cell wide" }, node("h3", {}, "Samples from the prior ", node("small", {}, "log counts")), drawnProfiles),
     klOf(arm).length && node("div", { class: "cell wide" }, node("h3", {}, "KL per latent dimension ", node("small", {}, "nats; bars are means, dots seeds")), kl),
     !loaded && node("p", { class: "note wide" }, "No pictures or codes of this arm are held."),
   ].filter(Boolean));
+  below?.replaceChildren(...[between?.[1], kl].map((one) => one?.closest?.(".cell")).filter(Boolean));
   if (codes) plane(codes, arm, loaded, { height: 300, probe, mosaic: mosaicOn, dims: planeDims[arm] });
   if (klOf(arm).length) klBars(kl, arm, { height: 118 });
   if (!profiles) return;
@@ -527,7 +561,7 @@ FIGURES.ladder = (place, state, { axis }) => {
     const spot = node("div", { class: "spot" });
     loadArm(arm).then((loaded) => spot.replaceChildren(samplesOf(loaded, arm, 4) ?? node("span", { class: "note" }, word(data.runs.status, runsOf[arm][0]) === "ok" ? "no pictures" : word(data.runs.status, runsOf[arm][0]))));
     return node("button", { type: "button", "aria-pressed": String(arm === state.arm), onclick: () => choose(arm) },
-      node("b", {}, AXES[at].levels[level].label), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
+      node("b", {}, titleWithSymbol(AXES[at], AXES[at].levels[level])), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
   }));
   return [[AXES[at].label, metric, "low", "high"], ...arms.map(([level, arm]) => [AXES[at].levels[level].id, mean(arm, metric), ...interval(arm, metric)])];
 };
@@ -535,10 +569,13 @@ FIGURES.ladder = (place, state, { axis }) => {
 // ---------------------------------------------------------------- metrics by the levels of an axis
 
 const moreMetrics = {};
-// Metrics that may be compared between these arms: scores in nats only where they have one measure.
+// Whether a metric may be compared between these arms: scores in nats only where they have one measure.
+function comparable(metric, arms) {
+  const measures = { measure: data.arms.measure, levels: data.arms.levels }[metricOf(metric).comparable];
+  return !measures || new Set(arms.filter((arm) => isNumber(mean(arm, metric))).map((arm) => measures[arm])).size < 2;
+}
 function comparableMetrics(arms) {
-  const measures = new Set(arms.map((arm) => data.arms.measure[arm]));
-  return data.multiples.filter((m) => (measures.size < 2 || metricOf(m).comparable !== "measure") && arms.some((arm) => isNumber(mean(arm, m))));
+  return data.multiples.filter((m) => comparable(m, arms) && arms.some((arm) => isNumber(mean(arm, m))));
 }
 
 FIGURES.response = (place, state, { axis }, id) => {
@@ -547,7 +584,9 @@ FIGURES.response = (place, state, { axis }, id) => {
   const own = along(at, state.at).map(([, arm]) => arm);
   const usable = comparableMetrics(own);
   const shown = [...new Set([...usable.slice(0, MULTIPLES), ...(moreMetrics[id] ?? [])])].filter((m) => usable.includes(m));
-  const grid = node("div", { class: "three pairs" });
+  // two panels side by side on a phone, unless names below an axis need the room
+  const longest = AXES[at].ordered ? 0 : Math.max(...AXES[at].levels.flatMap((level) => level.short.split(" ").map((part) => part.length)));
+  const grid = node("div", { class: longest * 6.6 * AXES[at].levels.length > 120 ? "three names" : "three pairs" });
   const rest = usable.filter((m) => !shown.includes(m));
   const more = rest.length ? node("select", { class: "btn", "aria-label": "Add a metric", onchange: (event) => { moreMetrics[id] = [...(moreMetrics[id] ?? []), event.target.value]; drawFigure(id); } }, node("option", { value: "" }, "add a metric …"), rest.map((m) => node("option", { value: m }, metricOf(m).label))) : null;
   place.className = "drawing";
@@ -569,8 +608,11 @@ function say(place, text) {
 
 function drawResponse(place, state, axis, at, context, metric) {
   const lines = [...contextLevels(context, state.at).map((level) => withLevel(state.at, context.i, level)), state.at].map((levels) => along(at, levels).filter(([, arm]) => isNumber(mean(arm, metric))));
-  const own = lines.at(-1);
-  const arms = lines.flat().map(([, arm]) => arm);
+  const own = lines.pop();
+  const armsOf = (line) => line.map(([, arm]) => arm);
+  const others = lines.filter((line) => comparable(metric, [...armsOf(own), ...armsOf(line)]));
+  lines.splice(0, lines.length, ...others, own);
+  const arms = lines.flatMap(armsOf);
   const values = arms.map((arm) => mean(arm, metric));
   if (!values.length) {
     place.replaceChildren(node("p", { class: "note" }, "Undefined for these arms."));
@@ -579,23 +621,32 @@ function drawResponse(place, state, axis, at, context, metric) {
   const log = isLog(metric) && values.every((v) => v > 0) && Math.max(...values) / Math.min(...values) > 8;
   const focus = [...own.map(([, arm]) => mean(arm, metric)), ...own.filter(([, arm]) => !isOff(arm)).flatMap(([, arm]) => interval(arm, metric))];
   const domain = responseDomain(values, focus, arms, metric, log);
+  const names = lines.map((line) => (line.length && context ? shorten(titleWithSymbol(context, levelOf(line[0][1], context.i)), 18) : ""));
+  const named = context && !place.closest(".cell")?.previousElementSibling;
+  // half a band is free behind the last level
+  const half = ((widthOf(place) || 300) - 56) / axis.levels.length / 2;
+  const right = named ? Math.max(8, Math.min(90, 6.4 * Math.max(...names.map((name) => name.length)) + 18 - half)) : 8;
+  const tall = axis.ordered ? 1 : Math.max(...axis.levels.map((_, level) => shortText(axis, level, place).split("\n").length));
   const c = chart(place, {
-    height: 190, margin: { left: 48, bottom: 26, top: 14, right: 8 },
+    height: 177 + 13 * tall, margin: { left: 48, bottom: 13 + 13 * tall, top: 14, right },
     x: { type: "band", domain: axis.levels.map((_, level) => level), format: (level) => shortText(axis, level, place, state.at[at]), emphasis: (level) => level === state.at[at] },
     y: { type: log ? "log" : "linear", domain, count: 4 },
     alt: `${metricOf(metric).label} by ${axis.label}, ${armTitle(state.arm, [axis.name])}. ${own.map(([level, arm]) => `${axis.levels[level].label} ${spoken(arm, metric)}`).join(", ")}.`,
   });
   if (own.some(([level]) => level === state.at[at])) c.rule(c.X(state.at[at]), c.m.top, c.X(state.at[at]), c.base, { style: "stroke:var(--accent)", opacity: 0.35 });
   for (const line of lines) drawResponseLine(c, line, line === own, state, axis, at, metric);
-  if (context && !place.closest(".cell")?.previousElementSibling) nameLines(c, lines, own, context, metric);
+  if (named) nameLines({ ...c, metric }, lines, own, names, axis.ordered ? 9 : 15);
   return lines.flatMap((line) => line.map(([level, arm]) => [axis.levels[level].id, ...(context ? [levelOf(arm, context.i).id] : []), metric, mean(arm, metric), ...interval(arm, metric), data.arms.n[arm]]));
 }
 
-// Names of the lines of the first panel, at their first points.
-function nameLines(c, lines, own, context, metric) {
-  const known = lines.filter((line) => line.length && line.some(([, arm]) => !isOff(arm))).map((line) => [line, line.find(([, arm]) => !isOff(arm))]);
-  const heights = spread(known.map(([, [, arm]]) => c.Y(c.clip(mean(arm, metric), c.Y)) - 7), 12, c.m.top + 4, c.base - 4);
-  known.forEach(([line, [level, arm]], k) => c.text(c.X(level) + 5, heights[k], shorten(titleWithSymbol(context, levelOf(arm, context.i)), 18), { class: line === own ? "small strong halo" : "small halo", style: line === own ? "fill:var(--accent)" : null }));
+// Names of the lines of the first panel, at whichever ends lie further apart.
+function nameLines(c, lines, own, names, gap) {
+  const known = lines.map((line, k) => ({ own: line === own, name: names[k], ends: [line.find(([, arm]) => !isOff(arm)), line.findLast(([, arm]) => !isOff(arm))] })).filter((line) => line.ends[0]);
+  const height = ([, arm]) => c.Y(c.clip(mean(arm, c.metric), c.Y));
+  const apart = [0, 1].map((end) => spread(known.map((line) => height(line.ends[end]))).reduce((sum, y, k) => sum + Math.abs(y - height(known[k].ends[end])), 0));
+  const end = apart[0] < apart[1] ? 0 : 1;
+  const heights = spread(known.map((line) => height(line.ends[end]) + (end ? 4 : -7)), 12, c.m.top + 4, c.base - 2);
+  known.forEach((line, k) => c.text(c.X(line.ends[end][0]) + (end ? gap : 5), heights[k], line.name, { class: line.own ? "small strong halo" : "small halo", style: line.own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
@@ -615,7 +666,14 @@ function shortText(axis, level, place, chosen = -1) {
     return every === 1 || level === chosen || (level % every === 0 && !near) ? text : "";
   }
   const room = Math.max(2, Math.floor(each / 6.6));
-  return text.length > room ? `${text.slice(0, room - 1)}…` : text;
+  return folded(text, room).map((line) => shorten(line, room)).join("\n");
+}
+// Words in lines of about as many letters, two at most.
+function folded(text, room) {
+  const words = text.split(" ");
+  if (text.length <= room || words.length < 2) return [text];
+  const cuts = range(words.length - 1).map((k) => [words.slice(0, k + 1).join(" "), words.slice(k + 1).join(" ")]);
+  return cuts.reduce((p, q) => (Math.max(...q.map((line) => line.length)) < Math.max(...p.map((line) => line.length)) ? q : p));
 }
 
 function drawResponseLine(c, line, on, state, axis, at, metric) {
@@ -771,7 +829,7 @@ FIGURES.spectrum = (place, state) => {
   const share = (v) => Math.min(1, Math.max(0, v / top));
   means.forEach((values, k) => values.forEach((v, i) => c.put(node("rect", {
     x: c.X(i) - c.X.step / 2 + 0.5, y: c.Y(arms[k]) - c.Y.step / 2 + 1, width: Math.max(0.5, c.X.step - 1), height: c.Y.step - 2, class: "heatcell",
-    style: `fill:color-mix(in srgb, ${isOff(arms[k]) ? "var(--warm)" : "var(--accent)"} ${Math.round(90 * share(v))}%, var(--card))`,
+    style: `fill:color-mix(in srgb, ${isOff(arms[k]) ? "var(--warm)" : "var(--accent)"} ${Math.round(90 * share(v))}%, var(--card));stroke:var(--rule)`, "stroke-width": 0.6,
     tip: tipOf(levelOf(arms[k], strength).label, [[`dimension ${i + 1} by KL`, `${number(v)} nats`]]),
   }))));
   say(place, `Full colour at ${number(top)} nats.`);
@@ -786,7 +844,7 @@ FIGURES.matched = (place, state, { axis }) => {
   const at = axisAt[axis];
   const levels = AXES[at].levels.map((level, i) => ({ ...level, i, color: LEVEL_COLORS[i % LEVEL_COLORS.length], shape: LEVEL_SHAPES[i % LEVEL_SHAPES.length], arms: along(strength, withLevel(state.at, at, i)).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate"))) })).filter((level) => level.arms.length);
   const all = levels.flatMap((level) => level.arms);
-  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && metricOf(m).comparable !== "measure" && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
+  const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && comparable(m, all) && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
   place.className = "drawing";
   const grid = node("div", { class: "three" });
   place.replaceChildren(node("ul", { class: "key" }, levels.map((level) => node("li", {}, keyMark(level), level.label))), grid);
@@ -828,15 +886,29 @@ function drawMatched(place, levels, metric, state) {
 
 // ---------------------------------------------------------------- effects
 
-const contrastColumns = data.contrasts.columns;
+let contrastColumns = {};
 const contrastCount = data.contrasts.count;
 const contrast = (name, i) => (contrastColumns[name] ? word(contrastColumns[name], i) : null);
-const QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
-const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic" })[question] ?? AXES[axisAt[question]]?.label ?? question;
+let QUESTIONS = [];
+let forestQuestion = null;
+const settingRows = new Map();
+// The columns of contrasts, once they are inflated.
+function readContrasts(columns) {
+  contrastColumns = columns;
+  QUESTIONS = [...new Set(range(contrastCount).map((i) => contrast("question", i)))];
+  forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
+  for (const i of range(contrastCount)) {
+    if (contrast("scope", i) !== "setting") continue;
+    const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
+    settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
+  }
+}
+const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic", model: "made elsewhere" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
 
 function levelWords(question, level) {
+  if (question === "model") return level === "vae" ? "the VAE" : String(level);
   const axis = AXES[axisAt[question === "kl_off" || question === "point" ? "beta" : question]];
   const found = axis?.levels.find((one) => one.id === String(level) || (String(level) === "off" && one.id === "kl-off"));
   return found ? found.label : question === "kl_off" ? "KL off" : `${questionWords(question)} ${level}`;
@@ -878,9 +950,9 @@ function drawEffects(place, question, state) {
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? "–: no ratio is taken of arms that have collapsed. " : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
   );
 }
 function effectLines(question, rows, state) {
@@ -898,7 +970,6 @@ function effectLines(question, rows, state) {
   return [...lines.values()];
 }
 
-let forestQuestion = QUESTIONS.includes("kl_off") ? "kl_off" : QUESTIONS[0];
 let forestAll = false;
 FIGURES.forest = (place, state) => {
   const whole = effectRows(forestQuestion, state);
@@ -947,7 +1018,7 @@ function drawForest(grid, metric, rows) {
   const log = pick(rows[0], "scale") === "log";
   const c = chart(spot, {
     height: 30 * rows.length + 34, margin: { left: 96, right: 92, top: 4, bottom: 28 },
-    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(Math.exp(v), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
+    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(+Math.exp(v).toPrecision(6), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
     alt: `${metricOf(metric).label}. ${rows.map((i) => `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}: ${effectText(i).value} ${effectText(i).ci}, ${pick(i, "verdict") ?? "undecided"}`).join(". ")}.`,
   });
   if (margin) c.put(node("rect", { x: c.X(margin[0]), width: Math.max(0, c.X(margin[1]) - c.X(margin[0])), y: c.m.top, height: c.base - c.m.top, class: "band" }));
@@ -979,7 +1050,7 @@ FIGURES.applications = (place, state) => {
   place.className = "drawing";
   place.replaceChildren(grid);
   for (const [name, rows] of [...groups].slice(0, 12)) drawApplication(grid, name, rows);
-  return [["application", "subject", "metric", "method", "arm", "mean", "min", "max", "seeds"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.min, one.max, one.count])];
+  return [["application", "subject", "metric", "method", "arm", "mean", "low", "high", "n"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.ci_low, one.ci_high, one.n])];
 };
 function drawApplication(grid, name, rows) {
   const methods = [...new Set(rows.map((row) => row.method))].sort((p, q) => (q === "vae") - (p === "vae"));
@@ -1009,9 +1080,9 @@ FIGURES.trust = (place, state, { metric, limit }) => {
   const values = runs.map((run) => data.runs.m[metric][run]);
   const bound = Math.min(12 * limit, Math.max(3 * limit, ...values.map(Math.abs)));
   const c = chart(place, {
-    height: 250, margin: { left: 56, bottom: 44, top: 10, right: 10 },
-    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, format: (v) => `${number(100 * v)} %` },
-    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(100 * limit)} %.`,
+    height: 250, margin: { left: 56, bottom: 44, top: 26, right: 10 },
+    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, label: `${metricOf(metric).label} (nats)` },
+    alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(limit)} nats.`,
   });
   for (const side of [-limit, limit]) c.rule(c.m.left, c.Y(side), c.W - c.m.right, c.Y(side), { "stroke-dasharray": "5 4" });
   const counts = new Map();
@@ -1022,7 +1093,7 @@ FIGURES.trust = (place, state, { metric, limit }) => {
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
     const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
-    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(100 * value)} %`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(100 * value)} %`]]), act: () => openRun(run) });
+    c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(value)} nats`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(value)} nats`]]), act: () => openRun(run) });
   }
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];
@@ -1041,10 +1112,12 @@ async function drawCurve(place, run) {
     height: 210, margin: { left: 56, bottom: 42, top: 26 }, x: { domain: [stored.epochs[0], Math.max(stored.epochs.at(-1), stored.epochs[0] + 1)], label: "epoch" }, y: { domain: extent(inside), count: 4, label: `${metricOf(name).label} (nats)` },
     alt: `${metricOf(name).label} by epoch. ${series.map(([split, values]) => `${split} ends at ${number(values.at(-1))} nats`).join(", ")}.`,
   });
+  const ends = series.map(([, values]) => values.at(-1));
   for (const [split, values] of series) {
+    const above = values.at(-1) >= Math.max(...ends);
     const points = [...values].map((v, i) => [stored.epochs[i] ?? i, v]).filter(([, v]) => v >= c.Y.domain[0] && v <= c.Y.domain[1]);
     c.line(points, split === "validation" ? "var(--accent)" : "var(--faint)", { "stroke-width": split === "validation" ? 2.2 : 1.6 });
     const last = points.at(-1);
-    if (last) c.text(c.X(last[0]), c.Y(last[1]) + (split === "validation" ? -8 : 16), split, { "text-anchor": "end", class: "halo", style: split === "validation" ? "fill:var(--accent)" : null });
+    if (last) c.text(c.X(last[0]), c.Y(last[1]) + (above ? -8 : 16), split, { "text-anchor": "end", class: "halo", style: split === "validation" ? "fill:var(--accent)" : null });
   }
 }

@@ -187,7 +187,7 @@ function openRun(run) {
     node("p", { class: "seeds" }, runsOf[arm].slice(0, 30).map((other) => node("button", { class: "btn", type: "button", "aria-pressed": String(other === run), onclick: () => openRun(other) }, runText(other)))),
     status !== "ok" || reason ? node("p", { class: "failed" }, node("b", {}, status === "ok" ? "incomplete" : status), reason ? `: ${reason}` : "") : null,
     log && node("h3", {}, "Last lines of the log"), log && node("pre", { tabindex: 0 }, log.join("\n")),
-    node("h3", {}, "Training"), curve, pictures,
+    ...(Object.keys(data.curves).length ? [node("h3", {}, "Training"), curve] : []), pictures,
     node("h3", {}, "Settings"), node("dl", { class: "config" }, AXES.map((axis, i) => entry(axis.label, levelOf(arm, i).short)), entry("replicate", runText(run)), Object.entries(data.settings.training).filter(([k]) => !["device", "kl_warmup_epochs"].includes(k) && axisAt[`training.${k}`] === undefined).map(([k, v]) => entry(k.replaceAll("_", " "), v)), Object.entries(data.settings.model).filter(([k]) => axisAt[`model.${k}`] === undefined).map(([k, v]) => entry(k.replaceAll("_", " "), v))),
     command && node("h3", {}, "Make this run again"), command && node("pre", { tabindex: 0, id: "command" }, command),
     node("p", { class: "seeds" }, command && node("button", { class: "btn", type: "button", onclick: () => copy(command, "Command copied") }, "Copy command"), node("button", { class: "btn", type: "button", onclick: () => copy(location.href, "Link copied") }, "Copy link to this run")),
@@ -308,7 +308,10 @@ const watcher = new IntersectionObserver((seen) => seen.forEach((entry) => {
 // The height of the bar, below which what an address names has to begin.
 const measureBar = () => document.documentElement.style.setProperty("--bar", `${document.querySelector(".bar").offsetHeight}px`);
 
-function start() {
+async function start() {
+  const [columns, curves] = await Promise.all([partJson("contrasts"), partJson("curves")]);
+  readContrasts(columns);
+  data.curves = curves;
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";

@@ -9,7 +9,6 @@ import torch
 
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import shown_examples, spaced
-from vae_ablation.evaluation.features import log_counts, outer_library
 from vae_ablation.report.page.values import shorts
 
 MOST_CELLS = 6
@@ -29,8 +28,10 @@ def describe_profiles(dataset: Dataset, limit: int) -> dict[str, Any]:
         `features`, and `profile`: `cells` (places among the cells shown), `features` (places), and
         `values` [cells, features], natural logarithms as the decoder of the page gives them.
     """
+    from vae_ablation.evaluation.features import log_counts, outer_library  # slow to import
+
     shown = spaced(len(dataset.rows("test")), limit)
-    x = torch.from_numpy(dataset.intensities("test")[shown])
+    x = torch.from_numpy(dataset.intensities("test", shown))
     library = outer_library(dataset, dataset.rows("test")[shown])
     logs = log_counts(x, dataset.observed.genes, library).numpy()
     cells = np.sort(shown_examples(dataset.labels_of("test")[shown])[:MOST_CELLS])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
+from vae_ablation.study.metrics import CONVERGED_DRIFT
 
 if TYPE_CHECKING:
     from vae_ablation.report.page.arms import Arms
@@ -33,6 +34,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table that the page has as it stands, the first cell of each row its name.
+
+    Attributes:
+        caption: what it shows.
+        head: names of its columns.
+        rows: its rows, as text.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page.
 
@@ -44,6 +60,7 @@ class Section:
         figures: its figures.
         question: question of contrasts.csv whose effects it lists; empty without one.
         finds: whether the first finding becomes its heading.
+        table: a table above its figures.
     """
 
     id: str
@@ -53,14 +70,19 @@ class Section:
     figures: Sequence[Figure] = ()
     question: str = ""
     finds: bool = True
+    table: Table | None = None
 
 
-def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
+def sections(
+    arms: Arms, has: Callable[[str], bool], margin: float = CONVERGED_DRIFT
+) -> list[Section]:
     """The sections of a study in order.
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`.
+        has: whether a part is there: `effects`, `elsewhere`, `applications`, `pictures`,
+            `codes`, `curves`.
+        margin: nats by which the validation objective of a converged run may still change.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
@@ -70,9 +92,10 @@ def sections(arms: Arms, has: Callable[[str], bool]) -> list[Section]:
         _kl_off(kinds, has),
         _collapse(arms),
         *(_axis(axis, arms, has) for axis in arms.axes),
+        _elsewhere(has),
         _effects(has),
         _applications(has),
-        _trust(arms),
+        _trust(arms, has, margin),
     ]
     return [section for section in found if section is not None]
 
@@ -107,13 +130,23 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
     return Section(
         "map",
         "Rate and distortion" if figures[0].id == "map" else "Arms",
-        "Every arm trades rate against distortion" if figures[0].id == "map" else "Arm by arm",
+        _span(arms) if figures[0].id == "map" else "Arm by arm",
         "",
         figures,
     )
 
 
-def _response(axis: PageAxis) -> Figure:
+def _span(arms: Arms) -> str:
+    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.003 to 603 nats`."""
+    rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
+    if len(rates) < 2:
+        return "Rate and distortion"
+    low, high = map(words.number, (rates.min(), rates.max()))
+    return f"The rate of {len(rates):,} arms runs from {low} to {high} nats"
+
+
+def response(axis: PageAxis) -> Figure:
+    """The figure of all metrics by an axis: of an ordered one, a dose–response curve."""
     joined = "Lines join levels in order. " if axis.axis.ordered else ""
     return Figure(
         f"response-{slug(axis.axis.name)}",
@@ -146,7 +179,7 @@ def _strength(axis: PageAxis | None, has: Callable[[str], bool]) -> Section | No
         "β",
         "What the weight of the KL term does",
         "",
-        [*figures, _response(axis)],
+        [*figures, response(axis)],
         STRENGTH,
     )
 
@@ -195,7 +228,7 @@ def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | N
     if not axis.varied or name in ("dataset", STRENGTH):
         return None
     figures = [_ladder(axis)] if has("pictures") else []
-    figures.append(_response(axis))
+    figures.append(response(axis))
     betas = [one for one in arms.axes if one.axis.name == STRENGTH and len(one.levels) > 2]
     if not axis.axis.ordered and betas and "rate" in arms.metrics:
         figures.append(_matched(axis))
@@ -215,9 +248,22 @@ def _matched(axis: PageAxis) -> Figure:
     )
 
 
-def _effects(has: Callable[[str], bool]) -> Section | None:
-    if not has("effects"):
+def _elsewhere(has: Callable[[str], bool]) -> Section | None:
+    if not has("elsewhere"):
         return None
+    text = (
+        "Models that this study did not train, by the same definitions, against the trained arm of "
+        "the same latent dimension at the reference levels."
+    )
+    return Section("model", "Models made elsewhere", "Beside the VAE", text, [], "model")
+
+
+def _effects(has: Callable[[str], bool]) -> Section | None:
+    return effects() if has("effects") else None
+
+
+def effects() -> Section:
+    """The section of all effects."""
     figure = Figure(
         "forest",
         "forest",
@@ -240,17 +286,28 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 
 
-def _trust(arms: Arms) -> Section:
+def _trust(arms: Arms, has: Callable[[str], bool], margin: float) -> Section:
     figures = []
-    if "slope" in arms.metrics:
+    if "drift" in arms.metrics:
         figures.append(
             Figure(
                 "trust",
                 "trust",
                 "Still changing at the end of training",
-                "Relative change of the validation objective over the last tenth of training, a "
-                "mark for each run; dashed: 1 %. Choose a mark to open its run.",
-                {"metric": "slope", "limit": 0.01},
+                "Change of the validation objective over the last tenth of training (nats), a mark "
+                f"for each run; below 0 it still fell. Dashed: {margin:g} nats, below "
+                "which a run counts as converged. Choose a mark to open its run.",
+                {"metric": "drift", "limit": margin},
+            )
+        )
+    if has("curves"):
+        figures.append(
+            Figure(
+                "curves",
+                "curves",
+                "Training curves",
+                "The chosen arm, a line for each seed: validation solid, train dashed. Grey: "
+                "validation of one seed at the other levels of one axis.",
             )
         )
     return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)

@@ -111,7 +111,7 @@ function startTable({ place, caption, file, rows, columns, shown, open }) {
     });
   };
   const heading = (column) => node("th", { scope: "col", class: column.text ? "t" : null, "aria-sort": state.sort === column.id ? (state.up ? "ascending" : "descending") : "none" },
-    node("button", { type: "button", tip: column.help ? () => [column.help] : null, onclick: () => { state.up = state.sort === column.id ? !state.up : column.text ? true : false; state.sort = column.id; draw(column.id); } }, column.label, column.arrow ?? ""), node("small", {}, column.unit ?? ""));
+    node("button", { type: "button", tip: column.help ? () => [column.help] : null, onclick: () => { state.up = state.sort === column.id ? !state.up : column.text ? true : false; state.sort = column.id; draw(column.id); } }, column.label, (column.arrow ?? "").replace(" ", "\u00a0")), node("small", {}, column.unit ?? ""));
   function draw(focus) {
     state.found = filtered();
     const some = state.found.slice(0, state.most);
@@ -162,12 +162,14 @@ function startTables() {
     })],
     ["runs", `${data.runs.arm.length.toLocaleString("en")} runs`, (panel) => startTable({
       place: panel, caption: "Runs", file: `${key(data.study)}-runs`, rows: range(data.runs.arm.length), open: openRun,
-      shown: ["run", "status", ...firsts, "slope"],
+      shown: ["run", "status", ...firsts, "drift"],
       columns: [{ id: "run", label: "Run", text: true, help: "Opens the run: curve, settings, metrics, command.", value: (run) => data.runs.path[run] }, armColumn((run) => data.runs.arm[run]), ...axisColumns((run) => data.runs.arm[run]), { id: "seed", label: "Seed", help: "Seed of initialisation, order and noise.", value: (run) => data.runs.seed[run] }, ...(data.runs.split.length ? [{ id: "split", label: "Split", help: "Seed of the random split of the data.", value: (run) => data.runs.split[run] }] : []), { id: "status", label: "Status", text: true, help: "ok, diverged or failed.", value: (run) => word(data.runs.status, run) }, { id: "reason", label: "Reason", text: true, help: "Why a run is not ok, or what of it is missing.", value: (run) => word(data.runs.reason, run) || null }, ...Object.keys(data.runs.m).map((m) => metricColumn(m, (run) => data.runs.m[m][run], (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "–"), (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "")))],
     })],
   ];
   if (contrastCount) panels.push(["contrasts", `${contrastCount.toLocaleString("en")} contrasts`, startContrasts]);
   if (data.controls.length) panels.push(["controls", "controls", startControls]);
+  if (data.applications.length) panels.push(["scores", "applications", (panel) => startPlain(panel, "applications", data.applications)]);
+  for (const [name, columns] of Object.entries(data.tables)) panels.push([name, name === "pareto" ? "Pareto fronts" : name, (panel) => startPlain(panel, name, rowsOf(columns))]);
   panels.push(["metrics", "definitions", startDefinitions]);
   const tabs = panels.map(([id, label], k) => node("button", { class: "btn", type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `table-${id}`, "aria-selected": String(k === 0), tabindex: k ? -1 : 0 }, label));
   const bodies = panels.map(([id], k) => node("div", { id: `table-${id}`, role: "tabpanel", "aria-labelledby": `tab-${id}`, hidden: k ? "" : null }));
@@ -214,22 +216,31 @@ function startControls(panel) {
     columns: [{ id: "model", label: "Model", text: true, help: "pca: probabilistic PCA; raw: the data themselves; untrained: encoders at their initial weights; other names: models made elsewhere.", value: (one) => one.model }, { id: "dataset", label: "Data set", text: true, value: (one) => one.dataset }, { id: "d", label: "Latent dimension", help: "Latent dimension.", value: (one) => one.d }, ...measured.map((m) => metricColumn(m, (one) => one.m[m] ?? null, (one) => number(one.m[m], 4)))],
   });
 }
+const rowsOf = (columns) => range(Math.max(0, ...Object.values(columns).map((one) => (one.at ?? one).length))).map((i) => Object.fromEntries(Object.entries(columns).map(([name, one]) => [name, word(one, i)])));
+// A table as it is in its file, with every column.
+function startPlain(panel, name, rows) {
+  const names = [...new Set(rows.flatMap(Object.keys))];
+  const isText = (column) => rows.some((row) => typeof row[column] === "string");
+  startTable({
+    place: panel, caption: capital(name), file: `${key(data.study)}-${name}`, rows, shown: names,
+    columns: names.map((column) => ({ id: column, label: column.replaceAll("_", " "), text: isText(column), help: PLAIN_HELP[column] ?? null, value: (row) => row[column] ?? null, cell: (row) => (isNumber(row[column]) ? number(row[column]) : String(row[column] ?? "–")) })),
+  });
+}
+const PLAIN_HELP = {
+  span: "What the axis changes in the metric, in its unit; a ratio on the log scale.", share: "Share of the axis in the variance of the cell means beyond noise: its main effect and half of its two-way interactions.",
+  levels: "regular: without KL off and collapsed levels of β; every: with them.", rectangle: "Levels of the axes on which it is computed.", front: "Pair of metrics: no other arm with the same measure is better on both.",
+  method: "vae: the model of that arm; others are baselines on the same data, which have no arm.", n: "Number of replicates.", ci_low: "Lower end of the 95 % interval.", ci_high: "Upper end of the 95 % interval.",
+};
 function startDefinitions(panel) {
   const names = Object.keys(data.metrics);
   startTable({
     place: panel, caption: "Definitions of the metrics", file: `${key(data.study)}-metrics`, rows: names, shown: ["label", "unit", "better", "description"],
-    columns: [{ id: "label", label: "Metric", text: true, value: (m) => metricOf(m).label }, { id: "name", label: "Column", text: true, value: (m) => m }, { id: "unit", label: "Unit", text: true, value: (m) => metricOf(m).unit || "–" }, { id: "better", label: "Better", text: true, value: (m) => ({ 1: "higher", "-1": "lower", 0: "–" })[metricOf(m).better] }, { id: "comparable", label: "Comparable", text: true, value: (m) => ({ measure: "within a measure", dataset: "within a data set", everywhere: "everywhere" })[metricOf(m).comparable] }, { id: "scale", label: "Scale of differences", text: true, value: (m) => metricOf(m).scale }, { id: "description", label: "Meaning", text: true, value: (m) => metricOf(m).description, cell: (m) => node("span", { class: "wrap" }, metricOf(m).description) }],
+    columns: [{ id: "label", label: "Metric", text: true, value: (m) => metricOf(m).label }, { id: "name", label: "Column", text: true, value: (m) => m }, { id: "unit", label: "Unit", text: true, value: (m) => metricOf(m).unit || "–" }, { id: "better", label: "Better", text: true, value: (m) => ({ 1: "higher", "-1": "lower", 0: "–" })[metricOf(m).better] }, { id: "comparable", label: "Comparable", text: true, value: (m) => ({ measure: "within a data set and measure", levels: "within a data set and measure of grey levels", dataset: "within a data set", everywhere: "everywhere" })[metricOf(m).comparable] }, { id: "scale", label: "Scale of differences", text: true, value: (m) => metricOf(m).scale }, { id: "description", label: "Meaning", text: true, value: (m) => metricOf(m).description, cell: (m) => node("span", { class: "wrap" }, metricOf(m).description) }],
   });
 }
 
 // ---------------------------------------------------------------- the paper's table
 
-const settingRows = new Map();
-for (const i of range(contrastCount)) {
-  if (contrast("scope", i) !== "setting") continue;
-  const name = [contrast("question", i), contrast("level", i), contrast("metric", i)].join("\u0000");
-  settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
-}
 // The verdict of contrasts.csv on an arm against a reference that differs from it on one axis.
 function settingVerdict(full, arm, metric) {
   const changed = AXES.findIndex((_, axis) => data.arms.at[full][axis] !== data.arms.at[arm][axis]);
@@ -257,7 +268,7 @@ function drawPaper(state) {
   const button = (label, act) => node("button", { class: "btn", type: "button", onclick: act }, label);
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": "Table for a paper" }, node("table", { class: "data" }, node("caption", { class: "sr" }, caption),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
     node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds.${contrastCount ? " Bold: decided against the reference, paired by seed in this setting; green is better, orange worse." : ""}`),
@@ -269,5 +280,5 @@ function drawCosts() {
   if (!rows.length) return;
   const most = Math.max(...rows.map((one) => one.seconds), 1e-9);
   const time = (s) => (s >= 5400 ? `${number(s / 3600)} h` : s >= 90 ? `${number(s / 60)} min` : `${number(s)} s`);
-  $("costs").replaceChildren(node("div", { class: "bars" }, rows.filter((one) => one.seconds > most / 500).flatMap((one) => [node("span", {}, String(one.stage)), node("i", { style: `width:${((100 * one.seconds) / most).toFixed(1)}%` }), node("span", {}, `${time(one.seconds)}${isNumber(one.jobs) ? ` · ${one.jobs} jobs` : ""}${isNumber(one.peak_memory_mb) ? ` · ${number(one.peak_memory_mb)} MB` : ""}`)])));
+  $("costs").replaceChildren(node("div", { class: "bars" }, rows.filter((one) => one.seconds > most / 500).flatMap((one) => [node("span", {}, String(one.stage)), node("i", { style: `width:${((100 * one.seconds) / most).toFixed(1)}%` }), node("span", {}, `${time(one.seconds)}${isNumber(one.jobs) ? ` · ${one.jobs} job${one.jobs === 1 ? "" : "s"}` : ""}${isNumber(one.peak_memory_mb) ? ` · ${number(one.peak_memory_mb)} MB` : ""}`)])));
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
+import gzip
 import json
 import math
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,17 @@ def in_script(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def packed(value: Any) -> str:
+    """JSON as base64 of its gzip; equal values give equal texts."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def listed(names: Sequence[str]) -> str:
+    """Words as a list in a sentence: `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 _ABSOLUTE = re.compile(
