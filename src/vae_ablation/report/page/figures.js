@@ -952,7 +952,7 @@ function drawEffects(place, question, state) {
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? "–: no ratio is taken of arms that have collapsed. " : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
   );
 }
 function effectLines(question, rows, state) {
