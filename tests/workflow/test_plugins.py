@@ -80,9 +80,9 @@ def test_every_part_is_in_the_tables(extended: Place) -> None:
 
 def test_arms_made_elsewhere_stand_in_every_table(extended: Place) -> None:
     table = extended.table("metrics").set_index("run")
-    rows = table[table["model"].isin({"ica", "own_pca"})]
+    rows = table[table["model"].isin({"nmf", "own_pca"})]
     assert set(rows.index) == {
-        "digits/ica/z2/seed0", "digits/ica/z2/seed1", "digits/own_pca/z2"
+        "digits/nmf/z2/seed0", "digits/nmf/z2/seed1", "digits/own_pca/z2"
     }  # fmt: skip
     assert (rows["status"] == "ok").all(), rows["reason"].tolist()
     assert rows["probe_accuracy"].between(0, 1).all()
@@ -95,23 +95,23 @@ def test_arms_made_elsewhere_stand_in_every_table(extended: Place) -> None:
     )
     contrasts = extended.table("contrasts")
     own = contrasts[contrasts["question"] == "model"]
-    assert set(own["level"]) == {"ica", "own_pca"}
+    assert set(own["level"]) == {"nmf", "own_pca"}
     assert set(own["reference_arm"]) == {"beta1"}
-    assert set(own.loc[own["level"] == "ica", "likelihood"].dropna()) == {"gaussian"}
-    assert set(extended.table("summary")["model"]) >= {"ica", "own_pca"}
+    assert set(own.loc[own["level"] == "nmf", "likelihood"].dropna()) == {"gaussian"}
+    assert set(extended.table("summary")["model"]) >= {"nmf", "own_pca"}
 
 
 def test_the_report_shows_arms_made_elsewhere(extended: Place) -> None:
     data = extended.report_data()
     models = {one["model"]: one["m"] for one in data["controls"]}
-    assert {"ica", "own_pca"} <= set(models)
+    assert {"nmf", "own_pca"} <= set(models)
     assert "mse" in models["own_pca"]
-    assert "mse" not in models["ica"]
+    assert "mse" not in models["nmf"]
     assert "model" in data["contrasts"]["columns"]["question"]["words"]
 
 
 def test_a_new_file_of_codes_evaluates_that_arm_alone(extended: Place) -> None:
-    path = extended.folder / "ica-seed1.npz"
+    path = extended.folder / "nmf-seed1.npz"
     before = path.read_bytes()
     try:
         with np.load(path) as archive:
