@@ -108,6 +108,8 @@ def test_the_report_shows_arms_made_elsewhere(extended: Place) -> None:
     assert "mse" in models["own_pca"]
     assert "mse" not in models["nmf"]
     assert "model" in data["contrasts"]["columns"]["question"]["words"]
+    page = (extended.study / "report.html").read_text(encoding="utf-8")
+    assert '<section id="model"' in page
 
 
 def test_a_new_file_of_codes_evaluates_that_arm_alone(extended: Place) -> None:
