@@ -306,9 +306,9 @@ def _tex_letter(letter: str) -> str:
     if words[:1] == ["greek"] and words[-1] in _GREEK_NAMES:
         small = "small" in words
         return f"$\\{words[-1]}$" if small else _tex_capital(words[-1])
-    base, *accents = list(unicodedata.normalize("NFD", letter))
-    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
-        return f"{_ACCENTS[accents[0]]}{{{base}}}"
+    parts = unicodedata.normalize("NFD", letter)
+    if len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS:
+        return f"{_ACCENTS[parts[1]]}{{{parts[0]}}}"
     return f"U+{ord(letter):04X}"
 
 
