@@ -134,6 +134,8 @@ def _change(row: Mapping[Any, Any]) -> str:
         return "KL term removed"
     if question == "point":
         return "KL term and posterior variance removed"
+    if question == "model":
+        return f"{row['level']} instead of the VAE"
     return f"{axis_of(question).label} {row['reference']} → {row['level']}"
 
 

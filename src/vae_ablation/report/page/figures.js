@@ -910,11 +910,12 @@ function readContrasts(columns) {
     settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
   }
 }
-const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic" })[question] ?? AXES[axisAt[question]]?.label ?? question;
+const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic", model: "made elsewhere" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
 
 function levelWords(question, level) {
+  if (question === "model") return level === "vae" ? "the VAE" : String(level);
   const axis = AXES[axisAt[question === "kl_off" || question === "point" ? "beta" : question]];
   const found = axis?.levels.find((one) => one.id === String(level) || (String(level) === "off" && one.id === "kl-off"));
   return found ? found.label : question === "kl_off" ? "KL off" : `${questionWords(question)} ${level}`;
@@ -958,7 +959,7 @@ function drawEffects(place, question, state) {
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? "–: no ratio is taken of arms that have collapsed. " : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
   );
 }
 function effectLines(question, rows, state) {

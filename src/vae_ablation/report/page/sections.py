@@ -81,8 +81,8 @@ def sections(
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`,
-            `curves`.
+        has: whether a part is there: `effects`, `elsewhere`, `applications`, `pictures`,
+            `codes`, `curves`.
         margin: nats by which the validation objective of a converged run may still change.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
@@ -93,6 +93,7 @@ def sections(
         _kl_off(kinds, has),
         _collapse(arms),
         *(_axis(axis, arms, has) for axis in arms.axes),
+        _elsewhere(has),
         _effects(has),
         _applications(has),
         _trust(arms, has, margin),
@@ -253,6 +254,16 @@ def _matched(axis: PageAxis) -> Figure:
         "chosen β; hollow marks: no KL term.",
         {"axis": axis.axis.name},
     )
+
+
+def _elsewhere(has: Callable[[str], bool]) -> Section | None:
+    if not has("elsewhere"):
+        return None
+    text = (
+        "Models that this study did not train, by the same definitions, against the trained arm of "
+        "the same latent dimension at the reference levels."
+    )
+    return Section("model", "Models made elsewhere", "Beside the VAE", text, [], "model")
 
 
 def _effects(has: Callable[[str], bool]) -> Section | None:
