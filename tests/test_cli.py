@@ -157,6 +157,16 @@ def test_methods_name_the_settings_and_the_failures(study):
         assert fact in text
 
 
+def test_methods_say_when_results_were_looked_at(study):
+    data = study.parent / ".data"
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["statistics"]["looks"] = [3, 5, 7]
+    (study / "config.yaml").write_text(yaml.safe_dump(config))
+    text = methods_paragraph(study)
+    assert "looked at with 3, 5 and 7 seeds, each look at 1/3 of the level of 0.05" in text
+    assert not data.exists()
+
+
 def test_study_name_is_read_from_the_config(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("study: thesis\n")
     assert main(["study-name", str(tmp_path / "c.yaml")]) == 0

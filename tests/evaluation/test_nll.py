@@ -190,7 +190,7 @@ def test_simulated_x_lie_between_a_bound_from_below_and_one_from_above(
     pack = stacked([model])
     with torch.no_grad():
         target = Target.of(pack, seen)
-        main, _ = refined(target, encode(pack, seen).mean, [stream(1, "sandwich")])
+        main, *_ = refined(target, encode(pack, seen).mean, [stream(1, "sandwich")])
         wide = z.double()[None, :, None]
         own = target.log_joint(wide)[0, :, 0].numpy()
         # one Gaussian at three times its width, and the prior: heavy enough for every z

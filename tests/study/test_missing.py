@@ -6,6 +6,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -175,6 +176,24 @@ def test_failed_applications_stand_in_the_failures_of_runs_that_are_ok(state: Wo
     assert table["run"].notna().tolist() == [True, False]
     assert table["dataset"].tolist() == ["cells", "cells"]
     assert all(reason.endswith(SENTENCE) for reason in table["reason"])
+
+
+def test_rows_of_an_arm_made_elsewhere_are_missed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "codes.npz", train=np.zeros((3, 2)), test=np.zeros((3, 2)))
+    external = {"own": {"path": str(tmp_path / "codes.npz"), "dataset": "cells"}}
+    state = planned(tmp_path, STUDY | {"external": external})
+    prepare_dataset(state.study.config["datasets"]["cells"], state.study.prepared["cells"])
+    (path,) = (state.external_path(*one) for one in state.external_data)
+    fail(state.study.folder / "logs" / "external" / "cells" / f"own-{path.stem}.log")
+    (one,) = (each for each in found(state) if each.job.startswith("external"))
+    assert one.job == "external arm own on dataset cells"
+    assert not one.essential
+    assert one.reason.endswith(SENTENCE)
+    assert state.external == []
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert not [each for each in found(state) if each.job.startswith("external")]
+    assert state.external == [path]
 
 
 def test_the_front_page_names_what_is_missing(state: Workflow) -> None:

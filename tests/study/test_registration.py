@@ -51,6 +51,16 @@ def test_it_asks_what_the_table_answers(tmp_path: Path) -> None:
     assert asked[-1]["at"]["beta"] == "1"
 
 
+def test_an_arm_made_elsewhere_is_registered(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    own = {"own": {"path": "codes.npz", "levels": {"beta": 4}}}
+    one.config["external"] = resolved(external=own, grids=[GRID])["external"]
+    assert plan_of(one)["questions"][-1] == {
+        "question": "model", "dataset": "digits", "level": "own", "reference": "vae",
+        "at": {"beta": "4"},
+    }  # fmt: skip
+
+
 def test_margins_are_the_configs_or_said_to_come_from_the_evaluation(tmp_path: Path) -> None:
     wanted = {"primary_metrics": ["elbo", "mse", "nll"], "margins": {"elbo": 0.5}}
     margins = plan_of(study(tmp_path, **wanted))["margins"]

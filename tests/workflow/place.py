@@ -144,6 +144,18 @@ class Place:
         table = pd.read_csv(self.folder / TABLE, dtype={"reason": str}, keep_default_na=False)
         return table[table["model"] == "vae"].set_index("run")
 
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the study with all of its rows."""
+        return pd.read_csv(self.study / "tables" / f"{name}.csv", keep_default_na=False,
+                           na_values=[""])  # fmt: skip
+
+    def report_data(self) -> dict[str, Any]:
+        """What the report holds in its element #data."""
+        page = (self.study / "report.html").read_text(encoding="utf-8")
+        found = re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.DOTALL)
+        assert found is not None
+        return json.loads(found[1])
+
     def files(self) -> set[str]:
         """Everything below the folder but Snakemake's own records."""
         paths = (path.relative_to(self.folder) for path in self.folder.rglob("*"))

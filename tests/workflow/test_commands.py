@@ -183,6 +183,10 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
         " > my_parts.py && vae-ablation check my_parts.py",
         "a file of one's own",
     ),
+    "vae-ablation split": Form("vae-ablation split config.yaml", "with a config"),
+    "vae-ablation split study.yaml digits": Form(
+        "vae-ablation split config.yaml digits", "a config of one's own"
+    ),
     "vae-ablation prune default": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation prune": Form("vae-ablation prune default < /dev/null", "it asks"),
     "vae-ablation join FOLDER default": Form(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from workflow.place import TABLE, Call, Place, result_bytes
+from workflow.test_plugins import EXAMPLES
 
 # As a scheduler does: takes the job, gives an id back at once, runs it later in another process.
 # It also edits the user's config, as a user may while jobs wait.
@@ -65,6 +66,19 @@ def test_a_study_on_nodes_grows_loses_and_remakes_runs(small: Place, finished: P
     assert result_bytes(small.run_folder(beta)) == was
     remade = small.held()
     assert {run: remade[run] for run in (kl_off, new)} == {run: after[run] for run in (kl_off, new)}
+
+
+def test_jobs_on_nodes_load_plug_ins(small: Place) -> None:
+    parts = [text for text in EXAMPLES if '"absolute"' in text or '"components"' in text]
+    (small.folder / "my_parts.py").write_text("\n\n".join(parts), encoding="utf-8")
+    small.config["plugins"] = ["my_parts.py"]
+    small.config["grids"] = [{"likelihood": ["absolute"]}]
+    small.config["external"] = {"own": {"model": "components", "deterministic": True}}
+    call = on_nodes(small, TABLE)
+    assert call.jobs["external"] == call.jobs["train"] == 1
+    table = small.table("metrics").set_index("run")
+    assert set(table["status"]) == {"ok"}
+    assert table.loc[["digits/absolute/z2/beta1/seed0", "digits/own/z2"], "mse"].notna().all()
 
 
 def delete_run(folder: Path) -> None:

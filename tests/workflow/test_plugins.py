@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -17,6 +20,7 @@ from vae_ablation.study import plugins
 from workflow.place import REPOSITORY, TABLE, Place
 
 GUIDE = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"```py\n(.*?)```", GUIDE, re.DOTALL)
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 CONFIG = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[-1])
 PLAIN = "digits/gaussian/z2/beta1/seed0"
@@ -30,6 +34,17 @@ def forget() -> Iterator[None]:
     plugins.use_plugins([])
 
 
+CLI = "from vae_ablation.cli import main; assert not main"
+
+
+def call_python(place: Place, code: str) -> None:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=place.folder, env=place.environment(), capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+
+
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
     """The study at the end of the guide, shortened, with every page and figure."""
@@ -37,12 +52,15 @@ def extended(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
     (place.folder / "my_parts.py").write_text("\n\n".join(EXAMPLES), encoding="utf-8")
     place.config |= {**CONFIG, "study": "tiny"}
     place.config["datasets"]["digits"]["max_examples"] = 150
+    place.write_config()
+    for code in (f"{CLI}(['split', 'study.yaml', 'digits'])", SCRIPTS[0]):
+        call_python(place, code)
     place.call()
     return place
 
 
 def test_every_example_is_short() -> None:
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
     for text in EXAMPLES:
         last = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)][-1]
         assert len([line for line in ast.unparse(last).splitlines() if line.strip()]) <= 22
@@ -60,6 +78,53 @@ def test_every_part_is_in_the_tables(extended: Place) -> None:
     assert set(pd.to_numeric(metrics["training.tc_weight"])) == {2.0, 5.0}
 
 
+def test_arms_made_elsewhere_stand_in_every_table(extended: Place) -> None:
+    table = extended.table("metrics").set_index("run")
+    rows = table[table["model"].isin({"nmf", "own_pca"})]
+    assert set(rows.index) == {
+        "digits/nmf/z2/seed0", "digits/nmf/z2/seed1", "digits/own_pca/z2"
+    }  # fmt: skip
+    assert (rows["status"] == "ok").all(), rows["reason"].tolist()
+    assert rows["probe_accuracy"].between(0, 1).all()
+    assert rows["code_correlation"].between(0, 1).all()
+    assert rows["elbo"].isna().all()
+    assert rows["mse"].notna().tolist() == [False, False, True]
+    # the same plane as the control's, whose codes have another scale
+    assert rows.loc["digits/own_pca/z2", "probe_accuracy"] == pytest.approx(
+        table.loc["digits/pca/z2", "probe_accuracy"], abs=0.05
+    )
+    contrasts = extended.table("contrasts")
+    own = contrasts[contrasts["question"] == "model"]
+    assert set(own["level"]) == {"nmf", "own_pca"}
+    assert set(own["reference_arm"]) == {"beta1"}
+    assert set(own.loc[own["level"] == "nmf", "likelihood"].dropna()) == {"gaussian"}
+    assert set(extended.table("summary")["model"]) >= {"nmf", "own_pca"}
+
+
+def test_the_report_shows_arms_made_elsewhere(extended: Place) -> None:
+    data = extended.report_data()
+    models = {one["model"]: one["m"] for one in data["controls"]}
+    assert {"nmf", "own_pca"} <= set(models)
+    assert "mse" in models["own_pca"]
+    assert "mse" not in models["nmf"]
+    assert "model" in data["contrasts"]["columns"]["question"]["words"]
+    page = (extended.study / "report.html").read_text(encoding="utf-8")
+    assert '<section id="model"' in page
+
+
+def test_a_new_file_of_codes_evaluates_that_arm_alone(extended: Place) -> None:
+    path = extended.folder / "nmf-seed1.npz"
+    before = path.read_bytes()
+    try:
+        with np.load(path) as archive:
+            np.savez(path, **{name: archive[name] + 1 for name in archive.files})
+        call = extended.call("-n", TABLE)
+        assert call.to_train == 0
+        assert call.jobs == {"external": 1, "collect": 1}
+    finally:
+        path.write_bytes(before)
+
+
 def test_every_part_is_compared(extended: Place) -> None:
     contrasts = pd.read_csv(extended.study / "tables" / "contrasts.csv")
     own = contrasts[contrasts["metric"] == "code_correlation"]
@@ -71,7 +136,7 @@ def test_every_part_is_compared(extended: Place) -> None:
 def test_every_part_is_in_the_report_and_the_figure_is_drawn(extended: Place) -> None:
     page = (extended.study / "report.html").read_text(encoding="utf-8")
     names = re.findall(r'^    name = "(.*)"', "\n".join(EXAMPLES), re.MULTILINE)
-    assert len(names) == 8
+    assert len(names) == 9
     assert all(f"<code>{name}</code>" in page for name in [*names, "code_correlation"])
     drawn = extended.study / "figures" / "digits" / "absolute" / "all" / "elbo_by_arm.png"
     assert drawn.is_file()

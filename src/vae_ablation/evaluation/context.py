@@ -17,7 +17,13 @@ from vae_ablation.evaluation.aggregate import Aggregate, aggregates, density_in_
 from vae_ablation.evaluation.bounds import distortions, encode
 from vae_ablation.evaluation.codes import active_units
 from vae_ablation.evaluation.gaps import GAP_EXAMPLES, encoder_gaps
-from vae_ablation.evaluation.nll import NllEstimate, Scores, scored_levels, scores
+from vae_ablation.evaluation.nll import (
+    OTHER_CODES,
+    NllEstimate,
+    Scores,
+    scored_levels,
+    scores,
+)
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.reconstruction import log_errors, squared_errors
 from vae_ablation.evaluation.refined import Target
@@ -243,6 +249,7 @@ class EvaluationContext:
     def scores(self) -> Scores:
         """Estimates of −log p(x) of the examples at `nll_places`, [runs, n]."""
         likelihood = self.runs[0].likelihood
+        known = self.train_posterior.mean
         return scores(
             self.model,
             self.posterior.mean[:, self.nll_places],
@@ -251,6 +258,7 @@ class EvaluationContext:
             self.streams("nll"),
             scored_levels(likelihood, self.dataset),
             LIKELIHOODS[likelihood].mass,
+            known[:, spaced(known.shape[1], OTHER_CODES)],
         )
 
     @once

@@ -38,7 +38,7 @@ def encoder_gaps(
         posterior: the encoder's, [runs, n, latent].
         generators: one stream per run.
     """
-    main, _ = refined(target, posterior.mean, generators)
+    main, *_ = refined(target, posterior.mean, generators)
     best = _diagonal(target, main, generators)
     own = Gaussians(posterior.mean.double(), torch.diag_embed((-posterior.log_std.double()).exp()))
     choice, score = (_elbo_gains(target, own, best, generators) for _ in range(2))

@@ -14,7 +14,17 @@ from torch import Tensor
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.examples import spaced
 from vae_ablation.data.loading import Examples
-from vae_ablation.evaluation.refined import Gaussians, Target, broadened, normals, refined, smoothed
+from vae_ablation.evaluation.refined import (
+    Gaussians,
+    Target,
+    bank_of,
+    broadened,
+    elsewhere,
+    normals,
+    picked,
+    refined,
+    smoothed,
+)
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.priors import draws_from
 from vae_ablation.training.stacked import StackedVAE
@@ -31,17 +41,34 @@ BADLY_COVERED = 0.1
 PRIOR_SHARE = 0.05
 """Share of draws from the prior, which bounds the weights where a Gaussian has no mass."""
 
-SHARES = (0.75, 0.25)
-"""Shares, among the others, of the smoothed main mode and of the second one."""
+SHARES = (0.6, 0.25, 0.15)
+"""Shares, among the others, of the modes of an example, the best first."""
 
-BROAD_SHARES = (0.55, 0.2, 0.25)
-"""The same with a third component that began broad."""
-
-WIDTHS = ((0.7, 1.1), (0.3, 2.0))
+WIDTHS = ((0.6, 1.05), (0.3, 1.3), (0.1, 1.8))
 """Each component is this mixture of copies of itself: share, and factor of the standard
 deviation."""
 
-PROBED = 100
+HARD = 0.3
+"""Share of effective samples below which an example is estimated once more."""
+
+UNLIKELY = 0.05
+"""Share of the examples, those of the greatest −log p(x), that are estimated once more too: a mode
+that nobody drew from leaves no other trace."""
+
+OTHER_CODES = 1024
+"""Most codes of other examples among which modes of hard ones are sought."""
+
+AGAIN = 4
+"""Factor of the number of draws that such an example gets then."""
+
+AGAIN_MODES, AGAIN_STEPS = 2, 6
+"""Further modes that are sought then, and steps towards each."""
+
+AGAIN_SHARES = (0.4, 0.15, 0.1, 0.15, 0.07, 0.06, 0.07)
+"""Shares then: of the modes, of one from the draw of greatest weight, of the further modes, and of
+a Gaussian that began broad."""
+
+PROBED = 40
 """Examples on which draws made for a density are tried for the mass of its grey levels."""
 
 Array = NDArray[np.float64]
@@ -53,41 +80,59 @@ class NllEstimate:
 
     Attributes:
         nll: nats; an upper bound in expectation, by about `bias`.
-        ess: effective samples, of K.
-        samples: K.
+        ess: effective samples, of as many as were drawn.
+        samples: draws behind each: K, and those of a repetition.
     """
 
     nll: Array
     ess: Array
-    samples: int
+    samples: Array
 
     @property
     def bias(self) -> Array:
-        """½(1/ess − 1/K), nats: the bias of the logarithm of a mean, to first order."""
+        """½(1/ess − 1/samples), nats: the bias of the log of a mean, to first order."""
         return np.asarray(0.5 * (1 / self.ess - 1 / self.samples))
 
     @property
     def variance(self) -> Array:
-        """Monte-Carlo variance, nats²: 1/ess − 1/K, to first order."""
+        """Monte-Carlo variance, nats²: 1/ess − 1/samples, to first order."""
         return 2 * self.bias
 
     @property
     def loose(self) -> NDArray[np.bool_]:
         """Whether the estimate of a run is only an upper bound, [runs] or []."""
-        few = (self.ess < min(FEW_EFFECTIVE, self.samples / 2)).mean(-1)
+        few = (self.ess < np.minimum(FEW_EFFECTIVE, self.samples / 2)).mean(-1)
         return np.asarray((self.bias.mean(-1) > NLL_LOOSE) | (few > BADLY_COVERED))
 
     def of(self, place: int) -> NllEstimate:
         """The estimate of one run: each [n]."""
-        return NllEstimate(self.nll[place], self.ess[place], self.samples)
+        return NllEstimate(self.nll[place], self.ess[place], self.samples[place])
 
-    def improved(self, runs: Sequence[int], new: NllEstimate) -> NllEstimate:
-        """With a new estimate of some runs wherever its bias is smaller."""
-        nll, ess = self.nll.copy(), self.ess.copy()
-        for place, run in enumerate(runs):
-            if new.bias[place].mean() < self.bias[run].mean():
-                nll[run], ess[run] = new.nll[place], new.ess[place]
-        return NllEstimate(nll, ess, self.samples)
+    def pooled(self, places: NDArray[np.int64], new: NllEstimate) -> NllEstimate:
+        """With more draws of the examples at places [runs, m]: a mean over all of their weights.
+
+        Draws are kept whatever they say: an example is chosen for its weights, and without them
+        those that had none of the rare great ones would stand alone.
+        """
+        here = [np.take_along_axis(part, places, 1) for part in (self.nll, self.ess, self.samples)]
+        old = NllEstimate(*here)
+        totals = [np.log(one.samples) - one.nll for one in (old, new)]
+        with np.errstate(invalid="ignore"):  # of an exploded run
+            total = np.logaddexp(*totals)
+            squares = np.logaddexp(2 * totals[0] - np.log(old.ess), 2 * totals[1] - np.log(new.ess))
+        samples = old.samples + new.samples
+        found = NllEstimate(self.nll.copy(), self.ess.copy(), self.samples.copy())
+        np.put_along_axis(found.nll, places, np.log(samples) - total, 1)
+        np.put_along_axis(found.ess, places, np.exp(2 * total - squares), 1)
+        np.put_along_axis(found.samples, places, samples, 1)
+        return found
+
+    def with_runs(self, runs: Sequence[int], new: NllEstimate) -> NllEstimate:
+        """With another estimate of some runs."""
+        found = NllEstimate(self.nll.copy(), self.ess.copy(), self.samples.copy())
+        for name in ("nll", "ess", "samples"):
+            getattr(found, name)[list(runs)] = getattr(new, name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -125,9 +170,9 @@ def importance_nll(
 ) -> NllEstimate:
     """−log (1/K) Σ p(x | z) p(z)/m(z) with z stratified over the components of the mixture m.
 
-    m is .95 (.75 main + .25 second) + .05 p(z) with the Gaussians of `refined`, each as a narrow
-    and a wide copy; all weights have the whole mixture below the line (Owen and Zhou 2000; bound:
-    Burda et al. 2016). Runs that are loose get a third component that began broad.
+    m is .95 of the Gaussians of `refined`, each in copies of several widths, and .05 p(z); all
+    weights have the whole mixture below the line (Owen and Zhou 2000; bound: Burda et al. 2016).
+    Hard examples get more draws from a wider mixture.
 
     Args:
         model: the pack.
@@ -148,6 +193,7 @@ def scores(
     generators: Sequence[torch.Generator],
     levels: int | None = None,
     mass: bool = False,
+    others: Tensor | None = None,
 ) -> Scores:
     """`importance_nll`, and with the same draws the mass of grey levels.
 
@@ -162,58 +208,97 @@ def scores(
         generators: one stream per run.
         levels: number of grey levels whose mass is wanted.
         mass: whether p(x | z) is that mass itself.
+        others: codes of other examples, from which modes of hard ones are sought too,
+            [runs, m, latent].
     """
     target = Target.of(model, examples)
     pair = refined(target, means, generators)
     draws = _Draws.of(target, list(zip(SHARES, pair, strict=True)), samples, generators)
-    own = _with_broad(draws.estimate(target), target, pair, means, samples, generators)
+    start = means if others is None else torch.cat([means, others], dim=1)
+    own = _estimated(draws, target, pair, start, generators)
     if levels is None:
         return Scores(own, None)
     if mass:
         return Scores(own, own)
-    return Scores(own, _of_levels(draws, target.of_levels(levels), pair, means, generators))
+    return Scores(own, _of_levels(draws, target.of_levels(levels), pair, start, generators))
 
 
-def _with_broad(
-    found: NllEstimate,
+def _estimated(
+    draws: _Draws,
     target: Target,
-    pair: Sequence[Gaussians],
-    means: Tensor,
-    samples: int,
+    parts: Sequence[Gaussians],
+    codes: Tensor,
     generators: Sequence[torch.Generator],
 ) -> NllEstimate:
-    """With the loose runs tried once more with a third component."""
-    loose = np.flatnonzero(found.loose).tolist()
-    if not loose:
+    """The estimate from draws, and from more of them of the examples that are hard.
+
+    Args:
+        draws: of the examples.
+        target: the log joint.
+        parts: Gaussians at modes of each.
+        codes: the encoder's means of these examples, and codes of others behind them.
+        generators: one stream per run.
+    """
+    weights = draws.weights(target)
+    found = _estimate(weights)
+    places = _hard(found)
+    if not places.size:
         return found
-    target, streams = target.runs(loose), [generators[place] for place in loose]
-    third = broadened(target, means[loose], streams)
-    parts = [*(one.runs(loose) for one in pair), third]
-    draws = _Draws.of(target, list(zip(BROAD_SHARES, parts, strict=True)), samples, streams)
-    return found.improved(loose, draws.estimate(target))
+    at = torch.from_numpy(places).to(codes.device)
+    again = target.at(at)
+    kept = [Gaussians(picked(one.mean, at), picked(one.root, at)) for one in parts]
+    third, _ = again.mode(_heaviest(picked(draws.z, at), picked(weights, at)))
+    bank = bank_of(again, parts[0], generators, codes[:, len(target) :])
+    others = [one for one, _ in elsewhere(again, [*kept, third], bank, AGAIN_MODES, AGAIN_STEPS)]
+    wider = kept + [smoothed(again, one, generators) for one in (third, *others)]
+    wider.append(broadened(again, picked(codes, at), generators))
+    shared = list(zip(AGAIN_SHARES, wider, strict=True))
+    more = _Draws.of(again, shared, AGAIN * draws.z.shape[2], generators)
+    return found.pooled(places, _estimate(more.weights(again)))
+
+
+def _hard(found: NllEstimate) -> NDArray[np.int64]:
+    """Examples that are estimated once more, [runs, m]: as many of each run as of the worst."""
+    score = found.ess / found.samples
+    last = max(1, round(UNLIKELY * score.shape[1]))
+    unlikely = np.argpartition(-found.nll, last - 1, axis=1)[:, :last]
+    np.put_along_axis(score, unlikely, -1.0, 1)
+    return np.argsort(score, axis=1)[:, : int((score < HARD).sum(1).max())]
+
+
+def _heaviest(z: Tensor, weights: Tensor) -> Tensor:
+    """The draw of the greatest weight, [runs, n, latent]."""
+    at = weights.argmax(-1)[..., None, None].expand(*weights.shape[:2], 1, z.shape[-1])
+    return z.gather(2, at)[:, :, 0]
 
 
 def _of_levels(
     draws: _Draws,
     target: Target,
     pair: Sequence[Gaussians],
-    means: Tensor,
+    codes: Tensor,
     generators: Sequence[torch.Generator],
 ) -> NllEstimate | None:
     """The mass of grey levels at draws made for the density, and at others where it is loose."""
     try:
-        found = draws.probed(target)
+        loose = draws.probed(target)
     except NotImplementedError:
         return None
-    loose = np.flatnonzero(found.loose).tolist()
-    if not loose:
-        return found
-    again, streams = target.runs(loose), [generators[place] for place in loose]
-    parts = [smoothed(again, one.runs(loose), streams) for one in pair]
-    own = _Draws.of(again, list(zip(SHARES, parts, strict=True)), found.samples, streams)
-    better = own.estimate(again)
-    better = _with_broad(better, again, parts, means[loose], found.samples, streams)
-    return found.improved(loose, better)
+    samples = draws.z.shape[2]
+    shape = tuple(draws.base.shape[:2])
+    found = NllEstimate(np.full(shape, np.nan), np.ones(shape), np.full(shape, float(samples)))
+    for keep in (np.flatnonzero(loose).tolist(), np.flatnonzero(~loose).tolist()):
+        if not keep:
+            continue
+        again, streams = target.runs(keep), [generators[place] for place in keep]
+        parts = [one.runs(keep) for one in pair]
+        if loose[keep[0]]:
+            parts = [smoothed(again, one, streams) for one in parts]
+            own = _Draws.of(again, list(zip(SHARES, parts, strict=True)), samples, streams)
+        else:
+            own = _Draws(draws.z[keep], draws.base[keep])
+        found = found.with_runs(keep, _estimated(own, again, parts, codes[keep], streams))
+    return found
 
 
 def strata(shares: Sequence[float], samples: int) -> list[int]:
@@ -308,23 +393,21 @@ class _Draws:
         log_prior = target.log_prior(z)
         return cls(z, log_prior - mixture.log_prob(z, log_prior))
 
-    def probed(self, target: Target) -> NllEstimate:
-        """The estimate of those runs that are not loose on a few examples; of others, infinity."""
+    def probed(self, target: Target) -> NDArray[np.bool_]:
+        """Whether the estimate of each run would be loose, from a few examples: [runs]."""
         few = torch.from_numpy(spaced(len(target), PROBED)).to(self.z.device)
         some = _Draws(self.z[:, few], self.base[:, few])
-        sample = some.estimate(target.at(few.expand(len(self.z), -1)))
-        shape = tuple(self.base.shape[:2])
-        none = NllEstimate(np.full(shape, np.inf), np.ones(shape), sample.samples)
-        fine = np.flatnonzero(~sample.loose).tolist()
-        if not fine:
-            return none
-        whole = _Draws(self.z[fine], self.base[fine]).estimate(target.runs(fine))
-        return none.improved(fine, whole)
+        return _estimate(some.weights(target.at(few.expand(len(self.z), -1)))).loose
 
-    def estimate(self, target: Target) -> NllEstimate:
-        """−log of the mean weight, and the effective samples."""
-        weights = torch.nan_to_num(target.log_likelihood(self.z) + self.base, nan=-math.inf)
-        total, samples = weights.logsumexp(-1), weights.shape[-1]
-        ess = (2 * total - (2 * weights).logsumexp(-1)).exp()
-        nll = math.log(samples) - total
-        return NllEstimate(nll.cpu().numpy(), ess.cpu().numpy(), samples)
+    def weights(self, target: Target) -> Tensor:
+        """Log weights, [runs, n, K]."""
+        return torch.nan_to_num(target.log_likelihood(self.z) + self.base, nan=-math.inf)
+
+
+def _estimate(weights: Tensor) -> NllEstimate:
+    """−log of the mean weight, and the effective samples, from log weights [runs, n, K]."""
+    total, samples = weights.logsumexp(-1), weights.shape[-1]
+    ess = (2 * total - (2 * weights).logsumexp(-1)).exp()
+    nll = math.log(samples) - total
+    drawn = np.full(tuple(nll.shape), float(samples))
+    return NllEstimate(nll.cpu().numpy(), ess.cpu().numpy(), drawn)

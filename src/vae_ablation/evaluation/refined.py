@@ -2,9 +2,9 @@
 
 Proposals of an importance sampler must cover the posterior of the *decoder*. The encoder's q(z | x)
 does not where it is too narrow, as without the KL term, and no diagnostic of the weights sees mass
-that was never drawn. So modes of log p(x | z) + log p(z) are sought from the encoder's mean, a
-second one from a bank of other codes, and the better is smoothed over the kinks of ReLU networks by
-variational Gauss–Newton steps (Khan and Rue 2023, section 4).
+that was never drawn. So modes of log p(x | z) + log p(z) are sought from the encoder's mean and
+from a bank of other codes, and smoothed over the kinks of ReLU networks by variational Gauss–Newton
+steps (Khan and Rue 2023, section 4).
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from vae_ablation.models.distributions import (
 from vae_ablation.models.priors import Prior, draws_from, log_probs
 from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
-MODE_STEPS = 6
-"""Damped Gauss–Newton steps towards a mode."""
+MODE_STEPS, OTHER_STEPS = 6, 3
+"""Damped Gauss–Newton steps from the encoder's mean, and from the codes of others."""
+
+MODES = 3
+"""Gaussians of each example: from the encoder's mean, and from the best codes elsewhere."""
 
 STEP_SIZES = (1.0, 0.4, 0.1, 0.02)
 """Shares of a Gauss–Newton step that are tried; the best is taken, or none."""
@@ -46,6 +49,9 @@ BANK_MODES, BANK_DRAWS = 512, 128
 
 BANK_SHARE = 2
 """Factor by which the bank is smaller where every example has a context of its own."""
+
+CANDIDATES = 64
+"""Codes of the bank, the best of each example, that are looked at more closely."""
 
 BASIN = 9.0
 """Squared distance from a mode, in its own metric and per dimension, within which codes belong
@@ -295,8 +301,8 @@ def _expansion(
 
 def refined(
     target: Target, means: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Gaussians, Gaussians]:
-    """Smoothed Gaussians at the better mode of each example, and Laplace's at the other one.
+) -> tuple[Gaussians, ...]:
+    """Smoothed Gaussians at MODES modes of each example, that of the greatest evidence first.
 
     Args:
         target: the log joint.
@@ -304,10 +310,20 @@ def refined(
         generators: one stream per run.
     """
     first, height = target.mode(means)
-    second, other = _second(target, first, generators)
-    better = height - first.half_log_det >= other - second.half_log_det
-    main, rest = first.chosen(better, second), second.chosen(better, first)
-    return smoothed(target, main, generators), rest
+    bank = bank_of(target, first, generators)
+    found = [(first, height), *elsewhere(target, [first], bank, MODES - 1)]
+    return tuple(smoothed(target, one, generators) for one in _sorted(found))
+
+
+def _sorted(found: Sequence[tuple[Gaussians, Tensor]]) -> list[Gaussians]:
+    """Gaussians by Laplace's evidence, given beside the log joint at their means."""
+    evidence = torch.stack([height - one.half_log_det for one, height in found])
+    order = evidence.argsort(0, descending=True)[..., None]
+    means = torch.stack([one.mean for one, _ in found])
+    roots = torch.stack([one.root for one, _ in found])
+    means = means.gather(0, order.expand(means.shape))
+    roots = roots.gather(0, order[..., None].expand(roots.shape))
+    return [Gaussians(*each) for each in zip(means, roots, strict=True)]
 
 
 def smoothed(target: Target, start: Gaussians, generators: Sequence[torch.Generator]) -> Gaussians:
@@ -333,37 +349,52 @@ def normals(generators: Sequence[torch.Generator], shape: tuple[int, ...], like:
     return torch.stack(drawn).to(like.device)
 
 
-def _second(
-    target: Target, first: Gaussians, generators: Sequence[torch.Generator]
-) -> tuple[Gaussians, Tensor]:
-    """Another mode of every example, from the best code of the bank outside the known basin.
+def elsewhere(
+    target: Target, known: Sequence[Gaussians], bank: Tensor, count: int, steps: int = OTHER_STEPS
+) -> list[tuple[Gaussians, Tensor]]:
+    """Other modes of every example, each from the best code of the bank outside known basins.
 
     Args:
         target: the log joint.
-        first: modes that are known; examples for which the bank has no code outside start there.
+        known: modes that are known; examples for which the bank has no code outside start at the
+            first of them.
+        bank: codes, [runs, bank, latent].
+        count: number of modes.
+        steps: Gauss–Newton steps towards each.
+    """
+    scores = target.log_likelihoods(bank) + target.log_prior(bank)[:, None]
+    scores = torch.where(scores.isfinite(), scores, -math.inf)
+    scores, at = scores.topk(min(CANDIDATES, scores.shape[-1]), sorted=False)
+    codes = picked(bank, at)
+    last, found = list(known), []
+    for _ in range(count):
+        for one in last:
+            scores = torch.where(one.squares(codes) < BASIN * bank.shape[-1], -math.inf, scores)
+        best, place = scores.max(-1, keepdim=True)
+        start = codes.gather(2, place[..., None].expand(*place.shape, codes.shape[-1]))[:, :, 0]
+        found.append(target.mode(torch.where(best.isfinite(), start, known[0].mean), steps))
+        last, scores = [found[-1][0]], scores.scatter(-1, place, -math.inf)
+    return found
+
+
+def bank_of(
+    target: Target,
+    known: Gaussians,
+    generators: Sequence[torch.Generator],
+    others: Tensor | None = None,
+) -> Tensor:
+    """Modes of other examples and draws of the prior, [runs, bank, latent].
+
+    Args:
+        target: the log joint.
+        known: modes of examples.
         generators: one stream per run.
+        others: more codes, [runs, m, latent].
     """
-    scores, codes = _best_of_bank(target, first, _bank(target, first, generators))
-    return target.mode(torch.where(scores.isfinite()[..., None], codes, first.mean))
-
-
-def _bank(target: Target, first: Gaussians, generators: Sequence[torch.Generator]) -> Tensor:
-    """Modes of other examples and draws of the prior, [runs, bank, latent]."""
     share = BANK_SHARE if target.examples.context.shape[-1] else 1
-    modes = first.mean[:, spaced(len(target), BANK_MODES // share)]
+    modes = known.mean[:, spaced(known.mean.shape[1], BANK_MODES // share)]
     noise = normals(generators, (BANK_DRAWS // share, modes.shape[-1]), modes)
-    return torch.cat([modes, draws_from(target.priors, noise, generators)], dim=1)
-
-
-def _best_of_bank(target: Target, first: Gaussians, bank: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest log joint among codes outside the known basin, and that code, of each example.
-
-    Returns:
-        [runs, n], −∞ where the bank has no code outside; and [runs, n, latent].
-    """
-    each = bank[:, None].expand(-1, len(target), *bank.shape[1:])
-    outside = first.squares(each) >= BASIN * bank.shape[-1]
-    joint = target.log_likelihoods(bank) + target.log_prior(bank)[:, None]
-    scores = torch.where(outside & joint.isfinite(), joint, -math.inf)
-    best, at = scores.max(-1)
-    return best, picked(bank, at)
+    bank = [modes, draws_from(target.priors, noise, generators)]
+    if others is not None:
+        bank.append(others[:, :: share**2].to(modes.dtype))
+    return torch.cat(bank, dim=1)

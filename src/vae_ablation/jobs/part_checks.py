@@ -16,6 +16,8 @@ from vae_ablation.common.isolation import error_text, unforeseen
 from vae_ablation.common.registry import ORIGINS, load_parts
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
+from vae_ablation.evaluation.external_models import Held
+from vae_ablation.evaluation.family import means
 from vae_ablation.jobs.check_tools import (
     Check,
     Found,
@@ -41,6 +43,7 @@ from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
 from vae_ablation.study.config import resolve_config
+from vae_ablation.study.external import ExternalArm, Place, check_options
 from vae_ablation.study.run import Run, canonical_run
 from vae_ablation.training.alone import gradients, why_alone
 from vae_ablation.training.pack import mapped_terms
@@ -568,6 +571,40 @@ def _source(name: str, config: Settings) -> Iterator[Found]:
         )
 
 
+# --- models made elsewhere ------------------------------------------------------------------------
+
+
+def _external(name: str, config: Settings) -> Iterator[Found]:
+    dataset, own = digits(), check_options("the check", {}, name)
+    arm = ExternalArm("checked", "digits", model=name, latent_dims=(LATENT,), options=own)
+    held, again = (Held(arm, Place(LATENT, 0, None), dataset) for _ in range(2))
+    try:
+        _ = held.model, again.model
+    except Exception as error:
+        reason = error_text(error).rstrip(".")
+        yield "note", f"it was not tried, since load without a file ended in an error ({reason})"
+        return
+    codes = held.codes.test
+    yield "ok", f"encode gives codes of shape {codes.shape} for {len(codes)} digits"
+    yield judged(
+        np.allclose(codes, again.codes.test, rtol=1e-4, atol=1e-6),
+        "the same seed gives the same codes",
+        "the same seed gives other codes the second time",
+    )
+    drawn_of = drawn_from(lambda: held.model.encode(held.x("test")))
+    yield without_streams(drawn_of, "encode")
+    if errors := means(held.reconstruction()):
+        shown = ", ".join(f"{key} = {value:.4g}" for key, value in errors.items())
+        yield "ok", f"decode gives reconstructions: {shown}"
+    else:
+        yield "note", "it has no decoder: reconstruction stays empty"
+    if held.generates:
+        shape = held.drawn(ROWS, np.random.default_rng(0)).shape
+        yield "ok", f"sample gives draws of shape {shape}"
+    else:
+        yield "note", "it has no sample: columns of samples stay empty"
+
+
 CHECKS: dict[str, tuple[Check, ...]] = {
     "likelihood": (_shapes, _normalised, _gradients, _samples, _packed),
     "prior": (_prior_shapes, _prior_density, _prior_kl, _prior_packed),
@@ -579,4 +616,5 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "application": (check_application,),
     "figure": (check_figure,),
     "question": (check_question,),
+    "external model": (_external,),
 }

@@ -67,9 +67,15 @@ def _models(study: Study, overview: dict[str, Any]) -> str:
         f"{_channels(study)} were trained with {_counted_noun(likelihoods, 'likelihood')}, "
         f"{_counted_noun(axes['latent_dim'], 'latent dimension')} and "
         f"{_listed([*arms, *filter(None, further)])}, "
-        f"with {count(len(axes['seed']), 'seed')} each{_over_splits(axes)} "
+        f"with {_seeds(study, len(axes['seed']))} each{_over_splits(axes)} "
         f"({count(overview['runs'], 'run')} in total)."
     )
+
+
+def _seeds(study: Study, most: int) -> str:
+    """Seeds of an arm: `3 seeds`, or with seeds in rounds `3 to 7 seeds`."""
+    first = len({run.seed for run in study.first_runs})
+    return f"{first} to {count(most, 'seed')}" if first < most else count(most, "seed")
 
 
 def _over_splits(axes: dict[str, Any]) -> str:
@@ -106,7 +112,7 @@ def _set(levels: Sequence[Level]) -> str:
 def _channels(study: Study) -> str:
     """Convolutions before the dense layers, in all or some of the runs."""
     architectures = {run.architecture for run in study.runs}
-    if "conv" not in architectures:
+    if not architectures & {"conv", "resnet"}:
         return ""
     some = " in some arms" if len(architectures) > 1 else ""
     channels = _listed(study.config["model"]["channels"])
@@ -207,7 +213,9 @@ _SEEDS = (
 )
 _SPLITS = (
     "Values were averaged over the seeds of each split; intervals are 95 % Student-t intervals "
-    "over splits, whose train parts overlap."
+    "over splits. Random splits share examples, so the variance of a mean of n splits counts as "
+    "1/n + ρ/(1 − ρ) of that among them, with ρ the share of test examples (Nadeau and Bengio "
+    "2003); where the test split is the data's own, ρ is 0 and intervals are of that test split."
 )
 
 
@@ -241,7 +249,7 @@ def _statistics(study: Study, overview: dict[str, Any]) -> str:
         f"They were averaged over {over} and, with equal weights, over settings; the standard "
         "error adds up the variances of the settings and a correlation between settings, estimated "
         "from all differences of the question, with degrees of freedom after Welch and "
-        "Satterthwaite. "
+        "Satterthwaite, at most those of the mean pattern of variances over all its differences. "
         "Single settings have variances drawn towards those of the others (Smyth 2004). A level is "
         "called equivalent to the reference where two one-sided t tests (Schuirmann 1987) place "
         "the difference within a margin; better or worse, or higher or lower, where a t test "
@@ -251,8 +259,21 @@ def _statistics(study: Study, overview: dict[str, Any]) -> str:
         "Holm's method (1979), those of other metrics, which are exploratory, after Benjamini and "
         "Hochberg (1995). A difference is stated only where, besides, the smallest adjusted p of "
         "the question's primary metrics, adjusted once more over all questions (Holm), is at most "
-        "0.05. Arms with a value that is only a bound were left out of comparisons of that metric, "
+        f"0.05. {_looks(settings['looks'], 'splits' if several else 'seeds')}"
+        "Arms with a value that is only a bound were left out of comparisons of that metric, "
         "and collapsed arms (rate below 0.1 nats in every seed) of comparisons of ratios."
+    )
+
+
+def _looks(looks: Sequence[int], replicates: str) -> str:
+    """A sentence on seeds in rounds; empty where results are looked at once."""
+    if len(looks) < 2:
+        return ""
+    return (
+        f"Undecided comparisons got further {replicates} in rounds: results were looked at with "
+        f"{_listed(looks)} {replicates}, each look at 1/{len(looks)} of the level of 0.05 "
+        "(Bonferroni) and with intervals to match, and a verdict stands as the first look that "
+        "reached it found it. "
     )
 
 

@@ -172,7 +172,7 @@ def _check_made(key: str, settings: dict[str, Any]) -> None:
     if model is not None:
         if model not in EXTERNAL_MODELS:
             raise _unknown_model(f"{key}.model", model)
-        settings["options"] = _options(f"{key}.options", settings["options"], model)
+        settings["options"] = check_options(f"{key}.options", settings["options"], model)
         if settings["key"] is not None:
             raise UserError(f"{key}.key is {settings['key']!r} beside a model; allowed: null.")
         return
@@ -200,8 +200,17 @@ def _unknown_model(key: str, model: str) -> UserError:
     )
 
 
-def _options(key: str, found: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The settings of a model, its defaults filled in."""
+def check_options(key: str, found: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The settings of a model, its defaults filled in.
+
+    Args:
+        key: file and key, named in errors.
+        found: as the config has them.
+        model: name of the model.
+
+    Raises:
+        UserError: a key is not known, or its value is not allowed.
+    """
     options = EXTERNAL_MODELS[model].options
     rules = options if isinstance(options, Mapping) else {}
     for name, value in found.items():

@@ -48,7 +48,8 @@ def registration(study: Study, runs: Iterable[Run]) -> dict[str, Any]:
         "primary_metrics": statistics["primary_metrics"],
         "margins": {name: _margin(study, name) for name in statistics["primary_metrics"]},
         "questions": [
-            answer for question, arms in _asked(study, known) for answer in _answers(question, arms)
+            *(one for question, arms in _asked(study, known) for one in _answers(question, arms)),
+            *_of_external(study),
         ],
     }
     return {"hash": stable_hash(plan), **plan}
@@ -94,6 +95,14 @@ def _answers(question: Question, arms: list[Arm]) -> Iterable[dict[str, Any]]:
             "at": held,
             "settings": len(members),
         }
+
+
+def _of_external(study: Study) -> Iterable[dict[str, Any]]:
+    """One entry for each arm made elsewhere: the trained arms that it is set against."""
+    for arm in study.external:
+        at = {axis: level_text(level) for axis, level in arm.cells.items()}
+        where = {"question": "model", "dataset": arm.dataset, "level": arm.name}
+        yield {**where, "reference": "vae", "at": at}
 
 
 def register(study: Study, runs: Iterable[Run]) -> None:

@@ -13,6 +13,7 @@ from vae_ablation.study.metrics import described
 from vae_ablation.study.questions import questions_of
 from vae_ablation.tables.comparable import arm_axes, comparable_runs, result_metrics
 from vae_ablation.tables.comparison import ORDER, compare
+from vae_ablation.tables.elsewhere import external_contrasts, external_rows
 from vae_ablation.tables.margins import Resolution, resolution_of
 from vae_ablation.tables.replicates import Replicates
 
@@ -32,6 +33,8 @@ def contrasts(
     looks: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Every answer to `questions.questions_of`, in every metric in which its arms are comparable.
+
+    Arms made elsewhere are compared with trained ones in rows of the question `model`.
 
     Pairs are runs of one seed, and of one split where a dataset has several: then differences are
     averaged over the seeds of each split, and n, intervals and p are over splits. A pair counts as
@@ -64,6 +67,11 @@ def contrasts(
     table = compare(replicates, questions, primary, resolution, looks)
     varied = [axis for axis in axes if len({arm[axis] for arm in replicates.arms}) > 1]
     shown = list(dict.fromkeys([*ALWAYS, *varied]))
+    if len(external_rows(metrics)):
+        trained = comparable_arms(metrics)
+        known = primary, references or {}, resolution(replicates), looks
+        further = external_contrasts(metrics, trained, replicates.metrics, *known)
+        table = pd.concat([table, further], ignore_index=True) if len(further) else table
     return table.reindex(columns=["question", "scope", *shown, *ORDER])
 
 

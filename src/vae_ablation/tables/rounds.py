@@ -77,7 +77,8 @@ def next_round(
         references: `statistics.reference`.
     """
     rows = contrasts[(contrasts["scope"] != "setting") & (contrasts["family"] == "primary")]
-    rows = rows[rows["verdict"] == "undecided"]
+    # seeds of arms made elsewhere are not this study's to add
+    rows = rows[(rows["verdict"] == "undecided") & (rows["question"] != "model")]
     wanted: dict[Comparison, int] = {}
     exhausted = []
     for row in rows.to_dict("records"):

@@ -24,13 +24,41 @@ def test_power_names_what_is_undecided_and_what_would_decide_it() -> None:
     finding = only(found(rows, topic="power"))
     assert str(finding.text) == (
         "Of 4 comparisons in primary metrics these are undecided, which does not mean equal: NLL "
-        "at β = 0.1. The smallest difference that it would find in four of five repetitions is, "
-        "over questions and levels, 0.400 to 0.900 nats in the NLL; a factor of 1.25 in the sample "
-        "Fréchet distance; at most 4 percentage points in the probe accuracy. With 8 seeds for "
-        "every arm it would decide differences as large as the margins."
+        "at β = 0.1 against β = 1. The smallest difference that it would find in four of five "
+        "repetitions is, over questions and levels, 0.400 to 0.900 nats in the NLL; a factor of "
+        "1.25 in the sample Fréchet distance; at most 4 percentage points in the probe accuracy. "
+        "With 8 seeds for every arm it would decide differences as large as the margins."
     )
     assert finding.lead
     assert not finding.claims
+
+
+def test_two_comparisons_of_arms_without_the_kl_term_are_told_apart() -> None:
+    open_ = (0.2, -0.4, 0.8)
+    rows = [
+        WORSE,
+        contrast("kl_off", "off", "nll", open_, "undecided"),
+        contrast("least_beta", "off", "nll", open_, "undecided", reference="0.01"),
+        contrast("latent_dim", "2", "nll", open_, "undecided", reference="16"),
+    ]
+    text = str(only(found(rows, topic="power")).text)
+    assert (
+        "NLL without the KL term against β = 1; NLL without the KL term against β = 0.01; "
+        "NLL at latent dimension 2 against latent dimension 16."
+    ) in text
+
+
+def test_verdicts_say_at_which_look_they_were_reached() -> None:
+    rows = [
+        WORSE | {"look": 3},
+        contrast("beta", "4", "nll", (9.1, 8.0, 9.2), "worse", look=5),
+        contrast("beta", "0.1", "nll", (0.2, -0.4, 0.8), "undecided", look=7),
+    ]
+    text = str(only(found(rows, topic="power")).text)
+    assert text.endswith(
+        "As seeds were added in rounds, verdicts were reached at 3 and 5 and what is undecided was "
+        "last looked at with 7 seeds."
+    )
 
 
 def test_a_study_in_which_all_is_decided_says_so() -> None:
@@ -75,7 +103,7 @@ def test_drift_has_its_range_and_names_differences_below_it() -> None:
     row = WORSE | {"below_drift": True}
     text = str(only(found([row], metrics, "convergence")).text)
     assert "changed by −0.500 to 0 nats per run" in text
-    assert text.endswith("added to their own metric: NLL at β = 16.")
+    assert text.endswith("added to their own metric: NLL at β = 16 against β = 1.")
 
 
 def test_runs_too_short_for_a_drift_have_no_sentence_on_it() -> None:

@@ -8,6 +8,12 @@ from hypothesis import strategies as st
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.quotes import Phrase, Quote, join, say, text_of
+from vae_ablation.report.findings.wording import at_level, bare
+
+
+def test_models_are_named_as_they_are() -> None:
+    assert str(at_level("model", "scvi")) == "with scvi"
+    assert str(bare(at_level("model", "vae"))) == "the VAE"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,20 @@ GRID = product(
 )  # fmt: skip
 
 
+def ten_axes() -> list[dict[str, Any]]:
+    """Arms that differ on ten axes, one at a time."""
+    axes: dict[str, list[Any]] = {
+        "likelihood": ["gaussian", "discretized_logistic"], "latent_dim": [2, 8],
+        "beta": [1.0, 4.0], "architecture": ["mlp", "conv"], "objective": ["elbo", "iwae"],
+        "importance_samples": [2, 8], "model.hidden": [(8,), (512, 256, 128)],
+        "model.activation": ["relu", "tanh"], "training.learning_rate": [0.001, 0.003],
+        "training.batch_size": [32, 64], "condition": ["none", "label"],
+    }  # fmt: skip
+    base = {name: levels[0] for name, levels in axes.items()}
+    settings = [base, *({**base, name: levels[1]} for name, levels in axes.items())]
+    return made_rows([{**one, "seed": seed} for one in settings for seed in (0, 1)])
+
+
 def write_study(
     folder: Path, rows: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]] = (),
     **sections: Any,

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from report.page.studies import GRID, draw_pictures, made_rows, write_study
+from report.page.studies import GRID, draw_pictures, made_rows, ten_axes, write_study
 from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
 from vae_ablation.report.page.build import checks, design, question, report, warning, well
 from vae_ablation.report.page.bundle import Bundle
@@ -221,6 +221,27 @@ def test_runs_that_still_changed_are_counted_and_drawn(study: Path) -> None:
     assert well(contents) == f"{ended}; {moving} of {len(drift)} had not converged"
     trust = sections(contents.arms, contents.has, contents.margin)[-1]
     assert trust.figures[0].options == {"metric": "drift", "limit": 0.5}
+
+
+def test_a_study_of_one_axis_and_one_seed_says_what_it_is(tmp_path: Path) -> None:
+    wanted = {"likelihood": "gaussian", "latent_dim": 2, "kl": True, "seed": 0}
+    rows = made_rows([one for one in GRID if all(one[k] == v for k, v in wanted.items())])
+    folder = write_study(tmp_path / "results" / "made", rows)
+    draw_pictures(folder, rows, (4, 4, 3))
+    contents = Contents(folder)
+    assert question(contents.axes) == "What does β do to a variational autoencoder?"
+    assert "on digits (4 × 4 pixels in colour), for each level of β (0.1, 1, 4)." in design(
+        contents
+    )
+    page = report(folder)
+    assert "there are no intervals" in page
+    assert "95 % confidence intervals over" not in page
+
+
+def test_the_question_names_five_settings_at_most(tmp_path: Path) -> None:
+    axes = Contents(write_study(tmp_path / "results" / "made", ten_axes())).axes
+    assert question(axes).startswith("What do β, the likelihood, the latent dimension, the ")
+    assert question(axes).endswith(" and 7 other settings do to a variational autoencoder?")
 
 
 def test_headings_of_what_has_no_finding_have_numbers(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from report.page.studies import GRID, draw_pictures, made_rows, write_study
+from report.page.studies import GRID, draw_pictures, made_rows, ten_axes, write_study
 from study_rows import product
 
 pytestmark = pytest.mark.browser
@@ -23,20 +23,6 @@ def some(**levels: Any) -> Rows:
 
 def without_metrics(rows: Rows, *names: str) -> Rows:
     return [{k: v for k, v in one.items() if k not in names} for one in rows]
-
-
-def ten_axes() -> Rows:
-    """Arms that differ on ten axes, one at a time."""
-    axes: dict[str, list[Any]] = {
-        "likelihood": ["gaussian", "discretized_logistic"], "latent_dim": [2, 8],
-        "beta": [1.0, 4.0], "architecture": ["mlp", "conv"], "objective": ["elbo", "iwae"],
-        "importance_samples": [2, 8], "model.hidden": [(8,), (512, 256, 128)],
-        "model.activation": ["relu", "tanh"], "training.learning_rate": [0.001, 0.003],
-        "training.batch_size": [32, 64], "condition": ["none", "label"],
-    }  # fmt: skip
-    base = {name: levels[0] for name, levels in axes.items()}
-    settings = [base, *({**base, name: levels[1]} for name, levels in axes.items())]
-    return made_rows([{**one, "seed": seed} for one in settings for seed in (0, 1)])
 
 
 STUDIES: dict[str, Callable[[], Rows]] = {

@@ -25,7 +25,7 @@ def nll(context: RunContext) -> Columns:
     estimate = _extrapolated(context, found.nll)
     columns = {
         "nll": estimate.values,
-        "nll_ess": float(found.ess.mean()) / found.samples,
+        "nll_ess": float((found.ess / found.samples).mean()),
         "nll_bias": float(found.bias.mean()),
         "nll_se": math.hypot(estimate.error, math.sqrt(found.variance.mean() / len(found.nll))),
         "nll_loose": bool(found.loose),

@@ -183,14 +183,6 @@ def _bad_arm(arm: ArmName, rows: pd.DataFrame) -> str:
     return f"{arm.label}, {len(bad)} of {len(mine)} runs {kinds}{why}"
 
 
-def arm_handle(arm: ArmName) -> Line2D:
-    """Legend entry of an arm."""
-    return Line2D(
-        [], [], color=style.arm_color(arm), marker=style.arm_marker(arm), markersize=5,
-        label=arm.label,
-    )  # fmt: skip
-
-
 def grey_handle(label: str, **options: Any) -> Line2D:
     """Legend entry that explains a line style or a marker, whatever its colour."""
     return Line2D([], [], color=style.GREY, label=label, **options)

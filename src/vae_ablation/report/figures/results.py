@@ -190,32 +190,6 @@ class StudyResults:
         )
         return table[keep]
 
-    def control(
-        self, metric: str, model: str, dataset: str, latent_dim: int, measure: str | None = None
-    ) -> float | None:
-        """Mean of a metric over the rows of a control (pca, raw, untrained), or None.
-
-        Args:
-            metric: column of metrics.csv.
-            model: which control.
-            dataset: its dataset.
-            latent_dim: its latent dimension; the raw data have none and fit every one.
-            measure: if given, only rows scored against this base measure count.
-        """
-        rows = self._controls
-        if metric not in rows:
-            return None
-        keep = (rows["model"] == model) & (rows["dataset"] == dataset)
-        keep &= rows["latent_dim"].isna() | (rows["latent_dim"] == latent_dim)
-        if measure is not None:
-            keep &= rows["measure"] == measure
-        values = pd.to_numeric(rows.loc[keep, metric]).dropna()
-        return float(values.mean()) if len(values) else None
-
-    @cached_property
-    def _controls(self) -> pd.DataFrame:
-        return self.metrics[self.metrics["model"] != "vae"]
-
     def _later_table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         path = self.study_dir / "tables" / f"{name}.csv"
         if not path.exists():

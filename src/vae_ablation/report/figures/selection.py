@@ -103,11 +103,6 @@ def first_runs(rows: pd.DataFrame) -> dict[ArmName, str]:
     return dict(zip(ordered["arm"], ordered["run"].astype(str), strict=True))
 
 
-def first_split(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the lowest split seed; all where the split does not vary."""
-    return rows[rows["split_seed"] == rows["split_seed"].min()] if "split_seed" in rows else rows
-
-
 def contrast_arms(arms: Iterable[ArmName]) -> list[ArmName]:
     """The two arms that stand for KL on and KL off: the β nearest to 1, and KL off if present."""
     known = list(arms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,22 +62,6 @@ _CLASS_COLORS = (
 _CLASS_MARKERS = ("o", "^", "s", "X", "P")
 
 # Tol (2021), "bright" and "vibrant": safe for the common kinds of colour blindness.
-_AXIS_COLORS = {
-    "beta": "#0077bb",
-    "latent_dim": "#ee7733",
-    "likelihood": "#009988",
-    "posterior": "#cc3311",
-    "architecture": "#ee3377",
-    "objective": "#33bbee",
-    "importance_samples": "#ccbb44",
-    "condition": "#aa4499",
-    "kl_warmup_epochs": "#999933",
-    "dispersion": "#882255",
-    "train_examples": "#117733",
-    "model.hidden": "#332288",
-    "training.learning_rate": "#44aa99",
-}
-_OTHER_AXES = ("#661100", "#6699cc", "#888888", "#aa4466", "#4477aa", "#ddaa77")
 _LIKELIHOOD_COLORS = {
     "bernoulli": "#ee7733",
     "continuous_bernoulli": "#009988",
@@ -93,21 +76,6 @@ _OTHER_COLORS = ("#ee3377", "#33bbee", "#aa3377", "#ccbb44", "#228833", "#bbbbbb
 _LIKELIHOOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 NATS = "nats per example"
-
-CONTROL_LABELS = {
-    "pca": "PCA",
-    "raw": "raw data",
-    "untrained": "untrained encoder",
-    "full_gaussian": "full Gaussian",
-    "real": "real data",
-}
-CONTROL_LINES = {
-    "pca": (0, (5, 2)),
-    "raw": (0, (1, 1.5)),
-    "untrained": (0, (4, 1.5, 1, 1.5)),
-    "full_gaussian": (0, (2, 2)),
-    "real": (0, (1, 1)),
-}
 
 
 def context() -> AbstractContextManager[None]:
@@ -128,13 +96,6 @@ def arm_color(arm: ArmName) -> str:
 def arm_marker(arm: ArmName) -> str:
     """Marker of an arm: KL off and deterministic differ from every β in shape too."""
     return {"kl-off": "X", "point": "D"}.get(arm.kind, "o")
-
-
-def axis_color(name: str) -> str:
-    """Colour of an axis: the same in every study."""
-    if name in _AXIS_COLORS:
-        return _AXIS_COLORS[name]
-    return _OTHER_AXES[zlib.crc32(name.encode()) % len(_OTHER_AXES)]
 
 
 def class_color(rank: int) -> str:
@@ -164,11 +125,6 @@ def metric_label(metric: str) -> str:
     """Axis label of a metric, with its unit."""
     known = described(metric)
     return known.measured_in.replace("(nats)", f"({NATS})")
-
-
-def metric_value(metric: str, value: float) -> str:
-    """A value of a metric for cells and tables: counts as counts."""
-    return count(value) if described(metric).type == "whole" else number(value)
 
 
 def plain(name: str) -> str:

@@ -114,7 +114,7 @@ class Row:
 _SHOWN = (
     *("question", "scope", "level", "reference", "metric", "settings", "n", "reference_mean"),
     *("mean", "effect", "effect_low", "effect_high", "verdict", "depends_on", "margin", "scale"),
-    *("p_adjusted", "p_equivalence", "family", "detectable", "seeds_needed"),
+    *("look", "p_adjusted", "p_equivalence", "family", "detectable", "seeds_needed"),
 )
 
 
@@ -234,8 +234,12 @@ class Evidence:
 
     @cached_property
     def _open(self) -> set[str]:
-        """Questions with an effect, by Holm over the questions of the study."""
-        return rejected({question: self._family_p(question) for question in self.questions})
+        """Questions with an effect, by Holm over the questions of the study.
+
+        Where results are looked at several times, each p counts as often.
+        """
+        looks = max(1, len(self.setting("statistics.looks") or ()))
+        return rejected({one: min(looks * self._family_p(one), 1.0) for one in self.questions})
 
     @cached_property
     def _identical(self) -> set[tuple[str, str]]:

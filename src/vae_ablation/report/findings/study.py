@@ -12,7 +12,15 @@ from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, is_bound, matching
 from vae_ablation.report.findings.finding import Finding, finder
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
-from vae_ablation.report.findings.wording import at_level, bare, semicolons, span, subject
+from vae_ablation.report.findings.wording import (
+    at,
+    at_level,
+    at_reference,
+    bare,
+    semicolons,
+    span,
+    subject,
+)
 from vae_ablation.study.axes import arm_names, axis_columns, level_text
 from vae_ablation.study.metrics import Metric, bounded_by_flag, described
 
@@ -55,7 +63,7 @@ def power(evidence: Evidence) -> Iterator[Finding]:
         text_of([_undecided(evidence, rows, open_), say(
             "The smallest difference that it would find in four of five repetitions is, over "
             "questions and levels, {parts}.", parts=semicolons(parts)) if parts else Phrase(),
-            _seeds(open_)]),
+            _seeds(open_), _looks(rows)]),
         rows=[row.shown for row in open_],
     )  # fmt: skip
 
@@ -65,11 +73,31 @@ def _undecided(evidence: Evidence, rows: Sequence[Row], open_: Sequence[Row]) ->
     total = Quote(f"{len(rows)}", len(rows), "contrasts", "", where, "rows")
     if not open_:
         return say("All {n} comparisons in primary metrics are decided.", n=total)
-    names = [say("{metric} {at}", metric=row.metric.label,
-                 at=at_level(row.question, row.level, row.quote("level", row.level)))
-             for row in open_]  # fmt: skip
+    names = [_comparison(row) for row in open_]
     return say("Of {n} comparisons in primary metrics these are undecided, which does not mean "
                "equal: {names}.", n=total, names=semicolons(names))  # fmt: skip
+
+
+def _comparison(row: Row) -> Phrase:
+    """A comparison by its metric and both of its sides: `NLL at β = 4 against β = 1`."""
+    return say("{metric} {at} against {reference}", metric=row.metric.label, at=at(row),
+               reference=bare(at_reference(row)))  # fmt: skip
+
+
+def _looks(rows: Sequence[Row]) -> Phrase:
+    """Looks at which verdicts were reached, where results were looked at several times."""
+    decided, last = ({row.number("look"): row for row in rows if row.number("look") is not None
+                      and (row.verdict in DECIDED) == told} for told in (True, False))  # fmt: skip
+    parts = []
+    for words_, found in (("verdicts were reached at", decided),
+                          ("what is undecided was last looked at with", last)):  # fmt: skip
+        each = [row.quote("look", f"{look:g}") for look, row in sorted(found.items())]
+        if each:
+            parts.append(say("{words} {looks}", words=words_, looks=join(each)))
+    if not parts:
+        return Phrase()
+    return say("As {what} were added in rounds, {parts} {what}.", what=rows[0].replicates,
+               parts=join(parts))  # fmt: skip
 
 
 def _detectable(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
@@ -248,9 +276,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
         return
     small = [row for row in evidence.rows if row.below_drift
              and row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
-    names = [say("{metric} {at}", metric=row.metric.label,
-                 at=at_level(row.question, row.level, row.quote("level", row.level)))
-             for row in small]  # fmt: skip
+    names = [_comparison(row) for row in small]
     yield _aside(
         evidence, "convergence", "How much training was still changing",
         text_of([

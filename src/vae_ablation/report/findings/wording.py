@@ -45,7 +45,9 @@ def at_level(question: str, level: str, quote: Quote | None = None) -> Phrase:
     if question in SPECIAL:
         return phrase(SPECIAL[question])
     axis = axis_of(question)
-    if question == "beta":
+    if question == "model":
+        text = "with the VAE" if level == "vae" else f"with {level}"
+    elif question == "beta":
         text = f"at β = {level}"
     elif question == "likelihood":
         text = f"with {words.the(level)}"

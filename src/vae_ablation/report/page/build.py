@@ -49,7 +49,7 @@ def report(folder: Path) -> str:
         study=folder.name,
         title=question(contents.axes),
         design=design(contents),
-        replicates="splits" if crossed_datasets(contents.arms.runs) else "seeds",
+        replicates=replicates(contents),
         config=contents.config_text(),
         config_title="Configuration of the study",
         provenance_heading="Costs, versions and configuration",
@@ -71,7 +71,13 @@ def question(axes: Sequence[PageAxis]) -> str:
     if not names:
         return "How well does this variational autoencoder do?"
     verb = "does" if len(names) == 1 else "do"
+    if len(names) > _MOST_ASKED:
+        names = [*names[: _MOST_ASKED - 1], f"{len(names) - _MOST_ASKED + 1} other settings"]
     return f"What {verb} {listed(names)} do to a variational autoencoder?"
+
+
+_MOST_ASKED = 5
+"""Axes that the question names; of more, it names the first and counts the others."""
 
 
 def _names(axis: PageAxis) -> list[str]:
@@ -93,6 +99,7 @@ def design(contents: Contents) -> str:
         product *= len(axis.levels)
     levels = listed([_levels(axis) for axis in varied]) if varied else ""
     every = "every combination" if product == len(arms) else f"{len(arms)} combinations"
+    every = "each level" if len(varied) == 1 and product == len(arms) else every
     seeds = runs["seed"].nunique()
     epochs = contents.config.get("training", {}).get("epochs")
     trained = f"A variational autoencoder was trained on {listed(_data(contents))}"
@@ -121,8 +128,9 @@ def _data_name(name: str, described: dict[str, Any]) -> str:
     shape = observed.get("shape") or []
     if observed.get("counts"):
         return f"{name} ({shape[0]:,} features per cell)"
-    size = " × ".join(map(str, shape))
-    return f"{name} ({size} pixels)" if len(shape) > 1 else name
+    size = " × ".join(map(str, shape[:2]))
+    colour = " in colour" if len(shape) > 2 and shape[2] > 1 else ""
+    return f"{name} ({size} pixels{colour})" if len(shape) > 1 else name
 
 
 _MOST_NAMED = 9
@@ -148,6 +156,16 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[: _MOST_NAMED - 1])}, … {names[-1]}; {len(names)} in all"
 
 
+def replicates(contents: Contents) -> str:
+    """What intervals are over: seeds or splits of the data; empty where no arm has two."""
+    runs = contents.arms.runs
+    crossed = bool(crossed_datasets(runs))
+    counts = runs.groupby("arm_at")["split_seed" if crossed else "seed"].nunique()
+    if counts.max() < 2:
+        return ""
+    return "splits" if crossed else "seeds"
+
+
 def checks(contents: Contents) -> list[dict[str, Any]]:
     """Counts that say what the numbers rest on: failures, convergence, bounds, seeds."""
     overview, runs = contents.overview, contents.arms.runs
@@ -169,11 +187,13 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
         found.append(_check(count, whole, text, count == 0))
     crossed = bool(crossed_datasets(runs))
     unit, text = (
-        ("split", "of the data for each arm: intervals cover splits, whose train parts overlap.")
+        ("split", "of the data for each arm: intervals cover splits, corrected for their overlap.")
         if crossed
         else ("seed", "for each arm, on one split of the data: intervals cover seeds, not data.")
     )
     counts = runs.groupby("arm_at")["split_seed" if crossed else "seed"].nunique()
+    if counts.max() == 1:
+        text = "for each arm: there are no intervals, and no difference can be decided."
     found.append(
         {
             "count": str(int(counts.min())) if counts.min() == counts.max()

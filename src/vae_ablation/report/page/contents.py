@@ -110,9 +110,11 @@ class Contents:
         return self.results.applications
 
     def has(self, part: str) -> bool:
-        """Whether a part is there: `effects`, `applications`, `pictures`, `codes`, `curves`."""
+        """Whether a part is there; see `sections`."""
         if part == "effects":
             return bool(len(self.contrasts))
+        if part == "elsewhere":
+            return bool((self.contrasts["question"] == "model").any())
         if part == "applications":
             return bool(len(self.applications))
         if part == "curves":

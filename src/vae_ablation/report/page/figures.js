@@ -389,6 +389,7 @@ function drawMap(place, state, axis) {
     y: { domain: [low, high], label: "distortion (nats): what reconstruction loses", count: 6 },
     alt: `Rate and distortion, ${armTitle(state.arm, ["beta"])}. ${own.map((arm) => `${levelOf(arm, strength).label}: ${spoken(arm, "rate")}, ${spoken(arm, "distortion")}`).join(". ")}.`,
   });
+  c.names = [];
   drawElboLines(c, all);
   for (const arms of lines) drawMapLine(c, arms, arms === own, state, axis);
 }
@@ -403,17 +404,19 @@ function drawElboLines(c, arms) {
     const [p, q] = [[0, -elbo], [R, -elbo - R]].map(cut);
     if (p[0] > R || q[0] < 0 || q[0] - p[0] < R * 0.04) return;
     c.rule(c.X(p[0]), c.Y(p[1]), c.X(q[0]), c.Y(q[1]), extra);
+    if (q[1] !== low) return void c.text(c.X(q[0]) + 4, c.Y(q[1]) + 4, label, { class: "halo small" });
     // at the foot of the chart, labels keep apart from one another and from the axis
-    const [foot, needs] = [c.X(q[0]), 6 * label.length + 6];
-    if (q[1] === low && (foot - needs < c.m.left || feet.some((x) => Math.abs(x - foot) < needs))) return;
-    if (q[1] === low) feet.push(foot);
-    if (label) c.text(c.X(q[0]) + (q[1] === low ? -2 : 4), c.Y(q[1]) + (q[1] === low ? -5 : 4), label, { class: "halo small", "text-anchor": q[1] === low ? "end" : "start" });
+    const needs = 6 * label.length + 6;
+    const right = Math.max(c.X(q[0]) - 2, c.m.left + needs);
+    if (feet.some(([from, to]) => right > from && right - needs < to)) return;
+    feet.push([right - needs, right]);
+    c.text(right, c.Y(low) - 5, label, { class: "halo small", "text-anchor": "end" });
   };
   const elbos = arms.map((arm) => -(mean(arm, "rate") + mean(arm, "distortion")));
   const best = Math.max(...elbos);
   const worst = Math.min(...elbos);
-  for (const value of steps(worst - 0.2 * (best - worst), best, 6)) if (best - value > 0.06 * (best - worst)) level(value, { class: "grid" }, tickText(value));
   level(best, { "stroke-dasharray": "5 4", style: "stroke:var(--good)" }, `ELBO ${number(best)}`);
+  for (const value of steps(worst - 0.2 * (best - worst), best, 6)) if (best - value > 0.06 * (best - worst)) level(value, { class: "grid" }, tickText(value));
 }
 
 // The arm of the chosen line that lies farthest right.
@@ -446,7 +449,10 @@ function drawMapLine(c, arms, on, state, axis) {
     const end = lastOnMap(state);
     // a name that would meet the last one of the chosen line moves up
     const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
-    c.text(on ? x : x + 8, on ? y + 20 : y + (meets ? -9 : 4), shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24), { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
+    const name = shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24);
+    if (!on) c.names.push({ right: x + 8 + 6.8 * name.length, y: y + (meets ? -9 : 4) });
+    const under = y + 20 > c.base - 16 ? -12 : 20; // the foot of the chart has words of its own
+    c.text(on ? x : x + 8, y + (on ? under : meets ? -9 : 4), name, { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
   }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
 }
@@ -469,8 +475,9 @@ function drawOff(c, arm, state) {
   const x = within ? c.X(rate) : c.W - 16;
   const y = c.Y(c.clip(mean(arm, "distortion"), c.Y));
   c.point(x, y, { color: "var(--warm)", shape: "square", r: 5, pressed: arm === state.arm, tip: armTip(arm, MAP_METRICS), name: `${armTitle(arm)}. ${spoken(arm, "rate")}. ${spoken(arm, "distortion")}`, act: () => choose(arm) });
-  // below the mark, where no name of a line is; above it at the foot of the chart
-  const first = y + 34 < c.H - 8 ? y + 19 : y - 26;
+  // below the mark or above it, where no name of a line is
+  const free = (top) => top + 15 < c.H - 8 && !c.names.some((name) => name.right > c.W - 68 && Math.abs(name.y - top - 7) < 20);
+  const first = [y + 19, y - 26].find(free) ?? y + 19;
   c.text(within ? x + 10 : c.W, within ? y + 4 : first, levelOf(arm, strength).label, { class: "strong halo", "text-anchor": within ? "start" : "end", style: "fill:var(--warm)" });
   if (!within) c.text(c.W, first + 14, `${number(rate)} nats →`, { class: "halo small", "text-anchor": "end", style: "fill:var(--warm)" });
 }
@@ -903,11 +910,12 @@ function readContrasts(columns) {
     settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
   }
 }
-const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic" })[question] ?? AXES[axisAt[question]]?.label ?? question;
+const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic", model: "made elsewhere" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
 
 function levelWords(question, level) {
+  if (question === "model") return level === "vae" ? "the VAE" : String(level);
   const axis = AXES[axisAt[question === "kl_off" || question === "point" ? "beta" : question]];
   const found = axis?.levels.find((one) => one.id === String(level) || (String(level) === "off" && one.id === "kl-off"));
   return found ? found.label : question === "kl_off" ? "KL off" : `${questionWords(question)} ${level}`;
@@ -951,7 +959,7 @@ function drawEffects(place, question, state) {
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? "–: no ratio is taken of arms that have collapsed. " : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
   );
 }
 function effectLines(question, rows, state) {
@@ -1030,7 +1038,7 @@ function drawForest(grid, metric, rows) {
     if (!isNumber(pick(i, "estimate"))) continue;
     const text = effectText(i);
     const name = `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}`;
-    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(marginOf(i) ? [["margin", log ? `×${number(Math.exp(marginOf(i)[1]))}` : number(marginOf(i)[1]), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} seeds each` : `${pick(i, "n")} seeds`) });
+    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(marginOf(i) ? [["margin", log ? `×${number(Math.exp(marginOf(i)[1]))}` : number(marginOf(i)[1]), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} ${REPLICATE}s each` : `${pick(i, "n")} ${REPLICATE}s`) });
     c.text(c.W - 86, c.Y(i) + 4, verdict, { style: `fill:${shade === "var(--faint)" ? "var(--soft)" : shade}` });
   }
 }

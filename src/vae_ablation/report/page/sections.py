@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.study.metrics import CONVERGED_DRIFT
+from vae_ablation.tables.splits import replicate, worded
 
 if TYPE_CHECKING:
     from vae_ablation.report.page.arms import Arms
@@ -80,8 +81,8 @@ def sections(
 
     Args:
         arms: its arms, whose axes are those of the page.
-        has: whether a part is there: `effects`, `applications`, `pictures`, `codes`,
-            `curves`.
+        has: whether a part is there: `effects`, `elsewhere`, `applications`, `pictures`,
+            `codes`, `curves`.
         margin: nats by which the validation objective of a converged run may still change.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
@@ -92,11 +93,19 @@ def sections(
         _kl_off(kinds, has),
         _collapse(arms),
         *(_axis(axis, arms, has) for axis in arms.axes),
+        _elsewhere(has),
         _effects(has),
         _applications(has),
         _trust(arms, has, margin),
     ]
-    return [section for section in found if section is not None]
+    unit = replicate(arms.runs)
+    return [_worded(section, unit) for section in found if section is not None]
+
+
+def _worded(section: Section, unit: str) -> Section:
+    """A section whose captions name what replicates an arm."""
+    figures = [replace(figure, caption=worded(figure.caption, unit)) for figure in section.figures]
+    return replace(section, figures=figures)
 
 
 def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
@@ -245,6 +254,16 @@ def _matched(axis: PageAxis) -> Figure:
         "chosen β; hollow marks: no KL term.",
         {"axis": axis.axis.name},
     )
+
+
+def _elsewhere(has: Callable[[str], bool]) -> Section | None:
+    if not has("elsewhere"):
+        return None
+    text = (
+        "Models that this study did not train, by the same definitions, against the trained arm of "
+        "the same latent dimension at the reference levels."
+    )
+    return Section("model", "Models made elsewhere", "Beside the VAE", text, [], "model")
 
 
 def _effects(has: Callable[[str], bool]) -> Section | None:

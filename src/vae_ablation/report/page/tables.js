@@ -156,7 +156,7 @@ function startTables() {
   const firsts = data.multiples.slice(0, 7);
   const panels = [
     ["arms", `${ARM_COUNT.toLocaleString("en")} arms`, (panel) => startTable({
-      place: panel, caption: "Arms: mean over seeds (or splits), 95 % interval", file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
+      place: panel, caption: `Arms: mean over ${REPLICATE}s, 95 % interval`, file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
       shown: ["arm", ...VARIED.map((axis) => axis.name), "n", ...firsts],
       columns: [armColumn((arm) => arm), ...axisColumns((arm) => arm), { id: "n", label: "Seeds", help: "Seeds that ended well.", value: (arm) => data.arms.n[arm] }, ...results.map((m) => metricColumn(m, (arm) => mean(arm, m), (arm) => node("span", {}, isNumber(mean(arm, m)) ? boundSign(arm, m) + number(mean(arm, m)) : "–", node("small", {}, ciText(arm, m) ? ` ${ciText(arm, m)}` : "")), (arm) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m), 4)} ${ciText(arm, m)}`.trim() : "")))],
     })],
@@ -204,7 +204,7 @@ function startContrasts(panel) {
   if (data.contrasts.whole > contrastCount) panel.append(node("p", { class: "note" }, `${(data.contrasts.whole - contrastCount).toLocaleString("en")} more rows, of single settings, are in tables/contrasts.csv.`));
 }
 const CONTRAST_HELP = {
-  question: "The question: an axis, KL off, or a deterministic autoencoder.", scope: "pooled: over all settings; AXIS=level: within a level; setting: one setting.", level: "Level that is compared.", reference: "Level with which it is compared.",
+  question: "The question: an axis, KL off, a deterministic autoencoder, or a model made elsewhere.", scope: "pooled: over all settings; AXIS=level: within a level; setting: one setting.", level: "Level that is compared.", reference: "Level with which it is compared.",
   estimate: "Difference on the metric's scale (difference, log ratio, or difference of 2·arcsin√p).", effect: "The effect for readers: a difference, a ratio where the scale is log, or a difference of shares.", margin: "Margin on the metric's scale within which a difference does not matter.",
   verdict: "better, worse, higher, lower, equivalent, depends (on an axis), or undecided.", p_adjusted: "Holm within primary metrics, Benjamini-Hochberg within exploratory ones.", detectable: "Smallest difference that this design detects with power 0.8.", seeds_needed: "Seeds that would decide an undecided row.", below_drift: "Whether the estimate is smaller than what the last tenth of training still changed.",
   n: "Smallest number of pairs of seeds (of splits, where there are several) in a setting.", settings: "Number of settings that are pooled.", lost: "Pairs lost because a run is not ok.",
@@ -213,7 +213,7 @@ function startControls(panel) {
   const measured = Object.keys(data.metrics).filter((m) => data.controls.some((one) => isNumber(one.m[m])));
   startTable({
     place: panel, caption: "Controls: models that are no arms", file: `${key(data.study)}-controls`, rows: data.controls, shown: ["model", "dataset", "d", ...measured.slice(0, 8)],
-    columns: [{ id: "model", label: "Model", text: true, help: "pca: probabilistic PCA; raw: the data themselves; untrained: encoders at their initial weights.", value: (one) => one.model }, { id: "dataset", label: "Data set", text: true, value: (one) => one.dataset }, { id: "d", label: "Latent dimension", help: "Latent dimension.", value: (one) => one.d }, ...measured.map((m) => metricColumn(m, (one) => one.m[m] ?? null, (one) => number(one.m[m], 4)))],
+    columns: [{ id: "model", label: "Model", text: true, help: "pca: probabilistic PCA; raw: the data themselves; untrained: encoders at their initial weights; other names: models made elsewhere.", value: (one) => one.model }, { id: "dataset", label: "Data set", text: true, value: (one) => one.dataset }, { id: "d", label: "Latent dimension", help: "Latent dimension.", value: (one) => one.d }, ...measured.map((m) => metricColumn(m, (one) => one.m[m] ?? null, (one) => number(one.m[m], 4)))],
   });
 }
 const rowsOf = (columns) => range(Math.max(0, ...Object.values(columns).map((one) => (one.at ?? one).length))).map((i) => Object.fromEntries(Object.entries(columns).map(([name, one]) => [name, word(one, i)])));
@@ -271,7 +271,7 @@ function drawPaper(state) {
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
-    node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds.${contrastCount ? " Bold: decided against the reference, paired by seed in this setting; green is better, orange worse." : ""}`),
+    node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
   );
 }
 
