@@ -33,7 +33,7 @@ from vae_ablation.data.examples import spaced
 from vae_ablation.data.loading import Examples
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.evaluation.bounds import encode
-from vae_ablation.evaluation.nll import scored_levels, scores
+from vae_ablation.evaluation.nll import OTHER_CODES, scored_levels, scores
 from vae_ablation.evaluation.refined import SMOOTHING, Gaussians, Target
 from vae_ablation.models.distributions import level_log_mass
 from vae_ablation.models.likelihoods import LIKELIHOODS
@@ -186,7 +186,8 @@ def compared(trained: TrainedRun, dataset: Dataset, count: int, mass: bool) -> d
     levels = scored_levels(run.likelihood, dataset) if mass else None
     noise = [stream(run.seed, "nll 0")]
     start = time.process_time()
-    found = scores(pack, means, held_out, 256, noise, levels, likelihood.mass)
+    others = encode(pack, train.spaced(OTHER_CODES)).mean
+    found = scores(pack, means, held_out, 256, noise, levels, likelihood.mass, others)
     seconds = time.process_time() - start
     estimate = found.levels if mass else found.own
     if estimate is None:

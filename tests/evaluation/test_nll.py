@@ -206,6 +206,57 @@ def test_simulated_x_lie_between_a_bound_from_below_and_one_from_above(
     assert found.nll[0][:6].mean() == pytest.approx(truth.mean(), abs=0.05)
 
 
+def test_more_dimensions_agree_with_many_times_the_draws_of_another_proposal(
+    few_digits: Dataset, digits: np.ndarray
+) -> None:
+    """At latent_dim 12 against 2¹⁴ draws of Student-t with 5 degrees of freedom round two modes."""
+    options = model_options(hidden=[32])
+    chosen = training_settings(epochs=30, learning_rate=0.005)
+    run = make_run("discretized_logistic", latent_dim=12, beta=0.5)
+    (result,) = train_pack([run], few_digits, options, chosen)
+    model, x = trained_model(result, few_digits, options), torch.from_numpy(digits)
+    found = estimate([model], digits)
+    target = Target.of(stacked([model]), examples(x))
+    with torch.no_grad():
+        parts = refined(target, encode(target.model, examples(x)).mean, [stream(3, "t")])
+        noise = torch.randn(1, len(x), 2**14, 12, dtype=torch.float64, generator=stream(4, "t"))
+        chi = stats.chi2.rvs(5, size=(1, len(x), 2**14, 1), random_state=1)
+        blocks = (noise * torch.from_numpy(chi / 5).rsqrt()).split(2**13, dim=2)
+        z = torch.cat([one.at(part) for one, part in zip(parts, blocks, strict=False)], dim=2)
+        z = z.float().double()
+        logs = [
+            torch.from_numpy(
+                stats.multivariate_t.logpdf(np.zeros(12), shape=np.eye(12), df=5)
+                + one.half_log_det[..., None].numpy()
+                - (5 + 12) / 2 * np.log1p(one.squares(z).numpy() / 5)
+            )
+            for one in parts[:2]
+        ]
+        mixture = torch.stack(logs).logsumexp(0) - math.log(2)
+        weights = (target.log_joint(z) - mixture)[0]
+    truth = math.log(weights.shape[-1]) - weights.logsumexp(-1)
+    assert found.nll[0].mean() == pytest.approx(float(truth.mean()), abs=0.1)
+
+
+def test_hard_examples_get_more_draws_and_pooling_is_a_mean_of_all_weights() -> None:
+    weights = torch.randn(1, 5, 40, generator=stream(0, "pool"), dtype=torch.float64)
+    first, more = weights.split([8, 32], dim=2)
+    places = np.array([[1, 3]])
+    own, again, whole = (
+        NllEstimate(
+            (math.log(part.shape[-1]) - part.logsumexp(-1)).numpy(),
+            (2 * part.logsumexp(-1) - (2 * part).logsumexp(-1)).exp().numpy(),
+            np.full(tuple(part.shape[:2]), float(part.shape[-1])),
+        )
+        for part in (first, more[:, [1, 3]], weights)
+    )
+    found = own.pooled(places, again)
+    for name in ("nll", "ess", "samples"):
+        each, pooled, all_draws = (getattr(one, name)[0] for one in (own, found, whole))
+        np.testing.assert_allclose(pooled[[1, 3]], all_draws[[1, 3]])
+        np.testing.assert_allclose(pooled[[0, 2, 4]], each[[0, 2, 4]])
+
+
 # --- other models --------------------------------------------------------------------------------
 
 

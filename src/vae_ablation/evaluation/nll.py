@@ -41,8 +41,8 @@ BADLY_COVERED = 0.1
 PRIOR_SHARE = 0.05
 """Share of draws from the prior, which bounds the weights where a Gaussian has no mass."""
 
-SHARES = (0.6, 0.25, 0.15)
-"""Shares, among the others, of the modes of an example, the best first."""
+SHARES = {2: (0.75, 0.25), 3: (0.6, 0.25, 0.15)}
+"""Shares, among the others, of two or three modes of an example, the best first."""
 
 WIDTHS = ((0.6, 1.05), (0.3, 1.3), (0.1, 1.8))
 """Each component is this mixture of copies of itself: share, and factor of the standard
@@ -64,9 +64,9 @@ AGAIN = 4
 AGAIN_MODES, AGAIN_STEPS = 2, 6
 """Further modes that are sought then, and steps towards each."""
 
-AGAIN_SHARES = (0.4, 0.15, 0.1, 0.15, 0.07, 0.06, 0.07)
-"""Shares then: of the modes, of one from the draw of greatest weight, of the further modes, and of
-a Gaussian that began broad."""
+AGAIN_SHARES = (0.15, 0.07, 0.06, 0.07)
+"""Shares then: of a mode from the draw of greatest weight, of the further modes, and of a Gaussian
+that began broad; the modes that were known share the rest as before."""
 
 PROBED = 40
 """Examples on which draws made for a density are tried for the mass of its grey levels."""
@@ -213,14 +213,19 @@ def scores(
     """
     target = Target.of(model, examples)
     pair = refined(target, means, generators)
-    draws = _Draws.of(target, list(zip(SHARES, pair, strict=True)), samples, generators)
+    draws = _Draws.of(target, _shared(pair), samples, generators)
     start = means if others is None else torch.cat([means, others], dim=1)
-    own = _estimated(draws, target, pair, start, generators)
+    own, more = _estimated(draws, target, pair, start, generators)
     if levels is None:
         return Scores(own, None)
     if mass:
         return Scores(own, own)
-    return Scores(own, _of_levels(draws, target.of_levels(levels), pair, start, generators))
+    target = target.of_levels(levels)
+    return Scores(own, _of_levels([draws, more], target, pair, start, generators))
+
+
+def _shared(parts: Sequence[Gaussians]) -> list[tuple[float, Gaussians]]:
+    return list(zip(SHARES[len(parts)], parts, strict=True))
 
 
 def _estimated(
@@ -229,8 +234,8 @@ def _estimated(
     parts: Sequence[Gaussians],
     codes: Tensor,
     generators: Sequence[torch.Generator],
-) -> NllEstimate:
-    """The estimate from draws, and from more of them of the examples that are hard.
+) -> tuple[NllEstimate, _Draws]:
+    """The estimate from draws, and from more of them of the examples that are hard; those draws.
 
     Args:
         draws: of the examples.
@@ -241,20 +246,57 @@ def _estimated(
     """
     weights = draws.weights(target)
     found = _estimate(weights)
-    places = _hard(found)
-    if not places.size:
-        return found
-    at = torch.from_numpy(places).to(codes.device)
+    at = torch.from_numpy(_hard(found)).to(codes.device)
     again = target.at(at)
     kept = [Gaussians(picked(one.mean, at), picked(one.root, at)) for one in parts]
     third, _ = again.mode(_heaviest(picked(draws.z, at), picked(weights, at)))
     bank = bank_of(again, parts[0], generators, codes[:, len(target) :])
     others = [one for one, _ in elsewhere(again, [*kept, third], bank, AGAIN_MODES, AGAIN_STEPS)]
-    wider = kept + [smoothed(again, one, generators) for one in (third, *others)]
+    wider = [smoothed(again, one, generators) for one in (third, *others)]
     wider.append(broadened(again, picked(codes, at), generators))
-    shared = list(zip(AGAIN_SHARES, wider, strict=True))
-    more = _Draws.of(again, shared, AGAIN * draws.z.shape[2], generators)
-    return found.pooled(places, _estimate(more.weights(again)))
+    rest = 1 - sum(AGAIN_SHARES)
+    shared = [(rest * share, one) for share, one in _shared(kept)]
+    shared += zip(AGAIN_SHARES, wider, strict=True)
+    more = _Draws.of(again, shared, AGAIN * draws.z.shape[2], generators, at)
+    return more.added(found, target), more
+
+
+def _of_levels(
+    draws: Sequence[_Draws],
+    target: Target,
+    parts: Sequence[Gaussians],
+    codes: Tensor,
+    generators: Sequence[torch.Generator],
+) -> NllEstimate | None:
+    """The mass of grey levels at draws made for the density, and at others where it is loose.
+
+    Args:
+        draws: of all examples, and more of the hard ones.
+        target: the log joint with the mass.
+        parts: Gaussians at modes of the density.
+        codes: see `_estimated`.
+        generators: one stream per run.
+    """
+    first, more = draws
+    try:
+        loose = first.probed(target)
+    except NotImplementedError:
+        return None
+    shape = tuple(first.base.shape[:2])
+    drawn = np.full(shape, float(first.z.shape[2]))
+    found = NllEstimate(np.full(shape, np.nan), np.ones(shape), drawn)
+    fine, far = np.flatnonzero(~loose).tolist(), np.flatnonzero(loose).tolist()
+    if fine:
+        some = target.runs(fine)
+        new = more.runs(fine).added(_estimate(first.runs(fine).weights(some)), some)
+        found = found.with_runs(fine, new)
+    if far:
+        some, streams = target.runs(far), [generators[place] for place in far]
+        wide = [smoothed(some, one.runs(far), streams) for one in parts]
+        own = _Draws.of(some, _shared(wide), first.z.shape[2], streams)
+        new, _ = _estimated(own, some, wide, codes[far], streams)
+        found = found.with_runs(far, new)
+    return found
 
 
 def _hard(found: NllEstimate) -> NDArray[np.int64]:
@@ -270,35 +312,6 @@ def _heaviest(z: Tensor, weights: Tensor) -> Tensor:
     """The draw of the greatest weight, [runs, n, latent]."""
     at = weights.argmax(-1)[..., None, None].expand(*weights.shape[:2], 1, z.shape[-1])
     return z.gather(2, at)[:, :, 0]
-
-
-def _of_levels(
-    draws: _Draws,
-    target: Target,
-    pair: Sequence[Gaussians],
-    codes: Tensor,
-    generators: Sequence[torch.Generator],
-) -> NllEstimate | None:
-    """The mass of grey levels at draws made for the density, and at others where it is loose."""
-    try:
-        loose = draws.probed(target)
-    except NotImplementedError:
-        return None
-    samples = draws.z.shape[2]
-    shape = tuple(draws.base.shape[:2])
-    found = NllEstimate(np.full(shape, np.nan), np.ones(shape), np.full(shape, float(samples)))
-    for keep in (np.flatnonzero(loose).tolist(), np.flatnonzero(~loose).tolist()):
-        if not keep:
-            continue
-        again, streams = target.runs(keep), [generators[place] for place in keep]
-        parts = [one.runs(keep) for one in pair]
-        if loose[keep[0]]:
-            parts = [smoothed(again, one, streams) for one in parts]
-            own = _Draws.of(again, list(zip(SHARES, parts, strict=True)), samples, streams)
-        else:
-            own = _Draws(draws.z[keep], draws.base[keep])
-        found = found.with_runs(keep, _estimated(own, again, parts, codes[keep], streams))
-    return found
 
 
 def strata(shares: Sequence[float], samples: int) -> list[int]:
@@ -375,10 +388,12 @@ class _Draws:
     Attributes:
         z: [runs, n, K, latent].
         base: log p(z) − log m(z), [runs, n, K].
+        places: examples that they were made for, [runs, n]; None for all.
     """
 
     z: Tensor
     base: Tensor
+    places: Tensor | None = None
 
     @classmethod
     def of(
@@ -387,11 +402,23 @@ class _Draws:
         shared: Sequence[tuple[float, Gaussians]],
         samples: int,
         generators: Sequence[torch.Generator],
+        places: Tensor | None = None,
     ) -> _Draws:
         mixture = _Mixture.of(shared, samples)
         z = mixture.draw(target, generators)
         log_prior = target.log_prior(z)
-        return cls(z, log_prior - mixture.log_prob(z, log_prior))
+        return cls(z, log_prior - mixture.log_prob(z, log_prior), places)
+
+    def runs(self, keep: Sequence[int]) -> _Draws:
+        """Those of some runs."""
+        places = None if self.places is None else self.places[list(keep)]
+        return _Draws(self.z[list(keep)], self.base[list(keep)], places)
+
+    def added(self, found: NllEstimate, target: Target) -> NllEstimate:
+        """An estimate of all examples with these draws of some pooled."""
+        assert self.places is not None
+        new = _estimate(self.weights(target.at(self.places)))
+        return found.pooled(self.places.cpu().numpy(), new)
 
     def probed(self, target: Target) -> NDArray[np.bool_]:
         """Whether the estimate of each run would be loose, from a few examples: [runs]."""

@@ -30,10 +30,11 @@ from vae_ablation.models.priors import Prior, draws_from, log_probs
 from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
 MODE_STEPS, OTHER_STEPS = 6, 3
-"""Damped Gauss–Newton steps from the encoder's mean, and from the codes of others."""
+"""Damped Gauss–Newton steps towards a mode, and towards one that is smoothed afterwards."""
 
-MODES = 3
-"""Gaussians of each example: from the encoder's mean, and from the best codes elsewhere."""
+FEW_DIMENSIONS = 8
+"""Most dimensions of z in which two modes of each example are enough, the second unsmoothed; in
+more of them there are three, which the draws of all must cover."""
 
 STEP_SIZES = (1.0, 0.4, 0.1, 0.02)
 """Shares of a Gauss–Newton step that are tried; the best is taken, or none."""
@@ -302,7 +303,7 @@ def _expansion(
 def refined(
     target: Target, means: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[Gaussians, ...]:
-    """Smoothed Gaussians at MODES modes of each example, that of the greatest evidence first.
+    """Gaussians at two or three modes of each example, that of the greatest evidence first.
 
     Args:
         target: the log joint.
@@ -311,8 +312,12 @@ def refined(
     """
     first, height = target.mode(means)
     bank = bank_of(target, first, generators)
-    found = [(first, height), *elsewhere(target, [first], bank, MODES - 1)]
-    return tuple(smoothed(target, one, generators) for one in _sorted(found))
+    few = means.shape[-1] <= FEW_DIMENSIONS
+    steps = MODE_STEPS if few else OTHER_STEPS
+    found = [(first, height), *elsewhere(target, [first], bank, 1 if few else 2, steps)]
+    main, *rest = _sorted(found)
+    others = rest if few else [smoothed(target, one, generators) for one in rest]
+    return (smoothed(target, main, generators), *others)
 
 
 def _sorted(found: Sequence[tuple[Gaussians, Tensor]]) -> list[Gaussians]:
@@ -350,7 +355,7 @@ def normals(generators: Sequence[torch.Generator], shape: tuple[int, ...], like:
 
 
 def elsewhere(
-    target: Target, known: Sequence[Gaussians], bank: Tensor, count: int, steps: int = OTHER_STEPS
+    target: Target, known: Sequence[Gaussians], bank: Tensor, count: int, steps: int
 ) -> list[tuple[Gaussians, Tensor]]:
     """Other modes of every example, each from the best code of the bank outside known basins.
 
