@@ -67,6 +67,22 @@ def test_a_later_look_decides_what_an_earlier_one_could_not() -> None:
     assert last["look"] > 3
 
 
+def test_a_later_seed_that_is_only_a_bound_takes_no_verdict_back() -> None:
+    """The arm is left out whole from then on; at the look of its verdict it was not loose."""
+    table = runs({0.5: 7, 1.0: 7, 4.0: 7}).rename(columns={"elbo": "nll"})
+    loose = table.assign(nll_loose=(table["seed"] == 4) & (table["beta"] == 4.0))
+    both = [contrasts(one, ["nll"], None, looks=LOOKS)
+            for one in (loose[loose["seed"] < 3], loose)]  # fmt: skip
+    early, late = (
+        one[(one["question"] == "beta") & (one["scope"] == "pooled") & (one["level"] == "4")]
+        for one in both
+    )
+    assert list(late["verdict"]) == ["worse"]
+    assert list(late["look"]) == [3]
+    columns = ["effect", "ci_low", "df", "p_adjusted"]
+    np.testing.assert_array_equal(early[columns].to_numpy(), late[columns].to_numpy())
+
+
 def test_before_the_first_look_nothing_is_decided() -> None:
     table = found(runs({0.5: 2, 1.0: 2, 4.0: 2}), LOOKS)
     row = pooled(table, "4")

@@ -281,6 +281,7 @@ def compare(
     primary: Sequence[str],
     resolution: Resolution | Callable[[Replicates], Resolution] | None = None,
     looks: Sequence[int] = (),
+    at: Callable[[int], Replicates] | None = None,
 ) -> pd.DataFrame:
     """Every question's pooled rows, rows within levels where the answer depends on one, settings.
 
@@ -296,6 +297,7 @@ def compare(
         resolution: parts of the margins, or what gives those of the runs of a look.
         looks: numbers of replicates at which the data are looked at, in order, as seeds are added;
             each of k looks has α / k.
+        at: gives the runs as they were at a look; by default their first replicates.
 
     Returns:
         question, scope, a column for each axis, `ORDER`.
@@ -304,7 +306,7 @@ def compare(
     columns = ["question", "scope", *axes, *ORDER]
     rows: pd.DataFrame | None = None
     for look in _looks(replicates, looks):
-        seen = replicates if look is None else replicates.up_to(look)
+        seen = replicates if look is None else (at or replicates.up_to)(look)
         known = resolution(seen) if callable(resolution) else resolution or Resolution()
         asked = [Answers(question, seen, known) for question in questions]
         asked = [answers for answers in asked if answers.pairs]

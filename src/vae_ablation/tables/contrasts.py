@@ -64,7 +64,15 @@ def contrasts(
         shown = runs if seen is replicates else runs[runs["run"].isin({*seen.runs.ravel()})]
         return resolution_of(seen, pairs, shown, margins or {}, folder)
 
-    table = compare(replicates, questions, primary, resolution, looks)
+    def at(look: int) -> Replicates:
+        """Runs of a look, of which a later seed that is only a bound takes nothing away."""
+        first = replicates.up_to(look)
+        if first is replicates:
+            return replicates
+        there = metrics["run"].isin({*first.runs.ravel()} - {""})
+        return study_replicates(metrics[there | (metrics["model"] != "vae")])
+
+    table = compare(replicates, questions, primary, resolution, looks, at)
     varied = [axis for axis in axes if len({arm[axis] for arm in replicates.arms}) > 1]
     shown = list(dict.fromkeys([*ALWAYS, *varied]))
     if len(external_rows(metrics)):

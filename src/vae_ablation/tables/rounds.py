@@ -93,7 +93,9 @@ def next_round(
     arms = _arms(metrics)
     seeds = _replicates_wanted(sorted(set(arms.values())), wanted, references)
     runs = _further(arms, planned, seeds, metrics)
-    return Round([*wanted], exhausted, runs, max(wanted.values()) if runs else None)
+    if not runs:  # their arms have the seeds, and values that cannot be compared
+        return Round([], [*exhausted, *wanted], [])
+    return Round([*wanted], exhausted, runs, max(wanted.values()))
 
 
 def _arms(metrics: pd.DataFrame) -> dict[str, Arm]:
