@@ -94,7 +94,7 @@ def test_report_shows_tables_and_figures_without_a_network(
         assert " ".join(finding["headline"].split()) in " ".join(page.split())
     names = categories(browser)
     assert [name.partition(". ")[2] for name in names[: len(PAGES)]] == list(PAGES)
-    assert len(names) >= len(PAGES) + 4
+    assert len(names) >= len(PAGES) + 3
     for name in names:
         click_menu(browser, name)
         show_first_result(browser)
