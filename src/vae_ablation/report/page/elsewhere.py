@@ -237,12 +237,13 @@ class TablePage:
             "paper": paper_tables(arms, shown),
             "controls": [],
             "applications": [],
+            "tables": {},
             "reproduce": {"config": None},
             "logs": {},
             "provenance": {
                 "version": __version__, "versions": {}, "code": {}, "devices": [],
                 "data": file_digest(self.analysis.table.path)[:12], "train_time": "", "costs": [],
-                "missing": [],
+                "missing": [], "cost_note": "", "parts": [],
             },
             "omitted": 0,
         }  # fmt: skip
