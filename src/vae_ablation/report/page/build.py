@@ -57,7 +57,7 @@ def report(folder: Path) -> str:
         checks=checks(contents),
         warnings=[],
         warning=warning(contents),
-        made="Made by vae-ablation from the study's tables and stored runs.",
+        made="the study's tables and stored runs",
     )
 
 
