@@ -87,6 +87,14 @@ def test_contrasts_have_the_variance_of_overlapping_splits() -> None:
         assert alone["se"] == pytest.approx(means.std(ddof=1) / np.sqrt(SPLITS))
 
 
+def test_the_overlap_is_that_of_the_dataset_where_a_row_has_none() -> None:
+    """Arms from elsewhere have no share of their own; their splits overlap all the same."""
+    values = np.random.default_rng(5).normal(size=(2, SPLITS, 1))
+    known, partly = runs_of(values), runs_of(values)
+    partly.loc[partly["beta"] == 2, "test_share"] = np.nan
+    assert pooled(partly)["se"] == pooled(known)["se"]
+
+
 def test_seeds_have_no_overlap() -> None:
     values = np.random.default_rng(0).normal(size=(2, 1, 4))
     assert pooled(runs_of(values))["se"] == pooled(runs_of(values, None))["se"]

@@ -98,8 +98,8 @@ class Replicates:
         self.measures[arm] = runs["measure"]
         self.crossed, self.first = self._splits_of_datasets()
         shares = np.zeros(len(self.arms))
-        if TEST_SHARE in runs:
-            shares[arm] = runs[TEST_SHARE]
+        if TEST_SHARE in runs:  # rows that were not trained here have none of their own
+            shares[arm] = runs[TEST_SHARE].groupby(runs["dataset"]).transform("max")
         self.overlap = np.where(self.crossed, overlap_of_shares(shares), 0.0)
         self.ranks = self._ranks()
 
