@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup study demo report check test chaos lint docs clean bench
+.PHONY: help setup study demo report check test chaos lint docs site clean bench
 
 CONFIG ?= config.yaml
 CORES ?= all
@@ -74,8 +74,12 @@ lint: $(READY_DEV) ## Check style, types and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
-docs: $(READY) ## Write config/README.md from the schema
-	@mkdir -p config; $(BIN)/python -c "from vae_ablation.study.config_reference import reference; print(reference(), end='')" > config/README.md
+docs: $(READY) ## Write config/README.md from the schema and docs/catalogue.md from the parts
+	@mkdir -p config docs; $(BIN)/python -c "from vae_ablation.study.config_reference import reference; print(reference(), end='')" > config/README.md
+	@$(BIN)/python -c "from vae_ablation.jobs.catalogue import catalogue; print(catalogue(), end='')" > docs/catalogue.md
+
+site: $(READY_DEV) ## Build the documentation as pages that open offline: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet; echo "Documentation: $$PWD/site/index.html"
 
 # Peers have requirements of their own, and an environment apart.
 $(READY_BENCH): pyproject.toml $(READY)

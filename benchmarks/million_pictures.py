@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,20 +70,20 @@ class Peak:
 PEAK = Peak()
 
 
-def prepare(folder: Path) -> dict[str, float]:
+def prepare(folder: Path) -> None:
     """Prepare the archive."""
     from vae_ablation.data.prepare import prepare_dataset
     from vae_ablation.study.config import resolve_config
 
-    held_out = {"test": 0.01, "validation": 0.01}
+    held_out = {"test": 0.002, "validation": 0.002}
     own = {"source": "npz", "path": str(folder / "own.npz"), **held_out}
     config = resolve_config({"datasets": {"own": own}}, folder / "study.yaml")
     start = time.perf_counter()
     prepare_dataset(config["datasets"]["own"], folder / "data")
-    return {"seconds": time.perf_counter() - start}
+    tell("prepare", seconds=time.perf_counter() - start)
 
 
-def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
+def train(folder: Path, memory_gb: float, examples: int) -> None:
     """Two runs with convolutions: part of an epoch, drawn from the whole file, and evaluation."""
     import torch
 
@@ -98,8 +99,10 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
     start = time.perf_counter()
     dataset = load_dataset("own", folder / "data", memory_gb)
     opened = time.perf_counter()
+    mapped = float(isinstance(dataset.x, MappedPictures))
+    tell("open", seconds=opened - start, mapped=mapped)
     training = {"epochs": 1, "batch_size": 128, "device": "auto"}
-    evaluation = {"nll_samples": 16, "nll_examples": 200}
+    evaluation = {"nll_samples": 16, "nll_examples": 100, "sample_draws": 1}
     model = {"channels": [16, 32], "hidden": [128]}
     config = resolve_config(
         {"training": training, "model": model, "evaluation": evaluation}, folder / "study.yaml"
@@ -116,13 +119,7 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
     results = train_pack(runs, dataset, config["model"], config["training"])
     assert all(result.status == "ok" for result in results), [one.reason for one in results]
     trained = time.perf_counter()
-    row = {
-        "open_seconds": opened - start,
-        "train_seconds": trained - opened,
-        "examples": part,
-        "train_own_peak_mib": PEAK.mib,
-        "mapped": float(isinstance(dataset.x, MappedPictures)),
-    }
+    tell("train", seconds=trained - opened, examples=part)
     models = [VAE.of(run, dataset.observed, config["model"]) for run in runs]
     for one, result in zip(models, results, strict=True):
         one.load_state_dict(result.weights)
@@ -133,15 +130,25 @@ def train(folder: Path, memory_gb: float, examples: int) -> dict[str, float]:
         runs, models, histories, dataset, extractor, settings, torch.device("cpu")
     )
     assert all("reason" not in one.metrics or not one.metrics["reason"] for one in evaluated)
-    return {**row, "evaluate_seconds": time.perf_counter() - trained}
+    tell("evaluate", seconds=time.perf_counter() - trained)
 
 
-def in_a_process(step: str, folder: Path, *arguments: str) -> dict[str, float]:
-    """A step in a process of its own, with its memory."""
+def in_a_process(step: str, folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """What a step in a process of its own tells of its parts, as they end."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+                print(line, end="", file=sys.stderr, flush=True)
+    assert process.returncode == 0, command
+
+
+def tell(step: str, **found: float) -> None:
+    """Print a row, with the memory so far."""
+    row = {"step": step, **found, "peak_mib": peak_mib(), "own_peak_mib": PEAK.mib}
+    print(json.dumps(row), flush=True)
 
 
 def measure(pictures: int, memory_gb: float, examples: int) -> list[dict[str, Any]]:
@@ -151,10 +158,10 @@ def measure(pictures: int, memory_gb: float, examples: int) -> list[dict[str, An
         rows: list[dict[str, Any]] = [
             {"step": "generate", **generate(folder / "own.npz", pictures)}
         ]
-        rows.append({"step": "prepare", **in_a_process("prepare", folder)})
+        rows += in_a_process("prepare", folder)
         limit = ("--memory-gb", str(memory_gb))
         limit += ("--examples", str(examples))
-        rows.append({"step": "train", **in_a_process("train", folder, *limit)})
+        rows += in_a_process("train", folder, *limit)
     return rows
 
 
@@ -163,15 +170,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--memory-gb", type=float, default=4.0)
-    parser.add_argument("--examples", type=int, default=50_000)
+    parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--step", choices=["prepare", "train"])
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.step:
         common = arguments.memory_gb, arguments.examples
         steps = {"prepare": prepare, "train": lambda at: train(at, *common)}
-        found = steps[arguments.step](arguments.folder)
-        print(json.dumps({**found, "peak_mib": peak_mib(), "own_peak_mib": PEAK.mib}))
+        steps[arguments.step](arguments.folder)
         return
     rows = measure(arguments.pictures, arguments.memory_gb, arguments.examples)
     names = list(dict.fromkeys(name for row in rows for name in row))

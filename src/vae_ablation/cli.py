@@ -174,16 +174,25 @@ def _study_name(options: argparse.Namespace) -> None:
 def _analyse(options: argparse.Namespace) -> None:
     # Imported here: they bring SciPy, which the other commands do without.
     from vae_ablation.report.analysis import write_analysis
-    from vae_ablation.tables.analysis import read_metric
+    from vae_ablation.tables.analysis import (
+        Analysis,
+        read_metric,
+        read_primary,
+        read_references,
+    )
+    from vae_ablation.tables.foreign import read_runs
 
     def parts(text: str) -> list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]
 
     out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
     metrics = [read_metric(text) for text in parts(options.metrics)]
-    axes, named = parts(options.axes), (parts(options.reference), parts(options.primary))
-    for line in write_analysis(options.runs, axes, options.seed, metrics, *named, out):
-        print(line)
+    table = read_runs(options.runs, parts(options.axes), options.seed, metrics)
+    references = read_references(parts(options.reference), table)
+    primary = read_primary(parts(options.primary), table)
+    with table.known():
+        for line in write_analysis(Analysis(table, references, primary), out):
+            print(line)
 
 
 def _prune(options: argparse.Namespace) -> None:

@@ -6,7 +6,9 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,7 +81,51 @@ def table_npz_options(folder: Path) -> dict[str, Any]:
     return dataset_options(source="table", path=str(folder / "own.npz"), split="part")
 
 
+def parquet_options(folder: Path) -> dict[str, Any]:
+    """Numbers, a gap, labels and groups in a Parquet file."""
+    options = table_options(folder)
+    pd.read_csv(folder / "own.csv").to_parquet(folder / "own.parquet")
+    (folder / "own.csv").unlink()
+    return options | {"path": str(folder / "own.parquet")}
+
+
+def table_h5ad_options(folder: Path) -> dict[str, Any]:
+    """Real numbers with a column of donors and a split in an h5ad file."""
+    random = np.random.default_rng(0)
+    names = pd.Index([f"c{i}" for i in range(40)], dtype=object)
+    obs = pd.DataFrame(
+        {
+            "kind": [f"k{i % 3}" for i in range(40)],
+            "donor": [f"d{i % 8}" for i in range(40)],
+            "part": np.array(["train", "train", "validation", "test"])[np.arange(40) % 4],
+        },
+        index=names,
+        dtype=object,
+    )
+    var = pd.DataFrame(index=pd.Index(["a", "b", "c"], dtype=object))
+    anndata.AnnData(random.normal(size=(40, 3)), obs=obs, var=var).write_h5ad(folder / "own.h5ad")
+    columns = {"label": "kind", "group": "donor", "split": "part", "kind": "real"}
+    return dataset_options(source="table", path=str(folder / "own.h5ad"), **columns)
+
+
+def colour_options(folder: Path) -> dict[str, Any]:
+    """Pictures in colour with a split of the user's, of which no donor is in two parts."""
+    random = np.random.default_rng(0)
+    arrays = {
+        "x": random.integers(0, 256, (40, 6, 5, 3)).astype(np.uint8),
+        "y": np.array(["cat", "dog"])[np.arange(40) % 2],
+        "part": np.array(["train", "train", "validation", "test"])[np.arange(40) % 4],
+        "donor": np.arange(40) % 8,
+    }
+    np.savez(folder / "own.npz", **arrays)
+    columns = {"split": "part", "group": "donor"}
+    return dataset_options(source="npz", path=str(folder / "own.npz"), **columns)
+
+
 KINDS = {
+    "table.parquet": parquet_options,
+    "table.h5ad": table_h5ad_options,
+    "colour": colour_options,
     "table.csv": table_options,
     "table.npz": table_npz_options,
     "pictures": picture_options,
@@ -114,13 +160,26 @@ def test_undamaged_files_are_prepared(kind: str, tmp_path: Path) -> None:
     assert prepares_or_is_told(KINDS[kind](tmp_path / "data"), tmp_path / "results")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@settings(FUZZ, max_examples=30)
+@given(draw=st.data())
+def test_a_damaged_h5ad_table_is_prepared_or_told_in_one_sentence(
+    draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Fewer of them, since one takes as long as ten of the others."""
+    damaged(draw, tmp_path_factory.mktemp("damaged"), "table.h5ad")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"table.h5ad"}))
 @FUZZ
 @given(draw=st.data())
 def test_a_damaged_file_is_prepared_or_told_in_one_sentence(
     kind: str, draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("damaged")
+    damaged(draw, tmp_path_factory.mktemp("damaged"), kind)
+
+
+def damaged(draw: st.DataObject, folder: Path, kind: str) -> None:
+    """Write files, damage one, and prepare them."""
     (folder / "data").mkdir()
     options = KINDS[kind](folder / "data")
     files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
@@ -135,6 +194,18 @@ def test_a_damaged_file_is_prepared_or_told_in_one_sentence(
             content[place] ^= 1 << draw.draw(st.integers(0, 7))
     path.write_bytes(content)
     prepares_or_is_told(options, folder / "results")
+
+
+@FUZZ
+@given(draw=st.data())
+def test_a_damaged_file_that_is_mapped_is_prepared_or_told_in_one_sentence(
+    draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As `npz`, with every array mapped and read a few rows at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_ablation.data.npz.MAPPED_BYTES", 0)
+        patch.setattr("vae_ablation.data.mapped.BLOCK_VALUES", 100)
+        damaged(draw, tmp_path_factory.mktemp("damaged"), "colour")
 
 
 def test_a_label_that_no_digit_has_is_told(tmp_path: Path) -> None:

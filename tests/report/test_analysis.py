@@ -16,6 +16,7 @@ from study_rows import product
 from vae_ablation.cli import main
 from vae_ablation.report.analysis import FINDERS, markdown
 from vae_ablation.report.findings.finding import findings
+from vae_ablation.report.page.elsewhere import TablePage
 from vae_ablation.tables.analysis import Analysis, read_metric, read_primary
 from vae_ablation.tables.foreign import read_runs
 
@@ -131,9 +132,14 @@ def page_data(out: Path) -> Any:
 def test_the_report_keeps_the_contract_of_the_page(tmp_path: Path) -> None:
     import vae_ablation.report.page as package
 
-    out = analysed(table(np.random.default_rng(5), effect=6.0), tmp_path)
+    path = tmp_path / "sweep.csv"
+    table(np.random.default_rng(5), effect=6.0).to_csv(path, index=False)
+    metrics = [read_metric(text) for text in CALL[3].split(",")]
+    found = read_runs(path, ["lr", "model"], "seed", metrics)
     schema = Path(package.__file__).with_name("contract.schema.json")
-    jsonschema.validate(page_data(out), json.loads(schema.read_text("utf-8")))
+    with found.known():
+        page = TablePage(Analysis(found, {}, read_primary([], found)), [])
+        jsonschema.validate(page.data(), json.loads(schema.read_text("utf-8")))
 
 
 def test_the_report_has_only_sections_that_the_table_fills(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
         "make clean STUDY=default < /dev/null", "it asks, and deletes nothing", fails=True
     ),
     **{name: Form(f"make -n {name.split()[1]}", MINUTES)
-       for name in ("make check", "make test", "make chaos", "make lint", "make bench")},
+       for name in ("make check", "make test", "make chaos", "make lint", "make bench",
+                    "make site")},
     "pip install -e .": Form(f"{PIP} .", NETWORK),
     'pip install -e ".[scib]"': Form(f'{PIP} ".[scib]"', NETWORK),
     'pip install -e ".[tracking]"': Form(f'{PIP} ".[tracking]"', NETWORK),

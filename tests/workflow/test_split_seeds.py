@@ -16,6 +16,8 @@ from scipy.stats import t as student_t
 from faults.made import SMALL, make_tables, planned, run_study
 from support import assert_one_sentence, make_run, resolved
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.files import read_json
+from vae_ablation.report.page.build import write_report
 from vae_ablation.study.run import expand_runs
 from vae_ablation.tables.collect import spreads
 
@@ -90,7 +92,10 @@ def test_tables_pair_by_split_and_seed(tables: Path) -> None:
     sign = 1 if row["arm"] == "beta2" else -1
     assert row["n"] == 3, "splits, and not pairs of seeds"
     assert row["estimate"] == pytest.approx(sign * means.mean())
-    half = student_t.ppf(0.975, 2) * means.std(ddof=1) / 3**0.5
+    sizes = read_json(next((tables.parent / ".data").glob("*/dataset.json")))["sizes"]
+    share = sizes["test"] / sum(sizes.values())
+    assert runs["test_share"].tolist() == pytest.approx([share] * len(runs))
+    half = student_t.ppf(0.975, 2) * means.std(ddof=1) * (1 / 3 + share / (1 - share)) ** 0.5
     assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * half)
     arms = wide.groupby("split_seed").mean().mean()
     assert row["mean"] == pytest.approx(arms[row["arm"]])
@@ -123,6 +128,23 @@ def test_the_summary_has_both_spreads(tables: Path) -> None:
     assert row["n"] == 3
     assert row["sd_seeds"] > 0
     assert row["sd_splits"] >= 0
+
+
+def test_texts_say_splits_and_not_seeds(tables: Path) -> None:
+    """Where splits replicate arms, nothing that a reader sees says that seeds do."""
+    write_report(tables, tables / "report.html")
+    pages = ("ablation.md", "ablation.tex")
+    texts = {name: (tables / "tables" / name).read_text(encoding="utf-8") for name in pages}
+    texts["report.html"] = (tables / "report.html").read_text(encoding="utf-8")
+    for name, text in texts.items():
+        prose = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
+        for phrase in ("over seeds", "paired by seed", "mean of its seeds", "3 seeds"):
+            assert phrase not in prose.lower(), (name, phrase)
+    assert "on 3 splits of the data" in texts["ablation.md"]
+    assert "nadeau2003inference" in texts["ablation.tex"]
+    assert "over splits" in texts["report.html"]
+    findings = json.loads((tables / "tables" / "findings.json").read_text(encoding="utf-8"))
+    assert "over seeds" not in json.dumps(findings)
 
 
 def test_report_and_figures_are_there(tables: Path) -> None:

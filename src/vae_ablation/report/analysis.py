@@ -5,59 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vae_ablation.common.files import write_json, write_text
 from vae_ablation.report.findings.finding import findings
 from vae_ablation.report.findings.words import count
 from vae_ablation.report.page.elsewhere import TablePage
-from vae_ablation.study.metrics import Metric
-from vae_ablation.tables.analysis import Analysis, read_primary, read_references
-from vae_ablation.tables.foreign import read_runs
+
+if TYPE_CHECKING:
+    from vae_ablation.tables.analysis import Analysis
 
 FINDERS = ("effects", "importance", "power")
 """Questions that any table of runs can answer."""
 
 
-def write_analysis(
-    path: Path, axes: Sequence[str], seed: str, metrics: Sequence[Metric],
-    references: Sequence[str], primary: Sequence[str], out: Path,
-) -> list[str]:  # fmt: skip
-    """Read a table of runs, write its answers, and tell what limits them.
+def write_analysis(analysis: Analysis, out: Path) -> list[str]:
+    """Write the answers to a table of runs, and tell what limits them.
 
     Args:
-        path: the table, as `foreign.read_runs` takes it.
-        axes: columns that tell arms apart.
-        seed: column of the seed.
-        metrics: from `analysis.read_metric`.
-        references: `AXIS=LEVEL` each.
-        primary: names of primary metrics; all without any.
+        analysis: the answers; called within `RunTable.known`.
         out: folder to write into: the tables, findings.json and .md, report.html.
 
     Returns:
         Sentences: warnings, then what was written.
 
     Raises:
-        UserError: the table cannot be used.
+        UserError: nothing can be compared.
     """
-    table = read_runs(path, axes, seed, metrics)
-    with table.known():
-        analysis = Analysis(table, read_references(references, table), read_primary(primary, table))
-        analysis.check()
-        entries = _entries(analysis)
-        html = TablePage(analysis, entries).html()
-        analysis.write(out)
-        named = _named(entries, table.names)
-        write_json(out / "findings.json", named)
-        write_text(out / "findings.md", markdown(path.name, named, analysis.warnings))
-        write_text(out / "report.html", html)
-        counts = ", ".join(f"{number} {name}" for name, number in analysis.verdicts.items())
-        return [
-            *(f"Warning: {line}" for line in analysis.warnings),
-            f"{count(len(analysis.runs), 'run')}; verdicts over settings: {counts or 'none'}.",
-            f"Report: {out / 'report.html'}",
-            f"Tables: {out}/contrasts.csv, importance.csv, summary.csv, ablation.*; findings.*",
-        ]
+    analysis.check()
+    entries, table = _entries(analysis), analysis.table
+    html = TablePage(analysis, entries).html()
+    analysis.write(out)
+    named = _named(entries, table.names)
+    write_json(out / "findings.json", named)
+    write_text(out / "findings.md", markdown(table.path.name, named, analysis.warnings))
+    write_text(out / "report.html", html)
+    counts = ", ".join(f"{number} {name}" for name, number in analysis.verdicts.items())
+    return [
+        *(f"Warning: {line}" for line in analysis.warnings),
+        f"{count(len(analysis.runs), 'run')}; verdicts over settings: {counts or 'none'}.",
+        f"Report: {out / 'report.html'}",
+        f"Tables: {out}/contrasts.csv, importance.csv, summary.csv, ablation.*; findings.*",
+    ]
 
 
 def _entries(analysis: Analysis) -> list[dict[str, Any]]:

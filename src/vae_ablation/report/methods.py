@@ -112,7 +112,7 @@ def _set(levels: Sequence[Level]) -> str:
 def _channels(study: Study) -> str:
     """Convolutions before the dense layers, in all or some of the runs."""
     architectures = {run.architecture for run in study.runs}
-    if "conv" not in architectures:
+    if not architectures & {"conv", "resnet"}:
         return ""
     some = " in some arms" if len(architectures) > 1 else ""
     channels = _listed(study.config["model"]["channels"])
@@ -213,7 +213,9 @@ _SEEDS = (
 )
 _SPLITS = (
     "Values were averaged over the seeds of each split; intervals are 95 % Student-t intervals "
-    "over splits, whose train parts overlap."
+    "over splits. Random splits share examples, so the variance of a mean of n splits counts as "
+    "1/n + ρ/(1 − ρ) of that among them, with ρ the share of test examples (Nadeau and Bengio "
+    "2003); where the test split is the data's own, ρ is 0 and intervals are of that test split."
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,13 @@ from vae_ablation.study.metrics import Metric, described
 from vae_ablation.study.questions import Question, axis_questions
 from vae_ablation.tables.collect import mean_interval, write_csv
 from vae_ablation.tables.comparison import compare
-from vae_ablation.tables.foreign import RunTable, renaming
 from vae_ablation.tables.importance import ALL, COLUMNS, REGULAR, Rectangle
 from vae_ablation.tables.margins import Resolution
 from vae_ablation.tables.paper import ablation, write_paper
 from vae_ablation.tables.replicates import Replicates
+
+if TYPE_CHECKING:
+    from vae_ablation.tables.foreign import RunTable
 
 SETTING = "others at the reference"
 """The one setting of the paper's table."""
@@ -320,8 +322,12 @@ class Analysis:
     def named(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A table with the caller's names of axes and metrics, in its columns and cells."""
         names = self.table.names
-        other = [str(name) for name in frame if name not in names]
-        rename = renaming(names, other)
+        taken = {str(name) for name in frame if name not in names}
+
+        def rename(name: str) -> str:
+            given = names.get(name, name)
+            return f"{given} (axis)" if name in names and given in taken else given
+
         cells = {
             name: frame[name].map(lambda cell: names.get(cell, cell))
             for name in ("question", "metric", "term", "depends_on")

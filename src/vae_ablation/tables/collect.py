@@ -13,6 +13,7 @@ from scipy.stats import t as student_t
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, write_text
+from vae_ablation.data import SOURCES
 from vae_ablation.study.axes import (
     AXES,
     axis_columns,
@@ -26,6 +27,7 @@ from vae_ablation.study.metrics import columns_of_type, cost_columns, described,
 from vae_ablation.study.plan import APPLICATION_FILES, Plan, Planned, Study
 from vae_ablation.study.run import Run
 from vae_ablation.study.varied import VariedAxes
+from vae_ablation.tables.splits import TEST_SHARE, crossed_datasets, overlap
 
 if TYPE_CHECKING:
     from vae_ablation.study.missing import Missing
@@ -63,17 +65,33 @@ def collect(
         reasons = {run: one.reason for one in reversed(lost) for run in one.runs}
     varied = VariedAxes.of(study, [item.run for item in plan.planned])
     rows = [_run_row(study, item, varied, reasons) for item in plan.planned]
+    share = [TEST_SHARE] if "split_seed" in varied.names else []
+    for row, item in zip(rows, plan.planned if share else (), strict=False):
+        row[TEST_SHARE] = test_share(study, item.run.data)
     rows += [
         {"status": "ok", "reason": "", **varied.of_control(row), **row}
         for path in controls
         for row in read_json(path)
     ]
     frame = pd.DataFrame(rows)
-    known, costs = [*FIRST_COLUMNS, *varied.names, *metric_columns()], cost_columns()
+    known = [*FIRST_COLUMNS, *varied.names, *share, *metric_columns()]
+    costs = cost_columns()
     further = [name for name in frame.columns if name not in {*known, *costs}]
     table = frame.reindex(columns=[*known, *further, *costs])
     whole = [*(_WHOLE & {*table.columns}), *columns_of_type("whole")]
     return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def test_share(study: Study, data: str) -> float:
+    """Share of the examples of prepared data that is drawn for the test; 0 where none is drawn."""
+    options = study.data_options(data)
+    if "test" not in SOURCES[options["source"]].options:
+        return 0.0
+    described = study.prepared[data] / "dataset.json"
+    if not described.is_file():
+        return float(options["test"])
+    sizes = read_json(described)["sizes"]
+    return float(sizes["test"] / sum(sizes.values()))
 
 
 def _run_row(
@@ -145,7 +163,9 @@ def collect_applications(study: Study, plan: Plan) -> pd.DataFrame:
                 f"{source}: the scores cannot be read ({error}); run snakemake again."
             ) from None
         axes = run_columns(item.run) | {name: varied.columns(item.run)[name] for name in split}
+        axes |= {TEST_SHARE: test_share(study, item.run.data)} if split else {}
         rows += [{**axes, **score} for score in scores]
+    split += [TEST_SHARE] if split else []
     return pd.DataFrame(rows, columns=[*APPLICATION_COLUMNS[:9], *split, *APPLICATION_COLUMNS[9:]])
 
 
@@ -162,7 +182,9 @@ def summarize_applications(applications: pd.DataFrame) -> pd.DataFrame:
     crossed = crossed_datasets(applications)
     for key, group in frame.groupby([*keys, "arm"], sort=True):
         replicate = "split_seed" if key[0] in crossed else "seed"
-        n, mean, low, high = mean_interval(group.groupby(replicate)["value"].mean())
+        n, mean, low, high = mean_interval(
+            group.groupby(replicate)["value"].mean(), overlap=overlap(group)
+        )
         values = dict(zip([*keys, "arm"], key, strict=True))
         rows.append(values | {"n": n, "mean": mean, "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows, columns=[*keys, "arm", "n", "mean", "ci_low", "ci_high"])
@@ -213,7 +235,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 def averaged_columns(metrics: pd.DataFrame) -> list[str]:
     """Numeric columns that are averaged over seeds."""
-    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns)}
+    skipped = {*FIRST_COLUMNS, *axis_columns(metrics.columns), TEST_SHARE}
     return [
         name
         for name in metrics.columns
@@ -223,19 +245,23 @@ def averaged_columns(metrics: pd.DataFrame) -> list[str]:
     ]
 
 
-def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[int, float, float, float]:
+def mean_interval(
+    values: Iterable[float], level: float = 0.95, overlap: float = 0.0
+) -> tuple[int, float, float, float]:
     """n, mean and the Student-t interval of the mean; the interval is NaN where n is 1.
 
     Args:
         values: replicates.
         level: coverage.
+        overlap: of splits of the data, as from `splits.overlap`.
     """
     known = np.array([value for value in values if not pd.isna(value)], dtype=np.float64)
     n = len(known)
     mean = float(known.mean()) if n else float("nan")
     if n < 2:
         return n, mean, float("nan"), float("nan")
-    half = float(student_t.ppf(0.5 + level / 2, n - 1) * known.std(ddof=1) / np.sqrt(n))
+    error = known.std(ddof=1) * (1 / n + overlap) ** 0.5
+    half = float(student_t.ppf(0.5 + level / 2, n - 1) * error)
     return n, mean, mean - half, mean + half
 
 
@@ -262,7 +288,7 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
         for metric in averaged_columns(metrics):
             split = axes["dataset"] in crossed
             parts = group.groupby("split_seed")[metric].mean() if split else group[metric]
-            n, mean, low, high = mean_interval(parts)
+            n, mean, low, high = mean_interval(parts, overlap=overlap(group) if split else 0.0)
             if n:
                 row = {"metric": metric, "n": n, "mean": mean}
                 if side := bound_side(group, metric):
@@ -289,14 +315,6 @@ def bound_side(runs: pd.DataFrame, metric: str) -> str | None:
 
 
 _SPREADS = ["sd_seeds", "sd_splits"]
-
-
-def crossed_datasets(metrics: pd.DataFrame) -> set[str]:
-    """Datasets with runs on several splits: these, and not seeds, replicate an arm there."""
-    if "split_seed" not in metrics:
-        return set()
-    counts = metrics.groupby("dataset")["split_seed"].nunique()
-    return {str(name) for name, count in counts.items() if count > 1}
 
 
 def spreads(runs: pd.DataFrame, metric: str) -> dict[str, float]:

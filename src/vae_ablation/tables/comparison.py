@@ -89,7 +89,9 @@ class Answers:
     def settings(self) -> Settings:
         """Every pair as a setting, with its own variance."""
         differences = self.differences
-        return by_setting(differences.independent, self.replicates.floor, differences.size)
+        return by_setting(
+            differences.independent, self.replicates.floor, differences.size, differences.overlap
+        )
 
     @cached_property
     def moderated(self) -> Settings:
@@ -145,6 +147,7 @@ class Answers:
                 "settings": used.sum(axis=0),
                 "n": least,
                 "lost": int(self.differences.lost[members].sum()),
+                "overlap": float(self.differences.overlap[members].max()),
                 "reference_mean": reference,
                 "mean": arm,
                 "estimate": found.estimate,
@@ -169,6 +172,7 @@ class Answers:
                 "settings": 1,
                 "n": own.n[pair, metric],
                 "lost": self.differences.lost[pair],
+                "overlap": self.differences.overlap[pair],
                 "reference_mean": reference,
                 "mean": arm,
                 "estimate": own.mean[pair, metric],
@@ -429,7 +433,9 @@ class _Engine:
             p=two_sided(estimate, se, df),
             p_equivalence=equivalence(estimate, se, df, margin),
             detectable=detectable(se, df, self.alpha),
-            seeds_needed=seeds_needed(se, df, n, margin, self.alpha),
+            seeds_needed=seeds_needed(
+                se, df, n, margin, self.alpha, rows["overlap"].to_numpy(float)
+            ),
             below_drift=below,
             depends_on=None,
         )

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -483,17 +483,3 @@ def _metric(name: str, metric: Metric, column: str, own: bool) -> Metric:
         scale=known.scale if metric.scale == "identity" else metric.scale,
         margin=known.margin if metric.margin is None else metric.margin,
     )
-
-
-Rename = Callable[[str], str]
-
-
-def renaming(names: Mapping[str, str], taken: Iterable[str] = ()) -> Rename:
-    """From our names of columns to the caller's; those that are taken are marked as axes."""
-    known = {*taken}
-
-    def rename(name: str) -> str:
-        given = names.get(name, name)
-        return f"{given} (axis)" if name in names and given in known else given
-
-    return rename

@@ -18,6 +18,7 @@ from vae_ablation.study.metrics import described
 from vae_ablation.tables.comparable import arm_axes
 from vae_ablation.tables.contrasts import comparable_arms
 from vae_ablation.tables.replicates import over_splits, split_seeds
+from vae_ablation.tables.splits import overlap
 from vae_ablation.tables.verdicts import ALPHA
 
 Array = NDArray[np.float64]
@@ -171,8 +172,10 @@ def _compared(pair: Sequence[pd.DataFrame], metric: str, wanted: Level) -> dict[
             return row | {"verdict": "refused", "reason": reason}
     one, other = (curve.at(rate) for curve in curves)
     logs, others = (over_splits(np.log(found), splits) for found in (one, other))
-    ratio = _interval(logs[0] - others[0])
-    low, high = _interval(logs[1] - others[2])[1], _interval(logs[2] - others[1])[2]
+    shared = overlap(known)
+    ratio = _interval(logs[0] - others[0], shared)
+    low = _interval(logs[1] - others[2], shared)[1]
+    high = _interval(logs[2] - others[1], shared)[2]
     verdict = _verdict(low, high, metric)
     widths = [float(np.mean(found[2] - found[1])) for found in (logs, others)]
     loose = int(np.argmax(widths))
@@ -196,12 +199,17 @@ def _reference_rate(runs: pd.DataFrame, wanted: Level) -> float:
     return float(runs.loc[runs["beta"] == beta, "rate"].mean())
 
 
-def _interval(values: Array) -> tuple[float, float, float]:
-    """Mean and ends of its Student-t interval; NaN ends with one value."""
+def _interval(values: Array, shared: float) -> tuple[float, float, float]:
+    """Mean and ends of its Student-t interval; NaN ends with one value.
+
+    Args:
+        values: by replicate.
+        shared: overlap of splits, as from `splits.overlap`.
+    """
     n, mean = len(values), float(values.mean())
     if n < 2:
         return mean, float("nan"), float("nan")
-    half = float(student_t.isf(ALPHA / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    half = float(student_t.isf(ALPHA / 2, n - 1) * values.std(ddof=1) * np.sqrt(1 / n + shared))
     return mean, mean - half, mean + half
 
 

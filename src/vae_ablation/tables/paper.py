@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ import pandas as pd
 from vae_ablation.common.files import write_text
 from vae_ablation.study.axes import REPLICATES, Level, axis_of, level_text
 from vae_ablation.study.metrics import Metric, described
-from vae_ablation.tables.collect import crossed_datasets, mean_interval, write_csv
+from vae_ablation.tables.collect import mean_interval, write_csv
+from vae_ablation.tables.splits import crossed_datasets, overlap
 
 COLUMNS = [
     *("dataset", "setting", "change", "question", "level", "metric", "scale", "n", "mean"),
@@ -40,6 +42,9 @@ BIBTEX = r"""@article{holm1979simple,
   differential expression in microarray experiments},
   journal = {Statistical Applications in Genetics and Molecular Biology}, volume = {3},
   number = {1}, pages = {1--25}, year = {2004}}
+@article{nadeau2003inference,
+  author = {Nadeau, Claude and Bengio, Yoshua}, title = {Inference for the generalization error},
+  journal = {Machine Learning}, volume = {52}, number = {3}, pages = {239--281}, year = {2003}}
 """
 
 
@@ -143,7 +148,7 @@ def _full_rows(
         for metric in (name for name in primary if name in runs):
             crossed = dataset in crossed_datasets(arms)
             values = runs.groupby("split_seed")[metric].mean() if crossed else runs[metric]
-            n, mean, low, high = mean_interval(values)
+            n, mean, low, high = mean_interval(values, overlap=overlap(runs))
             if n:
                 yield {"dataset": dataset, "setting": likelihood, "change": FULL, "metric": metric,
                        "scale": "identity", "n": n, "mean": mean, "effect_low": low,
@@ -194,12 +199,23 @@ def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         yield str(dataset), str(setting), wide.fillna("")
 
 
-def methods_sentence(table: pd.DataFrame) -> str:
-    """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`."""
+OVERLAPPING = ", corrected for the overlap of the splits [nadeau2003inference]"
+
+
+def methods_sentence(table: pd.DataFrame, unit: str = "seed") -> str:
+    """Methods sentence of the table, for a paper; its citations are those of `BIBTEX`.
+
+    Args:
+        table: the table.
+        unit: what replicates an arm, as from `splits.replicate`.
+    """
+    many = _many(table, unit)
+    trained = f"on {many} of the data" if unit == "split" else f"with {many}"
     return (
-        f"Arms differ from the full model in one setting and were trained with {_seeds(table)} "
-        "each. Cells show the mean, then the difference (× marks "
-        "a ratio) from the full model, paired by seed, with its 95% interval. Answers over all "
+        f"Arms differ from the full model in one setting and were trained {trained} each. "
+        "Cells show the mean, then the difference (× marks "
+        f"a ratio) from the full model, paired by {unit}, with its 95% interval"
+        f"{OVERLAPPING if unit == 'split' else ''}. Answers over all "
         "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
         "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
         f"[schuirmann1987comparison] against the resolution of the evaluation. {_looks(table)}"
@@ -208,10 +224,10 @@ def methods_sentence(table: pd.DataFrame) -> str:
     )
 
 
-def _seeds(table: pd.DataFrame) -> str:
-    """Seeds of the arms: `3 seeds`, `3 to 7 seeds`."""
+def _many(table: pd.DataFrame, unit: str) -> str:
+    """Replicates of the arms: `3 seeds`, `3 to 7 splits`."""
     low, high = (int(n) for n in (table["n"].min(), table["n"].max())) if len(table) else (0, 0)
-    return f"{'' if low == high else f'{low} to '}{high} seed{'' if high == 1 else 's'}"
+    return f"{'' if low == high else f'{low} to '}{high} {unit}{'' if high == 1 else 's'}"
 
 
 def _looks(table: pd.DataFrame) -> str:
@@ -224,7 +240,7 @@ def _looks(table: pd.DataFrame) -> str:
     )
 
 
-def markdown(table: pd.DataFrame, look: Lookup = described) -> str:
+def markdown(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> str:
     """The table for a README or a supplement."""
     parts = ["# Ablation\n"]
     for dataset, setting, cells in blocks(table):
@@ -235,7 +251,7 @@ def markdown(table: pd.DataFrame, look: Lookup = described) -> str:
         ]
         body = "\n".join(f"| {' | '.join(_plain(text) for text in line)} |" for line in lines)
         parts.append(f"## {dataset}, {setting}\n\n{body}\n")
-    return "\n".join([*parts, methods_sentence(table), ""])
+    return "\n".join([*parts, methods_sentence(table, unit), ""])
 
 
 def _lines(cells: pd.DataFrame) -> list[list[str]]:
@@ -252,14 +268,14 @@ def _heading(metric: Metric) -> str:
     return f"{metric.label}{f' ({metric.unit})' if metric.suffix else ''}{way}"
 
 
-def latex(table: pd.DataFrame, look: Lookup = described) -> str:
+def latex(table: pd.DataFrame, look: Lookup = described, unit: str = "seed") -> str:
     r"""The table for a paper, to be `\input`; it needs booktabs and graphicx.
 
     Citations are those of ablation.bib.
     """
     lines = [r"% \usepackage{booktabs,graphicx}; BibTeX entries: ablation.bib"]
-    sentence = _tex(methods_sentence(table))
-    for key in ("holm1979simple", "smyth2004linear", "schuirmann1987comparison"):
+    sentence = _tex(methods_sentence(table, unit))
+    for key in re.findall(r"@article\{(\w+),", BIBTEX):
         sentence = sentence.replace(_tex(f"[{key}]"), rf"\cite{{{key}}}")
     for place, (dataset, setting, cells) in enumerate(blocks(table)):
         note = "Cells and signs are those of the first table." if place else sentence
@@ -319,15 +335,18 @@ def _tex_capital(name: str) -> str:
     return latin.get(name) or f"$\\{name.capitalize()}$"
 
 
-def write_paper(table: pd.DataFrame, folder: Path, look: Lookup = described) -> None:
+def write_paper(
+    table: pd.DataFrame, folder: Path, look: Lookup = described, unit: str = "seed"
+) -> None:
     """Write ablation.csv, .md, .tex and .bib.
 
     Args:
         table: from `ablation`.
         folder: results/<study>/tables.
         look: gives the metric of a column.
+        unit: what replicates an arm, as from `splits.replicate`.
     """
     write_csv(table, folder / "ablation.csv")
-    write_text(folder / "ablation.md", markdown(table, look))
-    write_text(folder / "ablation.tex", latex(table, look))
+    write_text(folder / "ablation.md", markdown(table, look, unit))
+    write_text(folder / "ablation.tex", latex(table, look, unit))
     write_text(folder / "ablation.bib", BIBTEX)

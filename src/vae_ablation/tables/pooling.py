@@ -51,7 +51,9 @@ class Settings:
         return Settings(self.n[rows], self.mean[rows], self.variance[rows], self.df[rows])
 
 
-def by_setting(differences: Array, floor: Array, size: Array) -> Settings:
+def by_setting(
+    differences: Array, floor: Array, size: Array, overlap: Array | float = 0.0
+) -> Settings:
     """Means and variances of each setting.
 
     Args:
@@ -59,6 +61,8 @@ def by_setting(differences: Array, floor: Array, size: Array) -> Settings:
         floor: least variance of a difference, [metrics]: of whole numbers 1/6, that of rounding two
             values (Sheppard's correction), since equal counts in three seeds are no certainty.
         size: size of the values that were subtracted, [settings, metrics].
+        overlap: of splits of the data (`splits.overlap`), [settings]; variances are larger by it,
+            so that variance / n is that of the mean.
     """
     known = ~np.isnan(differences)
     n = known.sum(axis=1)
@@ -68,6 +72,7 @@ def by_setting(differences: Array, floor: Array, size: Array) -> Settings:
     variance = squares / np.maximum(n - 1, 1)
     variance = np.where(variance <= (ROUNDING * size) ** 2, 0.0, variance)
     variance = np.where(n > 1, np.maximum(variance, floor), np.nan)
+    variance = variance * (1 + n * np.broadcast_to(overlap, len(n))[:, None])
     return Settings(n, mean, variance, np.where(n > 1, n - 1.0, np.nan))
 
 

@@ -16,6 +16,7 @@ from vae_ablation.study.axes import replicate_columns
 from vae_ablation.study.metrics import Metric
 from vae_ablation.study.questions import APART, Arm, Pair
 from vae_ablation.tables.scales import transformed
+from vae_ablation.tables.splits import TEST_SHARE, overlap_of_shares
 
 Array = NDArray[np.float64]
 ROUNDED = 1 / 6
@@ -60,6 +61,7 @@ class Replicates:
         splits: split seed of each replicate, [replicates]; 0 where the split does not vary.
         crossed: whether an arm's dataset has several splits, [arms]: then splits replicate it.
         first: the lowest split seed of an arm's dataset, [arms].
+        overlap: of the splits of an arm's dataset, as from `splits.overlap`; 0 for seeds, [arms].
         ranks: place of each replicate in its arm's order, [arms, replicates].
 
     Args:
@@ -95,6 +97,10 @@ class Replicates:
         self.measures = np.full(len(self.arms), None, object)
         self.measures[arm] = runs["measure"]
         self.crossed, self.first = self._splits_of_datasets()
+        shares = np.zeros(len(self.arms))
+        if TEST_SHARE in runs:
+            shares[arm] = runs[TEST_SHARE]
+        self.overlap = np.where(self.crossed, overlap_of_shares(shares), 0.0)
         self.ranks = self._ranks()
 
     def _ranks(self) -> NDArray[np.int64]:
@@ -213,6 +219,11 @@ class Differences:
             for places in self.ends
         )  # fmt: skip
         return arm, reference
+
+    @cached_property
+    def overlap(self) -> Array:
+        """Overlap of the splits of each pair, [pairs]; 0 where seeds replicate it."""
+        return np.asarray(self.replicates.overlap[self.ends[0]])
 
     @cached_property
     def size(self) -> Array:

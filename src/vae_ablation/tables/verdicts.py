@@ -62,24 +62,32 @@ def detectable(error: Array, df: Array, alpha: float = ALPHA, power: float = POW
     )
 
 
-def seeds_needed(error: Array, df: Array, n: Array, margin: Array, alpha: float = ALPHA) -> Array:
+def seeds_needed(
+    error: Array,
+    df: Array,
+    n: Array,
+    margin: Array,
+    alpha: float = ALPHA,
+    overlap: Array | float = 0.0,
+) -> Array:
     """Seeds with which a difference of the margin's size, or none, would be told with 80 % power.
 
     Planned from the margin, never from the observed difference. Error and degrees of freedom are
     taken to change with n as those of means do. Equivalence asks for t₁₋α + t₀.₉ standard errors,
-    which is the larger.
+    which is the larger. What overlapping splits share, no number of them takes away.
 
     Returns:
         More than n; NaN where there is no error or no margin, or above `MOST_SEEDS`.
     """
     fit = (error > 0) & (margin > 0) & (n > 1)
     n, df = np.where(fit, n, 2.0), np.where(fit, df, 1.0)
-    wanted = np.divide(margin, error * np.sqrt(n), out=np.full(len(n), np.inf), where=fit)
+    wanted = np.divide(margin, error, out=np.full(len(n), np.inf), where=fit)
+    wanted = wanted * np.sqrt(1 / n + overlap)
 
     def enough(seeds: Array) -> NDArray[np.bool_]:
         later = df * (seeds - 1) / (n - 1)
         half = student_t.isf(alpha, later) + student_t.ppf((1 + POWER) / 2, later)
-        return np.asarray(half / np.sqrt(seeds) <= wanted)
+        return np.asarray(half * np.sqrt(1 / seeds + overlap) <= wanted)
 
     low, high = n, np.full(len(n), MOST_SEEDS + 1.0)  # too few, enough
     while (high - low > 1).any():

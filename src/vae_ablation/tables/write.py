@@ -13,6 +13,7 @@ from vae_ablation.tables.importance import importance
 from vae_ablation.tables.matched import matched
 from vae_ablation.tables.paper import ablation, write_paper
 from vae_ablation.tables.pareto import pareto
+from vae_ablation.tables.splits import replicate
 
 
 def write_statistics(folder: Path) -> None:
@@ -35,7 +36,8 @@ def write_statistics(folder: Path) -> None:
     )
     write_csv(found, tables / "contrasts.csv")
     arms, primary = comparable_arms(metrics), statistics["primary_metrics"]
-    write_paper(ablation(found, arms, primary, study.references), tables)
+    paper = ablation(found, arms, primary, study.references)
+    write_paper(paper, tables, unit=replicate(metrics))
     write_csv(matched(metrics, study.references), tables / "matched.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")

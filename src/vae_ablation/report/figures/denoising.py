@@ -18,6 +18,7 @@ from vae_ablation.report.figures.results import StudyResults
 from vae_ablation.report.figures.selection import Selection, choose_arms
 from vae_ablation.study.axes import ArmName, with_arms
 from vae_ablation.tables.collect import mean_interval
+from vae_ablation.tables.splits import independent, overlap
 
 MAX_ARMS = 8
 MAX_LIKELIHOODS = 6
@@ -106,7 +107,7 @@ def seed_means(table: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for (likelihood, arm), rows in table.groupby(["likelihood", "arm"], sort=True):
-        _, mean, low, high = mean_interval(rows["value"])
+        _, mean, low, high = mean_interval(independent(rows, "value"), overlap=overlap(rows))
         lines.append((likelihood, arm, mean, low, high))
     found = pd.DataFrame(lines, columns=["likelihood", "arm", "mean", "low", "high"])
     arms = {str(arm): arm for arm in table["arm"]}

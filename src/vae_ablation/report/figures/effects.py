@@ -27,6 +27,7 @@ from vae_ablation.report.figures.selection import (
 from vae_ablation.study.axes import ArmName
 from vae_ablation.study.metrics import METRICS, described
 from vae_ablation.tables.scales import effect
+from vae_ablation.tables.splits import replicate
 
 MAX_METRICS = 5
 MAX_ARMS = 8
@@ -59,14 +60,15 @@ def effects(results: StudyResults, selection: Selection) -> Drawing | None:
         return None
     rows = [row for _, _, of in sections for row in of]
     table = table[[key in {row.key for row in rows} for key in _keys(table)]]
-    metrics = shown_metrics(table)[:MAX_METRICS]
+    metrics, unit = shown_metrics(table)[:MAX_METRICS], replicate(every)
     bottom = rows[-1].y + _ROW
     width = min((style.FULL_WIDTH - _NAMES - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
     top = TOP + 0.45
     sheet = Sheet(
         max(_NAMES + 0.2 + len(metrics) * (width + _GAP) - _GAP, MIN_WIDTH), top + bottom + 0.34,
-        heading("Effects, paired by seed", selection, every), legend=_effect_handles(table),
-        note=f"{_counts(table)} {_without(results, metrics)} {left_out(every)}".strip(),
+        heading(f"Effects, paired by {unit}", selection, every),
+        legend=_effect_handles(table, unit),
+        note=f"{_counts(table, unit)} {_without(results, metrics)} {left_out(every)}".strip(),
     )  # fmt: skip
     for y, title, of in sections:
         sheet.text(0.1, top + y, title, size=8.5, weight="bold")
@@ -159,16 +161,16 @@ def _against_dim(table: pd.DataFrame) -> str:
     return f"against latent {dims[-1]}" if dims else ""
 
 
-def _counts(table: pd.DataFrame) -> str:
-    """Numbers of pairs of seeds, and of lost pairs."""
+def _counts(table: pd.DataFrame, unit: str) -> str:
+    """Numbers of pairs of seeds or splits, and of lost pairs."""
     low, high = int(table["n"].min()), int(table["n"].max())
     many = f"{low}" if low == high else f"{low} to {high}"
     lost = int(table.groupby(["question", "arm", "latent_dim"])["lost"].max().sum())
-    return f"Pairs of seeds: {many}." + (f" Pairs lost to failed runs: {lost}." if lost else "")
+    return f"Pairs of {unit}s: {many}." + (f" Pairs lost to failed runs: {lost}." if lost else "")
 
 
-def _effect_handles(table: pd.DataFrame) -> list[Artist]:
-    interval = "difference or ratio (×), 95 % moderated t interval over seeds"
+def _effect_handles(table: pd.DataFrame, unit: str) -> list[Artist]:
+    interval = f"difference or ratio (×), 95 % moderated t interval over {unit}s"
     handles: list[Artist] = [grey_handle(interval, marker="o", markersize=5)]
     if table["margin"].notna().any():
         handles.append(Patch(facecolor=_BAND, label="within the margin of equivalence"))

@@ -20,6 +20,7 @@ from vae_ablation.report.figures.results import Arrays, StudyResults
 from vae_ablation.report.figures.selection import Selection, arms_of, contrast_arms, first_runs
 from vae_ablation.study.axes import ArmName
 from vae_ablation.tables.collect import detected
+from vae_ablation.tables.splits import independent, replicate
 
 MAX_CONDITIONS = 2
 MAX_NAMES = 5
@@ -83,7 +84,7 @@ def method_bars(
     found = []
     for arm in arms:
         mine, chance = (t[(t["method"] == "vae") & (t["arm"] == arm)] for t in (table, nulls))
-        values = mine.groupby("seed")["value"].mean().to_numpy(float)
+        values = independent(mine, "value").to_numpy(float)
         found.append(Bar(f"VAE, {arm.label}", style.arm_color(arm), values, _mean(chance)))
     for method, label in baselines.items():
         theirs, chance = (
@@ -177,10 +178,11 @@ def _counts(table: pd.DataFrame) -> str:
     """Numbers of conditions and seeds, and of conditions with a measurable effect."""
     subjects = sorted(set(table["subject"].astype(str)))
     names = ", ".join(subjects[:6]) + (" and others" if len(subjects) > 6 else "")
-    seeds = table["seed"].nunique()
+    unit = replicate(table) if "dataset" in table else "seed"
+    count = table["split_seed" if unit == "split" else "seed"].nunique()
     tests = table[table["metric"] == "effect_p"].groupby("subject")["value"].max()
     effects = f" With a measurable effect: {len(detected(tests))}." if len(tests) else ""
-    text = f"Scores: mean over {len(subjects)} held-out conditions ({names}); seeds: {seeds}."
+    text = f"Scores: mean over {len(subjects)} held-out conditions ({names}); {unit}s: {count}."
     return text + effects
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp
+from scipy.stats import t as student_t
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import matching
 from vae_ablation.report.findings.quotes import How, Phrase, Quote, say
 from vae_ablation.tables.collect import mean_interval
+from vae_ablation.tables.splits import overlap
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Score:
         column: the column.
         where: cells of the rows; several of one seed are averaged.
         against: cells of the rows that are subtracted; None for no difference.
-        values: by seed.
+        values: by seed, or by split.
+        overlap: of splits, as from `splits.overlap`.
+        unit: what replicates: seed or split.
     """
 
     table: str
@@ -36,17 +39,22 @@ class Score:
     where: Mapping[str, Any]
     against: Mapping[str, Any] | None
     values: pd.Series
+    overlap: float = 0.0
+    unit: str = "seed"
 
     @property
     def interval(self) -> tuple[int, float, float, float]:
         """n, mean and the ends of the 95 % interval, NaN for one seed."""
-        return mean_interval(self.values)
+        return mean_interval(self.values, overlap=self.overlap)
 
     @property
     def p(self) -> float:
         """P of the two-sided t test against 0; 1 where there is no spread."""
-        spread = len(self.values) > 1 and np.ptp(self.values) > 0
-        return float(ttest_1samp(self.values, 0.0).pvalue) if spread else 1.0
+        n = len(self.values)
+        if n < 2 or not np.ptp(self.values) > 0:
+            return 1.0
+        error = float(self.values.std(ddof=1)) * (1 / n + self.overlap) ** 0.5
+        return float(2 * student_t.sf(abs(float(self.values.mean())) / error, n - 1))
 
     def phrase(self, times: float = 1.0, unit: str = "") -> Phrase:
         """`12.3 nats (11.0 to 13.6)`."""
@@ -64,7 +72,7 @@ class Score:
         if n < 2:
             return head
         if low == high:
-            return say("{head} (the same in every seed)", head=head)
+            return say("{head} (the same in every {unit})", head=head, unit=self.unit)
         ends_of: tuple[How, How] = ("low", "high") if times > 0 else ("high", "low")
         return say("{head} ({low} to {high})", head=head, low=quote(low, ends_of[0]),
                    high=quote(high, ends_of[1]))  # fmt: skip
@@ -89,7 +97,12 @@ def score(
     values = by_seed(table, column, where)
     if against is not None:
         values = (values - by_seed(table, column, against)).dropna()
-    return Score(name, column, where, against, values) if len(values) else None
+    if not len(values):
+        return None
+    rows = matching(table, where)
+    several = "split_seed" in rows and len(rows["split_seed"].unique()) > 1
+    unit = "split" if several else "seed"
+    return Score(name, column, where, against, values, overlap(rows), unit)
 
 
 def by_seed(table: pd.DataFrame, column: str, where: Mapping[str, Any]) -> pd.Series:

@@ -57,7 +57,7 @@ def report(folder: Path) -> str:
         checks=checks(contents),
         warnings=[],
         warning=warning(contents),
-        made="Made by vae-ablation from the study's tables and stored runs.",
+        made="the study's tables and stored runs",
     )
 
 
@@ -187,7 +187,7 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
         found.append(_check(count, whole, text, count == 0))
     crossed = bool(crossed_datasets(runs))
     unit, text = (
-        ("split", "of the data for each arm: intervals cover splits, whose train parts overlap.")
+        ("split", "of the data for each arm: intervals cover splits, corrected for their overlap.")
         if crossed
         else ("seed", "for each arm, on one split of the data: intervals cover seeds, not data.")
     )

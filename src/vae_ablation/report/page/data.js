@@ -45,6 +45,8 @@ function spoken(arm, metric) {
   return `${metricOf(metric).label} ${valueText(arm, metric)}${doubt}`;
 }
 const seedsText = (arm) => (data.arms.n[arm] === 1 ? `one ${data.arms.unit[arm]}, no interval` : `mean [95 % interval], ${data.arms.n[arm]} ${data.arms.unit[arm]}s`);
+/** What replicates an arm: a seed, or a random split of the data. */
+const REPLICATE = data.arms.unit?.includes("split") ? "split" : "seed";
 const runText = (run) => `${data.runs.split.length ? `split ${data.runs.split[run]}, ` : ""}seed ${data.runs.seed[run]}`;
 function armTip(arm, metrics) {
   const rows = metrics.filter((m) => isNumber(mean(arm, m))).map((m) => [metricOf(m).label, valueText(arm, m), ciText(arm, m)]);

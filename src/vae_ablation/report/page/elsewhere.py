@@ -94,7 +94,7 @@ class TablePage:
             checks=self.checks(),
             warnings=warnings,
             warning=some if warnings else "",
-            made="Made by vae-ablation analyse from this table alone; nothing was trained.",
+            made="this table alone; nothing was trained",
         )
 
     # --- text -----------------------------------------------------------------------------------
@@ -237,12 +237,15 @@ class TablePage:
             "paper": paper_tables(arms, shown),
             "controls": [],
             "applications": [],
+            "tables": {},
             "reproduce": {"config": None},
             "logs": {},
             "provenance": {
                 "version": __version__, "versions": {}, "code": {}, "devices": [],
                 "data": file_digest(self.analysis.table.path)[:12], "train_time": "", "costs": [],
+                "cost_note": "",
                 "missing": [],
+                "parts": [],
             },
             "omitted": 0,
         }  # fmt: skip

@@ -959,7 +959,7 @@ function drawEffects(place, question, state) {
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? "Paired by seed and pooled over all other settings, with 95 % intervals; × is a ratio." : "Of the levels chosen above, paired by seed, with 95 % intervals; × is a ratio."),
+    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
   );
 }
 function effectLines(question, rows, state) {
@@ -1038,7 +1038,7 @@ function drawForest(grid, metric, rows) {
     if (!isNumber(pick(i, "estimate"))) continue;
     const text = effectText(i);
     const name = `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}`;
-    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(marginOf(i) ? [["margin", log ? `×${number(Math.exp(marginOf(i)[1]))}` : number(marginOf(i)[1]), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} seeds each` : `${pick(i, "n")} seeds`) });
+    c.point(c.X(pick(i, "estimate")), c.Y(i), { color: shade, r: 4.2, hollow: verdict === "undecided", name: `${name}. ${metricOf(metric).label} ${text.value} ${text.ci}, ${verdict}`, tip: tipOf(name, [[metricOf(metric).label, text.value, text.ci], ["verdict", verdict], ...(isNumber(pick(i, "p_adjusted")) ? [["adjusted p", number(pick(i, "p_adjusted"), 2)]] : []), ...(marginOf(i) ? [["margin", log ? `×${number(Math.exp(marginOf(i)[1]))}` : number(marginOf(i)[1]), pick(i, "margin_from") ?? ""]] : [])], pick(i, "settings") ? `${pick(i, "settings")} settings, ${pick(i, "n")} ${REPLICATE}s each` : `${pick(i, "n")} ${REPLICATE}s`) });
     c.text(c.W - 86, c.Y(i) + 4, verdict, { style: `fill:${shade === "var(--faint)" ? "var(--soft)" : shade}` });
   }
 }

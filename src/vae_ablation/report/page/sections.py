@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.study.metrics import CONVERGED_DRIFT
+from vae_ablation.tables.splits import replicate, worded
 
 if TYPE_CHECKING:
     from vae_ablation.report.page.arms import Arms
@@ -97,7 +98,14 @@ def sections(
         _applications(has),
         _trust(arms, has, margin),
     ]
-    return [section for section in found if section is not None]
+    unit = replicate(arms.runs)
+    return [_worded(section, unit) for section in found if section is not None]
+
+
+def _worded(section: Section, unit: str) -> Section:
+    """A section whose captions name what replicates an arm."""
+    figures = [replace(figure, caption=worded(figure.caption, unit)) for figure in section.figures]
+    return replace(section, figures=figures)
 
 
 def _map(arms: Arms, has: Callable[[str], bool]) -> Section:

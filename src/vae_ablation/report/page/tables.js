@@ -156,7 +156,7 @@ function startTables() {
   const firsts = data.multiples.slice(0, 7);
   const panels = [
     ["arms", `${ARM_COUNT.toLocaleString("en")} arms`, (panel) => startTable({
-      place: panel, caption: "Arms: mean over seeds (or splits), 95 % interval", file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
+      place: panel, caption: `Arms: mean over ${REPLICATE}s, 95 % interval`, file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
       shown: ["arm", ...VARIED.map((axis) => axis.name), "n", ...firsts],
       columns: [armColumn((arm) => arm), ...axisColumns((arm) => arm), { id: "n", label: "Seeds", help: "Seeds that ended well.", value: (arm) => data.arms.n[arm] }, ...results.map((m) => metricColumn(m, (arm) => mean(arm, m), (arm) => node("span", {}, isNumber(mean(arm, m)) ? boundSign(arm, m) + number(mean(arm, m)) : "–", node("small", {}, ciText(arm, m) ? ` ${ciText(arm, m)}` : "")), (arm) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m), 4)} ${ciText(arm, m)}`.trim() : "")))],
     })],
@@ -271,7 +271,7 @@ function drawPaper(state) {
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
-    node("p", { class: "note" }, `Mean ± half of the 95 % interval over seeds.${contrastCount ? " Bold: decided against the reference, paired by seed in this setting; green is better, orange worse." : ""}`),
+    node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
   );
 }
 
