@@ -126,7 +126,7 @@ def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[An
 def _array(archive: Any, name: str) -> NDArray[Any]:
     """A member of the archive; NumPy gives the bare bytes of one that is not an array."""
     try:
-        found = archive[name]
+        array = archive[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
@@ -134,9 +134,9 @@ def _array(archive: Any, name: str) -> NDArray[Any]:
             f"{name} holds Python objects, which only a pickle can store; save {name} as numbers, "
             "or text by astype(str)"
         ) from None
-    if not isinstance(found, np.ndarray):
+    if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is not an array")
-    return found
+    return array
 
 
 def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None]:
