@@ -19,13 +19,13 @@ def in_fork(address: str, script: list[str]) -> int | None:
     with socket.socket(socket.AF_UNIX) as link:
         try:
             link.connect(address)
-            told = {
+            request = {
                 "script": script,
                 "folder": os.getcwd(),
                 "environment": dict(os.environ),
                 "ignored": [number for number in SIGNALS if is_ignored(number)],
             }
-            body = json.dumps(told).encode()
+            body = json.dumps(request).encode()
             socket.send_fds(link, [len(body).to_bytes(8, "big")], [0, 1, 2])
             link.sendall(body)
             pid = int.from_bytes(receive(link), "big")
@@ -40,7 +40,7 @@ def in_fork(address: str, script: list[str]) -> int | None:
         ended = receive(link)
     if ended:
         return int.from_bytes(ended, "big", signed=True)
-    for _ in range(100):  # the server is gone, and nobody would tell how the job ends
+    for _ in range(100):  # the server is gone, and nothing reports how the job ends
         if not send(pid, signal.SIGKILL):
             break
         time.sleep(0.05)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from workflow.place import Place, copy_checkout
 
@@ -14,6 +17,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.workflow)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest-xdist's workers to ask for it makes for all of them."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    done = folder / f"{name}.done"
+    with FileLock(folder / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder / name, ignore_errors=True)  # of a worker whose attempt failed
+            (folder / name).mkdir()
+            make(folder / name)
+            done.touch()
+    return folder / name
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +43,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
     """The tiny study, run to its end. Read only: tests that change it take `place`."""
-    place = Place(tmp_path_factory.mktemp("finished"), checkout)
-    call = place.call()
-    assert (place.metrics()["status"] == "ok").all(), place.metrics()["reason"].tolist()
-    assert call.jobs["all"] == 1
-    return place
+
+    def run(folder: Path) -> None:
+        place = Place(folder, checkout)
+        call = place.call()
+        assert (place.metrics()["status"] == "ok").all(), place.metrics()["reason"].tolist()
+        assert call.jobs["all"] == 1
+
+    return Place(once(tmp_path_factory, "finished-study", run), checkout)
 
 
 @pytest.fixture

@@ -92,9 +92,9 @@ def _smooth(path: Array) -> Array:
     """Smoothed along its first axis; mirrored through its ends, which therefore stay."""
     width = round(_SMOOTHING * len(path))
     wide = np.pad(path, ((4 * width, 4 * width), (0, 0)), mode="reflect", reflect_type="odd")
-    found: Array = gaussian_filter1d(wide, width, axis=0, truncate=4)[4 * width : -4 * width]
-    found[0], found[-1] = path[0], path[-1]
-    return found
+    smooth: Array = gaussian_filter1d(wide, width, axis=0, truncate=4)[4 * width : -4 * width]
+    smooth[0], smooth[-1] = path[0], path[-1]
+    return smooth
 
 
 def resample(path: Array, shares: Array) -> Array:
@@ -124,7 +124,7 @@ def project(points: Array, path: Array) -> Array:
     """
     length = _lengths(path)
     best = np.full(len(points), np.inf)
-    found = np.zeros(len(points))
+    position = np.zeros(len(points))
     for i, step in enumerate(np.diff(path, axis=0)):
         offset = points - path[i]
         squared = float(step @ step)
@@ -132,8 +132,8 @@ def project(points: Array, path: Array) -> Array:
         distance = np.linalg.norm(offset - along[:, None] * step, axis=1)
         nearer = distance < best
         best[nearer] = distance[nearer]
-        found[nearer] = length[i] + along[nearer] * np.sqrt(squared)
-    return found / length[-1] if length[-1] else found
+        position[nearer] = length[i] + along[nearer] * np.sqrt(squared)
+    return position / length[-1] if length[-1] else position
 
 
 def log_density(codes: Array, points: Array) -> Array:
@@ -152,8 +152,8 @@ def log_density(codes: Array, points: Array) -> Array:
     neighbours = min(NEIGHBOURS, len(codes))
     distance, _ = NearestNeighbors(n_neighbors=neighbours).fit(codes).kneighbors(points)
     with np.errstate(divide="ignore"):
-        found: Array = -codes.shape[1] * np.log(distance[:, -1])
-    return found
+        surprise: Array = -codes.shape[1] * np.log(distance[:, -1])
+    return surprise
 
 
 def spread_rows(dataset: Dataset, split: str, limit: int = MAX_CELLS) -> Rows:

@@ -153,8 +153,8 @@ def _imported(name: str, package: Path) -> set[str]:
     source = _read(path)
     is_package = path.name == "__init__.py"
     within = name if is_package else name.rpartition(".")[0]
-    found = set(_targets(source, within, package))
-    return found | _siblings(name, path.parent) if is_package and source.walks else found
+    targets = set(_targets(source, within, package))
+    return targets | _siblings(name, path.parent) if is_package and source.walks else targets
 
 
 def _siblings(name: str, folder: Path) -> set[str]:

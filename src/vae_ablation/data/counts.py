@@ -308,10 +308,10 @@ def _map(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError:
-        found = np.load(path, allow_pickle=False)
-        if found.size:
+        array = np.load(path, allow_pickle=False)
+        if array.size:
             raise
-        return found
+        return array
 
 
 # --- counts that are taken away ------------------------------------------------------------------

@@ -17,10 +17,10 @@ MOST_CATEGORIES = 1000
 
 def covariate_columns(options: Mapping[str, Any]) -> dict[str, str]:
     """Columns that a dataset's covariates are in, by the option that names them."""
-    found = options.get("covariates") or {}
+    covariates = options.get("covariates") or {}
     return {
         f"covariates.{name}": name if one["column"] is None else one["column"]
-        for name, one in found.items()
+        for name, one in covariates.items()
     }
 
 

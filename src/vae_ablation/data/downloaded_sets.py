@@ -210,8 +210,8 @@ class Svhn(Downloaded):
         from scipy.io import loadmat
 
         with _reading(path, "a MATLAB file"):
-            found = loadmat(path, variable_names=["X", "y"])
-            x, y = np.asarray(found["X"]), np.asarray(found["y"]).ravel().astype(np.int64)
+            arrays = loadmat(path, variable_names=["X", "y"])
+            x, y = np.asarray(arrays["X"]), np.asarray(arrays["y"]).ravel().astype(np.int64)
         if x.ndim != 4 or x.shape[:3] != (32, 32, 3) or x.dtype != np.uint8 or len(y) != x.shape[3]:
             raise UserError(
                 f"{path}: X has shape {x.shape} and type {x.dtype}, y has {len(y)} labels; "

@@ -226,8 +226,8 @@ class H5ad(Source):
 def _outside(x: Any, genes: int, totals: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """[n] RNA counts of cells beyond the first `genes` columns of x; None where there are none."""
     blocks = x.blocks() if isinstance(x, CountBlocks) else [x]
-    found = totals - np.concatenate([block_sums(block, 0, genes) for block in blocks])
-    return found if found.any() else None
+    outside = totals - np.concatenate([block_sums(block, 0, genes) for block in blocks])
+    return outside if outside.any() else None
 
 
 MANY_GENES, TOP_GENES = 3000, 2000
@@ -930,11 +930,11 @@ def _other_layers(table: _Table) -> str:
 def _proposed(file: Any, layers: Sequence[str | None]) -> str:
     """Those of `layers` that hold counts, as a question; empty where none does."""
     height = len(_index(file["obs"]))
-    found = [layer for layer in layers if _holds_counts(file, layer, height)]
-    if not found:
+    holding = [layer for layer in layers if _holds_counts(file, layer, height)]
+    if not holding:
         return ""
-    names = ["null (X)" if name is None else name for name in found]
-    place = " (raw/X holds counts)" if RAW in found and _raw(file) else ""
+    names = ["null (X)" if name is None else name for name in holding]
+    place = " (raw/X holds counts)" if RAW in holding and _raw(file) else ""
     return f"; did you mean layer {_few(names)}?{place}"
 
 
@@ -981,12 +981,12 @@ def _most_variable(
 
 def _categories(values: Any) -> tuple[Names, NDArray[np.int64]]:
     """Categories of a column as text, sorted, and [n] the category of each cell; −1 if missing."""
-    found = pd.Categorical(values)
-    if not len(found.categories):
-        return np.empty(0, dtype=str), np.full(len(found), -1, np.int64)
-    texts = np.array([str(category) for category in found.categories], dtype=str)
+    column = pd.Categorical(values)
+    if not len(column.categories):
+        return np.empty(0, dtype=str), np.full(len(column), -1, np.int64)
+    texts = np.array([str(category) for category in column.categories], dtype=str)
     names, merged = np.unique(texts, return_inverse=True)
-    return names, np.where(found.codes < 0, -1, merged[found.codes]).astype(np.int64)
+    return names, np.where(column.codes < 0, -1, merged[column.codes]).astype(np.int64)
 
 
 def _classes(

@@ -89,9 +89,9 @@ def present_classes(
         labels: [n] class of each example, −1 where it has none.
         names: name of each class; empty where classes are called by their numbers.
     """
-    found = np.unique(labels[labels >= 0])
-    kept = tuple(names[code] if names else str(code) for code in found.tolist())
-    renumbered = np.where(labels < 0, -1, np.searchsorted(found, labels)).astype(np.int64)
+    classes = np.unique(labels[labels >= 0])
+    kept = tuple(names[code] if names else str(code) for code in classes.tolist())
+    renumbered = np.where(labels < 0, -1, np.searchsorted(classes, labels)).astype(np.int64)
     return renumbered, kept
 
 

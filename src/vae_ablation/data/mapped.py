@@ -24,13 +24,13 @@ def scaled(values: NDArray[Any], levels: int | None) -> NDArray[np.float32]:
         levels: number of grey levels.
     """
     flat = values.reshape(len(values), -1)
-    found = np.empty(flat.shape, np.float32)
+    intensities = np.empty(flat.shape, np.float32)
     scale = 1.0 if levels is None else 1.0 / (levels - 1)
     step = max(1, BLOCK_VALUES // max(1, flat.shape[1]))
     for start in range(0, len(flat), step):
         rows = slice(start, start + step)
-        found[rows] = flat[rows].astype(np.float64) * scale
-    return found
+        intensities[rows] = flat[rows].astype(np.float64) * scale
+    return intensities
 
 
 @dataclass(frozen=True)

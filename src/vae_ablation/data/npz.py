@@ -141,7 +141,7 @@ def _member(archive: Any, name: str, path: Path) -> NDArray[Any]:
 def _array(archive: Any, name: str) -> NDArray[Any]:
     """A member of the archive; NumPy gives the bare bytes of one that is not an array."""
     try:
-        found = archive[name]
+        array = archive[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
@@ -149,9 +149,9 @@ def _array(archive: Any, name: str) -> NDArray[Any]:
             f"{name} holds Python objects, which only a pickle can store; save {name} as numbers, "
             "or text by astype(str)"
         ) from None
-    if not isinstance(found, np.ndarray):
+    if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is not an array")
-    return found
+    return array
 
 
 def _check_images(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], int | None]:

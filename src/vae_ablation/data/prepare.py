@@ -451,8 +451,8 @@ def load_dataset(name: str, folder: Path, memory_gb: float | None = None) -> Dat
             }
         matrices = _open_matrices(info, folder)
         digests = [matrix.digest() for matrix in matrices.values()]
-        found = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
-        same = found == info["checksum"]
+        checksum = stable_hash([_checksum(arrays), *digests]) if digests else _checksum(arrays)
+        same = checksum == info["checksum"]
     except UNREADABLE_NPZ as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise UserError(

@@ -81,12 +81,12 @@ def columns_of_splits(
         names: name of each column, by option.
         path: of the file.
     """
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     if "split" in columns:
-        found["split"] = read_split(columns["split"], f"{path}: {names['split']}")
+        arrays["split"] = read_split(columns["split"], f"{path}: {names['split']}")
     if "group" in columns:
-        found["groups"] = read_groups(columns["group"], f"{path}: {names['group']}")
-    return found
+        arrays["groups"] = read_groups(columns["group"], f"{path}: {names['group']}")
+    return arrays
 
 
 def _as_text(values: NDArray[Any], where: str, option: str = "split") -> list[Any]:
@@ -110,8 +110,8 @@ def _as_text(values: NDArray[Any], where: str, option: str = "split") -> list[An
             raise UserError(
                 f"{where} ({option}) holds bytes that are not UTF-8; allowed: text."
             ) from None
-    found: list[Any] = values.tolist()
-    return ["" if value is None else value for value in found]
+    listed: list[Any] = values.tolist()
+    return ["" if value is None else value for value in listed]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -126,7 +126,7 @@ class Sprites(Source):
     of 4.5° from 0° to 85.5°), and the pixel of the centroid, x and y: 32 values each at size 64.
     At size 64, as at nearly every larger one, each combination is a picture of its own. The coarse
     pixels of smaller ones make neighbours coincide: at size 32, of the 360 combinations of shape,
-    scale and orientation 329 can be told apart. With `color` there is a sixth factor, the colour
+    scale and orientation 329 can be distinguished. With `color` there is a sixth factor, the colour
     of the shape, and a picture has three channels.
     """
 

@@ -214,8 +214,8 @@ def _read_npz(path: Path, options: Options) -> Table:
     except UNREADABLE_NPZ as error:
         raise UserError(f"{path}: not readable as an .npz ({_reason(error)}).") from None
     if "x" not in arrays or arrays["x"].ndim != 2:
-        found = f"shape {arrays['x'].shape}" if "x" in arrays else "none"
-        raise UserError(f"{path}: array x: {found}; allowed: x of shape [n, dims].")
+        described = f"shape {arrays['x'].shape}" if "x" in arrays else "none"
+        raise UserError(f"{path}: array x: {described}; allowed: x of shape [n, dims].")
     x = arrays["x"]
     if x.dtype.kind not in "biuf":
         raise UserError(f"{path}: x is of type {x.dtype}; allowed: numbers.")

@@ -86,8 +86,8 @@ class MNIST(Source):
         """The place of all four files, if it is near the root."""
         inner = (root, root / "raw", root / self.dataset_class, *_folders(root))
         for place in (root.parent, root.parent.parent, *inner):
-            found = place / self.dataset_class / "raw"
-            if not self._missing(found):
+            candidate = place / self.dataset_class / "raw"
+            if not self._missing(candidate):
                 return f" (root: {place} has them)"
         near = next((place for place in inner if not self._missing(place)), None)
         return "" if near is None else f" ({near} has them; move them to {folder})"

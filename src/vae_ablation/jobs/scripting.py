@@ -119,9 +119,9 @@ def _own_scratch() -> Path:
     """A folder for caches that nobody else can write to: numba runs what it finds there."""
     scratch = Path(tempfile.gettempdir()) / f"vae-ablation-{os.getuid()}"
     scratch.mkdir(mode=0o700, exist_ok=True)
-    found = scratch.lstat()
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = scratch.lstat()
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if ours and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return scratch
     return Path(tempfile.mkdtemp(prefix="vae-ablation-"))
 

@@ -336,8 +336,8 @@ class CountLikelihood(Likelihood):
         """Only counts."""
         if observed.counts:
             return None
-        found = "real numbers" if observed.real else "images"
-        return f"{self.name} needs counts, and these are {found}"
+        kind = "real numbers" if observed.real else "images"
+        return f"{self.name} needs counts, and these are {kind}"
 
     def measure(self, observed: Observed) -> str:
         """Scores are conditional on the library size."""
@@ -354,12 +354,12 @@ class CountLikelihood(Likelihood):
         """Log inverse dispersions, θ = 1 at first: per gene unless per cell, and per protein."""
         import torch
 
-        found = {}
+        parameters = {}
         if self.dispersed and not self._per_cell(options):
-            found["log_dispersion"] = torch.zeros(observed.genes)
+            parameters["log_dispersion"] = torch.zeros(observed.genes)
         if observed.proteins:
-            found["protein_log_dispersion"] = torch.zeros(observed.proteins)
-        return found
+            parameters["protein_log_dispersion"] = torch.zeros(observed.proteins)
+        return parameters
 
     def distribution(
         self, output: Tensor, parameters: Mapping[str, Tensor], given: Given

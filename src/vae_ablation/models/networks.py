@@ -138,8 +138,8 @@ def _widened(layer: nn.Module, rows: Tensor) -> Tensor:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     missing = weight.shape[-1] - rows.shape[-1]
-    found: Tensor = layer(pad(rows, (0, missing)) if missing else rows)
-    return found
+    output: Tensor = layer(pad(rows, (0, missing)) if missing else rows)
+    return output
 
 
 def dense(widths: Sequence[int], options: Mapping[str, Any], skip: bool = False) -> Dense:
@@ -178,8 +178,8 @@ class Residual(nn.Module):
         seen = x if given is None else _with_maps(self.activation(x), self.channels, given)
         seen = _with_channels(seen, self.first, 1)
         inner = self.first(self.activation(seen) if given is None else seen)
-        found: Tensor = self.second(self.activation(inner))
-        return x + found[:, : x.shape[1]]
+        change: Tensor = self.second(self.activation(inner))
+        return x + change[:, : x.shape[1]]
 
 
 class ConvolutionsDown(nn.Module):
@@ -230,8 +230,8 @@ def _called(
 ) -> Tensor:
     """Dense layers of x; draws are for those that have dropout."""
     more = {} if draws is None else {"draws": draws}
-    found: Tensor = network(x, condition, **more)
-    return found
+    output: Tensor = network(x, condition, **more)
+    return output
 
 
 class ConvolutionsUp(nn.Module):
@@ -308,7 +308,7 @@ class Experts(nn.Module):
 
     Args:
         sizes: data dimensions of each modality.
-        condition: size of the condition, which every encoder is told.
+        condition: size of the condition, which every encoder sees.
         widths: of each encoder's layers after the first; mean and log σ of an expert come out.
         options: the model section.
     """
@@ -381,13 +381,13 @@ class Rows(nn.Module):
         """
         x = beside(x, condition)
         rows = x.reshape(-1, x.shape[-1])
-        found: Tensor = self.module(rows)
-        if found.shape != (len(rows), self.outputs):
+        output: Tensor = self.module(rows)
+        if output.shape != (len(rows), self.outputs):
             raise ValueError(
-                f"{type(self.module).__name__} gives the shape {tuple(found.shape)} for "
+                f"{type(self.module).__name__} gives the shape {tuple(output.shape)} for "
                 f"{len(rows)} rows of {rows.shape[-1]}; wanted: {(len(rows), self.outputs)}"
             )
-        return found.reshape(*x.shape[:-1], self.outputs)
+        return output.reshape(*x.shape[:-1], self.outputs)
 
 
 def measured_size(make: Callable[[], nn.Module], inputs: int) -> tuple[int, int]:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from vae_ablation.study.run import Run
 
 DEFAULT_LIBRARY = 10_000.0
-"""Library size of a cell of which none is told."""
+"""Default library size: of cells without one of their own."""
 
 
 def split_context(
     observed: Observed, context: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Library size [..., 1] (None where x are no counts) and condition (None where none is told).
+    """Library size [..., 1] (None where x are no counts) and condition (None without one).
 
     Args:
         observed: the observed variable.
@@ -60,8 +60,8 @@ def context_size(observed: Observed, condition: str) -> int:
 
 def draws_of(network: nn.Module) -> int:
     """Uniform numbers that the dropout of a network needs for an example."""
-    found = (one.draws for one in network.modules() if isinstance(one, RichDense))
-    return sum(found)
+    draws = (one.draws for one in network.modules() if isinstance(one, RichDense))
+    return sum(draws)
 
 
 def split_draws(
@@ -214,7 +214,7 @@ class VAE(nn.Module):
             seed: of the initial weights.
             architecture: name of the networks' architecture.
             posterior: name of the kind of posterior.
-            condition: what both networks are told: none, label or batch.
+            condition: what both networks are conditioned on: none, label or batch.
             prior: name of the prior.
         """
         super().__init__()

@@ -96,10 +96,10 @@ def gradients(
 
     stacked = [part.expand(runs, *part.shape) for part in (x, context, noise)]
     total = StackedVAE(model.template, leaves).map(loss, *stacked).sum()
-    found = torch.autograd.grad(total, leaves, allow_unused=True)
+    gradients = torch.autograd.grad(total, leaves, allow_unused=True)
     return [
         torch.zeros_like(leaf) if one is None else one
-        for leaf, one in zip(leaves, found, strict=True)
+        for leaf, one in zip(leaves, gradients, strict=True)
     ]
 
 

@@ -105,7 +105,7 @@ class PackState:
 
 
 class Stopped(SystemExit):
-    """Training was told to stop, and a checkpoint holds how far it came."""
+    """Training was stopped by a signal; a checkpoint holds how far it came."""
 
 
 @dataclass

@@ -118,7 +118,7 @@ def train_pack(
         dataset: the prepared dataset.
         model_options: the config's model section.
         settings: the config's training section.
-        progress: told the share of the pack's work that is done.
+        progress: called with the share of the pack's work that is done.
         checkpointer: writes checkpoints; none are written without it.
         shrunk: called with the number of runs to try where memory did not suffice for more.
         hooks: watch the training.
@@ -322,16 +322,16 @@ class _PackTraining:
             self.hooks.batch("train", rows[part], x, context)
             leaves = [leaf[part] for leaf in self.model.leaves]
             own = [number[part] if number.ndim else number for number in numbers]
-            found = self.gradient(x, context, noise[part], weight, *own, *leaves)
-            gradients, terms = list(found[: len(leaves)]), found[len(leaves) :]
+            outputs = self.gradient(x, context, noise[part], weight, *own, *leaves)
+            gradients, terms = list(outputs[: len(leaves)]), outputs[len(leaves) :]
             if (largest := self._clip(part)) is not None:
                 gradients = clipped_each_run(gradients, largest)
             self.optimizer.update(gradients, part)
             return terms
 
-        found = [step(part) for part in self._parts()]
+        parts = [step(part) for part in self._parts()]
         self.optimizer.steps += 1
-        return [torch.cat(terms)[:, :size] for terms in zip(*found, strict=True)]
+        return [torch.cat(terms)[:, :size] for terms in zip(*parts, strict=True)]
 
     @contextmanager
     def _in_training(self, epoch: int, start: int) -> Iterator[None]:
@@ -595,10 +595,10 @@ class _PackTraining:
 
     def _clip(self, part: slice) -> Tensor | None:
         """Largest gradient norm of some active runs, [runs]; infinite where a run has none."""
-        found = [self.each[i]["gradient_clip"] for i in self.active[part]]
-        if all(value is None for value in found):
+        limits = [self.each[i]["gradient_clip"] for i in self.active[part]]
+        if all(value is None for value in limits):
             return None
-        largest = [math.inf if value is None else value for value in found]
+        largest = [math.inf if value is None else value for value in limits]
         return torch.tensor(largest, device=self.device, dtype=torch.float32)
 
     def _numbers(self, epoch: int) -> list[Tensor]:
@@ -650,8 +650,8 @@ def mapped_terms(
     def terms(one: BoundVAE, x: Tensor, context: Tensor, noise: Tensor) -> dict[str, Tensor]:
         return objective.terms(one, Batch(x, context, noise, weight, split_size, epoch))
 
-    found: dict[str, Tensor] = model.map(terms, *stacked)
-    return {name: found[name] for name in objective.names}
+    values: dict[str, Tensor] = model.map(terms, *stacked)
+    return {name: values[name] for name in objective.names}
 
 
 def warmed_up(
