@@ -153,6 +153,10 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
     "vae-ablation init mine --npz images.npz": Form(
         f"{IMAGES} init two --npz images.npz", "in a folder of its own"
     ),
+    "vae-ablation run": Form(
+        f"{IMAGES} init four --npz images.npz && vae-ablation run four/config.yaml -n", PLANNED
+    ),
+    "vae-ablation split config.yaml": Form("vae-ablation split config.yaml", "writes split.npz"),
     "vae-ablation run mine/config.yaml": Form(
         f"{IMAGES} init three --npz images.npz && vae-ablation run three/config.yaml -n", PLANNED
     ),
@@ -225,6 +229,7 @@ FORMS = dict.fromkeys(AS_WRITTEN, Form()) | {
                     "make site")},
     "pip install -e .": Form(f"{PIP} .", NETWORK),
     'pip install -e ".[scib]"': Form(f'{PIP} ".[scib]"', NETWORK),
+    "pip install 'vae-ablation[parquet]'": Form(f'{PIP} ".[parquet]"', NETWORK),
     'pip install -e ".[tracking]"': Form(f'{PIP} ".[tracking]"', NETWORK),
     **{name: foreign(name) for name in (
         "tmux", "scancel", "sacct", "qsub", "kill -9", "rsync --archive",
