@@ -14,7 +14,7 @@ ROOMS = [
     "common", "data", "models", "study", "training", "tables", "evaluation", "store",
     "applications", "report", "parts", "jobs", "cli",
 ]  # fmt: skip
-MOST_FLOORS = 14
+MOST_FLOORS = 12
 
 
 @cache

@@ -12,9 +12,10 @@ import pytest
 from study_rows import row
 from support import assert_one_sentence, resolved
 from vae_ablation.common.errors import UserError
+from vae_ablation.study.looks import even_looks
 from vae_ablation.study.plan import Study
 from vae_ablation.study.registration import registration
-from vae_ablation.study.rounds import even_looks, read_round, rounds_line
+from vae_ablation.study.rounds import read_round, rounds_line
 from vae_ablation.study.run import Run
 from vae_ablation.study.workflow import Workflow, open_study, read_frozen
 from vae_ablation.tables.collect import write_csv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.posteriors import Posterior
-from vae_ablation.training.stacked import BoundVAE, StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
 ELBO_DRAWS = 16
 """Draws of z per example behind distortion and elbo."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
+from vae_ablation.models.contexts import split_context
 from vae_ablation.models.distributions import Distribution, parameters_of
 from vae_ablation.models.networks import Dense, beside
-from vae_ablation.models.vae import split_context
-from vae_ablation.training.stacked import BoundVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import BoundVAE
 
 
 def linearised(

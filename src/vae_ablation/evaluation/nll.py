@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ from vae_ablation.evaluation.refined import (
 )
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.priors import draws_from
-from vae_ablation.training.stacked import StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import StackedVAE
 
 NLL_LOOSE = 0.03
 """An estimate whose mean bias exceeds this many nats is loose."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from vae_ablation.models.posteriors import POSTERIORS
 from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
 from vae_ablation.study.run import Run
-from vae_ablation.training.stacked import StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import StackedVAE
 
 Pictures = dict[str, NDArray[np.generic]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from vae_ablation.evaluation.bounds import decode_mean, example_blocks
 from vae_ablation.evaluation.features import log_counts
 from vae_ablation.models.streams import stream
 from vae_ablation.study.run import Run
-from vae_ablation.training.stacked import StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import StackedVAE
 
 LOG_DRAWS = 16
 """Draws of x per example behind mse_log1p."""

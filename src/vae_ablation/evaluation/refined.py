@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -27,7 +28,9 @@ from vae_ablation.models.distributions import (
     level_log_mass,
 )
 from vae_ablation.models.priors import Prior, draws_from, log_probs
-from vae_ablation.training.stacked import BoundVAE, StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import BoundVAE, StackedVAE
 
 MODE_STEPS, OTHER_STEPS = 6, 3
 """Damped Gauss–Newton steps towards a mode, and towards one that is smoothed afterwards."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from vae_ablation.evaluation.bounds import decode_mean
 from vae_ablation.evaluation.features import FeatureNetworks, outer_library
 from vae_ablation.models.streams import stream
 from vae_ablation.study.run import Run
-from vae_ablation.training.stacked import StackedVAE
+
+if TYPE_CHECKING:
+    from vae_ablation.training.stacked import StackedVAE
 
 Features = NDArray[np.float64]
 Columns = dict[str, float | list[float]]

@@ -37,11 +37,12 @@ from vae_ablation.jobs.result_checks import (
     unpickling,
 )
 from vae_ablation.models.architectures import ARCHITECTURES
+from vae_ablation.models.contexts import DEFAULT_LIBRARY
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
 from vae_ablation.models.objectives import OBJECTIVES, Batch
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.streams import stream
-from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
+from vae_ablation.models.vae import VAE
 from vae_ablation.study.config import resolve_config
 from vae_ablation.study.external import ExternalArm, Place, check_options
 from vae_ablation.study.run import Run, canonical_run

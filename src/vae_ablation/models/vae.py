@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae_ablation.data.base import Observed
 from vae_ablation.models.architectures import ARCHITECTURES
+from vae_ablation.models.contexts import split_context
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.likelihoods import LIKELIHOODS, Given
 from vae_ablation.models.networks import RichDense, Rows
@@ -19,27 +20,6 @@ from vae_ablation.models.streams import seeded
 
 if TYPE_CHECKING:
     from vae_ablation.study.run import Run
-
-DEFAULT_LIBRARY = 10_000.0
-"""Default library size: of cells without one of their own."""
-
-
-def split_context(
-    observed: Observed, context: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Library size [..., 1] (None where x are no counts) and condition (None without one).
-
-    Args:
-        observed: the observed variable.
-        context: as from `Dataset.context`, [..., context].
-    """
-    if observed.missing and context is not None:
-        return None, context[..., observed.dims :]
-    if not observed.counts:
-        return None, context
-    if context is None:
-        return torch.full((1,), DEFAULT_LIBRARY), None
-    return context[..., :1], context[..., 1:]
 
 
 def as_network(architecture: str, module: nn.Module, outputs: int) -> nn.Module:

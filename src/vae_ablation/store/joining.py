@@ -23,13 +23,9 @@ from vae_ablation.common.files import (
 )
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.store.prune import DATA_NAME, RUN_FILES, check_idle, present_study
-from vae_ablation.study.plan import (
-    APPLICATION_FILES,
-    EVALUATION_FILES,
-    Study,
-    training_code_version,
-)
+from vae_ablation.study.plan import Study, training_code_version
 from vae_ablation.study.run import Run, canonical_run
+from vae_ablation.study.run_files import APPLICATION_FILES, EVALUATION_FILES
 from vae_ablation.study.workflow import read_frozen
 
 _NEEDED = {"pack", "path", "status", "code_version", "data_hash", "epochs_kept"}

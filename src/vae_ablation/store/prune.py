@@ -15,16 +15,13 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.study.config import read_config
 from vae_ablation.study.disk import size_text
-from vae_ablation.study.plan import (
+from vae_ablation.study.plan import Plan, Planned, Study, link_evaluations
+from vae_ablation.study.run_files import (
     APPLICATION_FILES,
     CELL_FILE,
     EVALUATION_FILES,
     SNAPSHOTS_FILE,
     TRAIN_FILES,
-    Plan,
-    Planned,
-    Study,
-    link_evaluations,
 )
 from vae_ablation.study.started import started
 from vae_ablation.study.workflow import Workflow, read_frozen, with_rounds

@@ -29,20 +29,21 @@ from vae_ablation.common.registry import REGISTRIES, load_parts
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.data.labels import label_text
 from vae_ablation.data.loading import Examples
+from vae_ablation.models.contexts import DEFAULT_LIBRARY
 from vae_ablation.models.distributions import Distribution
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
 from vae_ablation.models.priors import Prior
 from vae_ablation.models.streams import stream
-from vae_ablation.models.vae import DEFAULT_LIBRARY, VAE
-from vae_ablation.study.plan import (
+from vae_ablation.models.vae import VAE
+from vae_ablation.study.plugins import add_plugins, model_parts
+from vae_ablation.study.run import Run
+from vae_ablation.study.run_files import (
     APPLICATION_FILES,
     CELL_FILE,
     EVALUATION_FILES,
     SNAPSHOTS_FILE,
     TRAIN_FILES,
 )
-from vae_ablation.study.plugins import add_plugins, model_parts
-from vae_ablation.study.run import Run
 
 if TYPE_CHECKING:
     from vae_ablation.evaluation import Evaluated

@@ -42,8 +42,8 @@ from vae_ablation.study.config_types import (
     types_of,
 )
 from vae_ablation.study.external import check_external
+from vae_ablation.study.looks import check_looks
 from vae_ablation.study.metrics import described, primary_candidates
-from vae_ablation.study.rounds import check_looks
 
 Config = dict[str, Any]
 

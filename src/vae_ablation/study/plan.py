@@ -33,6 +33,7 @@ from vae_ablation.study.external import ExternalArm, external_arms
 from vae_ablation.study.plugins import model_parts, training_keys
 from vae_ablation.study.rounds import check_first, round_path
 from vae_ablation.study.run import Run, expand_runs, own_run
+from vae_ablation.study.run_files import CELL_FILE, EVALUATION_FILES, TRAIN_FILES
 from vae_ablation.study.started import started
 
 TRAINING_VERSION = 2
@@ -47,12 +48,6 @@ BEYOND_TRAINING = BEYOND | {
     "vae_ablation.study.progress",
 }
 """Modules at which the training code ends: they record a trained run and do not change it."""
-
-TRAIN_FILES = ("run.json", "model.safetensors", "history.csv")
-SNAPSHOTS_FILE = "snapshots.npz"
-EVALUATION_FILES = ("metrics.json", "codes.npz", "pictures.npz", "examples.npz", "density.npz")
-CELL_FILE = "codes.h5ad"
-APPLICATION_FILES = ("applications.json", "applications.npz")
 
 
 def chunk_packs(

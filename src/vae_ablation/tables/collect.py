@@ -24,13 +24,14 @@ from vae_ablation.study.columns import (
     arm_columns,
 )
 from vae_ablation.study.metrics import columns_of_type, cost_columns, described, metric_columns
-from vae_ablation.study.plan import APPLICATION_FILES, Plan, Planned, Study
 from vae_ablation.study.run import Run
+from vae_ablation.study.run_files import APPLICATION_FILES
 from vae_ablation.study.varied import VariedAxes
 from vae_ablation.tables.splits import TEST_SHARE, crossed_datasets, overlap
 
 if TYPE_CHECKING:
     from vae_ablation.study.missing import Missing
+    from vae_ablation.study.plan import Plan, Planned, Study
 
 _TEXT = [
     *("run", "model", "dataset", "likelihood", "posterior", "status", "reason", "measure", "arm"),
