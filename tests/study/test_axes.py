@@ -255,6 +255,7 @@ def test_levels_read_as_a_person_would_write_them() -> None:
     sizes = [np.int64(16), np.int64(2), np.float64(8)]  # as a table gives them
     assert sorted(sizes, key=level_order) == [2, 8, 16]
     assert axis_of("condition").described("batch") == "conditioned on batch"
+    assert axis_of("condition").described("none") == "unconditional"
     assert axis_of("training.learning_rate").described(0.003) == "learning rate 0.003"
     assert sorted(["training.epochs", "beta", "model.zeta", "model.hidden"], key=axis_order) == [
         "beta", "model.hidden", "training.epochs", "model.zeta",

@@ -129,7 +129,9 @@ _STANDING = (
         "conditioning of encoder and decoder",
         "none",
         trace="given",
-        words=lambda level: f"conditioned on {level.replace('+', ' and ')}",
+        words=lambda level: (
+            "unconditional" if level == "none" else f"conditioned on {level.replace('+', ' and ')}"
+        ),
     ),
     Axis(
         "kl_warmup_epochs",

@@ -55,6 +55,7 @@ def test_names_are_proper() -> None:
     text = words.proper("add β = 2 for zero_inflated_negative_binomial")
     assert text == "add β = 2 for zero-inflated negative binomial"
     assert words.measure("grey17/mass") == "mass over 17 grey levels"
+    assert words.measure("grey/cross-entropy") == "cross-entropy over intensities"
 
 
 def quote(text: str) -> Quote:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -36,7 +38,8 @@ def data(classic: Path) -> dict[str, Any]:
     """What the report holds."""
     text = (classic / "report.html").read_text(encoding="utf-8")
     (found,) = re.findall(r'id="data">(.*)</script>', text)
-    return json.loads(found)
+    (curves,) = re.findall(r'id="part-curves">([^<]*)<', text)
+    return json.loads(found) | {"curves": json.loads(gzip.decompress(base64.b64decode(curves)))}
 
 
 def arms(data: dict[str, Any], latent_dim: int, kind: str, condition: str = "none") -> list[int]:
@@ -108,3 +111,10 @@ def test_every_arm_is_drawn_without_a_gap(classic: Path, page: Any) -> None:
     card = page.run("return document.getElementById('map').innerText")
     for shown in ("Samples from the prior", "reconstructions below", "3 → 8", "with each class"):
         assert shown in card
+    # Conditional arms have no partner without the KL term: both panels are of another condition.
+    titles = page.run(
+        "return [...document.querySelectorAll('[data-figure=kl-off] .panel > h3')]"
+        ".map((title) => title.textContent)"
+    )
+    assert len(titles) == 2
+    assert not any("conditioned" in title for title in titles)

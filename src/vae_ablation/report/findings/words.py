@@ -94,6 +94,8 @@ def measure(text: str) -> str:
     """
     space, _, kind = text.partition("/")
     kind, _, cells = kind.partition("-")
+    if kind == "cross":
+        return f"cross-entropy over {'intensities' if space == 'grey' else space}"
     edges = f" ({cells} cells)" if cells == "equal" else " (outer cells open)" if cells else ""
     levels = space.removeprefix("grey")
     if levels.isdigit() and levels != space:

@@ -709,8 +709,11 @@ function drawResponseLine(c, line, on, state, axis, at, metric) {
 FIGURES.pair = (place, state, { axis, levels }) => {
   const at = axisAt[axis];
   const ids = levels.map((level) => (level === "reference" ? AXES[at].reference : AXES[at].levels.findIndex((one) => one.id === level)));
-  const fixed = ids.map((level) => armOf.get(armKey(withLevel(state.at, at, level))));
-  return sideBySide(place, ids.map((level, k) => fixed[k] ?? nearest(at, level, state.at)));
+  // Two arms that differ in this axis alone: of the levels chosen above, else of the nearest ones that have both.
+  const partner = (arm, k) => armOf.get(armKey(withLevel(data.arms.at[arm], at, ids[k])));
+  const first = nearest(at, ids[0], state.at, (arm) => partner(arm, 1) !== undefined);
+  if (first === undefined) return void place.replaceChildren(node("p", { class: "note" }, "No two arms differ in this alone."));
+  return sideBySide(place, [first, partner(first, 1)]);
 };
 
 // The chosen arm beside any other, whose levels the reader picks.

@@ -3,12 +3,13 @@ const reference = AXES.map((axis) => axis.reference);
 const state = { at: reference, arm: 0 };
 let section = "";
 
-// The arm with this level that is nearest to these levels: data set, likelihood and dimension count most.
-function nearest(axis, level, at) {
-  let best = 0;
+// The arm with this level, of those that are wanted, that is nearest to these levels: data set, likelihood and
+// dimension count most.
+function nearest(axis, level, at, wanted = null) {
+  let best = wanted ? undefined : 0;
   let least = Infinity;
   data.arms.at.forEach((levels, arm) => {
-    if (axis >= 0 && levels[axis] !== level) return;
+    if ((axis >= 0 && levels[axis] !== level) || (wanted && !wanted(arm))) return;
     const far = levels.reduce((sum, v, i) => sum + (v === at[i] ? 0 : 100 - i + Math.min(0.9, Math.abs(v - at[i]) / 100)), 0);
     if (far < least) [best, least] = [arm, far];
   });

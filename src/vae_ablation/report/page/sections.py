@@ -199,8 +199,8 @@ def _kl_off(kinds: set[str], has: Callable[[str], bool]) -> Section | None:
         "kl-off",
         "pair",
         "KL on and KL off",
-        "The reference arm beside the arm without a KL term, at the levels chosen above; codes on "
-        "the same axes. Circles are 1, 2 and 3 standard deviations of the prior.",
+        "The reference β beside no KL term, at the levels chosen above or the nearest that have "
+        "both; codes on the same axes. Circles are 1, 2 and 3 standard deviations of the prior.",
         {"axis": STRENGTH, "levels": ["reference", "kl-off"]},
     )
     return Section("kl_off", "Without the KL term", "Without the KL term", "", [figure], "kl_off")
