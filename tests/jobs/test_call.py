@@ -153,7 +153,7 @@ def test_the_plan_is_told_and_the_report_gets_its_texts() -> None:
     assert made.lines[0] == f"Study small: {made.call.state.plan.summary()}."
     assert any(line.startswith("Disk: ") for line in made.lines)
     assert made.config["overview"] == {}
-    assert "samples" in made.config["captions"]
+    assert "effects" in made.config["captions"]
 
 
 # --- the start -----------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ def test_a_study_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> No
     call = ["-m", "snakemake", "--snakefile", str(package / "workflow" / "Snakefile")]
     call += ["--configfile", "study.yaml", "--cores", "2"]
     tables = folder / "results" / "tiny" / "tables"
-    told = run([*call, "results/tiny/tables/contrasts.csv"], folder, PYTHONPATH=str(installed))
+    told = run(
+        [*call, *(f"results/tiny/tables/{name}.csv" for name in ("summary", "contrasts"))],
+        folder,
+        PYTHONPATH=str(installed),
+    )
     assert "Study tiny: 2 runs wanted, 0 trained, 2 to train" in told
     # the environment, whose Python runs here, may lie in the checkout
     assert not any(f"{REPOSITORY}/{part}/" in told for part in ("src", "workflow"))

@@ -9,14 +9,16 @@ from typing import Any
 
 
 def figure_labels(wildcards: Any) -> dict[str, str]:
-    """A row per dataset, likelihood and latent dimension of the report's overview."""
-    return {
-        "figure": wildcards.figure.replace("_", " ").replace("kl ", "KL "),
-        "dataset": wildcards.dataset,
-        "likelihood": wildcards.likelihood.replace("_", " "),
-        # padded, since the report sorts labels as text (and fails on numbers)
-        "latent dimension": f"{wildcards.latent.removeprefix('z'):\u2007>3}",
-    }
+    """One label: figure, dataset, likelihood and latent dimension.
+
+    Of several labels Snakemake makes one a switch where its two values stand at half of the
+    pictures each, and fails where a picture has no counterpart.
+    """
+    # the dimension is padded, since the report sorts labels as text
+    dimension = f"{wildcards.latent.removeprefix('z'):\u2007>3}"
+    figure = wildcards.figure.replace("_", " ").replace("kl ", "KL ")
+    parts = [figure, wildcards.dataset, wildcards.likelihood.replace("_", " "), dimension]
+    return {"figure": " · ".join(parts)}
 
 
 def figure_category(wildcards: Any) -> str:

@@ -147,10 +147,14 @@ def _samples(evidence: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
+_SETTING = ("likelihood", "latent_dim")
+"""Axes that name a setting where there is only one."""
+
+
 def _exceptions(evidence: Evidence, row: Row) -> Phrase:
     """Single settings whose interval includes no difference."""
     settings = evidence.settings(row)
-    axes = evidence.varying(settings)
+    axes = evidence.varying(settings) or [*_SETTING]
     names = [setting(one, axes) for one in settings if not one.differs]
     if not names:
         return Phrase()
