@@ -228,7 +228,6 @@ def bounded_by_flag() -> Iterator[tuple[str, list[Metric]]]:
 
 
 _SHARE = "0–1"
-_POINT = "point"
 _CONTROLS = "controls"
 _NESTED = "fewer than two batches, each label in one batch"
 _FEW = "has a mean bias above {limit} nats, or many examples with few effective samples"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -366,8 +366,3 @@ def _tidy(value: Any) -> str:
 def first(items: Iterable[Row]) -> Row | None:
     """The first of some rows; None without any."""
     return next(iter(items), None)
-
-
-def claimed(rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows whose verdict is decided."""
-    return (row for row in rows if row.verdict in DECIDED)
