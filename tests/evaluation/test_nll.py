@@ -21,6 +21,7 @@ from support import (
     training_settings,
 )
 from vae_ablation.data.base import Dataset, Observed
+from vae_ablation.data.loading import Examples
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.evaluation.nll import NllEstimate, Scores, importance_nll, scores, strata
 from vae_ablation.evaluation.refined import Target, refined
@@ -106,7 +107,12 @@ def test_strata_are_whole_numbers_near_their_shares(samples: int) -> None:
 # --- trained models of two latent dimensions, against quadrature ---------------------------------
 
 
-def quadrature(model: VAE, x: torch.Tensor, levels: int | None = None) -> np.ndarray:
+def quadrature(
+    model: VAE,
+    x: torch.Tensor,
+    levels: int | None = None,
+    contexts: torch.Tensor | None = None,
+) -> np.ndarray:
     """−log ∫ p(x | z) p(z) dz on a grid, and near its highest point on a finer one."""
     coarse = torch.linspace(-6, 6, 301, dtype=torch.float64)
     step = float(coarse[1] - coarse[0])
@@ -115,20 +121,27 @@ def quadrature(model: VAE, x: torch.Tensor, levels: int | None = None) -> np.nda
     side = (torch.arange(240, dtype=torch.float64) + 0.5) / 240 * 9 * step - 4.5 * step
     fine = torch.cartesian_prod(side, side)
     rows = []
-    for one in x:
-        joint = log_joint(model, grid, one, levels)
+    for i, one in enumerate(x):
+        context = None if contexts is None else contexts[i]
+        joint = log_joint(model, grid, one, levels, context)
         peak = grid[int(joint.argmax())]
         outside = ((grid - peak).abs().amax(1) > 4.5 * step).numpy()
-        near = log_joint(model, fine + peak, one, levels)
+        near = log_joint(model, fine + peak, one, levels, context)
         parts = [logsumexp(joint[outside]) + 2 * math.log(step)]
         parts.append(logsumexp(near) + 2 * math.log(float(side[1] - side[0])))
         rows.append(-logsumexp(parts))
     return np.array(rows)
 
 
-def log_joint(model: VAE, z: torch.Tensor, one: torch.Tensor, levels: int | None) -> np.ndarray:
+def log_joint(
+    model: VAE,
+    z: torch.Tensor,
+    one: torch.Tensor,
+    levels: int | None,
+    context: torch.Tensor | None = None,
+) -> np.ndarray:
     with torch.no_grad():
-        decoded = model.decoder(z.float())
+        decoded = model.decoder(z.float(), None if context is None else context.expand(len(z), -1))
         like = decoded.log_prob(one) if levels is None else level_log_mass(decoded, one, levels)
     assert like is not None
     return like.double().numpy() + stats.norm.logpdf(z.numpy()).sum(1)
@@ -169,6 +182,37 @@ def test_it_is_that_of_quadrature_for_every_arm(
         if not mass and arm == "kl-off":
             truth = quadrature(models[place], x, LEVELS)
             assert found.levels.nll[place].mean() == pytest.approx(truth.mean(), abs=0.05), arm
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "further"),
+    [
+        ("gaussian", {"architecture": "conv"}),
+        ("continuous_bernoulli", {"condition": "label"}),
+        ("gaussian", {"objective": "iwae", "importance_samples": 5}),
+        ("negative_binomial", {"dataset": "cells"}),
+        ("zero_inflated_negative_binomial", {"dataset": "cells", "condition": "batch"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_it_is_that_of_quadrature_of_other_networks_objectives_and_counts(
+    likelihood: str, further: dict[str, Any], few_digits: Dataset, cells: Dataset
+) -> None:
+    dataset = cells if further.get("dataset") == "cells" else few_digits
+    runs = [make_run(likelihood, beta=beta, **further) for beta in (1.0, 0.01)]
+    runs += [make_run(likelihood, kl=False, **further)] if "objective" not in further else []
+    options, settings = (
+        model_options(hidden=[32]),
+        training_settings(epochs=40, learning_rate=0.005),
+    )
+    results = train_pack(runs, dataset, options, settings)
+    models = [trained_model(result, dataset, options) for result in results]
+    seen = Examples.of(dataset, "test", runs[0].condition, torch.device("cpu")).spaced(3)
+    pack = stacked(models)
+    found = importance_nll(pack, encode(pack, seen).mean, seen, K, streams(len(models)))
+    for place, run in enumerate(runs):
+        truth = quadrature(models[place], seen.x, contexts=seen.context)
+        assert found.nll[place].mean() == pytest.approx(truth.mean(), abs=0.05), run.arm
 
 
 def test_simulated_x_lie_between_a_bound_from_below_and_one_from_above(
