@@ -76,7 +76,7 @@ class Held:
         return (self.dataset.x if self.dataset.fixed is None else self.dataset.fixed)[rows]
 
     def _checked(self, found: Any, count: int, width: int | None, method: str) -> Array:
-        """What a method gave, as an array [count, width] of finite numbers."""
+        """Result of a method, as an array [count, width] of finite numbers."""
         values = np.asarray(found)
         right = values.ndim == 2 and len(values) == count and values.shape[1] > 0
         right = right and width in (None, values.shape[1]) and values.dtype.kind in "iuf"

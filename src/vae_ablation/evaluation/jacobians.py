@@ -1,4 +1,4 @@
-"""How the parameters of p(x | z) move with z."""
+"""Derivatives of the parameters of p(x | z) in z."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class _Passed(nn.Module):
 
 
 def _head(model: BoundVAE, context: Tensor) -> Callable[[Tensor], Distribution]:
-    """What the decoder makes of its network's output."""
+    """The likelihood as a function of the output of the decoder's network."""
     decoder = copy.copy(model.template.decoder)
     decoder._modules = {**decoder._modules, "network": _Passed()}
     own = {

@@ -78,7 +78,7 @@ def _summary(entry: Any) -> str:
 
 
 def _documented(entry: Any) -> Any:
-    """What has the docstring: the drawing function, or the part's class."""
+    """Holder of the docstring: the drawing function, or the part's class."""
     drawing: Callable[..., Any] | None = getattr(entry, "draw", None)
     if drawing is not None:
         return inspect.unwrap(drawing)

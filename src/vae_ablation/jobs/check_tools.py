@@ -61,7 +61,7 @@ def without_streams(streams: list[str], what: str) -> Found:
 
 
 def _global_state() -> dict[str, Any]:
-    """What a part could change for others, by name."""
+    """State that a part could change for others, by name."""
     return {
         "the working directory": os.getcwd(),
         "environment variables": dict(os.environ),

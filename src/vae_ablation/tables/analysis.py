@@ -296,7 +296,7 @@ class Analysis:
                    "from the other.")  # fmt: skip
 
     def check(self) -> None:
-        """Whether there is anything to compare.
+        """Refusal of a table in which nothing can be compared.
 
         Raises:
             UserError: no two arms differ in one axis alone, or an axis has too many levels.

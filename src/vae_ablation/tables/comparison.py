@@ -48,16 +48,8 @@ Places = NDArray[np.int64]
 ORDER = [
     *("level", "reference", "arm", "reference_arm", "metric", "primary", "scale"),
     *("settings", "n", "lost", "reference_mean", "mean", "estimate", "ci_low", "ci_high"),
-    *(
-        "effect",
-        "effect_low",
-        "effect_high",
-        "margin",
-        "margin_from",
-        "verdict",
-        "look",
-        "depends_on",
-    ),
+    *("effect", "effect_low", "effect_high", "margin", "margin_from"),
+    *("verdict", "look", "depends_on"),
     *("df", "se", "p", "p_adjusted", "p_equivalence", "family", "heterogeneity_p"),
     *("detectable", "seeds_needed", "below_drift"),
 ]
