@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import settings
 from support import cell_options, dataset_options
 from vae_ablation.data.base import Dataset
 from vae_ablation.data.prepare import load_dataset, prepare_dataset
+from vae_ablation.study.plugins import use_plugins
 
 # a busy machine is no failure, and the suite says the same thing twice
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -26,6 +28,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 def one_thread() -> None:
     """Same bytes holds at a fixed number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def forget_plugins() -> Iterator[None]:
+    """No plug-in that a test used is known after it."""
+    yield
+    use_plugins([])
 
 
 @pytest.fixture(scope="session")

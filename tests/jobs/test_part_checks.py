@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jobs import tried_parts
+from jobs.tried_parts import wrong
 from study.test_plugins import PARTS, parts_file, plugins_public
 from vae_ablation import cli
 from vae_ablation.jobs.part_checks import Outcome, check_file
-from vae_ablation.study import plugins
 
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    plugins.use_plugins([])
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def outcomes(folder: Path, text: str) -> list[Outcome]:
-    path = folder / "my_parts.py"
     head = f"import torch\nfrom torch import nn\nfrom vae_ablation.parts import {NAMES}\n"
-    path.write_text(head + text, encoding="utf-8")
-    return check_file(path)
+    return tried_parts.outcomes(folder, head + text)
 
 
 NAMES = ", ".join([*plugins_public(), "Posterior", "PosteriorKind", "StandardNormal"])
-
-
-def wrong(found: list[Outcome]) -> list[str]:
-    return [one.sentence for one in found if one.verdict == "wrong"]
 
 
 def test_right_parts_pass(tmp_path: Path) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from jobs import tried_parts
+from jobs.tried_parts import wrong
 from vae_ablation.jobs.check_tools import changes, fingerprint, traced
-from vae_ablation.jobs.part_checks import CHECKS, Outcome, check_file
-from vae_ablation.study import plugins
+from vae_ablation.jobs.part_checks import CHECKS, Outcome
 
 HEAD = """import os
 import numpy as np
@@ -189,20 +189,11 @@ PLANTED = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    plugins.use_plugins([])
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def outcomes(folder: Path, text: str) -> list[Outcome]:
-    path = folder / "my_parts.py"
-    path.write_text(HEAD + text, encoding="utf-8")
-    return check_file(path)
-
-
-def wrong(found: list[Outcome]) -> list[str]:
-    return [one.sentence for one in found if one.verdict == "wrong"]
+    return tried_parts.outcomes(folder, HEAD + text)
 
 
 @pytest.mark.parametrize("kind", RIGHT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,10 +138,7 @@ class Counting(Application):
 }
 
 
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    plugins.use_plugins([])
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def parts_file(folder: Path, *names: str, name: str = "my_parts.py") -> Path:

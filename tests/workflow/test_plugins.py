@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +27,7 @@ USERS = 18
 """Runs that use a part of the file; the others are the two of digits with the Gaussian."""
 
 
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    plugins.use_plugins([])
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 CLI = "from vae_ablation.cli import main; assert not main"

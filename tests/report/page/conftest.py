@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,14 @@ import pytest
 
 from chromium import open_chromium, requested, schemes
 from vae_ablation.report.page.build import write_report
+
+
+def axe() -> str:
+    """The script of axe-core: VAE_ABLATION_AXE names one, or axe-core-python brings it."""
+    named = os.environ.get("VAE_ABLATION_AXE")
+    if named:
+        return Path(named).read_text("utf-8")
+    return (files("axe_core_python") / "axe.min.js").read_text("utf-8")
 
 
 class Page:
@@ -63,6 +73,18 @@ class Page:
             ".filter((text) => /NaN|undefined|Infinity|\\[object/.test(text))"
             ".map((text) => text.slice(0, 300))"
         )
+
+    def violations(self) -> dict[str, list[Any]]:
+        """What axe-core finds in the light and the dark page: rule and element of each."""
+        self.run(axe())
+        found = {}
+        for theme in ("light", "dark"):
+            self.run("document.documentElement.dataset.theme = arguments[0]", theme)
+            found[theme] = self.driver.execute_async_script(
+                "const done = arguments[0]; axe.run().then((result) => done("
+                "result.violations.map((one) => [one.id, one.nodes[0].html.slice(0, 200)])))"
+            )
+        return found
 
     def overflow(self) -> int:
         """Pixels by which the page is wider than its window."""
