@@ -27,10 +27,15 @@ def replicate(runs: pd.DataFrame) -> str:
     return "split" if crossed_datasets(runs) else "seed"
 
 
+def replicate_column(unit: str) -> str:
+    """Column that tells replicates apart, by their name from `replicate`."""
+    return "split_seed" if unit == "split" else "seed"
+
+
 def independent(runs: pd.DataFrame, column: str) -> pd.Series:
     """Replicates of a column of some runs: by seed, or by split where there are several."""
     by = replicate(runs) if "dataset" in runs else "seed"
-    return runs.groupby("split_seed" if by == "split" else "seed")[column].mean()
+    return runs.groupby(replicate_column(by))[column].mean()
 
 
 def overlap(runs: pd.DataFrame) -> float:

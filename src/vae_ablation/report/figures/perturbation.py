@@ -20,7 +20,7 @@ from vae_ablation.report.figures.results import Arrays, StudyResults
 from vae_ablation.report.figures.selection import Selection, arms_of, contrast_arms, first_runs
 from vae_ablation.study.axes import ArmName
 from vae_ablation.tables.collect import detected
-from vae_ablation.tables.splits import independent, replicate
+from vae_ablation.tables.splits import independent, replicate, replicate_column
 
 MAX_CONDITIONS = 2
 MAX_NAMES = 5
@@ -179,7 +179,7 @@ def _counts(table: pd.DataFrame) -> str:
     subjects = sorted(set(table["subject"].astype(str)))
     names = ", ".join(subjects[:6]) + (" and others" if len(subjects) > 6 else "")
     unit = replicate(table) if "dataset" in table else "seed"
-    count = table["split_seed" if unit == "split" else "seed"].nunique()
+    count = table[replicate_column(unit)].nunique()
     tests = table[table["metric"] == "effect_p"].groupby("subject")["value"].max()
     effects = f" With a measurable effect: {len(detected(tests))}." if len(tests) else ""
     text = f"Scores: mean over {len(subjects)} held-out conditions ({names}); {unit}s: {count}."

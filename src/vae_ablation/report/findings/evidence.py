@@ -15,7 +15,7 @@ from vae_ablation.report.findings.quotes import How, Quote, Scale
 from vae_ablation.report.findings.words import number
 from vae_ablation.study.axes import axis_columns, level_order
 from vae_ablation.study.metrics import Metric, described
-from vae_ablation.tables.collect import crossed_datasets
+from vae_ablation.tables.splits import replicate
 from vae_ablation.tables.verdicts import ALPHA, rejected
 
 DECIDED = ("better", "worse", "higher", "lower", "equivalent", "depends")
@@ -175,7 +175,7 @@ class Evidence:
     @cached_property
     def replicates(self) -> str:
         """Replicates of an arm: `seeds`, or `splits` of the data where there are several."""
-        return "splits" if crossed_datasets(self.runs) else "seeds"
+        return f"{replicate(self.runs)}s"
 
     def pooled(self, question: str, metric: str = "", primary: bool = False) -> list[Row]:
         """Pooled rows of a question in order of levels, of one metric or the primary ones."""

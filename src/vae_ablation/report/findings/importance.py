@@ -11,7 +11,7 @@ from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Evidence, matching
 from vae_ablation.report.findings.finding import Finding, finder
 from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say
-from vae_ablation.report.findings.wording import semicolons, subject
+from vae_ablation.report.findings.wording import semicolons, shown_in, subject
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric, described
 
@@ -81,8 +81,7 @@ def _quote(
 
 def _span(evidence: Evidence, row: dict[Any, Any], metric: Metric) -> Phrase:
     """`23 percentage points (22 to 24) over the latent dimension`."""
-    times = 100.0 if metric.scale == "arcsine" else 1.0
-    unit = {"log": "", "arcsine": " percentage points"}.get(metric.scale, metric.suffix)
+    times, unit = shown_in(metric.scale, metric)
     size, low, high = (row[name] * times for name in ("span", "span_low", "span_high"))
     places = words.interval_decimals(size, low, high)
     mean, first, last = (

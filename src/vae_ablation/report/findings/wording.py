@@ -160,9 +160,15 @@ def _ratio(row: Row, effect: float | None) -> Phrase:
 
 
 def _amount(row: Row, sign: float) -> Phrase:
-    if row.scale == "arcsine":
-        return _numbers(row, 100.0 * sign, "", " percentage points")
-    return _numbers(row, sign, "", row.metric.suffix)
+    times, unit = shown_in(row.scale, row.metric)
+    return _numbers(row, sign * times, "", unit)
+
+
+def shown_in(scale: str, metric: Metric) -> tuple[float, str]:
+    """Factor and unit in which effects on a scale are shown: shares in percentage points."""
+    if scale == "arcsine":
+        return 100.0, " percentage points"
+    return 1.0, "" if scale == "log" else metric.suffix
 
 
 def _numbers(row: Row, times: float, mark: str, unit: str) -> Phrase:
@@ -225,10 +231,14 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
 
 
 def uneven(row: Row, settings: Sequence[Row]) -> bool:
-    """Whether the settings of a pooled difference differ in it, by the F test at 5 %."""
+    """Whether the settings of a pooled difference differ in it, by the F test at 5 %.
+
+    Not where the verdict itself depends on an axis.
+    """
     p = row.number("heterogeneity_p")
     known = [one for one in settings if one.number("effect") is not None]
-    return row.differs and p is not None and p <= ALPHA and len(known) > 1
+    pooled = row.differs and row.verdict != "depends"
+    return pooled and p is not None and p <= ALPHA and len(known) > 1
 
 
 def on_average(row: Row, settings: Sequence[Row]) -> bool:
@@ -237,7 +247,7 @@ def on_average(row: Row, settings: Sequence[Row]) -> bool:
     Settings differ, and in one of them the estimate lies within the margin or on the other side.
     """
     mean, bar = row.number("estimate"), row.number("margin") or 0.0
-    if mean is None or row.verdict == "depends" or not uneven(row, settings):
+    if mean is None or not uneven(row, settings):
         return False
     sign = 1.0 if mean > 0 else -1.0
     return any(sign * (one.number("estimate") or 0.0) <= bar for one in settings)
@@ -253,25 +263,24 @@ def spread(row: Row, settings: Sequence[Row], axes: Sequence[str] = ()) -> Phras
         settings: its settings.
         axes: axes whose levels name the two settings; without them only the differences.
     """
-    if row.verdict == "depends" or not uneven(row, settings):
+    if not uneven(row, settings):
         return Phrase()
     known = [one for one in settings if one.number("effect") is not None]
     ends = sorted(known, key=lambda one: one.number("effect") or 0.0)
     low, high = (_alone(one, axes) for one in (ends[0], ends[-1]))
-    unit = " percentage points" if row.scale == "arcsine" else row.metric.suffix
+    _, unit = shown_in(row.scale, row.metric)
     return say(", with {what} from {low} to {high}{unit} in single settings",
                what="factors" if row.scale == "log" else "differences", low=low, high=high,
-               unit="" if row.scale == "log" or axes else unit)  # fmt: skip
+               unit="" if axes else unit)  # fmt: skip
 
 
 def _alone(row: Row, axes: Sequence[str]) -> Phrase:
     """An effect without its interval; with axes the unit and the setting: `27 nats with …`."""
-    times = 100.0 if row.scale == "arcsine" else 1.0
+    times, unit = shown_in(row.scale, row.metric)
     mean, *ends = (_times(row.number(name), times)
                    for name in ("effect", "effect_low", "effect_high"))  # fmt: skip
     places = words.interval_decimals(mean or 0.0, *ends)
     number = row.quote("effect", words.fixed(mean or 0.0, places), times)
-    unit = {"log": "", "arcsine": " percentage points"}.get(row.scale, row.metric.suffix)
     if not axes:
         return phrase(number)
     return say("{mean}{unit} {where}", mean=number, unit=unit, where=setting(row, axes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import floor, isfinite, log10
 
 DIGITS = 3
@@ -54,6 +54,17 @@ def few(parts: Sequence[str], most: int = 3) -> str:
     shown = list(parts[:most])
     rest = len(parts) - len(shown)
     return join([*shown, f"{rest} more"] if rest else shown)
+
+
+MOST_NAMED = 9
+"""Names up to which a list is whole in a sentence."""
+
+
+def abridged(names: Sequence[str], joined: Callable[[Sequence[str]], str] = join) -> str:
+    """A list of names; of a long one the first ones, the last, and how many there are in all."""
+    if len(names) <= MOST_NAMED:
+        return joined(names)
+    return f"{', '.join(names[: MOST_NAMED - 1])}, … {names[-1]}; {len(names)} in all"
 
 
 PROPER_NAMES = {

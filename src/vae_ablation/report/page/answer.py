@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vae_ablation.common.files import read_json
-from vae_ablation.report.page.values import listed, without_places
+from vae_ablation.report.findings import words
+from vae_ablation.report.page.values import without_places
 
 MOST = 5
 """Findings on the first screen."""
@@ -199,4 +200,4 @@ def _sentence(rule: str, names: Sequence[str]) -> str:
             part for name in names for part in re.split(r", (?=the )| and (?=the )", name)
         )
     )
-    return f"{rule}{listed(parts)}."
+    return f"{rule}{words.join(parts)}."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from vae_ablation.common.files import write_text
 from vae_ablation.report.findings import words
@@ -14,8 +15,7 @@ from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.render import empty_page, page
 from vae_ablation.report.page.sections import sections
-from vae_ablation.report.page.values import listed
-from vae_ablation.tables.collect import crossed_datasets
+from vae_ablation.tables.splits import replicate, replicate_column
 
 
 def write_report(folder: Path, target: Path) -> None:
@@ -33,10 +33,7 @@ def report(folder: Path) -> str:
     contents = Contents(folder)
     if not len(contents.runs):
         return empty_page(folder.name)
-    found = [
-        replace(section, heading=well(contents)) if section.id == "trust" else section
-        for section in sections(contents.arms, contents.has, contents.margin)
-    ]
+    found = sections(contents.arms, contents.has, contents.margin, well(contents))
     order = [section.id for section in found]
     answers = read_answers(folder, order)
     data = contents.to_json()
@@ -73,7 +70,7 @@ def question(axes: Sequence[PageAxis]) -> str:
     verb = "does" if len(names) == 1 else "do"
     if len(names) > _MOST_ASKED:
         names = [*names[: _MOST_ASKED - 1], f"{len(names) - _MOST_ASKED + 1} other settings"]
-    return f"What {verb} {listed(names)} do to a variational autoencoder?"
+    return f"What {verb} {words.join(names)} do to a variational autoencoder?"
 
 
 _MOST_ASKED = 5
@@ -97,16 +94,16 @@ def design(contents: Contents) -> str:
     product = 1
     for axis in contents.axes:
         product *= len(axis.levels)
-    levels = listed([_levels(axis) for axis in varied]) if varied else ""
+    levels = words.join([_levels(axis) for axis in varied]) if varied else ""
     every = "every combination" if product == len(arms) else f"{len(arms)} combinations"
     every = "each level" if len(varied) == 1 and product == len(arms) else every
     seeds = runs["seed"].nunique()
     epochs = contents.config.get("training", {}).get("epochs")
-    trained = f"A variational autoencoder was trained on {listed(_data(contents))}"
+    trained = f"A variational autoencoder was trained on {words.join(_data(contents))}"
     trained += f", for {every} of {levels}." if levels else "."
     length = f" for {epochs} epochs" if epochs and "training.epochs" not in runs else ""
     times = words.count(seeds, "seed")
-    if splits := sorted({*runs["split_seed"]}) if crossed_datasets(runs) else []:
+    if splits := sorted({*runs["split_seed"]}) if replicate(runs) == "split" else []:
         times += f" on each of {len(splits)} random splits of the data"
     each = "It was trained" if len(arms) == 1 else f"Each of the {len(arms):,} arms was trained"
     return f"{trained} {each}{length} with {times}; {_tested(contents)}"
@@ -133,9 +130,6 @@ def _data_name(name: str, described: dict[str, Any]) -> str:
     return f"{name} ({size} pixels{colour})" if len(shape) > 1 else name
 
 
-_MOST_NAMED = 9
-
-
 def _levels(axis: PageAxis) -> str:
     """The levels of an axis in words: `three latent dimensions (2, 8, 16)`."""
     if axis.axis.name == STRENGTH:
@@ -147,34 +141,42 @@ def _levels(axis: PageAxis) -> str:
     return f"{axis.axis.label} ({_some([level.short for level in axis.levels])})"
 
 
+def _some(levels: Sequence[str]) -> str:
+    return words.abridged(levels, ", ".join)
+
+
 _WITHOUT = {"kl-off": "no KL term", "point": "a deterministic autoencoder"}
 
 
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _MOST_NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[: _MOST_NAMED - 1])}, … {names[-1]}; {len(names)} in all"
-
-
 def replicates(contents: Contents) -> str:
-    """What intervals are over: seeds or splits of the data; empty where no arm has two."""
+    """Replicates that intervals are over: seeds or splits; empty where no arm has two."""
     runs = contents.arms.runs
-    crossed = bool(crossed_datasets(runs))
-    counts = runs.groupby("arm_at")["split_seed" if crossed else "seed"].nunique()
-    if counts.max() < 2:
-        return ""
-    return "splits" if crossed else "seeds"
+    return f"{replicate(runs)}s" if _replicates_of_arms(runs).max() > 1 else ""
+
+
+def _replicates_of_arms(runs: pd.DataFrame) -> pd.Series:
+    """Number of seeds, or splits, of each arm."""
+    return runs.groupby("arm_at")[replicate_column(replicate(runs))].nunique()
+
+
+def _failed(contents: Contents) -> int:
+    """Number of runs that failed or diverged."""
+    return int((contents.arms.runs["status"] != "ok").sum())
+
+
+def _moving(contents: Contents) -> tuple[int, int]:
+    """Runs that had not converged, and runs of which that is known."""
+    known = int(contents.overview.get("drifts", 0))
+    return known - int(contents.overview.get("converged", 0)), known
 
 
 def checks(contents: Contents) -> list[dict[str, Any]]:
     """Counts that say what the numbers rest on: failures, convergence, bounds, seeds."""
     overview, runs = contents.overview, contents.arms.runs
-    whole = len(runs)
-    failed = int((runs["status"] != "ok").sum())
+    whole, failed = len(runs), _failed(contents)
     found = [_check(failed, whole, "runs failed or diverged", failed == 0)]
-    drifts = int(overview.get("drifts", 0))
+    moving, drifts = _moving(contents)
     if drifts:
-        moving = drifts - int(overview.get("converged", 0))
         limit = f"{contents.margin:g} nats or more"
         text = (
             f"runs had not converged: the validation objective still changed by {limit} over the "
@@ -185,13 +187,13 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
         count = int((runs[flag].astype(str) == "True").sum())
         text = f"runs have {metrics} only as a bound"
         found.append(_check(count, whole, text, count == 0))
-    crossed = bool(crossed_datasets(runs))
-    unit, text = (
-        ("split", "of the data for each arm: intervals cover splits, corrected for their overlap.")
-        if crossed
-        else ("seed", "for each arm, on one split of the data: intervals cover seeds, not data.")
+    unit = replicate(runs)
+    text = (
+        "of the data for each arm: intervals cover splits, corrected for their overlap."
+        if unit == "split"
+        else "for each arm, on one split of the data: intervals cover seeds, not data."
     )
-    counts = runs.groupby("arm_at")["split_seed" if crossed else "seed"].nunique()
+    counts = _replicates_of_arms(runs)
     if counts.max() == 1:
         text = "for each arm: there are no intervals, and no difference can be decided."
     found.append(
@@ -215,7 +217,7 @@ def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
             "of the training code stand side by side." if len(versions) > 1 else ""
         ),
         "No likelihood": (
-            f"Scores of {listed(improper)} on grey pixels are cross-entropies: they are never "
+            f"Scores of {words.join(improper)} on grey pixels are cross-entropies: they are never "
             "ranked against likelihoods."
             if improper
             else ""
@@ -226,13 +228,9 @@ def _warnings(overview: dict[str, Any]) -> list[dict[str, Any]]:
 
 def well(contents: Contents) -> str:
     """How runs ended, as a heading: `No run failed; 46 of 189 runs had not converged`."""
-    runs = contents.arms.runs
-    failed = int((runs["status"] != "ok").sum())
-    ended = (
-        "No run failed" if not failed else f"{failed:,} of {len(runs):,} runs failed or diverged"
-    )
-    drifts = int(contents.overview.get("drifts", 0))
-    moving = drifts - int(contents.overview.get("converged", 0))
+    failed, whole = _failed(contents), len(contents.arms.runs)
+    ended = "No run failed" if not failed else f"{failed:,} of {whole:,} runs failed or diverged"
+    moving, drifts = _moving(contents)
     if not drifts:
         return ended
     return f"{ended}; {f'{moving:,} of {drifts:,}' if moving else 'none'} had not converged"
@@ -240,10 +238,11 @@ def well(contents: Contents) -> str:
 
 def warning(contents: Contents) -> str:
     """Warnings at the top: runs that are not ok, results that are missing."""
-    runs = contents.arms.runs
-    failed, missing = int((runs["status"] != "ok").sum()), len(contents.overview.get("missing", []))
+    failed, missing = _failed(contents), len(contents.overview.get("missing", []))
     parts = [
-        f"{failed:,} of {words.count(len(runs), 'run')} failed or diverged" if failed else "",
+        f"{failed:,} of {words.count(len(contents.arms.runs), 'run')} failed or diverged"
+        if failed
+        else "",
         f"{words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing"
         if missing
         else "",
@@ -261,7 +260,7 @@ def _bounds(runs: Any) -> list[tuple[str, str]]:
     return [
         (
             flag,
-            listed(
+            words.join(
                 [one.label for one in metrics if one.name in runs and runs[one.name].notna().any()]
             ),
         )

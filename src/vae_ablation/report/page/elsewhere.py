@@ -27,8 +27,6 @@ from vae_ablation.study.metrics import described
 if TYPE_CHECKING:
     from vae_ablation.tables.analysis import Analysis
 
-_MOST_NAMED = 9
-
 
 @dataclass(frozen=True)
 class TablePage:
@@ -104,15 +102,15 @@ class TablePage:
         names = [axis.axis.label for axis in self.axes if axis.varied and not _is_data(axis)]
         metrics = [metric.label for metric in self.analysis.metrics]
         verb = "does" if len(names) == 1 else "do"
-        return f"What {verb} {words.join(names)} change in {_few(metrics)}?"
+        return f"What {verb} {words.join(names)} change in {words.abridged(metrics)}?"
 
     def design(self) -> str:
         """Runs, arms, seeds and levels in two sentences."""
         runs, arms = self.analysis.runs, len(self.arms.frame)
         varied = [axis for axis in self.axes if axis.varied]
         whole = prod(len(axis.levels) for axis in varied) == arms
-        levels = words.join([f"{axis.axis.label} ({_few([one.short for one in axis.levels])})"
-                         for axis in varied])  # fmt: skip
+        named = {axis.axis.label: [one.short for one in axis.levels] for axis in varied}
+        levels = words.join([f"{axis} ({words.abridged(names)})" for axis, names in named.items()])
         seeds = self.analysis.replicates.planned.sum(axis=1)
         each = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
         one = seeds.max() == 1
@@ -262,12 +260,6 @@ def _is_data(axis: PageAxis) -> bool:
 
 def _cell(level: Any) -> Any:
     return None if level is None or level != level else level_text(level)
-
-
-def _few(names: Sequence[str]) -> str:
-    if len(names) <= _MOST_NAMED:
-        return words.join(names)
-    return f"{', '.join(names[: _MOST_NAMED - 1])}, … {names[-1]}; {len(names)} in all"
 
 
 def _span(row: Mapping[Any, Any]) -> str:

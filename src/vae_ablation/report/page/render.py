@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from vae_ablation.report.findings import words
 from vae_ablation.report.page.answer import Answer, Answers, five
 from vae_ablation.report.page.sections import Section
-from vae_ablation.report.page.values import in_script, listed, packed
+from vae_ablation.report.page.values import in_script, packed
 
 STYLES = ("page.css",)
 SCRIPTS = ("decoder.js", "chart.js", "data.js", "figures.js", "explore.js", "tables.js", "page.js")
@@ -72,7 +72,7 @@ def counts(data: Mapping[str, Any]) -> str:
         "run": len(data["runs"]["arm"]),
         "contrast": data["contrasts"]["count"],
     }
-    return listed([f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in sizes.items() if n])
+    return words.join([f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in sizes.items() if n])
 
 
 def _template(name: str) -> jinja2.Template:

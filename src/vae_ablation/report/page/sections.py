@@ -75,7 +75,10 @@ class Section:
 
 
 def sections(
-    arms: Arms, has: Callable[[str], bool], margin: float = CONVERGED_DRIFT
+    arms: Arms,
+    has: Callable[[str], bool],
+    margin: float = CONVERGED_DRIFT,
+    ended: str = "What the numbers rest on",
 ) -> list[Section]:
     """The sections of a study in order.
 
@@ -84,6 +87,7 @@ def sections(
         has: whether a part is there: `effects`, `elsewhere`, `applications`, `pictures`,
             `codes`, `curves`.
         margin: nats by which the validation objective of a converged run may still change.
+        ended: how runs ended, the heading of what to trust.
     """
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
@@ -96,7 +100,7 @@ def sections(
         _elsewhere(has),
         _effects(has),
         _applications(has),
-        _trust(arms, has, margin),
+        _trust(arms, has, margin, ended),
     ]
     unit = replicate(arms.runs)
     return [_worded(section, unit) for section in found if section is not None]
@@ -294,7 +298,7 @@ def _applications(has: Callable[[str], bool]) -> Section | None:
     return Section("applications", "Applications", "What the models are good for", "", [figure])
 
 
-def _trust(arms: Arms, has: Callable[[str], bool], margin: float) -> Section:
+def _trust(arms: Arms, has: Callable[[str], bool], margin: float, ended: str) -> Section:
     figures = []
     if "drift" in arms.metrics:
         figures.append(
@@ -318,7 +322,7 @@ def _trust(arms: Arms, has: Callable[[str], bool], margin: float) -> Section:
                 "validation of one seed at the other levels of one axis.",
             )
         )
-    return Section("trust", "What to trust", "What the numbers rest on", "", figures, finds=False)
+    return Section("trust", "What to trust", ended, "", figures, finds=False)
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,6 @@ def packed(value: Any) -> str:
     """JSON as base64 of its gzip; equal values give equal texts."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
-
-
-def listed(names: Sequence[str]) -> str:
-    """Words as a list in a sentence: `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 _ABSOLUTE = re.compile(
