@@ -44,8 +44,8 @@ BADLY_COVERED = 0.1
 PRIOR_SHARE = 0.05
 """Share of draws from the prior, which bounds the weights where a Gaussian has no mass."""
 
-SHARES = {2: (0.75, 0.25), 3: (0.6, 0.25, 0.15)}
-"""Shares, among the others, of two or three modes of an example, the best first."""
+SHARES = (0.6, 0.25, 0.15)
+"""Shares, among the others, of the modes of an example, the best first."""
 
 WIDTHS = ((0.6, 1.05), (0.3, 1.3), (0.1, 1.8))
 """Each component is this mixture of copies of itself: share, and factor of the standard
@@ -228,7 +228,7 @@ def scores(
 
 
 def _shared(parts: Sequence[Gaussians]) -> list[tuple[float, Gaussians]]:
-    return list(zip(SHARES[len(parts)], parts, strict=True))
+    return list(zip(SHARES, parts, strict=True))
 
 
 def _estimated(

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 MODE_STEPS, OTHER_STEPS = 6, 3
 """Damped Gauss–Newton steps towards a mode, and towards one that is smoothed afterwards."""
 
-FEW_DIMENSIONS = 8
-"""Most dimensions of z in which two modes of each example are enough, the second unsmoothed; in
-more of them there are three, which the draws of all must cover."""
+OTHER_MODES = 2
+"""Modes that are sought beside the one that the encoder's mean leads to. One is not enough: counts
+without the KL term have posteriors of three modes already at latent_dim 2."""
 
 STEP_SIZES = (1.0, 0.4, 0.1, 0.02)
 """Shares of a Gauss–Newton step that are tried; the best is taken, or none."""
@@ -306,7 +306,7 @@ def _expansion(
 def refined(
     target: Target, means: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[Gaussians, ...]:
-    """Gaussians at two or three modes of each example, that of the greatest evidence first.
+    """Gaussians at three modes of each example, that of the greatest evidence first.
 
     Args:
         target: the log joint.
@@ -315,12 +315,8 @@ def refined(
     """
     first, height = target.mode(means)
     bank = bank_of(target, first, generators)
-    few = means.shape[-1] <= FEW_DIMENSIONS
-    steps = MODE_STEPS if few else OTHER_STEPS
-    found = [(first, height), *elsewhere(target, [first], bank, 1 if few else 2, steps)]
-    main, *rest = _sorted(found)
-    others = rest if few else [smoothed(target, one, generators) for one in rest]
-    return (smoothed(target, main, generators), *others)
+    others = elsewhere(target, [first], bank, OTHER_MODES, OTHER_STEPS)
+    return tuple(smoothed(target, one, generators) for one in _sorted([(first, height), *others]))
 
 
 def _sorted(found: Sequence[tuple[Gaussians, Tensor]]) -> list[Gaussians]:
