@@ -26,7 +26,7 @@ from vae_ablation.evaluation import evaluate_pack
 from vae_ablation.evaluation.bounds import encode
 from vae_ablation.evaluation.gaps import encoder_gaps
 from vae_ablation.evaluation.nll import importance_nll
-from vae_ablation.evaluation.refined import Target
+from vae_ablation.evaluation.refined import Target, refined
 from vae_ablation.models.posteriors import Posterior
 from vae_ablation.models.streams import stream
 from vae_ablation.models.vae import VAE
@@ -46,6 +46,12 @@ def linear(latent: int, dims: int = 6) -> tuple[VAE, torch.Tensor, torch.Tensor]
     return model, weight, torch.eye(latent).double() + weight.T @ weight / SIGMA**2
 
 
+def gaps(target: Target, posterior: Posterior) -> Any:
+    streams = [stream(0, "gap")]
+    main, *_ = refined(target, posterior.mean, streams)
+    return encoder_gaps(target, posterior, main, streams)
+
+
 def test_the_encoder_gap_is_the_distance_to_the_best_diagonal_gaussian() -> None:
     """KL(q ‖ p(z | x)) of the encoder's Gaussian minus that of the best, in closed form."""
     model, weight, precision = linear(3)
@@ -54,7 +60,7 @@ def test_the_encoder_gap_is_the_distance_to_the_best_diagonal_gaussian() -> None
     mean, log_std = exact + 0.2, torch.full_like(exact, math.log(0.15))
     pack = stacked([model])
     posterior = Posterior(mean[None].float(), log_std[None].float())
-    found = encoder_gaps(Target.of(pack, examples(x)), posterior, [stream(0, "gap")])
+    found = gaps(Target.of(pack, examples(x)), posterior)
     shift = 0.5 * torch.einsum("nl,lm,nm->n", mean - exact, precision, mean - exact)
     spread = 0.5 * (precision.diagonal() * 0.15**2).sum() - 3 * math.log(0.15)
     best = 0.5 * 3 + 0.5 * precision.diagonal().log().sum()
@@ -70,7 +76,7 @@ def test_the_best_encoder_has_no_gap() -> None:
     log_std = (-0.5 * precision.diagonal().log()).expand_as(exact)
     posterior = Posterior(exact[None].float(), log_std[None].float())
     target = Target.of(stacked([model]), examples(x))
-    found = encoder_gaps(target, posterior, [stream(0, "gap")])
+    found = gaps(target, posterior)
     assert abs(found.mean()) < 0.02
 
 

@@ -264,10 +264,11 @@ class EvaluationContext:
     @once
     def encoder_gaps(self) -> Array:
         """Nats that the best diagonal Gaussian gets back, of a few test examples, [runs, m]."""
-        places = self.nll_places[spaced(len(self.nll_places), GAP_EXAMPLES)]
+        few = spaced(len(self.nll_places), GAP_EXAMPLES)
+        places, main = self.nll_places[few], self.scores.main.examples(few)
         mean, log_std = (part[:, places] for part in (self.posterior.mean, self.posterior.log_std))
         target = Target.of(self.model, self.held_out.chosen(places))
-        return encoder_gaps(target, Posterior(mean, log_std), self.streams("encoder gap"))
+        return encoder_gaps(target, Posterior(mean, log_std), main, self.streams("encoder gap"))
 
     @once
     def aggregates(self) -> list[Aggregate]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_ablation.evaluation.refined import ANTITHETIC, Gaussians, Target, normals, refined
+from vae_ablation.evaluation.refined import ANTITHETIC, Gaussians, Target, normals
 from vae_ablation.models.posteriors import Posterior
 
 GAP_EXAMPLES = 64
@@ -25,20 +25,20 @@ STEPS = (1.0, 0.7, 0.5, 0.5, 0.3, 0.3)
 
 @torch.no_grad()
 def encoder_gaps(
-    target: Target, posterior: Posterior, generators: Sequence[torch.Generator]
+    target: Target, posterior: Posterior, main: Gaussians, generators: Sequence[torch.Generator]
 ) -> NDArray[np.float64]:
     """ELBO of the best diagonal Gaussian of each example minus that of the encoder's: [runs, n].
 
-    The best is sought by variational Gauss–Newton steps from the refined posterior. It is the
+    The best is sought by variational Gauss–Newton steps from a refined posterior. It is the
     encoder's own where that scores higher; the two are chosen between on other draws than those
     that the gap is taken from.
 
     Args:
         target: the log joint.
         posterior: the encoder's, [runs, n, latent].
+        main: refined posteriors.
         generators: one stream per run.
     """
-    main, *_ = refined(target, posterior.mean, generators)
     best = _diagonal(target, main, generators)
     own = Gaussians(posterior.mean.double(), torch.diag_embed((-posterior.log_std.double()).exp()))
     choice, score = (_elbo_gains(target, own, best, generators) for _ in range(2))

@@ -145,10 +145,12 @@ class Scores:
     Attributes:
         own: with p(x | z) as it was trained.
         levels: with the mass of the data's own grey levels; None where there is none.
+        main: the Gaussian at the best mode of each example, which `own` is drawn from.
     """
 
     own: NllEstimate
     levels: NllEstimate | None
+    main: Gaussians
 
 
 def scored_levels(likelihood: str, dataset: Dataset) -> int | None:
@@ -215,16 +217,17 @@ def scores(
             [runs, m, latent].
     """
     target = Target.of(model, examples)
-    pair = refined(target, means, generators)
-    draws = _Draws.of(target, _shared(pair), samples, generators)
+    modes = refined(target, means, generators)
+    draws = _Draws.of(target, _shared(modes), samples, generators)
     start = means if others is None else torch.cat([means, others], dim=1)
-    own, more = _estimated(draws, target, pair, start, generators)
+    own, more = _estimated(draws, target, modes, start, generators)
     if levels is None:
-        return Scores(own, None)
+        return Scores(own, None, modes[0])
     if mass:
-        return Scores(own, own)
+        return Scores(own, own, modes[0])
     target = target.of_levels(levels)
-    return Scores(own, _of_levels([draws, more], target, pair, start, generators))
+    of_levels = _of_levels([draws, more], target, modes, start, generators)
+    return Scores(own, of_levels, modes[0])
 
 
 def _shared(parts: Sequence[Gaussians]) -> list[tuple[float, Gaussians]]:

@@ -10,7 +10,7 @@ steps (Khan and Rue 2023, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -113,6 +113,10 @@ class Gaussians:
         """Those of some runs."""
         return Gaussians(self.mean[list(keep)], self.root[list(keep)])
 
+    def examples(self, keep: Iterable[int]) -> Gaussians:
+        """Those of some examples."""
+        return Gaussians(self.mean[:, list(keep)], self.root[:, list(keep)])
+
 
 def picked(values: Tensor, places: Tensor) -> Tensor:
     """Values [runs, n, …] at places [runs, m]: [runs, m, …]."""
@@ -183,7 +187,9 @@ class Target:
             return self.log_likelihood(bank[:, None].expand(-1, len(self), *bank.shape[1:]))
         x, _ = self.examples.at(self.places)
         found = [
-            self.model.select([run]).map(_pair_log_probs, bank[[run]].to(x.dtype), x[[run]])
+            self.model.select([run]).map(
+                _pair_log_probs, bank[[run]].to(x.dtype), x[[run]], plain=True
+            )
             for run in range(len(self.model))
         ]
         return torch.cat(found).double()
@@ -202,7 +208,9 @@ class Target:
             narrow, blocks = z[:, rows].to(x.dtype), []
             for group in run_blocks(len(self.model), len(x[0]) * elements, x.device):
                 model = self.model if len(group) == len(self.model) else self.model.select(group)
-                blocks.append(model.map(function, narrow[group], x[group], context[group]))
+                blocks.append(
+                    model.map(function, narrow[group], x[group], context[group], plain=True)
+                )
             parts.append(torch.cat(blocks).double())
         return torch.cat(parts, dim=1)
 

@@ -101,13 +101,18 @@ class StackedVAE:
             for (name, shape), leaf in zip(self._shapes.items(), self.leaves, strict=True)
         }
 
-    def map(self, function: Callable[..., Any], *stacked: Tensor) -> Any:
+    def map(self, function: Callable[..., Any], *stacked: Tensor, plain: bool = False) -> Any:
         """`function(model, *arguments)` of every run, batched: arguments, results [runs, ...].
 
         A single run of networks from outside the package is called as it is, since `torch.func`
         may not be able to batch it.
+
+        Args:
+            function: of one run.
+            stacked: its arguments.
+            plain: whether any single run is called as it is, which is faster and rounds otherwise.
         """
-        if len(self) == 1 and not self.template.padded:
+        if len(self) == 1 and (plain or not self.template.padded):
             return _as_stack(function(self.one(0), *(each[0] for each in stacked)))
 
         def single(weights: dict[str, Tensor], *arguments: Tensor) -> Any:
