@@ -224,7 +224,8 @@ def test_an_error_of_one_family_leaves_the_other_columns(
 @pytest.mark.parametrize(
     ("name", "asking"),
     [
-        ("scores", ["nll", "encoder gap"]),
+        ("refined", ["nll", "encoder gap"]),
+        ("scores", ["nll"]),
         ("squared_errors", ["mse"]),
         ("draw_pictures", ["pictures"]),
     ],

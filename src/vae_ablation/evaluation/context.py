@@ -26,7 +26,7 @@ from vae_ablation.evaluation.nll import (
 )
 from vae_ablation.evaluation.pictures import Pictures, default_pairs, draw_pictures
 from vae_ablation.evaluation.reconstruction import log_errors, squared_errors
-from vae_ablation.evaluation.refined import Target
+from vae_ablation.evaluation.refined import Gaussians, Target, refined
 from vae_ablation.evaluation.samples import RealFeatures, sample_columns
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.posteriors import POSTERIORS, Posterior
@@ -246,26 +246,39 @@ class EvaluationContext:
         return stratified(self.dataset.labels_of("test"), self.settings["nll_examples"])
 
     @once
+    def _nll_noise(self) -> list[torch.Generator]:
+        """Streams that `modes` draws from first, then `scores`."""
+        return self.streams("nll")
+
+    @once
+    def modes(self) -> tuple[Gaussians, ...]:
+        """Gaussians at modes of p(z | x) of the examples at `nll_places`, the best first."""
+        target = Target.of(self.model, self.held_out.chosen(self.nll_places))
+        return refined(target, self.posterior.mean[:, self.nll_places], self._nll_noise)
+
+    @once
     def scores(self) -> Scores:
         """Estimates of −log p(x) of the examples at `nll_places`, [runs, n]."""
         likelihood = self.runs[0].likelihood
         known = self.train_posterior.mean
+        modes = self.modes
         return scores(
             self.model,
             self.posterior.mean[:, self.nll_places],
             self.held_out.chosen(self.nll_places),
             self.settings["nll_samples"],
-            self.streams("nll"),
+            self._nll_noise,
             scored_levels(likelihood, self.dataset),
             LIKELIHOODS[likelihood].mass,
             known[:, spaced(known.shape[1], OTHER_CODES)],
+            modes,
         )
 
     @once
     def encoder_gaps(self) -> Array:
         """Nats that the best diagonal Gaussian gets back, of a few test examples, [runs, m]."""
         few = spaced(len(self.nll_places), GAP_EXAMPLES)
-        places, main = self.nll_places[few], self.scores.main.examples(few)
+        places, main = self.nll_places[few], self.modes[0].examples(few)
         mean, log_std = (part[:, places] for part in (self.posterior.mean, self.posterior.log_std))
         target = Target.of(self.model, self.held_out.chosen(places))
         return encoder_gaps(target, Posterior(mean, log_std), main, self.streams("encoder gap"))

@@ -145,12 +145,10 @@ class Scores:
     Attributes:
         own: with p(x | z) as it was trained.
         levels: with the mass of the data's own grey levels; None where there is none.
-        main: the Gaussian at the best mode of each example, which `own` is drawn from.
     """
 
     own: NllEstimate
     levels: NllEstimate | None
-    main: Gaussians
 
 
 def scored_levels(likelihood: str, dataset: Dataset) -> int | None:
@@ -199,6 +197,7 @@ def scores(
     levels: int | None = None,
     mass: bool = False,
     others: Tensor | None = None,
+    modes: Sequence[Gaussians] | None = None,
 ) -> Scores:
     """`importance_nll`, and with the same draws the mass of grey levels.
 
@@ -215,19 +214,21 @@ def scores(
         mass: whether p(x | z) is that mass itself.
         others: codes of other examples, from which modes of hard ones are sought too,
             [runs, m, latent].
+        modes: what `refined` gives with the same streams before; None to seek them here.
     """
     target = Target.of(model, examples)
-    modes = refined(target, means, generators)
+    if modes is None:
+        modes = refined(target, means, generators)
     draws = _Draws.of(target, _shared(modes), samples, generators)
     start = means if others is None else torch.cat([means, others], dim=1)
     own, more = _estimated(draws, target, modes, start, generators)
     if levels is None:
-        return Scores(own, None, modes[0])
+        return Scores(own, None)
     if mass:
-        return Scores(own, own, modes[0])
+        return Scores(own, own)
     target = target.of_levels(levels)
     of_levels = _of_levels([draws, more], target, modes, start, generators)
-    return Scores(own, of_levels, modes[0])
+    return Scores(own, of_levels)
 
 
 def _shared(parts: Sequence[Gaussians]) -> list[tuple[float, Gaussians]]:

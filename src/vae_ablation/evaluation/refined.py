@@ -311,6 +311,7 @@ def _expansion(
     return total / draws
 
 
+@torch.no_grad()
 def refined(
     target: Target, means: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[Gaussians, ...]:
