@@ -64,7 +64,8 @@ while [ $status -eq 0 ] && [ -f "$results/.next-round" ]; do # seeds in rounds; 
     status=$?
 done
 [ $status -ne 130 ] || exit 130
-if [ $status -ne 0 ] && [ -f "$results/.failed" ]; then
+[ $status -eq 0 ] || [ -f "$results/.failed" ] || exit $status # Snakemake said why nothing was run
+if [ $status -ne 0 ]; then
     echo "Some jobs failed for good; tables and report are made over the rest." >&2
     words=() own=
     for word; do
