@@ -11,11 +11,12 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Template
 
-from faults.made import SMALL, copied, nothing_is_to_do, plan, planned, run_study
+from faults.made import SMALL, STUDY, copied, nothing_is_to_do, plan, planned, run_study
 from support import assert_one_sentence
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, write_json
 from vae_ablation.report.overview import read_overview, write_overview
+from vae_ablation.store.prune import find_leftovers
 from vae_ablation.tables.collect import collect, read_metrics, write_csv
 
 FRONT_PAGE = Path(__file__).parents[2] / "workflow" / "report" / "workflow.rst"
@@ -69,6 +70,62 @@ def test_retrain_trains_them_alone_and_error_refuses_them(place: Path) -> None:
     with pytest.raises(UserError) as caught:
         plan(place, TWO | {"on_code_change": "error"})
     assert_one_sentence(caught.value, "seed1", "on_code_change", "keep or retrain")
+
+
+def aged(folder: Path) -> Path:
+    """The description of the prepared digits, which other code has made."""
+    (path,) = (folder / "results/.data").glob("*/dataset.json")
+    write_json(path, read_json(path) | {"code_version": "0ld0c0de0000"})
+    return path
+
+
+def notes(folder: Path) -> list[str]:
+    study = planned(folder, TWO).study
+    with chdir(folder):
+        return study.notes()
+
+
+def test_data_that_other_code_prepared_are_kept_and_named(place: Path, finished: Path) -> None:
+    assert notes(finished) == []
+    aged(place)
+    (note,) = notes(place)
+    assert "Dataset digits was prepared by other code" in note
+    assert "on_code_change: keep accepts it, retrain prepares it again" in note
+    assert nothing_is_to_do(place, TWO)
+
+
+def test_error_refuses_data_that_other_code_prepared(place: Path) -> None:
+    aged(place)
+    with pytest.raises(UserError) as caught:
+        plan(place, TWO | {"on_code_change": "error"})
+    assert_one_sentence(caught.value, "dataset digits", "on_code_change", "keep or retrain")
+
+
+def test_retrain_prepares_data_again_and_trains_where_they_differ(finished: Path, tmp_path) -> None:
+    copied(finished, tmp_path)
+    old, again = aged(tmp_path), TWO | {"on_code_change": "retrain"}
+    assert plan(tmp_path, again).to_train == []
+    folder = tmp_path / planned(tmp_path, again).study.prepared["digits"]
+    assert folder != old.parent
+    run_study(tmp_path, again)
+    described = read_json(folder / "dataset.json")
+    assert described["checksum"] == read_json(old)["checksum"]
+    assert described["code_version"] != "0ld0c0de0000"
+    assert plan(tmp_path, again).to_train == []
+    write_json(folder / "dataset.json", described | {"checksum": "other"})
+    reasons = [item.reason for item in plan(tmp_path, again).to_train]
+    assert reasons == ["data of digits changed"] * 2
+    assert plan(tmp_path, TWO).to_train == []
+
+
+def test_prune_keeps_old_and_new_data_as_the_config_says(finished: Path, tmp_path: Path) -> None:
+    copied(finished, tmp_path)
+    old, again = aged(tmp_path), TWO | {"on_code_change": "retrain"}
+    with chdir(tmp_path):
+        assert old.parent.relative_to(tmp_path) not in find_leftovers(STUDY).paths
+    run_study(tmp_path, again)
+    with chdir(tmp_path):
+        assert old.parent.relative_to(tmp_path) in find_leftovers(STUDY).paths
 
 
 def test_every_row_of_the_table_names_its_code(place: Path) -> None:

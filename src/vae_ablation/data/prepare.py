@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vae_ablation.common import registry
+from vae_ablation.common.closure import code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import (
     UNREADABLE_NPZ,
@@ -52,10 +53,21 @@ PREPARE_VERSION = 1
 _LOCATION_KEYS = {"path", "root", "folder", "labels"}
 
 
-def data_hash(options: Options) -> str:
+def preparing_code(source: str) -> str:
+    """Digest of the code that prepares data of a source, without that of plug-ins."""
+    module = type(SOURCES[source]).__module__
+    own = [module] if module.startswith("vae_ablation.") else []
+    return code_digest("vae_ablation.data.prepare", *own)
+
+
+def data_hash(options: Options, code: str = "") -> str:
     """Identity of a prepared dataset: options and bytes of the user's files, not their place.
 
     Options that the source does not read do not count.
+
+    Args:
+        options: the dataset's section of the resolved config.
+        code: what `preparing_code` gives, where data that other code made are not to be used.
     """
     source = SOURCES[options["source"]]
     foreign = frozenset().union(*(each.own_options for each in SOURCES.values()))
@@ -67,7 +79,7 @@ def data_hash(options: Options) -> str:
     parts = [PREPARE_VERSION, source.version, settings, digests]
     layout = source.layout(options)
     outside = registry.digests([("source", source.name)])
-    return stable_hash([*parts, *([layout] if layout else []), *outside])
+    return stable_hash([*parts, *([layout] if layout else []), *outside, *([code] if code else [])])
 
 
 def describe_observed(options: Options) -> Observed:
@@ -182,7 +194,8 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
         folder: results/.data/<hash>.
 
     Returns:
-        What dataset.json holds: shape, levels, binary, dynamic, checksum, split sizes.
+        What dataset.json holds: shape, levels, binary, dynamic, checksum, split sizes, and the
+        version of the code that prepared it.
 
     Raises:
         UserError: the source's files are wrong, or a split would be empty.
@@ -205,6 +218,7 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     arrays = {"labels": labels, "split": split}
     arrays |= {f"covariate/{name}": one.values for name, one in covariates.items()}
     info = {"source": options["source"], "grey_levels": raw.levels, "sizes": sizes}
+    info["code_version"] = preparing_code(options["source"])
     info |= {"distinct_labels": True} if distinct else {}
     if raw.groups is not None:
         info["groups"] = {

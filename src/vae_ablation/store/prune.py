@@ -81,16 +81,18 @@ def present_study(folder: Path) -> Study | None:
 
 
 def _wanting(folder: Path) -> list[Study]:
-    """The study as frozen, and as its config file says now.
-
-    In both plans a run that is not in perfect order is missing; `_Wanted` looks closer.
-    """
+    """The study as frozen, and as its config file says now; neither refuses other code."""
     frozen, _ = read_frozen(folder)
     studies, present = [frozen], present_study(folder)
     if present is not None and present.config != frozen.config:
         studies.append(present)
-    strict = {"on_code_change": "retrain", "retry_failed": True}
-    return [replace(study, config=study.config | strict) for study in studies]
+    return [_strict(study) for study in studies]
+
+
+def _strict(study: Study) -> Study:
+    """In whose plan a run that failed is missing, and none is refused; `_Wanted` looks closer."""
+    code = {"on_code_change": "keep"} if study.config["on_code_change"] == "error" else {}
+    return replace(study, config=study.config | {"retry_failed": True} | code)
 
 
 class _Wanted:

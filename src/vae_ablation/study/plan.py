@@ -21,7 +21,7 @@ from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
 from vae_ablation.data.codes import parts_of
 from vae_ablation.data.labels import label_text
-from vae_ablation.data.prepare import data_hash, describe_observed, read_observed
+from vae_ablation.data.prepare import data_hash, describe_observed, preparing_code, read_observed
 from vae_ablation.models.architectures import ARCHITECTURES
 from vae_ablation.models.likelihoods import LIKELIHOODS
 from vae_ablation.models.posteriors import POSTERIORS
@@ -283,7 +283,24 @@ class Study:
     def prepared(self) -> dict[str, Path]:
         """Folder of each used dataset's prepared data, and of each split of it that a run uses."""
         known = {name: self.data_options(name) for name in (*self.datasets, *sorted(self.data))}
-        return {key: self.data_folder / data_hash(options) for key, options in known.items()}
+        return {key: self._folder_of(options) for key, options in known.items()}
+
+    def _folder_of(self, options: dict[str, Any]) -> Path:
+        """Folder of a dataset's prepared data.
+
+        It is another one where other code than is installed prepared those that lie there, and the
+        config wants them made again.
+        """
+        folder = self.data_folder / data_hash(options)
+        if self.config["on_code_change"] == "retrain" and _other_code(folder, options["source"]):
+            return self.data_folder / data_hash(options, preparing_code(options["source"]))
+        return folder
+
+    @cached_property
+    def of_other_code(self) -> list[str]:
+        """Datasets whose prepared data other code than is installed has made."""
+        sources = {name: self.config["datasets"][name]["source"] for name in self.datasets}
+        return [name for name in self.datasets if _other_code(self.prepared[name], sources[name])]
 
     def data_options(self, key: str) -> dict[str, Any]:
         """The section of a dataset as it holds for the data of a key."""
@@ -427,7 +444,18 @@ class Study:
         }
 
     def notes(self) -> list[str]:
-        """Settings that have no effect on some of the data, a line each."""
+        """What the user may not expect of the data: a line each."""
+        return [*self._notes_on_code(), *self._notes_on_pairs()]
+
+    def _notes_on_code(self) -> list[str]:
+        return [
+            f"Dataset {name} was prepared by other code than is installed; on_code_change: keep "
+            "accepts it, retrain prepares it again."
+            for name in self.of_other_code
+        ]
+
+    def _notes_on_pairs(self) -> list[str]:
+        """Interpolations that are not drawn."""
         pairs = self.config["evaluation"]["interpolations"]
         if pairs and not self._drawn:
             return ["Interpolations are not drawn: no dataset of this study holds pictures."]
@@ -577,6 +605,7 @@ class Study:
         reasons: dict[str, str] = {}
         hashes: dict[str, str] = {}
         other_code = 0
+        self._check_data_code()
         for run in self.runs:
             record = _read_record(self.run_folder(run) / "run.json")
             checksum = self.checksums[run.data] or self._recorded_checksum(run, record)
@@ -632,8 +661,8 @@ class Study:
 
     def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
         """Checksum of the data a run was trained on, if they are what would be prepared again."""
-        same = record.get("data_hash") == self.prepared[run.data].name
-        return record["data_checksum"] if same else None
+        names = {self.prepared[run.data].name, data_hash(self.data_options(run.data))}
+        return record["data_checksum"] if record.get("data_hash") in names else None
 
     def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
         """Reason why a run has to be trained; None where its result is whole and up to date."""
@@ -666,6 +695,14 @@ class Study:
         if not evaluated:
             return TRAIN_FILES
         return TRAIN_FILES + (EVALUATION_FILES if record["status"] == "ok" else ("metrics.json",))
+
+    def _check_data_code(self) -> None:
+        if self.config["on_code_change"] == "error" and self.of_other_code:
+            name = self.of_other_code[0]
+            raise UserError(
+                f"{self.prepared[name]}: dataset {name} was prepared by other code than is "
+                "installed; set on_code_change to keep or retrain."
+            )
 
     def _code_changed(self, run: Run) -> str | None:
         if self.config["on_code_change"] == "error":
@@ -778,6 +815,15 @@ def _read_checksum(path: Path) -> str:
         return str(read_json(path)["checksum"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; delete its folder to prepare the data again.") from None
+
+
+def _other_code(folder: Path, source: str) -> bool:
+    """Whether data lie there that other code than is installed has prepared."""
+    try:
+        code = read_json(folder / "dataset.json").get("code_version")
+        return bool(code != preparing_code(source))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def training_code_version() -> str:
