@@ -126,7 +126,7 @@ _STANDING = (
     ),
     Axis(
         "condition",
-        "conditioning of encoder and decoder",
+        "conditioning",
         "none",
         trace="given",
         words=lambda level: (

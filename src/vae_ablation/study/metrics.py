@@ -239,12 +239,9 @@ _NO_LEVELS = (
 _GAP = "point, controls"
 _SATURATED = "lies within {limit} nats of ln N, the maximum for N examples"
 _INFORMATION = Bound("mi_saturated", "lower", 2.0, _SATURATED)
-_MARGINAL = Bound(
-    "mi_saturated", "upper", 2.0, f"is the rate minus mutual information that {_SATURATED}"
-)
-_CORRELATION = Bound(
-    "mi_saturated", "upper", 2.0, f"is part of the rate minus mutual information that {_SATURATED}"
-)
+_BEYOND = f"the rate beyond the mutual information, whose estimate {_SATURATED}"
+_MARGINAL = Bound("mi_saturated", "upper", 2.0, f"is {_BEYOND}")
+_CORRELATION = Bound("mi_saturated", "upper", 2.0, f"is part of {_BEYOND}")
 _NO_SAMPLES = "`raw`, `untrained`, `optimum`"
 
 for _metric in (

@@ -126,7 +126,7 @@ def test_a_difference_below_the_drift_says_so() -> None:
         ("architecture", "conv", "mlp", "The NLL is worse with conv than with mlp"),
         ("model.hidden", "512x256", "16", "worse with hidden layers 512x256 than with hidden"),
         ("my.axis", "soft", "hard", "The NLL is worse with axis soft than with axis hard"),
-        ("condition", "batch", "none", "worse conditioned on batch than without conditioning"),
+        ("condition", "batch", "none", "worse when conditioned on batch than without conditioning"),
         ("training.learning_rate", "0.01", "0.001", "worse at learning rate 0.01 than at learning"),
         ("train_examples", "100", "1000", "worse with 100 training examples than with 1000"),
         ("point", "point", "1", "worse in a deterministic autoencoder than at β = 1"),

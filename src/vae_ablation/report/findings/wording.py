@@ -57,7 +57,7 @@ def at_level(question: str, level: str, quote: Quote | None = None) -> Phrase:
         text = f"at {axis.label} {level}"
     else:
         described = axis.described(level)
-        text = described if described.startswith("conditioned") else f"with {described}"
+        text = f"{'when' if described.startswith('conditioned') else 'with'} {described}"
     return _quoted(text, level, quote)
 
 
@@ -83,7 +83,7 @@ def at_reference(row: Row) -> Phrase:
 def bare(level: Phrase) -> Phrase:
     """A level without its preposition: `β = 1`, `conv`, `no conditioning`."""
     head = str(level.parts[0]) if level.parts else ""
-    cut = head.removeprefix("at ").removeprefix("with ")
+    cut = head.removeprefix("at ").removeprefix("with ").removeprefix("when ")
     cut = f"no {head.removeprefix('without ')}" if head.startswith("without ") else cut
     return Phrase(tuple(part for part in (cut, *level.parts[1:]) if part))
 

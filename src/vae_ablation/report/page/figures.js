@@ -518,7 +518,7 @@ async function drawCard(card, arm, below) {
   picks.replaceChildren(...[
     samples && node("div", { class: "cell" }, node("h3", {}, "Samples from the prior"), samples),
     codes && node("div", { class: "cell" }, node("h3", {}, "Codes of test examples", axes), codes, classKey(loaded.about)),
-    codes && node("div", { class: samples ? "cell wide" : "cell" }, probe, classSelect(loaded), loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; redrawCard(); } }), " show what the decoder draws behind the codes") : null),
+    codes && node("div", { class: samples ? "cell wide" : "cell" }, probe, classSelect(loaded), planeDims[arm] !== "umap" && loaded.steps && loaded.about.observed?.shape?.length > 1 ? node("label", { class: "note noprint" }, node("input", { type: "checkbox", id: "mosaic", checked: mosaicOn ? "" : null, onchange: (event) => { mosaicOn = event.target.checked; redrawCard(); } }), " show what the decoder draws behind the codes") : null),
     recon && node("div", { class: "cell wide" }, node("h3", {}, "Test examples above, reconstructions below"), recon),
     between && node("div", { class: "cell wide" }, node("h3", {}, "Between codes ", node("small", {}, between[0])), between[1]),
     ofClasses && node("div", { class: "cell wide" }, node("h3", {}, "Draws of the prior, decoded with each class"), ofClasses),
