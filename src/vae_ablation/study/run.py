@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from vae_ablation.models.likelihoods import LIKELIHOODS
@@ -97,16 +98,22 @@ class Run(Mapping[str, Level]):
         return len(AXES) + len(self.own)
 
     def __hash__(self) -> int:
-        return hash(tuple(map(self.__dict__.get, AXES)))
+        return hash(self._standing)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and self.__dict__ == other.__dict__
+        if not isinstance(other, Run):
+            return False
+        return self._standing == other._standing and self.own == other.own
 
     def __lt__(self, other: Run) -> bool:
         return self.order < other.order
 
     def __repr__(self) -> str:
         return f"Run({self.path})"
+
+    @property
+    def _standing(self) -> tuple[Any, ...]:
+        return tuple(map(self.__dict__.get, AXES))
 
     @property
     def own(self) -> dict[str, Level]:
@@ -117,7 +124,7 @@ class Run(Mapping[str, Level]):
     @property
     def order(self) -> tuple[Any, ...]:
         """Sort key of runs: by the levels of their axes."""
-        standing = tuple(0 if level is None else level for level in map(self.__dict__.get, AXES))
+        standing = tuple(0 if level is None else level for level in self._standing)
         own = tuple((axis_order(name), level_order(level)) for name, level in self.own.items())
         return (*standing, own)
 
@@ -141,12 +148,12 @@ class Run(Mapping[str, Level]):
         }
         return {**settings, **own}
 
-    @property
+    @cached_property
     def arm(self) -> ArmName:
         """Name of the arm: `beta0.5`, `kl-off`, `point`, `beta1-conv`, `beta1-given-batch`."""
         return ArmName(self.beta, arm_kind(self.kl, self.posterior), further_levels(self))
 
-    @property
+    @cached_property
     def path(self) -> str:
         """Folder of the run below runs/."""
         return f"{self._place}/{self.arm}/{'-'.join([*self._split, f'seed{self.seed}'])}"
@@ -159,7 +166,7 @@ class Run(Mapping[str, Level]):
         """
         return data_key(self.dataset, self.split_seed)
 
-    @property
+    @cached_property
     def pack_key(self) -> str:
         """The levels that runs must share to be one batched program: all that shapes tensors."""
         shaping = self.arm.further.items()
