@@ -25,7 +25,9 @@ from vae_ablation.study.progress import duration
 
 CONFIG = "config.yaml"
 TRIAL = 8
-"""Runs that are trained together in a trial."""
+"""Most runs that are trained together in a trial."""
+TRIAL_VALUES = 8192
+"""Runs × data dimensions of a trial at most; more where even two runs have more."""
 SNAKEFILE = """# `snakemake --cores all` runs config.yaml by the rules of the installed package.
 from vae_ablation.common.workflow_files import WORKFLOW
 
@@ -119,9 +121,10 @@ def cost_line(study: Study, plan: Plan, look: Look) -> str:
     seen = look.examples * (1 - options["validation"] - options["test"])
     seen *= study.config["training"]["epochs"]
     seconds = 0.0
+    together = min(TRIAL, max(2, TRIAL_VALUES // look.observed.dims))
     for key in {item.run.pack_key for item in plan.planned}:
         runs = [item.run for item in plan.planned if item.run.pack_key == key]
-        each = seconds_per_example(runs[:TRIAL], look.observed, study.config)
+        each = seconds_per_example(runs[:together], look.observed, study.config)
         seconds += len(runs) * seen * each
     time = (
         f"about {duration(seconds)} of training on one core of this machine and about as long "
