@@ -55,7 +55,7 @@ report: $(READY) ## Make Snakemake's own report of CONFIG (rules, code, provenan
 # A worker per core, up to four; each computes on one thread, since threads of busy workers wait for one another.
 test: $(READY_DEV) ## Run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
-	    --durations 40 $(ARGS)
+	    --no-loadscope-reorder --durations 40 $(ARGS)
 
 check: lint ## Check style and types, and run the tests that take no more than seconds each
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
