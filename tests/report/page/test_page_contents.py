@@ -253,6 +253,9 @@ def test_headings_of_what_has_no_finding_have_numbers(
     heading = sections(contents.arms, contents.has)[0].heading
     assert heading.startswith("The rate of 16 arms runs from ")
     assert [float(word) for word in re.findall(r"[\d.]+", heading)[1:]] == ends
+    runs = contents.arms.runs.assign(rate=lambda rows: rows["rate"].where(rows["arm_at"] > 0, 2e-4))
+    collapsed = sections(replace(contents.arms, runs=runs), contents.has)[0].heading
+    assert collapsed.startswith("The rate of 16 arms runs from less than 0.01 to ")
 
 
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:

@@ -149,12 +149,12 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
 
 
 def _span(arms: Arms) -> str:
-    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.003 to 603 nats`."""
+    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.03 to 603 nats`."""
     rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
     if len(rates) < 2:
         return "Rate and distortion"
-    low, high = map(words.number, (rates.min(), rates.max()))
-    return f"The rate of {len(rates):,} arms runs from {low} to {high} nats"
+    low = "less than 0.01" if rates.min() < 0.01 < rates.max() else words.number(rates.min())
+    return f"The rate of {len(rates):,} arms runs from {low} to {words.number(rates.max())} nats"
 
 
 def response(axis: PageAxis) -> Figure:
