@@ -27,6 +27,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _SLOW = ("workflow", "slurm", "browser")
 
 
+@pytest.hookimpl(trylast=True)  # after other conftests have marked their own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort files with slow tests to the front, so that no worker waits for one at the end."""
     slow = {item.path for item in items if any(map(item.get_closest_marker, _SLOW))}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from vae_ablation.common.files import read_json, write_json
 from workflow.place import TABLE, TINY, Place, result_bytes
 
 BETA, KL_OFF = "digits/gaussian/z2/beta0.5", "digits/gaussian/z2/kl-off"
@@ -174,6 +177,22 @@ def test_training_code_is_kept_retrained_or_refused(place: Place, own_checkout: 
     call = place.call("-n", status=1)
     assert "on_code_change" in call.text
     assert "Traceback" not in call.text
+
+
+def test_a_refused_call_ends_with_its_reason_and_no_report(place: Place) -> None:
+    assert (place.study / "report.html").is_file()
+    (described,) = place.folder.glob("results/.data/*/dataset.json")
+    write_json(described, read_json(described) | {"code_version": "0ld0c0de0000"})
+    place.config["on_code_change"] = "error"
+    place.write_config()
+    done = subprocess.run(
+        ["bash", str(place.checkout / "workflow" / "run.sh"), str(Path(sys.executable).parent),
+         place.config_name, "2", "local"],
+        cwd=place.folder, env=place.environment(), text=True, timeout=900, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith("set on_code_change to keep or retrain.")
 
 
 def test_studies_share_data_whatever_they_call_them(place: Place) -> None:
