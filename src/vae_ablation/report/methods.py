@@ -10,7 +10,7 @@ from vae_ablation import __version__
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json
 from vae_ablation.data.base import Observed
-from vae_ablation.report.findings.words import count, likelihood
+from vae_ablation.report.findings.words import count, join, likelihood
 from vae_ablation.study.axes import Axis, Level, axis_of, level_text
 from vae_ablation.study.metrics import described
 from vae_ablation.study.plan import Study
@@ -44,8 +44,7 @@ def methods_paragraph(folder: Path) -> str:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    words = [f"{v:g}" if isinstance(v, float) else str(v).replace("_", " ") for v in values]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return join(f"{v:g}" if isinstance(v, float) else str(v).replace("_", " ") for v in values)
 
 
 def _models(study: Study, overview: dict[str, Any]) -> str:
