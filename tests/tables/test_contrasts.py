@@ -350,6 +350,27 @@ def test_a_run_without_examples_leaves_the_other_parts(tmp_path: Path) -> None:
         compare(rows, tmp_path)
 
 
+def test_shares_of_unlike_settings_differ_by_the_mean_of_their_differences() -> None:
+    start = {2: 0.6, 8: 0.95}
+
+    def share(dim: int, seed: int, beta: float) -> float:
+        angle = transformed(np.array(start[dim]), "arcsine") - 0.4 * (beta == 4)
+        return float(np.sin(angle / 2) ** 2) + 1e-4 * seed
+
+    cells = itertools.product(start, range(3), (1.0, 4.0))
+    rows = [
+        row(
+            metrics={"probe_accuracy": share(*cell)}, latent_dim=cell[0], seed=cell[1], beta=cell[2]
+        )
+        for cell in cells
+    ]
+    found = pooled(compare(rows), "beta").iloc[0]
+    truth = np.mean([share(dim, 1, 4) - share(dim, 1, 1) for dim in start])
+    assert found["effect"] == pytest.approx(truth, abs=1e-4)
+    assert found["mean"] - found["reference_mean"] == pytest.approx(truth, abs=1e-4)
+    assert found["effect_low"] < truth < found["effect_high"] < 0
+
+
 # --- what is left out ----------------------------------------------------------------------------
 
 

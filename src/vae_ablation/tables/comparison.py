@@ -151,6 +151,8 @@ class Answers:
         planned = int(self.replicated[members].min())
         table = table.assign(**self._names(members), scope=scope, replicated=planned)
         table["members"] = [members[column] for column in used.T]
+        bases = self._means[1][members]
+        table["bases"] = [bases[column, metric] for metric, column in enumerate(used.T)]
         return table.iloc[np.flatnonzero(used.any(axis=0))]
 
     def each_setting(self) -> pd.DataFrame:
@@ -509,15 +511,14 @@ class _Engine:
             primary=[metric.name in self.primary for metric in metrics],
             scale=scale,
         )
+        bases = rows["bases"].where(rows["bases"].notna(), rows["reference_mean"])
         for name, end in (
             ("effect", "estimate"), ("effect_low", "ci_low"), ("effect_high", "ci_high")
         ):  # fmt: skip
-            rows[name] = np.nan
-            for one in set(scale):
-                here = rows["scale"] == one
-                reference = rows.loc[here, "reference_mean"].to_numpy(float)
-                values = rows.loc[here, end].to_numpy(float)
-                rows.loc[here, name] = effect(values, reference, one)
+            rows[name] = [
+                effect(np.array(value), np.asarray(base), one).mean()
+                for value, base, one in zip(rows[end], bases, scale, strict=True)
+            ]
         rows["p_equivalence"] = rows["p_equal"].where(rows["family"] != "setting")
         open_ = rows["verdict"] == "undecided"
         return rows.assign(
