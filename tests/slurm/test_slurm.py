@@ -15,6 +15,7 @@ import pytest
 
 from slurm.cluster import SECONDS, Slurm, wait_until
 from workflow.place import TABLE, Call, Place
+from workflow.test_plugins import EXAMPLES
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE = REPOSITORY / "workflow" / "profiles" / "slurm"
@@ -191,6 +192,9 @@ def assert_trained_to_the_same_bytes(place: Place, other: Place, *runs: str) -> 
 def test_a_whole_study_ends_as_on_one_machine_though_its_config_is_edited_meanwhile(
     slurm: Slurm, place: Place, start: Start, on_one_machine: Place
 ) -> None:
+    [part] = [text for text in EXAMPLES if "CodeCorrelation" in text]
+    (place.folder / "my_parts.py").write_text(part, encoding="utf-8")
+    place.config["plugins"] = ["my_parts.py"]
     slurm.node("drain")
     master = start(TABLE)
     master.until(lambda: slurm.jobs(place.folder, ""), "jobs wait for the node")
@@ -204,6 +208,7 @@ def test_a_whole_study_ends_as_on_one_machine_though_its_config_is_edited_meanwh
     assert call.text.count("has been submitted with SLURM jobid") == sum(sent.values())
     assert set(place.metrics().index) == set(RUNS)
     assert (place.metrics()["status"] == "ok").all()
+    assert place.metrics()["code_correlation"].between(0, 1).all(), "nodes load the user's parts"
     assert [place.record(run)["epochs"] for run in RUNS] == [EPOCHS] * 3
     assert_trained_to_the_same_bytes(place, on_one_machine, *RUNS)
 

@@ -121,6 +121,20 @@ def test_a_difference_below_the_drift_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("metric", "level", "sentence"),
+    [
+        ("nll", "label", "told the label and scores the data given it: as much of the difference"),
+        ("probe_accuracy", "batch+label", "A model that is told the label need not encode it."),
+    ],
+)
+def test_what_conditioned_models_are_told_is_said(metric: str, level: str, sentence: str) -> None:
+    conditioned = contrast("condition", level, metric, (-2.0, -3.0, -1.0), "worse", "none")
+    assert sentence in str(only(found([conditioned], topic=f"condition/{metric}")).text)
+    other = contrast("condition", "batch", "probe_accuracy", (-2.0, -3.0, -1.0), "worse", "none")
+    assert "told" not in str(only(found([other], topic="condition/probe_accuracy")).text)
+
+
+@pytest.mark.parametrize(
     ("question", "level", "reference", "headline"),
     [
         ("architecture", "conv", "mlp", "The NLL is worse with conv than with mlp"),

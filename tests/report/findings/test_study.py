@@ -26,8 +26,9 @@ def test_power_names_what_is_undecided_and_what_would_decide_it() -> None:
         "Of 4 comparisons in primary metrics these are undecided, which does not mean equal: NLL "
         "at β = 0.1 against β = 1. The smallest difference that it would find in four of five "
         "repetitions is, over questions and levels, 0.400 to 0.900 nats in the NLL; a factor of "
-        "1.25 in the sample Fréchet distance; at most 4 percentage points in the probe accuracy. "
-        "With 8 seeds for every arm it would decide differences as large as the margins."
+        "1.25 in the sample Fréchet distance; 4 percentage points at most in the probe accuracy. "
+        "With 8 seeds for every arm it would decide these comparisons where the difference is as "
+        "large as the margin."
     )
     assert finding.lead
     assert not finding.claims
@@ -95,7 +96,7 @@ def test_failed_runs_are_counted_with_their_most_frequent_reason() -> None:
 
 
 def test_runs_that_ended_well_are_counted() -> None:
-    assert str(only(found(topic="failures")).text) == "All 24 runs ended well."
+    assert str(only(found(topic="failures")).text) == "All 24 runs finished."
 
 
 def test_drift_has_its_range_and_names_differences_below_it() -> None:

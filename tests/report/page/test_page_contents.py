@@ -199,7 +199,7 @@ def test_the_question_and_the_design_name_what_varies(contents: Contents) -> Non
     assert "every combination of likelihood (discretised logistic, Gaussian)" in text
     assert "β (0.1, 1, 4, or no KL term)" in text
     assert "Each of the 16 arms" in text
-    assert "3 seeds; all numbers are of the 40 test examples." in text
+    assert "3 seeds; scores are of the 40 test examples unless they say otherwise." in text
 
 
 def test_checks_count_what_is_not_well(contents: Contents) -> None:

@@ -42,6 +42,10 @@ _CONTROLS = {
     "untrained": "an untrained encoder",
 }
 _CONTROLLED = ("probe_accuracy", "knn_accuracy", "sample_")
+_GIVEN = ("elbo", "nll", "nll_levels", "bits_per_dim")
+"""Scores of the data, of conditioned models given what these are told."""
+_LABELLED = ("probe_accuracy", "knn_accuracy", "silhouette", "ari", "nmi")
+"""Scores of the labels in codes."""
 _GROUPS = ("worse", "better", "higher", "lower", "equivalent")
 
 
@@ -81,6 +85,7 @@ def _effect(evidence: Evidence, rows: Sequence[Row], rank: int) -> Finding:
                 _sentence(evidence, rows),
                 turning_point(rows, evidence.pooled(rows[0].question)),
                 controls(evidence, rows[0]),
+                _given(decided),
             ]
         ),
         rank,
@@ -192,6 +197,21 @@ def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
     end = "largest" if good[0] == levels[-1] else "smallest"
     return say("{metric} is best at the {end} {axis} studied, so the best may lie beyond it.",
                metric=metric, end=end, axis=axis)  # fmt: skip
+
+
+def _given(rows: Sequence[Row]) -> Phrase:
+    """What a comparison with conditioned models cannot tell apart."""
+    told = join([row.level for row in rows if row.level != "none"], " or ")
+    name = rows[0].metric.name
+    if rows[0].question != "condition" or not told.parts:
+        return Phrase()
+    if name in _GIVEN:
+        return say("A conditioned model is told the {told} and scores the data given it: as much "
+                   "of the difference as knowing it is worth says nothing of the model.",
+                   told=told)  # fmt: skip
+    if name.startswith(_LABELLED) and any("label" in row.level for row in rows):
+        return phrase("A model that is told the label need not encode it.")
+    return Phrase()
 
 
 def controls(evidence: Evidence, row: Row) -> Phrase:

@@ -105,8 +105,8 @@ def _detectable(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
     metric = rows[0].metric
     ends = [min(rows, key=_size), max(rows, key=_size)]
     shown = [_detected(row) for row in ends]
-    before = {"log": "a factor of ", "arcsine": "at most "}.get(rows[0].scale, "")
-    unit = {"log": "", "arcsine": " percentage points"}.get(rows[0].scale, metric.suffix)
+    before = "a factor of " if rows[0].scale == "log" else ""
+    unit = {"log": "", "arcsine": " percentage points at most"}.get(rows[0].scale, metric.suffix)
     return say("{before}{span}{unit} in {metric}", before=before, span=span(*shown), unit=unit,
                metric=subject(metric))  # fmt: skip
 
@@ -131,9 +131,9 @@ def _seeds(open_: Sequence[Row]) -> Phrase:
         return Phrase()
     most = max(rows, key=lambda row: row.number("seeds_needed") or 0)
     needed = words.number(most.number("seeds_needed") or 0)
-    some = "" if len(rows) == len(open_) else " that have one"
-    return say("With {n} {what} for every arm it would decide differences as large as the margins"
-               "{some}.", some=some, n=most.quote("seeds_needed", needed),
+    these = "these comparisons" if len(rows) == len(open_) else "those that have a margin"
+    return say("With {n} {what} for every arm it would decide {these} where the difference is as "
+               "large as the margin.", these=these, n=most.quote("seeds_needed", needed),
                what=most.replicates)  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
     total = _rows(evidence, {})
     if not len(bad):
         all_ = "The only run" if len(runs) == 1 else say("All {n} runs", n=total)
-        ended = say("{all} ended well.", all=all_)
+        ended = say("{all} finished.", all=all_)
         yield _aside(evidence, "failures", "No run diverged or failed", ended)
         return
     groups = bad.groupby(["status", "likelihood", "arm"], sort=False)

@@ -112,8 +112,9 @@ def design(contents: Contents) -> str:
 def _tested(contents: Contents) -> str:
     tests = [one["test"] for one in contents.datasets.values() if one.get("test")]
     if not tests:
-        return "all numbers are of the test split."
-    return f"all numbers are of the {' or '.join(f'{n:,}' for n in tests)} test examples."
+        return "scores are of the test split unless they say otherwise."
+    sizes = " or ".join(f"{n:,}" for n in tests)
+    return f"scores are of the {sizes} test examples unless they say otherwise."
 
 
 def _data(contents: Contents) -> list[str]:
