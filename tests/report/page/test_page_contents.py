@@ -258,6 +258,17 @@ def test_headings_of_what_has_no_finding_have_numbers(
     assert collapsed.startswith("The rate of 16 arms runs from less than 0.01 to ")
 
 
+def test_levels_are_drawn_at_equal_rate_where_two_of_them_have_several(contents: Contents) -> None:
+    def drawn(runs: pd.DataFrame) -> bool:
+        made = sections(replace(contents.arms, runs=runs), contents.has)
+        return any(figure.draws == "matched" for section in made for figure in section.figures)
+
+    runs = contents.arms.runs
+    first, *_ = sorted(runs["likelihood"].unique())
+    assert drawn(runs)
+    assert not drawn(runs[(runs["likelihood"] == first) | (runs["beta"] == 1)])
+
+
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:
     return Answer(section, f"h{rank}", f"t{rank}.", conclusive, None, rank, leads)
 

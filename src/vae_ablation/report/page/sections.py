@@ -241,11 +241,19 @@ def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | N
         return None
     figures = [_ladder(axis)] if has("pictures") else []
     figures.append(response(axis))
-    betas = [one for one in arms.axes if one.axis.name == STRENGTH and len(one.levels) > 2]
-    if not axis.axis.ordered and betas and "rate" in arms.metrics:
+    if not axis.axis.ordered and _overlap_in_rate(axis, arms):
         figures.append(_matched(axis))
     label = words.capital(axis.axis.label)
     return Section(name, label, f"What the {axis.axis.label} does", "", figures, name)
+
+
+def _overlap_in_rate(axis: PageAxis, arms: Arms) -> bool:
+    """Whether two levels or more have a curve over rate: arms at several β."""
+    if "rate" not in arms.metrics:
+        return False
+    known = arms.runs[arms.runs["rate"].notna() & (arms.runs["beta"] > 0)]
+    betas = known.groupby(axis.axis.name, dropna=False)["beta"].nunique()
+    return bool((betas >= 2).sum() >= 2)
 
 
 def _matched(axis: PageAxis) -> Figure:
