@@ -150,7 +150,7 @@ def test_a_linear_vae_on_the_digits_is_ppca_at_every_beta_in_one_pack(digits: Da
     eigenvalues = eigenvalues_of(dataset)
     n = len(dataset.rows("train"))
     found = train_linear(
-        dataset, betas, latent_dim=20, epochs=2500, batch_size=n, learning_rate=0.05
+        dataset, betas, latent_dim=20, epochs=4000, batch_size=n, learning_rate=0.03
     )
     optima = [closed_form(eigenvalues, beta, 20) for beta in betas]
     assert [optimum.active for optimum in optima] == [20, 18, 12, 5, 3]
