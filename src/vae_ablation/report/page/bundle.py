@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 FINEST = 24
 """Bits of a value at the finest: beside float32's own 24-bit significand nothing is lost."""
 
+LEVEL = 6
+"""Level of gzip: 9 takes twice as long, and saves 0.3 % of MNIST's report."""
+
 Stored = dict[str, Any]
 
 
@@ -65,4 +68,4 @@ class Bundle:
 
     def text(self) -> str:
         """Base64 of the gzip of everything added; the same arrays give the same text."""
-        return base64.b64encode(gzip.compress(b"".join(self._parts), 9, mtime=0)).decode()
+        return base64.b64encode(gzip.compress(b"".join(self._parts), LEVEL, mtime=0)).decode()
