@@ -101,6 +101,19 @@ def test_error_refuses_data_that_other_code_prepared(place: Path) -> None:
     assert_one_sentence(caught.value, "dataset digits", "on_code_change", "keep or retrain")
 
 
+def test_other_code_is_seen_in_splits_of_the_data_too(tmp_path: Path) -> None:
+    splits = SMALL | {"grids": [{"likelihood": ["gaussian"], "split_seed": [1, 2]}]}
+    run_study(tmp_path, splits)
+    described = sorted((tmp_path / "results/.data").glob("*/dataset.json"))
+    for path in described:
+        write_json(path, read_json(path) | {"code_version": "0ld0c0de0000"})
+    with pytest.raises(UserError) as caught:
+        plan(tmp_path, splits | {"on_code_change": "error"})
+    assert_one_sentence(caught.value, "dataset digits")
+    again = planned(tmp_path, splits | {"on_code_change": "retrain"}).study.prepared
+    assert not {path.parent.name for path in described} & {path.name for path in again.values()}
+
+
 def test_retrain_prepares_data_again_and_trains_where_they_differ(finished: Path, tmp_path) -> None:
     copied(finished, tmp_path)
     old, again = aged(tmp_path), TWO | {"on_code_change": "retrain"}

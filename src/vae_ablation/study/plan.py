@@ -282,16 +282,21 @@ class Study:
     @cached_property
     def prepared(self) -> dict[str, Path]:
         """Folder of each used dataset's prepared data, and of each split of it that a run uses."""
-        known = {name: self.data_options(name) for name in (*self.datasets, *sorted(self.data))}
-        return {key: self._folder_of(options) for key, options in known.items()}
+        return {key: self._folder_of(key) for key in self._data_hashes}
 
-    def _folder_of(self, options: dict[str, Any]) -> Path:
-        """Folder of a dataset's prepared data.
+    @cached_property
+    def _data_hashes(self) -> dict[str, str]:
+        """Hashes of the data, whatever code prepares them."""
+        keys = (*self.datasets, *sorted(self.data))
+        return {key: data_hash(self.data_options(key)) for key in keys}
+
+    def _folder_of(self, key: str) -> Path:
+        """Folder of the prepared data of a key.
 
         It is another one where other code than is installed prepared those that lie there, and the
         config wants them made again.
         """
-        folder = self.data_folder / data_hash(options)
+        folder, options = self.data_folder / self._data_hashes[key], self.data_options(key)
         if self.config["on_code_change"] == "retrain" and _other_code(folder, options["source"]):
             return self.data_folder / data_hash(options, preparing_code(options["source"]))
         return folder
@@ -299,8 +304,10 @@ class Study:
     @cached_property
     def of_other_code(self) -> list[str]:
         """Datasets whose prepared data other code than is installed has made."""
-        sources = {name: self.config["datasets"][name]["source"] for name in self.datasets}
-        return [name for name in self.datasets if _other_code(self.prepared[name], sources[name])]
+        return sorted({
+            run.dataset for key, run in self.data.items()
+            if _other_code(self.prepared[key], self.data_options(key)["source"])
+        })  # fmt: skip
 
     def data_options(self, key: str) -> dict[str, Any]:
         """The section of a dataset as it holds for the data of a key."""
@@ -444,7 +451,7 @@ class Study:
         }
 
     def notes(self) -> list[str]:
-        """What the user may not expect of the data: a line each."""
+        """Remarks on the data that a user may not expect, a line each."""
         return [*self._notes_on_code(), *self._notes_on_pairs()]
 
     def _notes_on_code(self) -> list[str]:
@@ -661,7 +668,7 @@ class Study:
 
     def _recorded_checksum(self, run: Run, record: Mapping[str, Any]) -> str | None:
         """Checksum of the data a run was trained on, if they are what would be prepared again."""
-        names = {self.prepared[run.data].name, data_hash(self.data_options(run.data))}
+        names = {self.prepared[run.data].name, self._data_hashes[run.data]}
         return record["data_checksum"] if record.get("data_hash") in names else None
 
     def _why_train(self, run: Run, record: Mapping[str, Any], train_hash: str) -> str | None:
@@ -698,10 +705,9 @@ class Study:
 
     def _check_data_code(self) -> None:
         if self.config["on_code_change"] == "error" and self.of_other_code:
-            name = self.of_other_code[0]
             raise UserError(
-                f"{self.prepared[name]}: dataset {name} was prepared by other code than is "
-                "installed; set on_code_change to keep or retrain."
+                f"{self.data_folder}: dataset {self.of_other_code[0]} was prepared by other code "
+                "than is installed; set on_code_change to keep or retrain."
             )
 
     def _code_changed(self, run: Run) -> str | None:
@@ -818,7 +824,7 @@ def _read_checksum(path: Path) -> str:
 
 
 def _other_code(folder: Path, source: str) -> bool:
-    """Whether data lie there that other code than is installed has prepared."""
+    """Presence of data that other code than is installed has prepared."""
     try:
         code = read_json(folder / "dataset.json").get("code_version")
         return bool(code != preparing_code(source))
