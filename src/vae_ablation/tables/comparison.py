@@ -168,6 +168,7 @@ class Answers:
                 "lost": self.differences.lost[pair],
                 "overlap": self.differences.overlap[pair],
                 "reference_mean": reference,
+                "bases": list(reference[:, None]),
                 "mean": arm,
                 "estimate": own.mean[pair, metric],
                 "se": own.error[pair, metric],
@@ -511,13 +512,12 @@ class _Engine:
             primary=[metric.name in self.primary for metric in metrics],
             scale=scale,
         )
-        bases = rows["bases"].where(rows["bases"].notna(), rows["reference_mean"])
         for name, end in (
             ("effect", "estimate"), ("effect_low", "ci_low"), ("effect_high", "ci_high")
         ):  # fmt: skip
             rows[name] = [
-                effect(np.array(value), np.asarray(base), one).mean()
-                for value, base, one in zip(rows[end], bases, scale, strict=True)
+                effect(np.array(value), bases, one).mean()
+                for value, bases, one in zip(rows[end], rows["bases"], scale, strict=True)
             ]
         rows["p_equivalence"] = rows["p_equal"].where(rows["family"] != "setting")
         open_ = rows["verdict"] == "undecided"
