@@ -124,6 +124,7 @@ def test_a_difference_below_the_drift_says_so() -> None:
     ("metric", "level", "sentence"),
     [
         ("nll", "label", "told the label and scores the data given it: as much of the difference"),
+        ("elbo", "batch+label", "A conditioned model is told the batch and label and scores"),
         ("probe_accuracy", "batch+label", "A model that is told the label need not encode it."),
     ],
 )

@@ -200,10 +200,12 @@ def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
 
 
 def _given(rows: Sequence[Row]) -> Phrase:
-    """What a comparison with conditioned models cannot tell apart."""
-    told = join([row.level for row in rows if row.level != "none"], " or ")
+    """Caution about a comparison with conditioned models, which are told what others are not."""
+    if rows[0].question != "condition":
+        return Phrase()
+    told = join([row.level.replace("+", " and ") for row in rows if row.level != "none"], " or ")
     name = rows[0].metric.name
-    if rows[0].question != "condition" or not told.parts:
+    if not told.parts:
         return Phrase()
     if name in _GIVEN:
         return say("A conditioned model is told the {told} and scores the data given it: as much "

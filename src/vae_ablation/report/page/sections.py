@@ -149,7 +149,7 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
 
 
 def _span(arms: Arms) -> str:
-    """What arms span in rate, as a heading: `The rate of 63 arms runs from 0.03 to 603 nats`."""
+    """Heading on the range of the rate: `The rate of 63 arms runs from 0.03 to 603 nats`."""
     rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
     if len(rates) < 2:
         return "Rate and distortion"
@@ -248,7 +248,7 @@ def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | N
 
 
 def _overlap_in_rate(axis: PageAxis, arms: Arms) -> bool:
-    """Whether two levels or more have a curve over rate: arms at several β."""
+    """Presence of two levels or more with a curve over rate: arms at several β."""
     if "rate" not in arms.metrics:
         return False
     known = arms.runs[arms.runs["rate"].notna() & (arms.runs["beta"] > 0)]
