@@ -96,6 +96,19 @@ def test_a_pack_whose_data_cannot_be_read_asks_for_all(state: Workflow) -> None:
     assert targets.pack_minutes(one, 1) == FULL_PACK_MINUTES
 
 
+def test_heavy_packs_come_first_among_the_jobs_of_a_rule(tmp_path: Path) -> None:
+    grids = [{"likelihood": ["gaussian"], "latent_dim": [2, 16, 8], "seed": [0, 1]}]
+    state = planned(tmp_path, SMALL | {"grids": grids})
+    targets = Targets(state)
+    latent = {name: items[0].run.latent_dim for name, items in state.plan.packs.items()}
+    assert {latent[name]: targets.heaviest_first(asked(pack=name)) for name in latent} == {
+        2: 2 / 16, 8: 8 / 16, 16: 1.0,
+    }  # fmt: skip
+    assert targets.heaviest_first(asked(pack="of-another-study")) == 0
+    state.study.observed.clear()
+    assert Targets(state).heaviest_first(asked(pack=next(iter(latent)))) > 0
+
+
 def test_training_may_write_the_packs_that_miss_runs(state: Workflow) -> None:
     packs = sorted(state.plan.packs)
     assert Targets(state).trainable.split("|") == packs

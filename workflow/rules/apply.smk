@@ -7,6 +7,7 @@ rule apply:
         directory(STUDY / "packs" / "{pack}" / "applications" / "{hash}"),
     log:
         STUDY / "logs" / "apply" / "{pack}-{hash}.log",
+    priority: FILES.heaviest_first
     conda:
         "../envs/environment.yaml"
     threads: THREADS

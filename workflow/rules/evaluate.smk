@@ -23,6 +23,7 @@ rule evaluate:
         directory(STUDY / "packs" / "{pack}" / "evaluation" / "{hash}"),
     log:
         STUDY / "logs" / "evaluate" / "{pack}-{hash}.log",
+    priority: FILES.heaviest_first
     conda:
         "../envs/environment.yaml"
     threads: THREADS
@@ -43,6 +44,7 @@ rule controls:
         STUDY / "controls" / "{dataset}" / "{hash}.json",
     log:
         STUDY / "logs" / "controls" / "{dataset}-{hash}.log",
+    priority: 2  # before packs, since it may take longer than each
     conda:
         "../envs/environment.yaml"
     threads: THREADS
@@ -60,6 +62,7 @@ rule external:
         STUDY / "external" / "{dataset}" / "{arm}" / "{hash}.json",
     log:
         STUDY / "logs" / "external" / "{dataset}" / "{arm}-{hash}.log",
+    priority: 2  # before packs, since it may take longer than each
     conda:
         "../envs/environment.yaml"
     threads: THREADS

@@ -120,6 +120,19 @@ class Targets:
         """Time that a scheduler gives a job on a pack; profiles may say otherwise."""
         return attempt * int(FULL_PACK_MINUTES * self._fill(wildcards.pack))
 
+    def heaviest_first(self, wildcards: Any) -> float:
+        """Priority of a job on a pack among those of its rule, 0 to 1: no long one ends alone."""
+        return self._weights.get(wildcards.pack, 0) / max(self._weights.values())
+
+    @cached_property
+    def _weights(self) -> dict[str, int]:
+        """Numbers in the Jacobians of each pack's decoders, with which the work on it grows."""
+        dims = {data: observed.dims for data, observed in self.study.observed.items()}
+        return {
+            pack: sum(item.run.latent_dim * dims.get(item.run.data, 1) for item in items)
+            for pack, items in self.state.plan.packs.items()
+        }
+
     @property
     def trainable(self) -> str:
         """Pattern of the packs that training may write; every pack where a report is drawn."""
