@@ -1,11 +1,8 @@
-"""Training on a GPU: the runs of the CPU, within what another order of sums makes of them.
-
-`VAE_ABLATION_TEST_DEVICE` names another device than cuda to compare with the CPU.
-"""
+"""Training on a GPU: the runs of the CPU, within what another order of sums makes of them."""
 
 from __future__ import annotations
 
-import os
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,8 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.study.run import Run
 from vae_ablation.training.checkpoint import Checkpointer
 from vae_ablation.training.pack import Hooks, TrainingResult, train_pack
+from vae_ablation.training.precision import TENSOR_CORES
+from vae_ablation.training.streams import CPU
 
 pytestmark = pytest.mark.gpu
 
@@ -39,15 +38,6 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def card() -> str:
-    """Name of the device to compare with the CPU."""
-    wanted = os.environ.get("VAE_ABLATION_TEST_DEVICE", "cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        pytest.skip("this machine has no CUDA device")
-    return wanted
-
-
 def eight(likelihood: str = "gaussian", **further: Any) -> list[Run]:
     return [
         make_run(likelihood, 2, **KINDS[number % 5], seed=number // 5, **further)
@@ -58,10 +48,11 @@ def eight(likelihood: str = "gaussian", **further: Any) -> list[Run]:
 def trained(
     runs: list[Run], dataset: Dataset, device: str, options: Any = None, **settings: Any
 ) -> list[TrainingResult]:
-    """Runs after about fifty steps, in one pack."""
+    """Runs after about fifty steps, in one pack, with the random numbers of the CPU."""
     batches = -(-len(dataset.rows("train")) // 50)
-    wanted = {"epochs": max(1, STEPS // batches), "device": device, **settings}
-    return train_pack(runs, dataset, options or model_options(), training_settings(**wanted))
+    wanted = {**training_settings(epochs=max(1, STEPS // batches), device=device), **settings}
+    hooks = Hooks(drawn_on=lambda device: CPU)
+    return train_pack(runs, dataset, options or model_options(), wanted, hooks=hooks)
 
 
 def assert_close(some: list[TrainingResult], others: list[TrainingResult]) -> None:
@@ -173,3 +164,41 @@ def test_a_pack_beyond_the_memory_of_the_card_is_halved_and_trains(
     assert tried[0] == 8
     assert {one.status for one in found} == {"ok"}
     assert_close(found[:1], alone)
+
+
+def test_the_cards_own_numbers_are_the_same_every_time_and_train_as_well_as_the_cpus(
+    card: str, few_digits: Dataset
+) -> None:
+    runs, settings = eight(), training_settings(epochs=20, device=card)
+    first = train_pack(runs, few_digits, model_options(), settings)
+    again = train_pack(runs, few_digits, model_options(), settings)
+    for one, other in zip(first, again, strict=True):
+        assert result_bytes(one) == result_bytes(other)
+    seeds = [make_run("gaussian", 2, seed=seed) for seed in range(8)]
+    ends = {
+        device: [
+            float(one.history[-1, 3:5].sum())
+            for one in train_pack(
+                seeds, few_digits, model_options(), training_settings(epochs=20, device=device)
+            )
+        ]
+        for device in (card, "cpu")
+    }
+    gap = np.mean(ends[card]) - np.mean(ends["cpu"])
+    assert abs(gap) < 3 * math.hypot(*(np.std(each, ddof=1) for each in ends.values())) / 8**0.5
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_rounded_products_end_within_the_noise_of_seeds(
+    card: str, few_digits: Dataset, precision: str
+) -> None:
+    if card == "cuda" and torch.cuda.get_device_capability() < TENSOR_CORES:
+        pytest.skip("this GPU has no such products")
+    runs = [make_run("gaussian", 2, seed=seed) for seed in range(8)]
+    ends = [
+        [float(one.history[-1, 3:5].sum()) for one in trained(
+            runs, few_digits, card, epochs=20, precision=each)]
+        for each in ("float32", precision)
+    ]  # fmt: skip
+    gap = np.mean(ends[1]) - np.mean(ends[0])
+    assert abs(gap) < 3 * np.std(ends[0], ddof=1) / 8**0.5

@@ -18,6 +18,7 @@ from vae_ablation.study.run import Run
 from vae_ablation.training import pack as training
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState, Stopped
 from vae_ablation.training.pack import Hooks, TrainingResult, train_pack
+from vae_ablation.training.streams import BLOCKS
 
 VERSION = "code"
 
@@ -112,7 +113,7 @@ def test_a_pack_killed_again_and_again_ends_in_the_same_bytes(
 def test_noise_in_several_blocks_and_a_fresh_binarisation_go_on_where_they_were(
     steps: Steps, tmp_path: Path, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "NOISE_BLOCK", 200)
+    monkeypatch.setitem(BLOCKS, "cpu", 200)
     x = few_digits.x
     dataset = make_dataset(x, levels=2, binary=True, dynamic=True, fixed=np.round(x))
     runs = some_runs(3, "bernoulli")
@@ -206,7 +207,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     else:
         last.write_bytes(damaged[damage])
     checkpointer = keep(tmp_path, runs)
-    state = checkpointer.load([run.path for run in runs])
+    state = checkpointer.load([run.path for run in runs], "cpu")
     assert state is not None
     assert (str(last) in caplog.text) == (damage != "gone")
     found = train_pack(
@@ -251,7 +252,18 @@ def test_other_settings_and_other_code_take_up_no_checkpoint(
         (path.parent / "members.json").write_text(change.pop("members"))
     if "hashes" in change:
         change["hashes"] = {runs[0].path: "another"}
-    assert keep(tmp_path, runs, **change).load([run.path for run in runs]) is None
+    assert keep(tmp_path, runs, **change).load([run.path for run in runs], "cpu") is None
+
+
+def test_a_device_that_draws_other_numbers_takes_up_no_checkpoint(
+    steps: Steps, tmp_path: Path, few_digits: Dataset
+) -> None:
+    runs = some_runs(2)
+    saved(tmp_path, runs, few_digits, steps)
+    checkpointer, paths = keep(tmp_path, runs), [run.path for run in runs]
+    assert checkpointer.load(paths, "cuda") is None
+    assert (checkpointer.resumed, checkpointer.spent) == (0, 0.0)
+    assert checkpointer.load(paths, "cpu") is not None
 
 
 def test_a_state_survives_its_bytes() -> None:
@@ -260,11 +272,11 @@ def test_a_state_survives_its_bytes() -> None:
         "noise": torch.arange(4, dtype=torch.uint8),
         "rows": torch.empty(0, 6, dtype=torch.float64),
     }
-    state = PackState(
-        (2, 1, 64), 17.0, 3.25, {"d/g": RunState({"best": [float("inf"), 0]}, tensors)}
-    )
+    runs = {"d/g": RunState({"best": [float("inf"), 0]}, tensors)}
+    state = PackState((2, 1, 64), 17.0, 3.25, "cuda", runs)
     again = PackState.from_bytes(state.to_bytes())
     assert (again.place, again.steps, again.seconds) == ((2, 1, 64), 17.0, 3.25)
+    assert again.drawn_on == "cuda"
     assert again.runs["d/g"].metadata == {"best": [float("inf"), 0]}
     for name, tensor in tensors.items():
         torch.testing.assert_close(again.runs["d/g"].tensors[name], tensor, equal_nan=True)

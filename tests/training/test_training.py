@@ -45,6 +45,7 @@ from vae_ablation.training.pack import (
     train_pack,
     warmed_up,
 )
+from vae_ablation.training.streams import BLOCKS, noise_blocks
 
 
 def arms(likelihood: str, latent_dim: int = 2, **further: Any) -> list[Run]:
@@ -516,10 +517,8 @@ def test_the_importance_weighted_bound_lies_below_minus_elbo(few_digits: Dataset
 
 
 def test_noise_drawn_in_blocks_is_noise_drawn_at_once() -> None:
-    from vae_ablation.training.pack import NOISE_BLOCK, _blocks
-
-    assert _blocks(1000, 128, 20) == [range(1000)]
-    blocks = _blocks(54_000, 128, NOISE_BLOCK // 300)
+    assert noise_blocks(1000, 128, 20, CPU) == [range(1000)]
+    blocks = noise_blocks(54_000, 128, BLOCKS["cpu"] // 300, CPU)
     assert [i for block in blocks for i in block] == list(range(54_000))
     assert all(len(block) % 128 == 0 for block in blocks[:-1])
     assert max(map(len, blocks)) <= 300

@@ -22,6 +22,7 @@ from vae_ablation.study.workflow import read_frozen
 from vae_ablation.training.checkpoint import Checkpointer
 from vae_ablation.training.devices import choose_device, device_lease
 from vae_ablation.training.pack import Hooks, Stopwatch, TrainingResult, train_pack
+from vae_ablation.training.precision import check_precision
 
 
 def train_job(folder: Path, pack: str) -> None:
@@ -35,6 +36,8 @@ def train_job(folder: Path, pack: str) -> None:
     load_parts()
     planned = plan.packs[pack]
     runs = [item.run for item in planned]
+    settings = runs[0].training_settings(study.config["training"])
+    check_precision(settings["precision"], choose_device(settings["device"]))
     name = runs[0].dataset
     dataset = load_data(study, runs[0].data)
     # What a source describes is an upper bound: options that leave examples out may leave fewer.

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import torch
 
 
-def stream(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator that depends on the seed and the purpose alone.
+def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on a device that depends on the seed and the purpose alone.
 
     Never on a run's place in a pack, its β or its path: runs that differ in β only share initial
     weights, shuffles and noise, which pairs them.
     """
     digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @contextmanager

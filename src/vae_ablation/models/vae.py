@@ -120,7 +120,8 @@ class Encoder(nn.Module):
         seen = seen if self.centre is None else seen - self.centre
         apart: dict[str, Any] = {} if present is None else {"present": present}
         apart |= {} if draws is None else {"draws": draws[..., : self.draws]}
-        return self.kind.posterior(self.network(seen, condition, **apart), self.options)
+        output = self.network(seen, condition, **apart).to(seen.dtype)
+        return self.kind.posterior(output, self.options)
 
 
 class Decoder(nn.Module):
@@ -160,7 +161,7 @@ class Decoder(nn.Module):
         library, condition = split_context(self.observed, context)
         scales = {name: scale[: self.scale_sizes[name]] for name, scale in self.scales.items()}
         apart = {} if draws is None else {"draws": draws[..., -self.draws :]}
-        output = self.network(z, condition, **apart)
+        output = self.network(z, condition, **apart).to(z.dtype)
         given = Given(self.observed, self.options, library, split_present(self.observed, context))
         return self.likelihood.distribution(output, scales, given)
 

@@ -200,6 +200,7 @@ _SETTINGS = {
             shapes=False,
             scale="linear",
         ),
+        Axis("training.precision", "precision of matrix products", trace="precision"),
     )
 }
 
@@ -207,7 +208,7 @@ AXES: dict[str, Axis] = {axis.name: axis for axis in _STANDING}
 """Axes of every study, in the order of a run's levels."""
 
 NOT_AXES = {
-    "training.device": "it changes no result",
+    "training.device": "what it changes is less than what another seed does",
     "training.kl_warmup_epochs": "its axis is kl_warmup_epochs",
 }
 """Keys of the sections that cannot be in a grid, with the reason."""

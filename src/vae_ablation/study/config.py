@@ -411,6 +411,7 @@ def _check_names(
         _check_each(f"{where}.dataset", grid["dataset"], config["datasets"])
         _check_each(f"{where}.likelihood", grid["likelihood"], LIKELIHOODS)
         _check_warmup(where, grid, path, config["training"])
+        _check_precision(where, grid, path, config["training"])
         _check_objective(where, grid)
         _check_digits(where, grid)
         _check_splits(where, grid, config["datasets"])
@@ -551,6 +552,20 @@ def _check_warmup(
             raise UserError(
                 f"{key} is {warmup}, and {ends} {epochs}; allowed: at most "
                 f"{epochs}, since the KL term would never have its whole weight."
+            )
+
+
+def _check_precision(
+    where: str, grid: Mapping[str, Any], path: Path, training: Mapping[str, Any]
+) -> None:
+    """Tensor cores round factors of matrix products; a device without them has float32 alone."""
+    own = grid.get("training.precision")
+    for precision in own or [training["precision"]]:
+        if precision != "float32" and training["device"] in ("cpu", "mps"):
+            key = f"{path}: training.precision" if own is None else f"{where}.training.precision"
+            raise UserError(
+                f"{key} has {precision!r}, and training.device is {training['device']!r}; "
+                "allowed with it: float32 (tf32 and bf16 need an NVIDIA GPU)."
             )
 
 

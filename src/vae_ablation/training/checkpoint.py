@@ -23,7 +23,7 @@ from vae_ablation.study.started import MEMBERS, started
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".checkpoint"
 KEPT = 2
 """Checkpoints of a pack that stay: the last, and the one before in case the last is damaged."""
@@ -52,12 +52,14 @@ class PackState:
         place: epoch, block of its noise, and first example of the next batch inside the block.
         steps: steps that Adam has taken.
         seconds: training time so far.
+        drawn_on: type of the device that draws random numbers; no other can go on with them.
         runs: each run's state, by path.
     """
 
     place: tuple[int, int, int]
     steps: float
     seconds: float
+    drawn_on: str
     runs: dict[str, RunState]
 
     def to_bytes(self) -> bytes:
@@ -72,6 +74,7 @@ class PackState:
             "place": self.place,
             "steps": self.steps,
             "seconds": self.seconds,
+            "drawn_on": self.drawn_on,
             "runs": [[path, state.metadata] for path, state in self.runs.items()],
         }
         body = save(tensors, {"facts": json.dumps(metadata)})
@@ -101,7 +104,8 @@ class PackState:
             number, _, rest = name.partition("/")
             states[int(number)].tensors[rest] = tensor
         epoch, block, batch = metadata["place"]
-        return cls((epoch, block, batch), metadata["steps"], metadata["seconds"], runs)
+        numbers = [metadata[name] for name in ("steps", "seconds", "drawn_on")]
+        return cls((epoch, block, batch), *numbers, runs)
 
 
 class Stopped(SystemExit):
@@ -179,11 +183,19 @@ class Checkpointer:
             log.info("stopped by %s; a checkpoint holds what was done", signal.Signals(number).name)
             raise Stopped(128 + number)
 
-    def load(self, runs: Collection[str]) -> PackState | None:
-        """The last sound checkpoint that holds these runs (paths); None where there is none."""
+    def load(self, runs: Collection[str], drawn_on: str) -> PackState | None:
+        """The last sound checkpoint that holds these runs; None where there is none.
+
+        Args:
+            runs: their paths.
+            drawn_on: type of the device that draws random numbers now.
+        """
         wanted = self._members(runs)["runs"]
         for members, folder in started(self.folder, self.code_version):
             if wanted.items() <= members.items() and (state := _newest(folder)):
+                if state.drawn_on != drawn_on:
+                    log.info("%s: its random numbers are those of a %s", folder, state.drawn_on)
+                    continue
                 self.spent += state.seconds
                 self.resumed += 1
                 state.runs = {path: state.runs[path] for path in runs}

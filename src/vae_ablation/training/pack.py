@@ -23,23 +23,23 @@ from vae_ablation.data.base import Dataset
 from vae_ablation.data.loading import Examples
 from vae_ablation.models.objectives import OBJECTIVES, Batch, Objective
 from vae_ablation.models.posteriors import POSTERIORS
-from vae_ablation.models.streams import seeded_on, stream
+from vae_ablation.models.streams import seeded_on
 from vae_ablation.models.vae import VAE
 from vae_ablation.study.run import Run
 from vae_ablation.training.alone import why_alone
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.devices import choose_device
 from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.precision import products, tensor_cores
 from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import BoundVAE, StackedVAE, from_rows, row_of
+from vae_ablation.training.streams import RunStreams, drawing_device, noise_blocks
 from vae_ablation.training.traced import Function, Traced
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 VALIDATION_BLOCK = 2048
-NOISE_BLOCK = 2**22
-"""Normals drawn at once per run; a function of nothing but the run, since it orders its stream."""
 PART_VALUES = 2**20
 """Values of the data in one part of a pack's step, so that a CPU's cache keeps what it does."""
 
@@ -50,6 +50,7 @@ class Hooks:
 
     Attributes:
         trace: makes the traced step.
+        drawn_on: the device that draws random numbers, by that of the training.
         step_size: Adam's step size by a run's settings and the epoch, counted from 0.
         before_epoch: called with the active runs and the epoch, counted from 0.
         before_step: called before each step.
@@ -58,6 +59,7 @@ class Hooks:
     """
 
     trace: Callable[[Function], Traced] = Traced
+    drawn_on: Callable[[torch.device], torch.device] = drawing_device
     step_size: Callable[[Mapping[str, Any], int], float] = lambda settings, epoch: step_size(
         settings, epoch
     )
@@ -129,17 +131,20 @@ def train_pack(
     Raises:
         Stopped: a signal asked the job to stop, and a checkpoint holds what was done.
     """
-    alone = why_alone(runs[0], dataset, model_options, choose_device(settings["device"]))
+    device = choose_device(settings["device"])
+    alone = why_alone(runs[0], dataset, model_options, device)
 
     def train(members: Sequence[Run], whole: bool) -> list[TrainingResult]:
         if alone and len(members) > 1:
             return [result for run in members for result in train([run], False)]
         try:
-            state = checkpointer.load([run.path for run in members]) if checkpointer else None
+            paths, drawn_on = [run.path for run in members], hooks.drawn_on(device).type
+            state = checkpointer.load(paths, drawn_on) if checkpointer else None
             training = _PackTraining(
                 members, dataset, model_options, settings, progress, checkpointer, state, hooks
             )
-            results = training.train()
+            with tensor_cores(settings["precision"]):
+                results = training.train()
             if checkpointer and not whole:
                 checkpointer.save(training.state())
             return results
@@ -168,37 +173,6 @@ def train_pack(
 
 def _rate_order(settings: Mapping[str, Any]) -> tuple[float, str]:
     return settings["learning_rate"], settings["learning_rate_schedule"]
-
-
-class _Streams:
-    """The random streams of one run."""
-
-    def __init__(self, seed: int) -> None:
-        self.shuffle = stream(seed, "shuffle")
-        self.noise = stream(seed, "noise")
-        self.binarize = stream(seed, "binarize")
-        self.dropout = stream(seed, "dropout")
-        self.drawn_from = {"shuffle": self.shuffle.get_state(), "noise": self.noise.get_state()}
-
-    def draw_order(self, count: int) -> Tensor:
-        """The order of an epoch's examples, [count]."""
-        self.drawn_from["shuffle"] = self.shuffle.get_state()
-        return torch.randperm(count, generator=self.shuffle)
-
-    def begin_block(self) -> torch.Generator:
-        """The stream from which a block of noise is drawn."""
-        self.drawn_from["noise"] = self.noise.get_state()
-        return self.noise
-
-    def state(self) -> dict[str, Tensor]:
-        """From where this epoch's order, this block's noise and the next binarisation are drawn."""
-        further = {name: getattr(self, name).get_state() for name in ("binarize", "dropout")}
-        return {**self.drawn_from, **further}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up `state` again."""
-        for name in ("shuffle", "noise", "binarize", "dropout"):
-            getattr(self, name).set_state(state[name])
 
 
 class _PackTraining:
@@ -241,15 +215,17 @@ class _PackTraining:
         self.optimizer = StackedAdam(
             self.model.leaves, [float(one["learning_rate"]) for one in self.each]
         )
-        self.streams = [_Streams(run.seed) for run in runs]
+        self.drawn_on = self.hooks.drawn_on(self.device)
+        self.streams = [RunStreams(run.seed, self.drawn_on) for run in runs]
         self.rows: list[list[NDArray[np.float64]]] = [[] for _ in runs]
         self.best: list[tuple[float, int, dict[str, Tensor]]] = [(math.inf, 0, {}) for _ in runs]
         self.validation_split = Examples.of(dataset, "validation", condition, self.device)
         self.snapshots = Snapshots(
             dataset, self.settings["epochs"], len(runs), self.validation_split
         )
-        fixed = [stream(run.seed, "validation") for run in runs]
-        self.validation_noise = self._noise(len(self.validation_split), fixed)
+        shape = len(self.validation_split), *self.draws
+        fixed = [RunStreams(run.seed, self.drawn_on).fixed("validation", *shape) for run in runs]
+        self.validation_noise = self._stacked(fixed)
         self.place = (0, 0, 0)
         self.sums: list[Tensor] = []
         self.earlier = 0.0
@@ -280,12 +256,12 @@ class _PackTraining:
         """One pass over the training split; the mean of each term: [runs, terms]."""
         count, batch_size = len(self.train_split), self.settings["batch_size"]
         streams = [self.streams[i] for i in self.active]
-        order = torch.stack([one.draw_order(count) for one in streams]).to(self.device)
+        order = torch.stack([one.order(count) for one in streams]).to(self.device)
         numbers = self._numbers(epoch)
-        blocks = _blocks(count, batch_size, self.draws[0] * self.draws[1])
+        blocks = noise_blocks(count, batch_size, math.prod(self.draws), self.drawn_on)
         for number in range(self.place[1], len(blocks)):
             block = blocks[number]
-            noise = self._noise(len(block), [one.begin_block() for one in streams])
+            noise = self._stacked([one.normals(len(block), *self.draws) for one in streams])
             for start in range(self.place[2], len(block), batch_size):
                 self.hooks.before_step()
                 size = min(batch_size, len(block) - start)
@@ -385,8 +361,9 @@ class _PackTraining:
         own = [leaf.detach().requires_grad_() for leaf in leaves]
         model = StackedVAE(self.model.template, own)
         count = len(self.train_split)
-        terms = mapped_terms(self.objective, model, (x, context, noise), weight, count, epoch)
-        loss = (self.objective.loss(terms, numbers) * weight).sum()
+        with products(self.settings["precision"], self.device):
+            terms = mapped_terms(self.objective, model, (x, context, noise), weight, count, epoch)
+            loss = (self.objective.loss(terms, numbers) * weight).sum()
         gradients = torch.autograd.grad(loss, own)
         return *gradients, *(term.detach() for term in terms.values())
 
@@ -403,17 +380,16 @@ class _PackTraining:
         """Training examples at `rows` [runs, batch] as those runs see them, and their context."""
         x, context = self.train_split.at(rows)
         if self.dropped:
-            drawn = [
-                torch.rand(rows.shape[1], self.dropped, generator=self.streams[i].dropout)
-                for i in active
-            ]
-            context = torch.cat([context, torch.stack(drawn).to(self.device)], dim=-1)
+            drawn = self._uniforms("dropout", active, rows.shape[1], self.dropped)
+            context = torch.cat([context, drawn], dim=-1)
         if not self.dataset.dynamic:
             return x, context
-        uniform = torch.stack(
-            [torch.rand(x.shape[1:], generator=self.streams[i].binarize) for i in active]
-        )
-        return (uniform.to(self.device) < x).to(x.dtype), context
+        return (self._uniforms("binarize", active, *x.shape[1:]) < x).to(x.dtype), context
+
+    def _uniforms(self, purpose: str, active: Sequence[int], *shape: int) -> Tensor:
+        """Uniform numbers of those runs, [runs, *shape]."""
+        drawn = [self.streams[i].uniforms(purpose, *shape) for i in active]
+        return torch.stack(drawn).to(self.device)
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> Tensor:
@@ -430,18 +406,18 @@ class _PackTraining:
             shared = [part.expand(runs, *part.shape) for part in (x, context)]
             noise = self.validation_noise[:, rows]
             weight = _weights(len(rows), size, noise)
-            terms = mapped_terms(
-                self.objective, self.model, (shared[0], shared[1], noise), weight, count, now
-            )
+            with products(self.settings["precision"], self.device):
+                terms = mapped_terms(
+                    self.objective, self.model, (shared[0], shared[1], noise), weight, count, now
+                )
             sums.append(_summed([term[:, :size] for term in terms.values()], self._wide))
         return torch.stack(sums).sum(0) / count
 
-    def _noise(self, count: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def _stacked(self, drawn: Sequence[Tensor]) -> Tensor:
         """Normals of the active runs, [runs, count, draws, latent]; 0 for point posteriors."""
-        drawn = [torch.randn(count, *self.draws, generator=g) for g in generators]
         random = [not self.kinds[i].deterministic for i in self.active]
-        mask = torch.tensor(random, dtype=drawn[0].dtype)[:, None, None, None]
-        return (torch.stack(drawn) * mask).to(self.device)
+        mask = torch.tensor(random, dtype=drawn[0].dtype, device=self.device)[:, None, None, None]
+        return torch.stack(drawn).to(self.device) * mask
 
     # --- what happens between epochs ---------------------------------------------------------
 
@@ -515,8 +491,8 @@ class _PackTraining:
             result.run.path: self._run_state(index, position.get(index))
             for index, result in enumerate(self.results)
         }
-        steps = float(self.optimizer.steps)
-        return PackState(self.place, steps, self.earlier + self.clock.seconds, runs)
+        steps, seconds = float(self.optimizer.steps), self.earlier + self.clock.seconds
+        return PackState(self.place, steps, seconds, self.drawn_on.type, runs)
 
     def _run_state(self, index: int, position: int | None) -> RunState:
         """A run's state; its position among the active ones, None where it is done."""
@@ -708,12 +684,6 @@ def _weights(batch: int, size: int, like: Tensor) -> Tensor:
 def _summed(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """Terms [runs, n] summed over the examples: [runs, terms]."""
     return torch.stack([term.sum(-1, dtype=dtype) for term in terms], dim=-1)
-
-
-def _blocks(count: int, batch_size: int, per_example: int) -> list[range]:
-    """Whole batches of examples whose noise is drawn at once."""
-    size = max(1, NOISE_BLOCK // (per_example * batch_size)) * batch_size
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _even(size: int) -> int:
