@@ -289,6 +289,7 @@ class Contest:
             "learning_rate_schedule": "constant",
             "gradient_clip": None,
             "early_stopping_patience": None,
+            "precision": "float32",
             "device": self.device.type,
         }
 

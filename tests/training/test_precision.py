@@ -144,6 +144,8 @@ def test_a_job_without_a_gpu_refuses_before_it_trains(
     training = {"epochs": 1, "device": "auto", "precision": "tf32"}
     state = planned(tmp_path, SMALL | {"training": training})
     state.freeze()
-    with pytest.raises(UserError, match=r"training\.precision is 'tf32', and the runs train on cpu"):
+    with pytest.raises(
+        UserError, match=r"training\.precision is 'tf32', and the runs train on cpu"
+    ):
         train_job(state.study.folder, next(iter(state.plan.packs)))
     assert not (state.study.folder / "packs").exists()

@@ -104,8 +104,8 @@ class PackState:
             number, _, rest = name.partition("/")
             states[int(number)].tensors[rest] = tensor
         epoch, block, batch = metadata["place"]
-        numbers = [metadata[name] for name in ("steps", "seconds", "drawn_on")]
-        return cls((epoch, block, batch), *numbers, runs)
+        steps, seconds, drawn_on = (metadata[name] for name in ("steps", "seconds", "drawn_on"))
+        return cls((epoch, block, batch), steps, seconds, drawn_on, runs)
 
 
 class Stopped(SystemExit):

@@ -413,7 +413,7 @@ class _PackTraining:
             sums.append(_summed([term[:, :size] for term in terms.values()], self._wide))
         return torch.stack(sums).sum(0) / count
 
-    def _stacked(self, drawn: Sequence[Tensor]) -> Tensor:
+    def _stacked(self, drawn: list[Tensor]) -> Tensor:
         """Normals of the active runs, [runs, count, draws, latent]; 0 for point posteriors."""
         random = [not self.kinds[i].deterministic for i in self.active]
         mask = torch.tensor(random, dtype=drawn[0].dtype, device=self.device)[:, None, None, None]
