@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,33 @@ def train_job(folder: Path, pack: str) -> None:
         **_cost(results, seconds, runs[0].train_examples or len(dataset.rows("train")), study),
         "resumed": checkpointer.resumed,
         "pack": pack,
-        "data_hash": study.prepared[runs[0].data].name,
+        **_origin(study, runs[0], dataset),
+    }
+    records = [_record(result, study, hashes, common) for result in results]
+    save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
+    checkpointer.discard()
+
+
+def _record(
+    result: TrainingResult, study: Study, hashes: Mapping[str, str], common: Mapping[str, Any]
+) -> dict[str, Any]:
+    """run.json of a run."""
+    run = result.run
+    return run_record(
+        result,
+        train_hash=hashes[run.path],
+        **common,
+        **_plugins_of(run),
+        **({"alone": result.alone} if result.alone else {}),
+        model=run.model_settings(study.config["model"]),
+        training=run.training_settings(study.config["training"]),
+    )
+
+
+def _origin(study: Study, run: Run, dataset: Dataset) -> dict[str, Any]:
+    """The data and the code behind the runs of a pack."""
+    return {
+        "data_hash": study.prepared[run.data].name,
         "data_checksum": dataset.checksum,
         "code_version": study.code_version,
         "versions": environment(),
@@ -78,20 +105,6 @@ def train_job(folder: Path, pack: str) -> None:
         **({"label_names": list(dataset.class_names)} if dataset.class_names else {}),
         **_standard(dataset),
     }
-    records = [
-        run_record(
-            result,
-            train_hash=hashes[result.run.path],
-            **common,
-            **_plugins_of(result.run),
-            **({"alone": result.alone} if result.alone else {}),
-            model=result.run.model_settings(study.config["model"]),
-            training=result.run.training_settings(study.config["training"]),
-        )
-        for result in results
-    ]
-    save_pack(results, records, folder / "runs", folder / "packs" / pack / "train")
-    checkpointer.discard()
 
 
 def _plugins_of(run: Run) -> dict[str, list[str]]:
