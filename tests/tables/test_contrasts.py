@@ -208,12 +208,42 @@ def test_one_seed_has_a_difference_and_no_verdict() -> None:
     assert set(table["verdict"]) == {"undecided"}
 
 
-def test_two_runs_of_the_same_thing_are_equivalent_and_constant_differences_undecided() -> None:
+def test_values_and_differences_without_spread_have_no_interval_and_no_verdict() -> None:
     rows = [row(metrics={"mse": 1.0 + s, "elbo": -b}, beta=b, seed=s)
             for b in (1.0, 4.0) for s in range(3)]  # fmt: skip
     table = pooled(compare(rows)).set_index("metric")
-    assert dict(table["verdict"]) == {"mse": "equivalent", "elbo": "undecided"}
-    assert np.isnan(table.loc["elbo", "ci_low"])
+    assert set(table["verdict"]) == {"undecided"}
+    assert table[["ci_low", "effect_low", "p", "p_equivalence"]].isna().all(axis=None)
+    assert dict(table["estimate"]) == {"mse": 0, "elbo": -3}
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 9])
+def test_equal_whole_numbers_are_judged_as_rounded_ones_and_show_no_interval(seeds: int) -> None:
+    """By hand: a t test of the margin of half a unit on the variance of rounding, 1/6."""
+    rows = [row(metrics={"active_units": 8, "probe_accuracy": 0.9}, beta=b, seed=s)
+            for b in (1.0, 4.0) for s in range(seeds)]  # fmt: skip
+    table = pooled(compare(rows)).set_index("metric")
+    assert table[["ci_low", "ci_high", "effect_low", "effect_high"]].isna().all(axis=None)
+    p = stats.t.sf(0.5 / np.sqrt(1 / 6 / seeds), seeds - 1)
+    assert table.loc["active_units", "p_equivalence"] == pytest.approx(p)
+    wanted = "equivalent" if p <= 0.05 else "undecided"
+    assert dict(table["verdict"]) == {"active_units": wanted, "probe_accuracy": "undecided"}
+
+
+def test_a_setting_without_spread_shows_none_of_its_neighbours() -> None:
+    """Variances of settings are moderated, which would give an equal one the others' interval."""
+    rng = np.random.default_rng(0)
+    rows = [
+        row(metrics={"probe_accuracy": 0.9 if z == 2 else rng.uniform(0.7, 0.8),
+                     "active_units": 2 if z == 2 else z + rng.integers(3)},
+            beta=b, latent_dim=z, seed=s)
+        for z in (2, 4, 8, 16) for b in (1.0, 4.0) for s in range(3)
+    ]  # fmt: skip
+    single = settings(compare(rows))
+    single = single[single["question"] == "beta"]
+    assert single[single["latent_dim"] == 2]["ci_low"].isna().all()
+    assert single[single["latent_dim"] > 2]["ci_low"].notna().all()
+    assert pooled(compare(rows))["ci_low"].notna().all()
 
 
 def test_equal_whole_numbers_keep_the_variance_of_rounding() -> None:

@@ -96,6 +96,8 @@ def test_cells_say_mean_difference_interval_and_verdict() -> None:
     assert cell(nats) == "−3.21 (−4.00 to −2.40) +"
     single = nats | {"effect_low": np.nan, "effect_high": np.nan, "verdict": "undecided"}
     assert cell(single) == "−3.21 ?"
+    assert cell(single | {"effect": 0.0, "n": 1}) == "0.00 ?"
+    assert cell(single | {"effect": 0.0, "n": 3}) == "0.00 (equal) ?"
 
 
 def test_markdown_has_a_table_for_each_setting_with_every_change() -> None:
@@ -105,6 +107,16 @@ def test_markdown_has_a_table_for_each_setting_with_every_change() -> None:
     assert {line.count("|") for line in lines} == {5}
     assert "nan" not in text
     assert "3 seeds each" in text
+
+
+def test_cells_without_an_interval_are_explained() -> None:
+    table = study()
+    assert "(equal)" not in methods_sentence(table)
+    equal = (table["change"] != "full model") & (table["metric"] == table["metric"].iloc[-1])
+    scale = table.loc[equal, "scale"]
+    table.loc[equal, "effect"] = scale.eq("log").astype(float)
+    table.loc[equal, ["effect_low", "effect_high"]] = np.nan
+    assert "(equal): the same values in every split" in methods_sentence(table, "split")
 
 
 def test_citations_have_entries() -> None:

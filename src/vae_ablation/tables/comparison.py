@@ -86,6 +86,14 @@ class Answers:
         )
 
     @cached_property
+    def equal(self) -> NDArray[np.bool_]:
+        """Whether all differences of a pair are exactly 0, which shows no spread: [pairs, metrics].
+
+        Intervals are left out then, since they would be those of an assumed spread.
+        """
+        return np.asarray((np.nan_to_num(self.differences.independent) == 0).all(axis=1))
+
+    @cached_property
     def moderated(self) -> Settings:
         """Every pair as a setting, with a variance drawn towards those of the question."""
         return moderated(self.settings)
@@ -143,6 +151,7 @@ class Answers:
                 "reference_mean": reference,
                 "mean": arm,
                 "estimate": found.estimate,
+                "equal": (self.equal[members] | ~used).all(axis=0),
                 "se": found.error,
                 "df": found.df,
                 "drift": _over(used & ~np.isnan(self._drift[members]), self._drift[members]),
@@ -171,6 +180,7 @@ class Answers:
                 "bases": list(reference[:, None]),
                 "mean": arm,
                 "estimate": own.mean[pair, metric],
+                "equal": self.equal[pair, metric],
                 "se": own.error[pair, metric],
                 "df": own.df[pair, metric],
                 "drift": self._drift[pair, metric],
@@ -420,7 +430,8 @@ class _Engine:
         estimate, se, df, n, margin = (
             rows[name].to_numpy(float) for name in ("estimate", "se", "df", "n", "margin")
         )
-        low, high = interval(estimate, se, df, self.alpha)
+        spread = np.where(rows["equal"], np.nan, se)
+        low, high = interval(estimate, spread, df, self.alpha)
         drift = rows["drift"].to_numpy(float)
         below = np.array(np.abs(estimate) < drift, object)
         below[np.isnan(drift)] = None

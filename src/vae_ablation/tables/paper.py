@@ -180,10 +180,18 @@ def cell(row: Mapping[Any, Any]) -> str:
     text = f"{sign}{number(effect, digits)}"
     if np.isfinite(low):
         text += f" ({number(low, digits)} to {number(high, digits)})"
+    elif _equal(row):
+        text += " (equal)"
     middle = float(row["mean"])
     per_ratio = middle / effect if row["scale"] == "log" else 1.0
     mean = number(middle, decimals(low * per_ratio, high * per_ratio, middle))
     return f"{f'{mean}; ' if mean else ''}{text} {MARKS[str(row['verdict'])]}"
+
+
+def _equal(row: Mapping[Any, Any]) -> bool:
+    """Whether arm and full model have the same values in every replicate, which show no spread."""
+    neutral = 1.0 if row["scale"] == "log" else 0.0
+    return bool(row["effect"] == neutral and row["n"] > 1 and np.isnan(row["effect_low"]))
 
 
 def blocks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -219,6 +227,7 @@ def methods_sentence(table: pd.DataFrame, unit: str = "seed") -> str:
         "settings rest on p-values adjusted after Holm [holm1979simple], single settings on "
         "moderated variances [smyth2004linear]; equivalence was tested by two one-sided tests "
         f"[schuirmann1987comparison] against the resolution of the evaluation. {_looks(table)}"
+        f"{_without_spread(table, unit)}"
         "Signs: + better, − worse, ↑ higher, ↓ lower, ≈ equivalent, ± depends on the setting, "
         "? undecided."
     )
@@ -237,6 +246,16 @@ def _looks(table: pd.DataFrame) -> str:
     return (
         "Seeds were added in rounds to what was undecided; tests and intervals share their 5% "
         "between the looks, and a verdict stands with the numbers of the look that reached it. "
+    )
+
+
+def _without_spread(table: pd.DataFrame, unit: str) -> str:
+    """A sentence on cells without an interval; empty without any."""
+    if not any(map(_equal, table[table["change"] != FULL].to_dict("records"))):
+        return ""
+    return (
+        f"(equal): the same values in every {unit}, which show no spread and have no interval; "
+        "whole numbers are then judged as rounded ones. "
     )
 
 

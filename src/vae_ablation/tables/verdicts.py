@@ -23,31 +23,25 @@ MOST_SEEDS = 1000
 def interval(estimate: Array, error: Array, df: Array, alpha: float = ALPHA) -> tuple[Array, Array]:
     """Ends of the 1 − α Student-t intervals; NaN where there is no error, or no spread at all.
 
-    Differences that are all equal and not 0 have no interval: their spread is not known. All 0 is
-    the same result twice.
+    Differences that are all equal, 0 or not, have neither interval nor p: their spread is not
+    known.
     """
-    half = student_t.isf(alpha / 2, _df(df)) * _uncertain(estimate, error)
+    half = student_t.isf(alpha / 2, _df(df)) * _known(error)
     return estimate - half, estimate + half
 
 
 def two_sided(estimate: Array, error: Array, df: Array) -> Array:
     """P of no difference."""
-    error = _uncertain(estimate, error)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * student_t.sf(np.abs(estimate) / error, _df(df))
-    return np.where(error == 0, 1.0, p)
+    return np.asarray(2 * student_t.sf(np.abs(estimate) / _known(error), _df(df)))
 
 
 def equivalence(estimate: Array, error: Array, df: Array, margin: Array) -> Array:
     """P of a difference beyond ± margin: two one-sided tests (Schuirmann 1987)."""
-    error = _uncertain(estimate, error)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = student_t.sf((margin - np.abs(estimate)) / error, _df(df))
-    return np.where((error == 0) & (margin > 0), 0.0, p)
+    return np.asarray(student_t.sf((margin - np.abs(estimate)) / _known(error), _df(df)))
 
 
-def _uncertain(estimate: Array, error: Array) -> Array:
-    return np.where((error == 0) & (estimate != 0), np.nan, error)
+def _known(error: Array) -> Array:
+    return np.where(error > 0, error, np.nan)
 
 
 def _df(df: Array) -> Array:

@@ -64,6 +64,30 @@ def test_what_is_equivalent_says_within_which_margin() -> None:
     assert not finding.claims
 
 
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("equivalent", "as a rounded number it is equivalent within the margin of 0.500 dim"),
+        ("undecided", "it stays undecided"),
+    ],
+)
+def test_what_is_the_same_in_every_seed_says_so_and_has_no_interval(
+    verdict: str, words: str
+) -> None:
+    nan = float("nan")
+    same = contrast("beta", "0.5", "active_units", (0.0, nan, nan), verdict)
+    rows = [same, contrast("beta", "16", "active_units", (-8.0, -9.0, -7.0), "lower"),
+            contrast("beta", "0.5", "nll", (-1.0, -2.0, -0.1), "better")]  # fmt: skip
+    text = str(only(found(rows, topic="beta/active_units")).text)
+    assert (
+        "at β = 0.5 the number of active units is the same in every seed of every setting, which "
+        f"shows no spread: {words}"
+    ) in text
+    power = str(only(found(rows, topic="power")).text)
+    listed = "active units at β = 0.5 against β = 1 (the same in every seed)" in power
+    assert listed == (verdict == "undecided")
+
+
 def test_a_verdict_that_depends_on_an_axis_is_given_by_its_levels() -> None:
     rows = [
         contrast("latent_dim", "8", "nll", (0.1, -0.9, 1.1), "depends", "16",

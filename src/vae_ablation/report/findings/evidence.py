@@ -75,6 +75,11 @@ class Row:
         return self.verdict in DIFFERENT
 
     @property
+    def bounded(self) -> bool:
+        """Whether its difference has an interval."""
+        return self.number("ci_low") is not None
+
+    @property
     def below_drift(self) -> bool:
         """Whether it is smaller than what the last tenth of training still added."""
         return str(self.cells.get("below_drift", "")) == "True"

@@ -13,6 +13,7 @@ from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, is_bou
 from vae_ablation.report.findings.finding import Finding, finder
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import (
+    alike,
     at,
     at_level,
     at_reference,
@@ -80,8 +81,9 @@ def _undecided(evidence: Evidence, rows: Sequence[Row], open_: Sequence[Row]) ->
 
 def _comparison(row: Row) -> Phrase:
     """A comparison by its metric and both of its sides: `NLL at β = 4 against β = 1`."""
-    return say("{metric} {at} against {reference}", metric=row.metric.label, at=at(row),
-               reference=bare(at_reference(row)))  # fmt: skip
+    same = f" (the same in every {row.replicates.removesuffix('s')})" if alike(row) else ""
+    return say("{metric} {at} against {reference}{same}", metric=row.metric.label, at=at(row),
+               reference=bare(at_reference(row)), same=same)  # fmt: skip
 
 
 def _looks(rows: Sequence[Row]) -> Phrase:

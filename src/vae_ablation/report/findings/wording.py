@@ -215,6 +215,8 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
         row: the pooled row.
         parts: rows of the levels of the axis on which the verdict depends.
     """
+    if alike(row):
+        return _alike(row)
     if row.verdict == "equivalent":
         return say("is equivalent: the difference, {size}, lies within {margin}",
                    size=signed(row), margin=margin(row))  # fmt: skip
@@ -228,6 +230,21 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
                    small=small if row.below_drift else "")  # fmt: skip
     return say("is undecided{why}: the difference is {size}", size=signed(row),
                why=" after adjustment" if _one_sided(row) else "")  # fmt: skip
+
+
+def alike(row: Row) -> bool:
+    """Whether arm and reference have the same value in every pair, which shows no spread."""
+    return (row.number("n") or 0) > 1 and row.number("estimate") == 0 and not row.bounded
+
+
+def _alike(row: Row) -> Phrase:
+    """`is the same in every seed of every setting, which shows no spread, so it is undecided`."""
+    rounded = say("as a rounded number it is equivalent within {margin}", margin=margin(row))
+    return say("is the same in every {one}{settings}, which shows no spread: {verdict}",
+               one=row.replicates.removesuffix("s"),
+               settings=" of every setting" if (row.number("settings") or 1) > 1 else "",
+               verdict=rounded if row.verdict == "equivalent" else "it stays undecided",
+               )  # fmt: skip
 
 
 def uneven(row: Row, settings: Sequence[Row]) -> bool:

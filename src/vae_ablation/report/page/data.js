@@ -13,7 +13,11 @@ const word = (column, i) => (Array.isArray(column) ? column[i] : column.words[co
 const metricOf = (name) => data.metrics[name] ?? { label: data.labels?.[name] ?? name.replaceAll("_", " "), unit: "", better: 0, help: "", scale: "identity" };
 
 const mean = (arm, metric) => data.arms.m[metric]?.mean[arm] ?? null;
-const interval = (arm, metric) => [data.arms.m[metric]?.low[arm] ?? null, data.arms.m[metric]?.high[arm] ?? null];
+// Equal values show no spread, and have no interval.
+function interval(arm, metric) {
+  const [low, high] = ["low", "high"].map((end) => data.arms.m[metric]?.[end][arm] ?? null);
+  return low === high ? [null, null] : [low, high];
+}
 const seedValues = (arm, metric) => runsOf[arm].map((run) => data.runs.m[metric]?.[run] ?? null).filter(isNumber);
 // The sign of a value that is only a bound in some run of an arm.
 function boundSign(arm, metric) {

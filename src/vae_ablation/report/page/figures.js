@@ -937,7 +937,8 @@ function effectText(i) {
   const value = contrast("effect", i) ?? contrast("estimate", i);
   const [low, high] = contrast("effect", i) === null ? [contrast("ci_low", i), contrast("ci_high", i)] : [contrast("effect_low", i), contrast("effect_high", i)];
   const sign = scaleOf === "log" ? "×" : value > 0 ? "+" : "";
-  return { value: isNumber(value) ? `${sign}${number(value)}` : "–", ci: isNumber(low) && isNumber(high) ? `[${number(low)}, ${number(high)}]` : "" };
+  const equal = contrast("estimate", i) === 0 && contrast("n", i) > 1 ? `equal in every ${REPLICATE}` : "";
+  return { value: isNumber(value) ? `${sign}${number(value)}` : "–", ci: isNumber(low) && isNumber(high) ? `[${number(low)}, ${number(high)}]` : equal };
 }
 const verdictTag = (i) => node("span", { class: `verdict ${VERDICT_CLASS[contrast("verdict", i)] ?? "open"}` }, [contrast("verdict", i) ?? "undecided", contrast("verdict", i) === "depends" && contrast("depends_on", i) ? ` on ${AXES[axisAt[contrast("depends_on", i)]]?.label ?? contrast("depends_on", i)}` : ""]);
 

@@ -271,7 +271,7 @@ function drawPaper(state) {
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
-    node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
+    node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s; none where values are equal.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
   );
 }
 
