@@ -18,7 +18,11 @@ from support import make_run, resolved
 from tables.test_collect import plan_of, write_run
 from vae_ablation import cli
 from vae_ablation.common.errors import UserError
+from vae_ablation.evaluation import batches, samples
 from vae_ablation.evaluation.aggregate import SATURATION
+from vae_ablation.evaluation.codes import SILHOUETTE_EXAMPLES
+from vae_ablation.evaluation.disentanglement import MAX_EXAMPLES
+from vae_ablation.evaluation.gaps import GAP_EXAMPLES
 from vae_ablation.evaluation.nll import NLL_LOOSE
 from vae_ablation.report.figures import style
 from vae_ablation.report.figures.effects import shown_metrics
@@ -180,6 +184,23 @@ def test_thresholds_of_flags_are_those_of_the_evaluation() -> None:
         "levels_loose": {NLL_LOOSE},
         "mi_saturated": {SATURATION},
     }
+
+
+def test_limits_on_examples_are_those_of_the_evaluation() -> None:
+    assert {name: metric.most for name, metric in METRICS.items() if metric.most} == {
+        **dict.fromkeys(("nll", "inference_gap", "nll_levels", "bits_per_dim"),
+                        ("evaluation.nll_examples",)),
+        "encoder_gap": ("evaluation.nll_examples", GAP_EXAMPLES),
+        "silhouette": (SILHOUETTE_EXAMPLES,),
+        **dict.fromkeys((*(name for name in METRICS if name.startswith("scib_")),
+                         "batch_knn_mixing", "batch_knn_accuracy", "batch_knn_floor",
+                         "batch_silhouette"),
+                        (batches.EXAMPLES,)),
+        **dict.fromkeys(("mig", "dci_disentanglement", "sap"), (MAX_EXAMPLES,)),
+        **dict.fromkeys(("sample_fid", "sample_fid_expost"), (samples.EXAMPLES,)),
+        **dict.fromkeys(("sample_coverage", "sample_density", "sample_precision",
+                         "sample_recall"), (samples.NEIGHBOUR_EXAMPLES,)),
+    }  # fmt: skip
 
 
 def test_no_other_module_knows_which_metric_has_which_flag() -> None:

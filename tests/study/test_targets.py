@@ -34,7 +34,7 @@ def test_everything_is_every_table_and_figure(state: Workflow) -> None:
     targets = Targets(state)
     everything = set(targets.everything)
     tables = ("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto",
-              "failures")  # fmt: skip
+              "failures", "examples")  # fmt: skip
     assert everything == {
         *(STUDY / "tables" / f"{name}.csv" for name in tables),
         *(STUDY / "tables" / f"ablation.{name}" for name in ("md", "tex", "bib")),

@@ -54,7 +54,7 @@ from vae_ablation.tables.contrasts import contrasts
 LATENT = 3
 FROM_FILES = (
     *("history", "rate_per_dim", "codes", "pictures", "density", "snapshots", "applied", "umap"),
-    *("matched", "pareto", "failures", "applications"),
+    *("matched", "pareto", "failures", "examples", "applications"),
 )
 """Attributes of a study's results that a study of tables alone does not have."""
 SECTIONS = {"collapse", "map", "trust", "applications", "effects", "cells"}

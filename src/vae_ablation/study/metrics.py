@@ -76,6 +76,8 @@ class Metric:
         needs_kl: whether it grows with training, without an optimum, where there is no KL term.
         per_example: whether it is the mean of its values of each test example (examples.npz).
         draws: config key of its number of Monte-Carlo draws, where one sets it.
+        most: limits on the test examples behind it, numbers and config keys, of which the least
+            counts; none where it takes the whole test split.
         follows: the metric that determines it, where there is one.
         margin: differences that are too small to matter, by convention: a difference, a ratio
             above 1 (log) or points of a share (arcsine); None for that of its scale (see
@@ -97,6 +99,7 @@ class Metric:
     needs_kl: bool = False
     per_example: bool = False
     draws: str = ""
+    most: tuple[int | str, ...] = ()
     follows: str = ""
     margin: float | None = None
     spread: str = ""
@@ -227,6 +230,9 @@ def bounded_by_flag() -> Iterator[tuple[str, list[Metric]]]:
         yield flag, [one for one in bounded if one.bound and one.bound.flag == flag]
 
 
+_SCORED = ("evaluation.nll_examples",)
+_FEW_CODES = (5000,)
+_NEIGHBOURS = (2000,)
 _SHARE = "0–1"
 _CONTROLS = "controls"
 _NESTED = "fewer than two batches, each label in one batch"
@@ -270,7 +276,7 @@ for _metric in (
         "nll", "NLL",
         "−log p(x), by importance sampling from Gaussians fitted to the posterior of each example.",
         "nats", "lower", "measure", undefined="controls but `pca`", bound=_LOOSE,
-        per_example=True, draws="evaluation.nll_samples",
+        per_example=True, draws="evaluation.nll_samples", most=_SCORED,
     ),
     Metric(
         "nll_ess", "effective samples of the NLL",
@@ -303,23 +309,23 @@ for _metric in (
         "−NLL − ELBO: nats by which the ELBO falls short of log p(x).",
         "nats", "lower", "everywhere", undefined=_GAP, bound=Bound(
             "nll_loose", "lower", 0.03, "is taken from an NLL that " + _FEW
-        ), needs_kl=True,
+        ), needs_kl=True, most=_SCORED,
     ),
     Metric(
         "encoder_gap", "encoder gap",
         "ELBO of the best diagonal Gaussian of each example minus that of the encoder's Gaussian.",
-        "nats", "lower", "everywhere", undefined=_GAP, needs_kl=True,
+        "nats", "lower", "everywhere", undefined=_GAP, needs_kl=True, most=(*_SCORED, 64),
     ),
     Metric(
         "nll_levels", "NLL of grey levels",
         "−log of the mass of the data's own grey levels, one scale for all image likelihoods.",
         "nats", "lower", "levels", undefined=_NO_LEVELS, bound=_LOOSE_LEVELS,
-        per_example=True, draws="evaluation.nll_samples",
+        per_example=True, draws="evaluation.nll_samples", most=_SCORED,
     ),
     Metric(
         "bits_per_dim", "code length", "NLL of grey levels per data dimension, in bits.",
         "bits/dim", "lower", "levels", bound=_LOOSE_LEVELS, undefined=_NO_LEVELS,
-        follows="nll_levels",
+        follows="nll_levels", most=_SCORED,
     ),
     Metric(
         "levels_measure", "measure of grey levels",
@@ -444,7 +450,7 @@ for _metric in (
     ),
     Metric(
         "silhouette", "silhouette", "Silhouette of the codes by label.",
-        "−1–1", "higher", undefined="no active unit, fewer than two classes",
+        "−1–1", "higher", undefined="no active unit, fewer than two classes", most=_FEW_CODES,
     ),
     Metric(
         "ari", "adjusted Rand index",
@@ -481,49 +487,49 @@ for _metric in (
         "batch_knn_mixing", "batch mixing",
         "Mixing of batches among the 15 nearest neighbours: 0 for the own batch only, "
         "1 for the maximum that labels allow.",
-        _SHARE, "higher", undefined=_NESTED,
+        _SHARE, "higher", undefined=_NESTED, most=_FEW_CODES,
     ),
     Metric(
         "batch_knn_accuracy", "batch 15-NN accuracy",
         "Accuracy of the batch by vote of the 15 nearest neighbours.",
-        _SHARE, "lower", scale="arcsine", undefined=_NESTED,
+        _SHARE, "lower", scale="arcsine", undefined=_NESTED, most=_FEW_CODES,
     ),
     Metric(
         "batch_knn_floor", "floor of batch 15-NN accuracy",
         "Accuracy of the most frequent batch of each label, as for fully mixed batches.",
-        _SHARE, None, scale="arcsine", undefined=_NESTED,
+        _SHARE, None, scale="arcsine", undefined=_NESTED, most=_FEW_CODES,
     ),
     Metric(
         "batch_silhouette", "batch silhouette",
         "1 − |silhouette of the batch| within each label, mean over labels; 1 for mixed batches.",
-        _SHARE, "higher", undefined=_NESTED,
+        _SHARE, "higher", undefined=_NESTED, most=_FEW_CODES,
     ),
     Metric(
         "scib_ilisi", "iLISI", "Batch mixing, iLISI of scib-metrics.",
-        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed", most=_FEW_CODES,
     ),
     Metric(
         "scib_bras", "BRAS", "Batch mixing, BRAS of scib-metrics.",
-        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed", most=_FEW_CODES,
     ),
     Metric(
         "scib_graph_connectivity", "graph connectivity",
         "Connectivity of each label's graph of neighbours, of scib-metrics.",
-        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed",
+        _SHARE, "higher", undefined=f"{_NESTED}, scib-metrics not installed", most=_FEW_CODES,
     ),
     # --- known factors ---
     Metric(
         "mig", "MIG", "Mutual information gap between codes and known factors.",
-        _SHARE, "higher", undefined="no known factors",
+        _SHARE, "higher", undefined="no known factors", most=_FEW_CODES,
     ),
     Metric(
         "dci_disentanglement", "DCI disentanglement",
         "Degree to which each dimension represents a single known factor.",
-        _SHARE, "higher", undefined="no known factors",
+        _SHARE, "higher", undefined="no known factors", most=_FEW_CODES,
     ),
     Metric(
         "sap", "SAP", "Separated attribute predictability of the known factors.",
-        _SHARE, "higher", undefined="no known factors",
+        _SHARE, "higher", undefined="no known factors", most=_FEW_CODES,
     ),
     # --- reconstruction and samples ---
     Metric(
@@ -544,7 +550,7 @@ for _metric in (
         "Fréchet distance between samples from the prior and held-out data, a mean over draws and "
         "feature networks.",
         "", "lower", scale="log", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
-        margin=1.2, spread="sample_fid_spread",
+        margin=1.2, spread="sample_fid_spread", most=(10_000,),
     ),
     Metric(
         "sample_fid_se", "Monte-Carlo error of the Fréchet distance",
@@ -567,7 +573,7 @@ for _metric in (
         "Sample Fréchet distance with z from a Gaussian mixture fitted to train codes; compared "
         "with other ex-post distances.",
         "", "lower", scale="log", undefined=_CONTROLS, draws="evaluation.sample_draws",
-        margin=1.2, spread="sample_fid_expost_spread",
+        margin=1.2, spread="sample_fid_expost_spread", most=(10_000,),
     ),
     Metric(
         "sample_fid_expost_se", "Monte-Carlo error of the ex-post distance",
@@ -584,22 +590,25 @@ for _metric in (
         "sample_coverage", "sample coverage",
         "Share of held-out examples that have a sample nearer than their 5th nearest neighbour.",
         _SHARE, "higher", scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+        most=_NEIGHBOURS,
     ),
     Metric(
         "sample_density", "sample density",
         "Density of the data where samples lie; 1 for real data, higher also where samples are "
         "too much alike.",
-        "", None, undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+        "", None, undefined=_NO_SAMPLES, draws="evaluation.sample_draws", most=_NEIGHBOURS,
     ),
     Metric(
         "sample_precision", "sample precision",
         "Share of samples within the data's manifold; high also for collapsed arms.",
         _SHARE, None, scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+        most=_NEIGHBOURS,
     ),
     Metric(
         "sample_recall", "sample recall",
         "Share of data within the samples' manifold; high also for noise.",
         _SHARE, None, scale="arcsine", undefined=_NO_SAMPLES, draws="evaluation.sample_draws",
+        most=_NEIGHBOURS,
     ),
     Metric(
         "feature_accuracy", "accuracy of the feature classifier",

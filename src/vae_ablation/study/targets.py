@@ -17,7 +17,7 @@ from vae_ablation.study.workflow import Workflow
 
 TABLES = (
     *("metrics", "summary", "contrasts", "importance", "matched", "ablation", "pareto"),
-    "failures",
+    *("failures", "examples"),
 )
 PAPER = ("ablation.md", "ablation.tex", "ablation.bib")
 FINDINGS = ("findings.html", "findings.json", "front_page.json")

@@ -8,6 +8,7 @@ from vae_ablation.study.missing import missing_results
 from vae_ablation.study.workflow import read_frozen
 from vae_ablation.tables.collect import read_metrics, write_csv
 from vae_ablation.tables.contrasts import comparable_arms, contrasts
+from vae_ablation.tables.examples import parts_of_test
 from vae_ablation.tables.failures import failures
 from vae_ablation.tables.importance import importance
 from vae_ablation.tables.matched import matched
@@ -38,6 +39,7 @@ def write_statistics(folder: Path) -> None:
     arms, primary = comparable_arms(metrics), statistics["primary_metrics"]
     paper = ablation(found, arms, primary, study.references)
     write_paper(paper, tables, unit=replicate(metrics))
+    write_csv(parts_of_test(metrics, study.config, folder), tables / "examples.csv")
     write_csv(matched(metrics, study.references), tables / "matched.csv")
     write_csv(importance(metrics), tables / "importance.csv")
     write_csv(pareto(metrics), tables / "pareto.csv")

@@ -225,6 +225,17 @@ def test_label_metrics_stand_beside_their_controls() -> None:
     assert text.endswith("For comparison, over latent dimensions: PCA 0.620 to 0.950.")
 
 
+def test_a_metric_of_a_part_of_the_test_split_says_of_how_many_examples() -> None:
+    part = pd.DataFrame([
+        {"dataset": "d", "metric": name, "examples": few, "test": 359}
+        for name, few in (("encoder_gap", 64), ("inference_gap", 300))
+    ])  # fmt: skip
+    row = contrast("beta", "16", "encoder_gap", (1.7, 1.6, 1.8), "worse", family="exploratory")
+    text = str(only(found([WORSE, row], topic="beta/encoder_gap", examples=part)).text)
+    assert text.endswith(" The encoder gap rests on 64 of the 359 test examples.")
+    assert "test examples" not in str(only(found([WORSE], topic="beta/nll", examples=part)).text)
+
+
 def test_secondary_metrics_are_called_exploratory() -> None:
     rows = [WORSE, contrast("beta", "16", "mse", (1.7, 1.6, 1.8), "worse", family="exploratory")]
     finding = only(found(rows, topic="beta/mse"))

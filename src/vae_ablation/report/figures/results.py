@@ -48,6 +48,7 @@ _APPLICATION_COLUMNS = (
     "run", "dataset", "likelihood", "latent_dim", "arm", "beta", "kl", "posterior", "seed",
     "application", "subject", "method", "metric", "value",
 )  # fmt: skip
+_EXAMPLES_COLUMNS = ("dataset", "metric", "examples", "test")
 _FAILURE_COLUMNS = ("run", "dataset", "likelihood", "latent_dim", "arm", "seed", "status", "reason")
 
 
@@ -109,6 +110,11 @@ class StudyResults:
     def pareto(self) -> pd.DataFrame:
         """tables/pareto.csv: the undominated arms; empty if not written."""
         return self._later_table("pareto", _PARETO_COLUMNS)
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """tables/examples.csv: metrics that rest on a part of the test split, if written."""
+        return self._later_table("examples", _EXAMPLES_COLUMNS)
 
     @cached_property
     def failures(self) -> pd.DataFrame:

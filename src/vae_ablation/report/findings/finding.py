@@ -12,8 +12,9 @@ import pandas as pd
 from vae_ablation.common.isolation import Isolated
 from vae_ablation.common.registry import Registry
 from vae_ablation.report.findings.evidence import Evidence, Row
-from vae_ablation.report.findings.quotes import Part, Phrase, join, phrase, say
+from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import SPECIAL, subject
+from vae_ablation.study.metrics import Metric
 
 MOST_LEADING = 10
 """Findings of a study that lead; the others fold."""
@@ -197,12 +198,31 @@ def finding_of(
         topic or f"{first.question}/{first.metric.name}",
         _SECTIONS.get(first.question, first.question),
         phrase(headline),
-        phrase(text),
+        text_of([text, part_of_test(evidence, (row.metric for row in rows))]),
         verdict or first.verdict,
         [row.shown for row in rows],
         rank,
         tuple(caveats(evidence, rows)),
     )
+
+
+def part_of_test(evidence: Evidence, metrics: Iterable[Metric]) -> Phrase:
+    """Sentence on the metrics that rest on a part of the test split; empty without any.
+
+    `The encoder gap rests on 64 of the 359 test examples.`
+    """
+    groups: dict[tuple[str, str], list[tuple[Metric, Quote, Quote]]] = {}
+    for metric in {one.name: one for one in metrics}.values():
+        few, whole = (evidence.quoted("examples", column, {"metric": metric.name})
+                      for column in ("examples", "test"))  # fmt: skip
+        if few is not None and whole is not None:
+            groups.setdefault((few.text, whole.text), []).append((metric, few, whole))
+    return text_of(
+        say("{metrics} {rest} on {few} of the {whole} test examples.",
+            metrics=join(subject(one) for one, *_ in own).capital(),
+            rest="rests" if len(own) == 1 else "rest", few=own[0][1], whole=own[0][2])
+        for own in groups.values()
+    )  # fmt: skip
 
 
 def caveats(evidence: Evidence, rows: Iterable[Row]) -> Iterator[Phrase]:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Evidence, matching
-from vae_ablation.report.findings.finding import Finding, finder
-from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say
+from vae_ablation.report.findings.finding import Finding, finder, part_of_test
+from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import semicolons, shown_in, subject
 from vae_ablation.study.axes import axis_of
 from vae_ablation.study.metrics import Metric, described
@@ -51,7 +51,7 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     records = rows.to_dict("records")
     names = [axis_of(str(row["term"])).label for row in records]
     levels = words.proper(str(records[0]["rectangle"]))
-    text = say(
+    spans = say(
         "On the levels {levels} ({n} {what}), the means of {metric} span {spans}.{shares}",
         levels=_quote(evidence, records[0], "rectangle", levels),
         n=_quote(evidence, records[0], "seeds", f"{records[0]['seeds']:g}"),
@@ -63,7 +63,7 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
         evidence.dataset, f"importance/{metric.name}", "effects",
         phrase(f"{words.capital(names[0])} moves {subject(metric)} more than "
                f"{words.join(names[1:])} {'does' if len(names) == 2 else 'do'}"),
-        text, "leads",
+        text_of([spans, part_of_test(evidence, [metric])]), "leads",
         [{str(name): value for name, value in row.items() if not pd.isna(value)}
          for row in records],
         int(metric.name in _LABELS),

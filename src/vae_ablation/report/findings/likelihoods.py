@@ -9,8 +9,8 @@ import pandas as pd
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import Evidence, matching
-from vae_ablation.report.findings.finding import Finding, finder
-from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say
+from vae_ablation.report.findings.finding import Finding, finder, part_of_test
+from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.replicates import Score, score
 from vae_ablation.report.findings.wording import at_level, subject
 from vae_ablation.study.axes import ArmName, arm_names, distance_to_one
@@ -57,9 +57,12 @@ def _ranking(
     yield Finding(
         evidence.dataset, f"likelihood/{metric}", "likelihood",
         phrase(f"{words.capital(name)} {best}"),
-        say("{arm}, {metric} is {best}. {others}.", arm=arm_words(evidence, arm).capital(),
-            metric=subject(known), best=first.phrase(1.0, known.suffix),
-            others=join(_others(gaps, leads, known.sign, known.suffix)).capital()),
+        text_of([
+            say("{arm}, {metric} is {best}. {others}.", arm=arm_words(evidence, arm).capital(),
+                metric=subject(known), best=first.phrase(1.0, known.suffix),
+                others=join(_others(gaps, leads, known.sign, known.suffix)).capital()),
+            part_of_test(evidence, [known]),
+        ]),
         "better",
         [{**{name: one.where[name] for name in CELL}, metric: float(one.values.mean()),
           "n": len(one.values)} for one in order],

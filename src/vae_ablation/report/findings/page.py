@@ -141,6 +141,7 @@ def study_tables(folder: Path) -> dict[str, pd.DataFrame | None]:
         "importance": results.importance,
         "applications": results.applications,
         "matched": results.matched,
+        "examples": results.examples,
     }
 
 

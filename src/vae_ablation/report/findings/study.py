@@ -10,7 +10,7 @@ import pandas as pd
 
 from vae_ablation.report.findings import words
 from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, is_bound, matching
-from vae_ablation.report.findings.finding import Finding, finder
+from vae_ablation.report.findings.finding import Finding, finder, part_of_test
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import (
     alike,
@@ -29,6 +29,8 @@ CRITERION = "validation_elbo"
 """The rate has weight 1 in every arm; `validation_objective` cannot rank arms across β."""
 
 
+_SCORES = ("nll", "elbo")
+"""Metrics in which selected arms are reported."""
 _NOT_NAMED = {"dataset", "likelihood", "kl", "posterior", "seed"}
 """Axes that name no selected arm beside its likelihood: β tells of the KL term."""
 
@@ -155,9 +157,12 @@ def selected(evidence: Evidence) -> Iterator[Finding]:
     if chosen:
         yield _aside(
             evidence, "selected", "Arms selected on the validation split",
-            say("Highest mean validation ELBO: {arms}. Another arm may be as good: the best of "
-                "many is selected, not tested.",
-                arms=semicolons([_selected(evidence, rows, row) for row in chosen])),
+            text_of([
+                say("Highest mean validation ELBO: {arms}. Another arm may be as good: the best of "
+                    "many is selected, not tested.",
+                    arms=semicolons([_selected(evidence, rows, row) for row in chosen])),
+                part_of_test(evidence, map(described, _SCORES)),
+            ]),
             section="map", rows=[_tidy(row) for row in chosen],
         )  # fmt: skip
 
@@ -178,7 +183,7 @@ def _selected(evidence: Evidence, rows: pd.DataFrame, row: pd.Series) -> Phrase:
 
     place = join([level(names[0]), *(bare(level(name)) for name in names[1:])]) if names else ""
     scores: list[Part] = []
-    for metric in ("nll", "elbo"):
+    for metric in _SCORES:
         if is_bound(matching(evidence.ok, arm), described(metric)):
             continue
         value = evidence.quoted("summary", "mean", {**arm, "metric": metric})
