@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -131,6 +132,42 @@ def test_settings_that_differ_are_said_and_a_difference_of_some_holds_on_average
     alike = only(found([pooled | {"heterogeneity_p": 0.4}, *singles], topic="likelihood/nll"))
     assert "on average" not in str(alike.headline) + str(alike.text)
     assert "single settings" not in str(alike.text)
+
+
+def singles(level: str, verdicts: Sequence[str]) -> list[dict[str, Any]]:
+    """Settings by likelihood and latent dimension, with these verdicts on the NLL at a level."""
+    size = {"better": -2.0, "worse": 2.0, "equivalent": 0.1, "undecided": 0.5}
+    places = [(lik, dim) for lik in ("bernoulli", "gaussian") for dim in (2.0, 8.0, 16.0)]
+    return [
+        contrast("beta", level, "nll", (size[one], size[one] - 1, size[one] + 1), one,
+                 scope="setting", likelihood=lik, latent_dim=dim)
+        for one, (lik, dim) in zip(verdicts, places, strict=True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pooled", "verdicts", "words"),
+    [
+        ("worse", ["worse", "better", "equivalent", "worse", "better", "undecided"],
+         ("the NLL is better with the Bernoulli and with the Gaussian at latent dimension 8 and "
+         "equivalent with the Bernoulli at latent dimension 16")),
+        ("equivalent", ["undecided", "worse", "equivalent", "undecided"] + 2 * ["equivalent"],
+         "the NLL is worse with the Bernoulli at latent dimension 8"),
+        ("undecided", ["equivalent", "worse", "better", "undecided"] + 2 * ["equivalent"],
+         ("the NLL is worse with the Bernoulli at latent dimension 8 and better with the Bernoulli "
+         "at latent dimension 16")),
+        ("worse", ["equivalent"] * 4 + ["worse"] * 2, "the NLL is equivalent in 4 of 6 settings"),
+    ],
+)  # fmt: skip
+def test_settings_with_another_verdict_are_named(
+    pooled: str, verdicts: Sequence[str], words: str
+) -> None:
+    size = {"worse": (2.0, 1.0, 3.0)}.get(pooled, (0.1, -0.2, 0.3))
+    rows = [contrast("beta", "4", "nll", size, pooled), WORSE]
+    rows += [*singles("4", verdicts), *singles("16", ["worse"] * 6)]
+    text = str(only(found(rows, topic="beta/nll")).text)
+    assert f" In single settings, by their own intervals, at β = 4 {words}." in text
+    assert text.count("In single settings") == 1
 
 
 def test_an_interval_without_zero_that_is_undecided_says_why() -> None:

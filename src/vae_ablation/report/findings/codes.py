@@ -53,9 +53,7 @@ def _finding(evidence: Evidence, known: list[tuple[Row, Row]], rank: int) -> Fin
         lost=difference(sampled), a=_share(sampled, "reference_mean"), b=_share(sampled, "mean"),
         kept=outcome(means, evidence.within(means) if means.verdict == "depends" else ()),
     )  # fmt: skip
-    rows = [row for pair in known for row in pair]
-    rows = [sampled, *(row for row in rows if row is not sampled)]
-    return finding_of(evidence, rows, headline, text, rank)
+    return finding_of(evidence, [sampled, means], headline, text, rank)
 
 
 def _noun(row: Row) -> Phrase:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from vae_ablation.common.isolation import Isolated
 from vae_ablation.common.registry import Registry
+from vae_ablation.report.findings.apart import apart
 from vae_ablation.report.findings.evidence import Evidence, Row
 from vae_ablation.report.findings.quotes import Part, Phrase, Quote, join, phrase, say, text_of
 from vae_ablation.report.findings.wording import SPECIAL, subject
@@ -198,7 +199,7 @@ def finding_of(
         topic or f"{first.question}/{first.metric.name}",
         _SECTIONS.get(first.question, first.question),
         phrase(headline),
-        text_of([text, part_of_test(evidence, (row.metric for row in rows))]),
+        text_of([text, apart(evidence, rows), part_of_test(evidence, (r.metric for r in rows))]),
         verdict or first.verdict,
         [row.shown for row in rows],
         rank,

@@ -18,7 +18,6 @@ from vae_ablation.report.findings.wording import (
     outcome,
     ratio,
     semicolons,
-    setting,
     span,
     spread,
     subject,
@@ -131,7 +130,7 @@ def _reference(row: Row) -> Phrase:
 
 
 def _samples(evidence: Evidence) -> Finding | None:
-    """Samples from the prior, and the settings in which no difference is found."""
+    """Samples from the prior."""
     row = _off(evidence, "sample_fid")
     if row is None or not row.differs:
         return None
@@ -142,23 +141,8 @@ def _samples(evidence: Evidence) -> Finding | None:
         "worse": "Without the KL term samples from the prior are worse",
     }.get(row.verdict, "Without the KL term samples from the prior are better")
     return finding_of(
-        evidence, [row, *parts], headline,
-        text_of([_outcome(evidence, row, parts), _exceptions(evidence, row)]), rank=1,
+        evidence, [row, *parts], headline, _outcome(evidence, row, parts), rank=1,
     )  # fmt: skip
-
-
-_SETTING = ("likelihood", "latent_dim")
-"""Axes that name a setting where there is only one."""
-
-
-def _exceptions(evidence: Evidence, row: Row) -> Phrase:
-    """Single settings whose interval includes no difference."""
-    settings = evidence.settings(row)
-    axes = evidence.varying(settings) or [*_SETTING]
-    names = [setting(one, axes) for one in settings if not one.differs]
-    if not names:
-        return Phrase()
-    return say("In single settings, no clear difference was found {names}.", names=join(names))
 
 
 def _cause(evidence: Evidence) -> Finding | None:
