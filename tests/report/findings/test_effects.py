@@ -255,11 +255,14 @@ def test_label_metrics_stand_beside_their_controls() -> None:
     row = contrast("latent_dim", "2", "probe_accuracy", (-0.2, -0.3, -0.1), "worse", "16")
     metrics = runs(nothing)
     control: dict[str, Any] = {"model": "pca", "dataset": "d", "metric": "probe_accuracy", "n": 1}
-    extra = [control | {"latent_dim": 2, "mean": 0.62}, control | {"latent_dim": 16, "mean": 0.95}]
+    extra = [control | {"latent_dim": 2, "mean": 0.62}, control | {"latent_dim": 16, "mean": 0.95},
+             control | {"model": "raw", "mean": 0.96}]  # fmt: skip
     table = summary(metrics)
     table = pd.concat([table, pd.DataFrame(extra)], ignore_index=True)
     text = str(only(found([row], metrics, "latent_dim/probe_accuracy", summary=table)).text)
-    assert text.endswith("For comparison, over latent dimensions: PCA 0.620 to 0.950.")
+    assert text.endswith(
+        "For comparison: the raw data 0.960; PCA 0.620 at latent dimension 2 and 0.950 at 16."
+    )
 
 
 def test_a_metric_of_a_part_of_the_test_split_says_of_how_many_examples() -> None:

@@ -128,7 +128,7 @@ def test_collapse_names_the_levels_at_which_no_unit_is_active() -> None:
     assert str(finding.headline) == "Every model has collapsed at β = 16"
     assert str(finding.text) == (
         "No unit is active in any of the 6 runs at β = 16. At β = 1 the number of active units of "
-        "a run is 5 to 7."
+        "a run is 5 to 7 at latent dimension 2 and 5 to 7 at 16."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from vae_ablation.report.findings.dimensions import by_dimension
 from vae_ablation.report.findings.evidence import DECIDED, Evidence, Row, level_key
 from vae_ablation.report.findings.finding import Finding, finder, finding_of
 from vae_ablation.report.findings.quotes import Part, Phrase, join, phrase, say, text_of
@@ -19,7 +20,6 @@ from vae_ablation.report.findings.wording import (
     on_average,
     outcome,
     semicolons,
-    span,
     spread,
     subject,
 )
@@ -224,10 +224,6 @@ def controls(evidence: Evidence, row: Row) -> Phrase:
         if not metric.name.startswith(_CONTROLLED):
             continue
         where = {"model": model, "metric": metric.name}
-        ends = [evidence.quoted("summary", "mean", where, how) for how in ("min", "max")]
-        low, high = ends
-        if low is None or high is None:
-            continue
-        parts.append(say("{name} {span}", name=name, span=span(low, high)))
-    return say("For comparison, over latent dimensions: {parts}.",
-               parts=join(parts)) if parts else Phrase()  # fmt: skip
+        if scores := by_dimension(evidence, "summary", "mean", where):
+            parts.append(say("{name} {scores}", name=name, scores=scores))
+    return say("For comparison: {parts}.", parts=semicolons(parts)) if parts else Phrase()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from vae_ablation.report.findings.dimensions import by_dimension
 from vae_ablation.report.findings.evidence import Evidence, Row, first, is_bound, matching
 from vae_ablation.report.findings.finding import Finding, finder, finding_of
 from vae_ablation.report.findings.quotes import Phrase, Quote, join, phrase, say, text_of
@@ -115,8 +116,8 @@ def _codes(evidence: Evidence, row: Row) -> Phrase:
                              likelihood=at_level("likelihood", name)))  # fmt: skip
     if not parts:
         return Phrase()
-    return say("The root mean square of the codes, in prior standard deviations, is then {parts}.",
-               parts=join(parts))  # fmt: skip
+    return say("Over arms the root mean square of the codes, in prior standard deviations, is then "
+               "{parts}.", parts=join(parts))  # fmt: skip
 
 
 def _outcome(evidence: Evidence, row: Row, parts: list[Row]) -> Phrase:
@@ -302,13 +303,11 @@ def _count(evidence: Evidence, beta: float) -> Quote:
 
 def _below(evidence: Evidence, beta: float) -> Phrase:
     """Active units at the largest β that has not collapsed."""
-    low, high = (
-        evidence.quoted("metrics", "active_units", _where(beta), how) for how in ("min", "max")
-    )
-    if low is None or high is None:
+    units = by_dimension(evidence, "metrics", "active_units", _where(beta))
+    if not units:
         return Phrase()
-    return say("At β = {beta} the number of active units of a run is {span}.",
-               beta=_beta_quote(evidence, beta), span=span(low, high))  # fmt: skip
+    return say("At β = {beta} the number of active units of a run is {units}.",
+               beta=_beta_quote(evidence, beta), units=units)  # fmt: skip
 
 
 def _rows(evidence: Evidence, runs: pd.DataFrame) -> list[dict[str, Any]]:
