@@ -163,6 +163,9 @@ def test_the_report_has_only_sections_that_the_table_fills(tmp_path: Path) -> No
                         "tables", "provenance"]  # fmt: skip
     assert "What do lr and model change in elbo and fid?" in text
     assert "has 27 runs of 9 arms, every combination of lr (0.001, 0.01" in text
+    part = analysed(table(np.random.default_rng(5), effect=6.0).iloc[:-3], tmp_path)
+    text = (part / "report.html").read_text("utf-8")
+    assert "has 24 runs of 8 arms, 8 of the 9 combinations of lr (0.001, 0.01" in text
     assert page_data(out)["shown"] == {}
     alone = analysed(table(np.random.default_rng(5))[lambda t: t["seed"] == 0], tmp_path)
     assert "Every arm has one seed" in (alone / "report.html").read_text("utf-8")

@@ -215,7 +215,7 @@ def test_a_table_in_which_nothing_can_be_compared_ends_in_a_sentence(
         (lambda t: t.iloc[:-3], "8 of 9 combinations of levels have runs"),
         (lambda t: t.iloc[:-1], "Arms have 2 to 3 seeds"),
         (lambda t: t.assign(mse=[0.0, *[0.1] * 26]), "mse is empty"),
-        (lambda t: t.assign(fid=[-1.0, *[0.1] * 26]), "fid is 0 or less in 1 runs"),
+        (lambda t: t.assign(fid=[-1.0, *[0.1] * 26]), "fid is 0 or less in 1 run,"),
         (lambda t: t.assign(trial=range(len(t))), "No seed is in two arms"),
         (lambda t: t.assign(width=t["lr"] * 2), "With lr also width changes"),
         (lambda t: t[t["model"] == "a"], "model has one level"),

@@ -65,6 +65,12 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _runs(which: pd.Series) -> str:
+    """Number of runs of which something holds: `1 run`, `2 runs`."""
+    n = int(which.sum())
+    return f"{n} run{'' if n == 1 else 's'}"
+
+
 def read_references(texts: Sequence[str], table: RunTable) -> dict[str, Level]:
     """Reference levels by axis, from `lr=0.001` each, the levels as the table has them.
 
@@ -245,11 +251,11 @@ class Analysis:
             if len(known) > 1 and known.max() == known.min():
                 yield f"{metric.label} is {known.iloc[0]:g} in every run: it cannot differ."
             if metric.scale == "log" and (known <= 0).any():
-                yield (f"{metric.label} is 0 or less in {int((known <= 0).sum())} runs, which its "
-                       "log scale leaves out.")  # fmt: skip
+                yield (f"{metric.label} is 0 or less in {_runs(known <= 0)}, which its log scale "
+                       "leaves out.")  # fmt: skip
             if metric.scale == "arcsine" and ((known < 0) | (known > 1)).any():
-                outside = int(((known < 0) | (known > 1)).sum())
-                yield (f"{metric.label} is no share (0 to 1) in {outside} runs, which its scale "
+                outside = _runs((known < 0) | (known > 1))
+                yield (f"{metric.label} is not a share (0 to 1) in {outside}, which its scale "
                        "leaves out.")  # fmt: skip
             if metric.convention is None:
                 yield (f"{metric.label} has no margin, so no difference can be called equivalent; "

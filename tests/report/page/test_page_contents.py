@@ -238,6 +238,26 @@ def test_a_study_of_one_axis_and_one_seed_says_what_it_is(tmp_path: Path) -> Non
     assert "95 % confidence intervals over" not in page
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({}, "on digits, for 15 of the 16 combinations of likelihood ("),
+        ({"dataset": "blobs"},
+         "on blobs and digits, for 16 of the 32 combinations of data set, likelihood ("),
+    ],
+)  # fmt: skip
+def test_a_part_of_all_combinations_says_how_many_there_are(
+    extra: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    last = [one for one in GRID if (one["latent_dim"], one["beta"], one["likelihood"], one["kl"])
+            == (8, 4.0, "gaussian", True)]  # fmt: skip
+    rest = [one for one in GRID if one not in last]
+    settings = rest + [one | extra for one in last if extra]
+    assert words in design(
+        Contents(write_study(tmp_path / "results" / "made", made_rows(settings)))
+    )
+
+
 def test_the_question_names_five_settings_at_most(tmp_path: Path) -> None:
     axes = Contents(write_study(tmp_path / "results" / "made", ten_axes())).axes
     assert question(axes).startswith("What do β, the likelihood, the latent dimension, the ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,16 @@ def design(contents: Contents) -> str:
     """Data, arms, seeds and length of training in two sentences."""
     arms, runs = contents.arms.frame, contents.arms.runs
     varied = [axis for axis in contents.axes if axis.varied and axis.axis.name != "dataset"]
-    product = 1
-    for axis in contents.axes:
-        product *= len(axis.levels)
-    levels = words.join([_levels(axis) for axis in varied]) if varied else ""
-    every = "every combination" if product == len(arms) else f"{len(arms)} combinations"
-    every = "each level" if len(varied) == 1 and product == len(arms) else every
+    product = prod(len(axis.levels) for axis in contents.axes)
+    levels = [_levels(axis) for axis in varied]
+    every = "each level" if len(varied) == 1 else "every combination"
+    if product > len(arms):  # some of a product of which data sets are a factor
+        levels = [*(["data set"] if len(contents.datasets) > 1 else []), *levels]
+        every = f"{len(arms):,} of the {product:,} combinations"
     seeds = runs["seed"].nunique()
     epochs = contents.config.get("training", {}).get("epochs")
     trained = f"A variational autoencoder was trained on {words.join(_data(contents))}"
-    trained += f", for {every} of {levels}." if levels else "."
+    trained += f", for {every} of {words.join(levels)}." if levels else "."
     length = f" for {epochs} epochs" if epochs and "training.epochs" not in runs else ""
     times = words.count(seeds, "seed")
     if splits := sorted({*runs["split_seed"]}) if replicate(runs) == "split" else []:

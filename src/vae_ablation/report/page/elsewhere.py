@@ -108,7 +108,10 @@ class TablePage:
         """Runs, arms, seeds and levels in two sentences."""
         runs, arms = self.analysis.runs, len(self.arms.frame)
         varied = [axis for axis in self.axes if axis.varied]
-        whole = prod(len(axis.levels) for axis in varied) == arms
+        product = prod(len(axis.levels) for axis in varied)
+        which = (
+            "every combination" if product == arms else f"{arms:,} of the {product:,} combinations"
+        )
         named = {axis.axis.label: [one.short for one in axis.levels] for axis in varied}
         levels = words.join([f"{axis} ({words.abridged(names)})" for axis, names in named.items()])
         seeds = self.analysis.replicates.planned.sum(axis=1)
@@ -116,9 +119,8 @@ class TablePage:
         one = seeds.max() == 1
         return (
             f"{self.analysis.table.path.name} has {words.count(len(runs), 'run')} of "
-            f"{words.count(arms, 'arm')}, {'every combination' if whole else 'combinations'} of "
-            f"{levels}, with {each} seed{'' if one else 's'} each. Its numbers are taken as they "
-            "are."
+            f"{words.count(arms, 'arm')}, {which} of {levels}, with {each} "
+            f"seed{'' if one else 's'} each. Its numbers are taken as they are."
         )
 
     def checks(self) -> list[dict[str, Any]]:
