@@ -105,6 +105,24 @@ def tidy(text: str) -> str:
         return text
 
 
+def test_names_of_the_caller_keep_their_spelling_in_findings_and_headings(tmp_path: Path) -> None:
+    names = {"lr": "my_lr", "model": "eNet", "elbo": "val_elbo", "fid": "fid"}
+    frame = table(np.random.default_rng(5), effect=6.0).rename(columns=names)
+    frame["eNet"] = "a_" + frame["eNet"]
+    out = analysed(frame, tmp_path, "--axes", "my_lr,eNet", "--metrics", "val_elbo:higher:0.5,fid")
+    entries = json.loads((out / "findings.json").read_text("utf-8"))
+    text = " ".join(f"{one['headline']}. {one['text']}" for one in entries)
+    assert "The my_lr moves the val_elbo more than the eNet does" in text
+    for name in [*names.values(), "a_a"]:
+        assert {*re.findall(name, text, re.IGNORECASE)} <= {name}
+    data = page_data(out)
+    assert [axis["given"] for axis in data["axes"]] == [False, True, True]
+    assert all(one["given"] for one in data["metrics"].values())
+    study = analysed(frame.rename(columns={"fid": "mse"}), tmp_path, "--axes", "my_lr,eNet",
+                     "--metrics", "mse")  # fmt: skip
+    assert [one["given"] for one in page_data(study)["metrics"].values()] == [True]
+
+
 def test_the_findings_are_a_page_of_markdown(tmp_path: Path) -> None:
     out = analysed(table(np.random.default_rng(5), effect=6.0), tmp_path)
     text = (out / "findings.md").read_text("utf-8")

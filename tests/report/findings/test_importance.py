@@ -25,7 +25,9 @@ def told(*rows: dict[str, Any]) -> list[Any]:
 
 def test_the_axis_with_the_clearly_largest_span_is_named_with_its_levels() -> None:
     finding = only(told(row("latent_dim", 0.25, 0.97), row("beta", 0.03, 0.02)))
-    assert str(finding.headline) == "Latent dimension moves the probe accuracy more than β does"
+    assert str(finding.headline) == (
+        "The latent dimension moves the probe accuracy more than β does"
+    )
     assert str(finding.text) == (
         "On the levels β 0.1, 1; latent dimension 2, 8; likelihood Bernoulli, Gaussian (3 seeds), "
         "the means of the probe accuracy span 25 percentage points (23 to 27) over the latent "

@@ -25,7 +25,7 @@ def told(*rows: dict[str, Any]) -> Any:
 
 def test_a_decided_pair_has_its_ratio_with_bounds() -> None:
     finding = told(row("bernoulli", "gaussian", "better"))
-    assert str(finding.headline) == "The Bernoulli has the best MSE at the same rate"
+    assert str(finding.headline) == "At the same rate, the MSE is best with the Bernoulli"
     assert str(finding.text) == (
         "At latent dimension 16 and a rate of 12.3 nats, the MSE of the Bernoulli is 0.90 times "
         "that of the Gaussian (bounds 0.85 to 0.96)."

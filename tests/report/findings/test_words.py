@@ -51,7 +51,7 @@ def test_an_interval_never_reads_as_one_number(mean: float, half: float) -> None
 
 def test_names_are_proper() -> None:
     assert words.the("discretized_logistic") == "the discretised logistic"
-    assert words.the("my_likelihood") == "my likelihood"
+    assert words.the("my_likelihood") == "the my_likelihood"
     text = words.proper("add β = 2 for zero_inflated_negative_binomial")
     assert text == "add β = 2 for zero-inflated negative binomial"
     assert words.measure("grey17/mass") == "mass over 17 grey levels"
@@ -78,4 +78,5 @@ def test_lists_of_phrases_leave_empty_ones_out() -> None:
 def test_a_capital_begins_text_and_leaves_symbols_and_numbers() -> None:
     assert str(say("the {n}", n=quote("1")).capital()) == "The 1"
     assert str(say("β = {n}", n=quote("1")).capital()) == "β = 1"
+    assert [*map(words.capital, ("mean", "β", "iLISI", "lr_2"))] == ["Mean", "β", "iLISI", "lr_2"]
     assert str(say("{n} seeds", n=quote("1")).capital()) == "1 seeds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def test_every_arm_can_be_shown(tmp_path: Path, page: Any) -> None:
     assert page.broken() == []
     assert "Training" not in page.run("return document.getElementById('drawer-body').innerText")
     assert page.run("return document.querySelectorAll('#axis1 .effects td').length") == 4
+    said = page.run("return document.body.innerText")
+    assert "fid" in said
+    assert not {"Fid", "Elbo", "Lr", "Model"} & {*re.findall(r"\w+", said)}
     assert page.run("return document.querySelectorAll('figure svg').length") >= 6
     assert page.overflow() <= 0
 

@@ -49,7 +49,7 @@ def _leads(rows: pd.DataFrame) -> bool:
 
 def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     records = rows.to_dict("records")
-    names = [axis_of(str(row["term"])).label for row in records]
+    first, *others = [_the(str(row["term"])) for row in records]
     levels = words.proper(str(records[0]["rectangle"]))
     spans = say(
         "On the levels {levels} ({n} {what}), the means of {metric} span {spans}.{shares}",
@@ -61,8 +61,8 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     )  # fmt: skip
     return Finding(
         evidence.dataset, f"importance/{metric.name}", "effects",
-        phrase(f"{words.capital(names[0])} moves {subject(metric)} more than "
-               f"{words.join(names[1:])} {'does' if len(names) == 2 else 'do'}"),
+        phrase(f"{words.capital(first)} moves {subject(metric)} more than {words.join(others)} "
+               f"{'do' if len(others) > 1 else 'does'}"),
         text_of([spans, part_of_test(evidence, [metric])]), "leads",
         [{str(name): value for name, value in row.items() if not pd.isna(value)}
          for row in records],
@@ -94,8 +94,8 @@ def _span(evidence: Evidence, row: dict[Any, Any], metric: Metric) -> Phrase:
 
 
 def _the(axis: str) -> str:
-    label = axis_of(axis).label
-    return label if len(label) == 1 else f"the {label}"
+    known = axis_of(axis)
+    return known.label if known.label == known.symbol else f"the {known.label}"
 
 
 def _shares(evidence: Evidence, records: list[dict[Any, Any]]) -> Phrase:

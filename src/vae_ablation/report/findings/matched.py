@@ -47,9 +47,8 @@ def _finding(
                           "rate is not decided")  # fmt: skip
     elif best and all(row in best and _winner(row) == _winner(best[0]) for row in rows
                       if _winner(best[0]) in (row["level"], row["reference"])):  # fmt: skip
-        headline = say("{winner} has the best {metric} at the same rate",
-                       winner=_level(axis, _winner(best[0])).capital(),
-                       metric=described(metric).label)  # fmt: skip
+        headline = say("At the same rate, {name} is best {winner}", name=name,
+                       winner=at_level(axis, _winner(best[0])))  # fmt: skip
     else:
         headline = phrase(f"The order of {label}s in {name} at the same rate is known{complete}")
     decided = [_sentence(evidence, axis, row, name) for row in known]

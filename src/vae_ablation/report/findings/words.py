@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from math import floor, isfinite, log10
 
@@ -83,8 +84,8 @@ PROPER_NAMES = {
 
 
 def likelihood(name: str) -> str:
-    """Proper name of a likelihood: `Gaussian`, `discretised logistic`."""
-    return PROPER_NAMES.get(name, name.replace("_", " "))
+    """Proper name of a likelihood: `Gaussian`, `discretised logistic`; others keep theirs."""
+    return PROPER_NAMES.get(name, name)
 
 
 def proper(text: str) -> str:
@@ -96,7 +97,7 @@ def proper(text: str) -> str:
 
 def the(name: str) -> str:
     """A likelihood as a noun in a sentence: `the Gaussian`."""
-    return f"the {likelihood(name)}" if name in PROPER_NAMES else name.replace("_", " ")
+    return f"the {likelihood(name)}"
 
 
 def measure(text: str) -> str:
@@ -128,5 +129,5 @@ def count(n: int, noun: str) -> str:
 
 
 def capital(text: str) -> str:
-    """Text with a capital first letter; a Greek letter is a symbol and stays as it is."""
-    return (text[:1].upper() if text[:1].isascii() else text[:1]) + text[1:]
+    """Text with a capital first letter; symbols and names such as `β` and `iLISI` stay."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+(?![A-Za-z0-9_])", text) else text

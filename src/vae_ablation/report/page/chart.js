@@ -18,7 +18,9 @@ function node(name, attributes = {}, ...children) {
 }
 
 // Text with a capital first letter; a Greek letter is a symbol and stays as it is.
-const capital = (text) => (/^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text);
+const capital = (text) => (/^[a-z]+(?![A-Za-z0-9_])/.test(text) ? text[0].toUpperCase() + text.slice(1) : text);
+/** Label of a metric or an axis as a heading; a name that the user gave keeps its spelling. */
+const titled = (one) => (one.given ? one.label : capital(one.label));
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 // Three significant digits, a true minus sign; an undefined value is a dash.

@@ -221,8 +221,9 @@ class TablePage:
         return {
             "version": 1,
             "study": self.analysis.table.path.stem,
-            "axes": [axis.to_json() for axis in self.axes],
-            "metrics": metrics_json(metrics),
+            "axes": [self._as_given(axis.axis.name, axis.to_json()) for axis in self.axes],
+            "metrics": {name: self._as_given(name, one)
+                        for name, one in metrics_json(metrics).items()},
             "primary": [name for name in self.analysis.primary if name in metrics],
             "multiples": shown,
             "datasets": datasets,
@@ -249,6 +250,10 @@ class TablePage:
             },
             "omitted": 0,
         }  # fmt: skip
+
+    def _as_given(self, name: str, described: dict[str, Any]) -> dict[str, Any]:
+        """An axis or a metric, and whether its label is the caller's own name for it."""
+        return described | {"given": described["label"] == self.analysis.table.names.get(name)}
 
     def _summary(self) -> pd.DataFrame:
         keys = self.runs.drop_duplicates(self.analysis.columns)

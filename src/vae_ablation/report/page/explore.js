@@ -86,7 +86,7 @@ async function drawCurves(grid, id, own, others, axis) {
   const held = (name) => mine.some((one) => Object.values(one.splits).some((columns) => columns[name]));
   const shown = CURVES.filter(held);
   if (!shown.length) grid.replaceChildren(node("p", { class: "note" }, "No curves of this arm are held here."));
-  const panels = shown.map((name) => node("div", { class: "cell" }, node("h3", {}, capital(metricOf(name).label), node("small", {}, " nats")), node("div", {})));
+  const panels = shown.map((name) => node("div", { class: "cell" }, node("h3", {}, titled(metricOf(name)), node("small", {}, " nats")), node("div", {})));
   if (panels.length) grid.replaceChildren(...panels);
   shown.forEach((name, k) => drawTerm(panels[k].lastChild, name, mine, grey, axis, k === 0));
   if (figures.has(id)) figures.get(id).rows = [["run", "split", "epoch", ...shown], ...[...mine, ...grey].flatMap((one) => Object.entries(one.splits).flatMap(([split, columns]) => one.epochs.map((epoch, i) => [data.runs.path[one.run], split, epoch, ...shown.map((name) => columns[name]?.[i] ?? null)])))];

@@ -491,7 +491,7 @@ const redrawCard = () => drawFigure(figures.has("map") ? "map" : "card");
 const planeDims = {};
 
 function statList(arm) {
-  return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, capital(metricOf(m).label)), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
+  return node("dl", { class: "stat" }, CARD.filter((m) => isNumber(mean(arm, m))).slice(0, 4).map((m) => node("div", {}, node("dt", { tip: () => [metricOf(m).help] }, titled(metricOf(m))), node("dd", {}, boundSign(arm, m) + number(mean(arm, m)), node("small", {}, ciText(arm, m))))));
 }
 
 // What lies under the map is the same arm's, so that both columns are of a height.
@@ -568,7 +568,7 @@ FIGURES.ladder = (place, state, { axis }) => {
     const spot = node("div", { class: "spot" });
     loadArm(arm).then((loaded) => spot.replaceChildren(samplesOf(loaded, arm, 4) ?? node("span", { class: "note" }, word(data.runs.status, runsOf[arm][0]) === "ok" ? "no pictures" : word(data.runs.status, runsOf[arm][0]))));
     return node("button", { type: "button", "aria-pressed": String(arm === state.arm), onclick: () => choose(arm) },
-      node("b", {}, titleWithSymbol(AXES[at], AXES[at].levels[level])), spot, node("small", {}, `${capital(metricOf(metric).label)} ${number(mean(arm, metric))}`));
+      node("b", {}, titleWithSymbol(AXES[at], AXES[at].levels[level])), spot, node("small", {}, `${titled(metricOf(metric))} ${number(mean(arm, metric))}`));
   }));
   return [[AXES[at].label, metric, "low", "high"], ...arms.map(([level, arm]) => [AXES[at].levels[level].id, mean(arm, metric), ...interval(arm, metric)])];
 };
@@ -601,7 +601,7 @@ FIGURES.response = (place, state, { axis }, id) => {
   const rows = [[AXES[at].label, ...(context ? [context.label] : []), "metric", "mean", "low", "high", "n"]];
   for (const metric of shown) {
     const spot = node("div", {});
-    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
+    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, titled(metricOf(metric)), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
     rows.push(...drawResponse(spot, state, AXES[at], at, context, metric));
   }
   if (usable.length < data.multiples.length && own.length && new Set(own.map((arm) => data.arms.measure[arm])).size > 1) say(place, "Scores in nats are left out, since these levels measure them on different scales.");
@@ -861,7 +861,7 @@ FIGURES.matched = (place, state, { axis }) => {
   const rows = [[AXES[at].label, "arm", "rate", "metric", "mean", "low", "high"]];
   for (const metric of metrics) {
     const spot = node("div", {});
-    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
+    grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, titled(metricOf(metric)), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
     drawMatched(spot, levels, metric, state);
     for (const level of levels) for (const arm of level.arms) rows.push([level.id, data.arms.name[arm], mean(arm, "rate"), metric, mean(arm, metric), ...interval(arm, metric)]);
   }
@@ -961,7 +961,7 @@ function drawEffects(place, question, state) {
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, titled(metricOf(m)) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
     node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
   );
@@ -1018,7 +1018,7 @@ function marginOf(i) {
 function drawForest(grid, metric, rows) {
   const spot = node("div", {});
   const scaleWords = { log: "ratio, log scale", arcsine: "difference of shares" }[contrast("scale", rows[0])] ?? `difference${metricOf(metric).suffix ? ` in${metricOf(metric).suffix}` : ""}`;
-  grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, capital(metricOf(metric).label), node("small", {}, ` ${scaleWords}${betterArrow(metric)}`)), spot));
+  grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, titled(metricOf(metric)), node("small", {}, ` ${scaleWords}${betterArrow(metric)}`)), spot));
   // differences of shares are drawn as such, ratios by their logarithm
   const shares = contrast("scale", rows[0]) === "arcsine";
   const SHARES = { estimate: "effect", ci_low: "effect_low", ci_high: "effect_high" };

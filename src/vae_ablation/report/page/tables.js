@@ -141,13 +141,13 @@ function startTable({ place, caption, file, rows, columns, shown, open }) {
 const arms = range(ARM_COUNT);
 function axisColumns(armOfRow) {
   return VARIED.map((axis) => ({
-    id: axis.name, alias: axis.symbol, label: capital(axis.label), text: !axis.ordered || axis.name === "beta", help: axis.label,
+    id: axis.name, alias: axis.symbol, label: titled(axis), text: !axis.ordered || axis.name === "beta", help: axis.label,
     value: (row) => { const level = levelOf(armOfRow(row), axis.i); return axis.ordered && level.value !== null ? level.value : level.id; },
     said: (row) => levelOf(armOfRow(row), axis.i).label, cell: (row) => levelOf(armOfRow(row), axis.i).short,
   }));
 }
 const armColumn = (armOfRow) => ({ id: "arm", label: "Arm", text: true, help: "Name of the arm in paths and tables.", value: (row) => data.arms.name[armOfRow(row)], cell: (row) => data.arms.name[armOfRow(row)] });
-const metricColumn = (m, value, cell, print) => ({ id: m, label: capital(metricOf(m).label), unit: metricOf(m).unit, arrow: betterArrow(m), help: metricOf(m).help, value, cell, print });
+const metricColumn = (m, value, cell, print) => ({ id: m, label: titled(metricOf(m)), unit: metricOf(m).unit, arrow: betterArrow(m), help: metricOf(m).help, value, cell, print });
 
 function startTables() {
   const place = $("every-number");
@@ -196,7 +196,7 @@ function startContrasts(panel) {
   const names = Object.keys(contrastColumns).filter((name) => name !== "family");
   const NUMBERS = new Set(names.filter((name) => Array.isArray(contrastColumns[name])));
   const column = (name) => ({
-    id: name, label: capital(AXES[axisAt[name]]?.label ?? name.replaceAll("_", " ")), alias: AXES[axisAt[name]]?.symbol, text: !NUMBERS.has(name), value: (i) => contrast(name, i), help: CONTRAST_HELP[name] ?? null,
+    id: name, label: titled(AXES[axisAt[name]] ?? { label: name.replaceAll("_", " ") }), alias: AXES[axisAt[name]]?.symbol, text: !NUMBERS.has(name), value: (i) => contrast(name, i), help: CONTRAST_HELP[name] ?? null,
     cell: (i) => (name === "metric" ? metricOf(contrast(name, i)).label : name === "question" ? questionWords(contrast(name, i)) : name === "verdict" ? (contrast(name, i) ? verdictTag(i) : "–") : NUMBERS.has(name) ? number(contrast(name, i)) : String(contrast(name, i) ?? "–")),
     said: name === "metric" ? (i) => metricOf(contrast(name, i)).label : undefined,
   });
@@ -268,7 +268,7 @@ function drawPaper(state) {
   const button = (label, act) => node("button", { class: "btn", type: "button", onclick: act }, label);
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": "Table for a paper" }, node("table", { class: "data" }, node("caption", { class: "sr" }, caption),
-      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, capital(metricOf(m).label) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
+      node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, titled(metricOf(m)) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
     node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s; none where values are equal.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
