@@ -20,13 +20,22 @@ import pandas as pd
 import pytest
 
 from report.page.studies import GRID, draw_pictures, made_rows, ten_axes, write_study
-from vae_ablation.report.page.answer import Answer, Answers, first_sentences, five, read_answers
+from vae_ablation.report.page.answer import (
+    Answer,
+    Answers,
+    Rest,
+    first_sentences,
+    five,
+    read_answers,
+)
 from vae_ablation.report.page.build import checks, design, question, report, warning, well
 from vae_ablation.report.page.bundle import Bundle
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.render import apart, counts
 from vae_ablation.report.page.sections import sections
 from vae_ablation.report.page.values import column, in_script, short, without_places
+from vae_ablation.tables.collect import read_metrics, write_csv
+from vae_ablation.tables.contrasts import contrasts
 
 SCHEMA = json.loads(
     files("vae_ablation.report.page").joinpath("contract.schema.json").read_text("utf-8")
@@ -258,6 +267,12 @@ def test_a_part_of_all_combinations_says_how_many_there_are(
     )
 
 
+def test_arms_without_a_kl_term_end_the_list_of_betas(tmp_path: Path) -> None:
+    rows = made_rows([{"beta": 1.0}, {"beta": 4.0}, {"kl": False}, {"posterior": "point"}])
+    text = design(Contents(write_study(tmp_path / "results" / "made", rows)))
+    assert "β (1, 4, a deterministic autoencoder, or no KL term)" in text
+
+
 def test_the_question_names_five_settings_at_most(tmp_path: Path) -> None:
     axes = Contents(write_study(tmp_path / "results" / "made", ten_axes())).axes
     assert question(axes).startswith("What do β, the likelihood, the latent dimension, the ")
@@ -291,6 +306,46 @@ def test_levels_are_drawn_at_equal_rate_where_two_of_them_have_several(contents:
 
 def finding(section: str, rank: int, conclusive: bool = True, leads: bool = True) -> Answer:
     return Answer(section, f"h{rank}", f"t{rank}.", conclusive, None, rank, leads)
+
+
+def test_axes_beside_the_five_findings_have_a_headline_or_are_called_undecided() -> None:
+    """β is varied and decides a primary metric, and is not among what leads."""
+    answers = [
+        finding("kl_off", 0), finding("collapse", 1), finding("latent_dim", 2),
+        finding("condition", 3), finding("trust", 4),
+        replace(finding("beta", 5, leads=False), primary=False),
+        finding("beta", 6, leads=False), finding("beta", 7, leads=False),
+        finding("prior", 8, conclusive=False, leads=False),
+        replace(finding("objective", 9, leads=False), primary=False),
+        *(finding(f"axis{i}", 10 + i, leads=False) for i in range(4)),
+    ]  # fmt: skip
+    asked = ["kl_off", "beta", "latent_dim", "condition", "prior", "objective", "dispersion",
+             *(f"axis{i}" for i in range(4))]  # fmt: skip
+    chosen = five(answers, [*asked, "collapse", "trust"])
+    assert [one.rank for one in chosen] == [0, 2, 3, 1, 4]
+    rest = Rest.of(answers, chosen, asked)
+    assert [(one.rank, one.lead) for one in rest.brief] == [(6, ""), (10, ""), (11, "")]
+    assert rest.named == ["axis2", "axis3"]
+    assert rest.undecided == ["prior", "objective", "dispersion"]
+
+
+def test_the_answer_names_what_is_undecided_and_nothing_without_intervals(tmp_path: Path) -> None:
+    def said(name: str, seeds: int) -> str:
+        rows = made_rows([one for one in GRID if one["seed"] < seeds])
+        folder = write_study(tmp_path / name, rows, [
+            {"id": "digits/beta/nll", "section": "beta", "headline": "The NLL is worse",
+             "text": "By far.", "verdict": "worse", "lead": True, "caveats": [],
+             "evidence": {"rows": [{"family": "primary"}]}},
+        ])  # fmt: skip
+        asked = contrasts(read_metrics(folder / "tables" / "metrics.csv"), ["nll"], None)
+        write_csv(asked, folder / "tables" / "contrasts.csv")
+        section = report(folder).partition('id="answer"')[2].partition("</section>")[0]
+        return re.sub("<[^>]+>", "", section)
+
+    text = said("three", 3)
+    assert "The NLL is worse." in text
+    assert "Undecided in every primary metric: Without the KL term, Latent dimension." in text
+    assert "Undecided" not in said("one", 1)
 
 
 def test_the_answer_takes_sections_in_turn_and_conclusive_findings_first() -> None:

@@ -1,10 +1,10 @@
-"""Findings as the page shows them: which section each belongs to, and the answer in five."""
+"""Findings as the page shows them: which section each belongs to, and the answer in five or so."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from vae_ablation.report.page.values import without_places
 
 MOST = 5
 """Findings on the first screen."""
+MOST_BRIEF = 3
+"""Further axes of which the first screen has a headline; others are named."""
 MOST_WHOLE = 2
 """Findings that a section shows whole."""
 MOST_FOLDED = 40
@@ -52,6 +54,7 @@ class Answer:
         rank: place in findings.json.
         leads: whether it may stand on the first screen.
         caveats: sentences about its metrics, shared by findings on them.
+        primary: whether it rests on a primary metric.
     """
 
     section: str
@@ -62,6 +65,7 @@ class Answer:
     rank: int = 0
     leads: bool = True
     caveats: tuple[str, ...] = ()
+    primary: bool = True
 
     @property
     def lead(self) -> str:
@@ -119,7 +123,13 @@ def _answer(rank: int, one: Mapping[str, Any], known: Sequence[str]) -> Answer:
         rank=rank,
         leads=bool(one.get("lead", True)),
         caveats=tuple(map(_text, one.get("caveats", ()))),
+        primary=_first_row(one).get("family", "primary") == "primary",
     )
+
+
+def _first_row(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row that a finding is about; empty without rows."""
+    return next(iter(one.get("evidence", {}).get("rows", ())), {})
 
 
 def _text(text: Any) -> str:
@@ -152,7 +162,49 @@ def five(answers: Sequence[Answer], order: Sequence[str]) -> list[Answer]:
         seen[one.section] = seen.get(one.section, 0) + 1
         turns.append((seen[one.section], *_weight(one)))
     chosen = [one for _, one in sorted(zip(turns, leading, strict=True), key=lambda pair: pair[0])]
-    return sorted(chosen[:MOST], key=lambda one: (order.index(one.section), one.rank))
+    return in_order(chosen[:MOST], order)
+
+
+def in_order(answers: Iterable[Answer], order: Sequence[str]) -> list[Answer]:
+    """Findings by section and rank."""
+    return sorted(answers, key=lambda one: (order.index(one.section), one.rank))
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the first screen says of axes that none of its findings is about.
+
+    Attributes:
+        brief: a finding of each without its text.
+        named: sections of those beyond `MOST_BRIEF`.
+        undecided: sections of those without a conclusive finding on a primary metric.
+    """
+
+    brief: Sequence[Answer]
+    named: Sequence[str]
+    undecided: Sequence[str]
+
+    @classmethod
+    def of(cls, answers: Iterable[Answer], chosen: Iterable[Answer], asked: Iterable[str]) -> Rest:
+        """The rest of the answer.
+
+        Args:
+            answers: all findings.
+            chosen: those of `five`.
+            asked: sections of the axes that are compared, in order.
+        """
+        told = {one.section for one in chosen if one.conclusive}
+        first: dict[str, Answer] = {}
+        for one in sorted(answers, key=lambda one: one.rank):
+            if one.conclusive and one.primary:
+                first.setdefault(one.section, one)
+        open_ = [name for name in asked if name not in told]
+        found = [first[name] for name in open_ if name in first]
+        return cls(
+            [replace(one, text="") for one in found[:MOST_BRIEF]],
+            [one.section for one in found[MOST_BRIEF:]],
+            [name for name in open_ if name not in first],
+        )
 
 
 def _weight(one: Answer) -> tuple[bool, bool, int]:

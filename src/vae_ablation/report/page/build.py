@@ -43,6 +43,7 @@ def report(folder: Path) -> str:
         answers,
         contents.parts.texts,
         data,
+        asked={*contents.contrasts["question"]} if replicates(contents) else (),
         kicker="Ablation study",
         study=folder.name,
         title=question(contents.axes),
@@ -139,7 +140,7 @@ def _levels(axis: PageAxis) -> str:
         others = [_WITHOUT[level.id] for level in axis.levels if level.value is None]
         if not weights or not others:
             return f"β ({_some(weights)})" if weights else " or ".join(others)
-        return f"β ({_some(weights)}, or {' or '.join(others)})"
+        return f"β ({', '.join([_some(weights), *others[:-1]])}, or {others[-1]})"
     return f"{axis.axis.label} ({_some([level.short for level in axis.levels])})"
 
 

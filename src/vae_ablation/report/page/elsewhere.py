@@ -71,7 +71,7 @@ class TablePage:
 
     def html(self) -> str:
         """The page."""
-        found = self.sections()
+        found, asked = self.sections(), {*self.contrasts["question"]}
         table = self.analysis.table
         warnings = self.analysis.warnings
         some = words.count(len(warnings), "warning")
@@ -80,6 +80,7 @@ class TablePage:
             answers_of(self.entries, [section.id for section in found]),
             {},
             self.data(),
+            asked=asked if self.analysis.replicates.ok.sum(axis=1).max() > 1 else (),
             kicker="Table of runs",
             study=table.path.stem,
             title=self.question(),

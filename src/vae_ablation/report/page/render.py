@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -11,18 +11,20 @@ import jinja2
 from markupsafe import Markup, escape
 
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.answer import Answer, Answers, five
+from vae_ablation.report.page.answer import Answer, Answers, Rest, five, in_order
 from vae_ablation.report.page.sections import Section
 from vae_ablation.report.page.values import in_script, packed
 
 STYLES = ("page.css",)
 SCRIPTS = ("decoder.js", "chart.js", "data.js", "figures.js", "explore.js", "tables.js", "page.js")
+_ELSEWHERE = "model"
+"""Question about models from elsewhere, which no axis of the study asks."""
 LAST = (("paper", "Table for a paper"), ("tables", "Every number"), ("provenance", "Provenance"))
 
 
 def page(
     found: Sequence[Section], answers: Sequence[Answer], parts: Mapping[str, str],
-    data: Mapping[str, Any], **texts: Any,
+    data: Mapping[str, Any], asked: Collection[str] = (), **texts: Any,
 ) -> str:  # fmt: skip
     """The page as HTML.
 
@@ -31,12 +33,18 @@ def page(
         answers: findings of all of them.
         parts: compressed parts by name.
         data: what contract.schema.json describes.
+        asked: questions whose answers may be decided.
         texts: the other places of templates/report.html.
     """
     kept, long = apart(data)
+    order = [section.id for section in found]
+    chosen = five(answers, order)
+    compared = [one.id for one in found if one.question in asked and one.question != _ELSEWHERE]
+    rest = Rest.of(answers, chosen, compared)
     return _template("report.html").render(
         **texts,
-        answer=five(answers, [section.id for section in found]),
+        answer=in_order([*chosen, *rest.brief], order),
+        rest=rest,
         names={section.id: section.name for section in found},
         sections=[(section, *_with_answers(section, answers)) for section in found],
         last=LAST,
