@@ -679,12 +679,13 @@ def test_a_count_over_the_limit_reads_as_one(tmp_path: Path, dtype: Any, form: A
     assert dense(raw).max() == module.LARGEST_COUNT
 
 
+@pytest.mark.parametrize("kind", [np.float16, ">f8", ">i4"])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
-def test_half_precision_is_read(tmp_path: Path, form: Any) -> None:
+def test_half_precision_and_each_byte_order_are_read(tmp_path: Path, form: Any, kind: Any) -> None:
     path = save(tmp_path / "c.h5ad", cells(form(counts())))
     with h5py.File(path, "r+") as file:
         where = "X" if form is np.asarray else "X/data"
-        values, attributes = file[where][:].astype(np.float16), dict(file[where].attrs)
+        values, attributes = file[where][:].astype(kind), dict(file[where].attrs)
         del file[where]
         file[where] = values
         file[where].attrs.update(attributes)

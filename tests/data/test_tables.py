@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,80 @@ def test_a_column_that_does_not_vary_is_0(tmp_path: Path) -> None:
     assert not dataset.x[:, 2].any()
 
 
+def test_columns_of_any_size_are_standardised(tmp_path: Path) -> None:
+    table = frame().assign(b=lambda rows: rows["a"] * 1e-15)
+    dataset = prepared(tmp_path, path=written(tmp_path, table, "csv"), **FILE)
+    np.testing.assert_allclose(dataset.x[:, 1], dataset.x[:, 0], atol=1e-5)
+
+
+def test_a_first_column_without_a_name_holds_names_of_rows(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "own.csv")
+    path = str(tmp_path / "own.csv")
+    assert prepared(tmp_path, path=path, **FILE).features == ("a", "b")
+    named = prepared(tmp_path, path=path, columns=["Unnamed: 0", "a"], **FILE)
+    assert named.features == ("Unnamed: 0", "a")
+
+
+def test_spaces_after_commas_are_no_part_of_names_and_labels(tmp_path: Path) -> None:
+    rows = "".join(f"{i}, {i * i}, k{i % 2} \n" for i in range(30))
+    path = text(tmp_path, f"a, b, kind \n{rows}")
+    dataset = prepared(tmp_path, source="table", path=path, label="kind")
+    assert dataset.features == ("a", "b")
+    assert dataset.class_names == ("k0", "k1")
+
+
+@pytest.mark.parametrize("ending", ["", ".0"])
+def test_whole_labels_of_a_csv_are_those_of_other_files(ending: str, tmp_path: Path) -> None:
+    """−1 and a gap are no label, and 5 comes before 10."""
+    labels = ["-1", "", "5", "10"]
+    rows = "".join(f"{i},{label and label + ending}\n" for i in range(12) for label in labels)
+    dataset = prepared(tmp_path, source="table", path=text(tmp_path, f"a,y\n{rows}"), label="y")
+    assert dataset.class_names == ("5", "10")
+    assert dataset.labels[:4].tolist() == [-1, -1, 0, 1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "h5ad"])
+def test_labels_of_each_type_may_be_missing(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    anndata = pytest.importorskip("anndata")
+    kinds = {
+        "truth": pd.array([True, None, False, True] * 10, dtype="boolean"),
+        "whole": pd.array([5, None, -1, 10] * 10, dtype="Int64"),
+        "category": pd.Categorical([5, None, -1, 10] * 10),
+    }
+    path, names = tmp_path / f"own.{ending}", [f"c{i}" for i in range(40)]
+    x = np.arange(80.0).reshape(40, 2)
+    index = pd.Index(names, dtype=object)
+    if ending == "h5ad":
+        obs, var = pd.DataFrame(kinds, index=index), pd.DataFrame(index=index[:2])
+        anndata.AnnData(x, obs=obs, var=var).write_h5ad(path)
+    else:
+        pd.DataFrame(x, columns=["a", "b"]).assign(**kinds).to_parquet(path)
+    columns = {"columns": names[:2], "kind": "real"} if ending == "h5ad" else {"columns": ["a"]}
+    for label, classes, first in (
+        ("truth", ("False", "True"), [1, -1, 0, 1]),
+        ("whole", ("5", "10"), [0, -1, -1, 1]),
+        ("category", ("5", "10"), [0, -1, -1, 1]),
+    ):
+        dataset = prepared(tmp_path, source="table", path=str(path), label=label, **columns)
+        assert dataset.class_names == classes
+        assert dataset.labels[:4].tolist() == first
+
+
+def test_an_archive_of_bytes_and_other_arrays_is_read(tmp_path: Path) -> None:
+    """Text as bytes is text, and an array of objects that nothing names does not matter."""
+    arrays = {"y": np.array([b"u", b"v"] * 10), "sex": np.array([b"f", b"m"] * 10)}
+    x = np.arange(40, dtype=">f8").reshape(20, 2)
+    features = np.array([b"a", b"b"])
+    np.savez(tmp_path / "own.npz", x=x, features=features, note=np.array([None]), **arrays)
+    chosen = {"covariates": {"sex": {"kind": "categorical", "column": None}}}
+    options = dataset_options(source="table", path=str(tmp_path / "own.npz"), **chosen)
+    info = prepare_dataset(options, tmp_path / "data")
+    assert info["features"] == ["a", "b"]
+    assert info["label_names"] == ["u", "v"]
+    assert info["categories"] == {"sex": ["f", "m"]}
+
+
 def text(tmp: Path, content: str | bytes, name: str = "own.csv") -> str:
     (tmp / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return str(tmp / name)
@@ -154,7 +229,15 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "empty row": ("a,b\n" + "1,2\n" * 20 + ",\n", {"missing": "mask"}, ["row 20", "no value"]),
     "missing label": (f"a,b,c\n{ROWS}", {"label": "c", "missing": "drop"}, ["missing is 'drop'"]),
     "binarised": (f"a,b,c\n{ROWS}", {"label": "c", "binarize": "static"}, ["tables", "none"]),
-    "long row": (f"a,b\n{ROWS}", {}, ["not readable as a CSV", "Length of header"]),
+    "long row": (f"a,b\n{ROWS}", {}, ["Length of header is 2, and line 2 has 3"]),
+    "semicolons": ("a;b\n" + "1,5;2,5\n" * 20, {}, ["separated by ';'", "commas"]),
+    "tabs": ("a\tb\n" + "1\t2\n" * 20, {}, ["separated by '\\t'"]),
+    "Latin-1": ("é,b\n1,2\n".encode("latin-1"), {}, ["not in UTF-8"]),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), {}, ["not in UTF-8"]),
+    "gzip": (gzip.compress(b"a,b\n1,2\n"), {}, ["compressed with gzip"]),
+    "web page": ("<!DOCTYPE html>\n<p>Not found, sorry</p>\n", {}, ["a web page"]),
+    "underscores": (f"a,b,c\n1_2,1,k0\n{ROWS}", {"label": "c"}, ["a holds text such as '1_2'"]),
+    "negative": ("a,b\n" + "1,-1\n2,1\n" * 20, {"label": "b"}, ["own.csv: b (label)", "−1 and 1"]),
     "few": ("a,b\n1,2\n3,4\n", {}, ["every split needs at least one example"]),
 }
 
@@ -199,7 +282,8 @@ def test_files_of_other_kinds_end_in_one_sentence(
         ({"x": np.zeros((20, 2)), "y": np.zeros(3)}, ["y (label) has shape (3,)", "[20]"]),
         ({"x": np.zeros((20, 2)), "features": np.zeros(3)}, ["features has shape (3,)", "[2]"]),
         ({"x": np.zeros((0, 2))}, ["0 rows and 2 columns"]),
-        ({"x": np.array([[None]] * 20)}, ["not readable as an .npz"]),
+        ({"x": np.array([[None]] * 20)}, ["not readable as an .npz", "x holds Python objects"]),
+        ({"x": np.zeros((20, 2)), "y": np.full(20, 0.5)}, ["own.npz: y (label) holds 0.5"]),
     ],
 )
 def test_wrong_arrays_end_in_one_sentence(

@@ -45,7 +45,7 @@ from vae_ablation.data.counts import (
 from vae_ablation.data.covariates import covariate_columns
 from vae_ablation.data.hdf5_files import check_ends
 from vae_ablation.data.kinds import check_is_file, hdf5_kind
-from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers
+from vae_ablation.data.labels import MISSING_TEXT, all_distinct, missing_numbers, numbers_of
 from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
@@ -341,7 +341,7 @@ def _checked_column(
         raise UserError(f"{where} has shape {np.shape(values)}; allowed: one value for each cell.")
     names, codes = _categories(values)
     if option == "label":
-        numbers = _numbers_of(values)
+        numbers = numbers_of(values)
         none = np.isin(codes, np.flatnonzero(np.isin(names, MISSING_TEXT)))
         if numbers is not None:
             none |= missing_numbers(numbers, where)
@@ -352,16 +352,6 @@ def _checked_column(
             "cells share."
         )
     return names, codes
-
-
-def _numbers_of(values: Any) -> NDArray[Any] | None:
-    """A column of numbers, missing ones as NaN; None where it holds something else."""
-    column = pd.Series(values)
-    kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
-    if pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind):
-        return None
-    missing = column.isna().any()
-    return column.astype(float if missing else kind.dtype).to_numpy(float if missing else None)
 
 
 def _wanted(options: Options) -> dict[str, str]:
@@ -537,8 +527,9 @@ def _in_memory(values: Any) -> _Sparse:
 
 
 def _computable(values: NDArray[Any]) -> NDArray[Any]:
-    """Values of a type that SciPy computes with: half precision is none."""
-    return values.astype(np.float32) if values.dtype == np.float16 else values
+    """Values of a type that SciPy computes with: not half precision, nor a foreign byte order."""
+    native = values.dtype.newbyteorder("=")
+    return values.astype(np.float32 if native == np.float16 else native, copy=False)
 
 
 def _check_numeric(values: Any, place: str) -> None:

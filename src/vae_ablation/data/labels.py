@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
@@ -34,7 +35,7 @@ def read_labels(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], tu
     if values.dtype.kind not in "biufUS":
         raise UserError(f"{where} is of type {values.dtype}; allowed: {ALLOWED}.")
     if values.dtype.kind in "US":
-        values = _decoded(values, where)
+        values = decoded(values, where)
         missing = np.isin(values, MISSING_TEXT)
     else:
         missing = missing_numbers(values, where)
@@ -49,13 +50,28 @@ def label_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _decoded(values: NDArray[Any], where: str) -> NDArray[np.str_]:
-    if values.dtype.kind == "U":
+def decoded(values: NDArray[Any], where: str) -> NDArray[Any]:
+    """Text of an array of bytes; other arrays as they are.
+
+    Raises:
+        UserError: the bytes are not UTF-8.
+    """
+    if values.dtype.kind != "S":
         return values
     try:
         return np.char.decode(values, "utf-8")
     except UnicodeDecodeError:
-        raise UserError(f"{where} holds bytes that are not UTF-8; allowed: {ALLOWED}.") from None
+        raise UserError(f"{where} holds bytes that are not UTF-8; allowed: text.") from None
+
+
+def numbers_of(values: Any) -> NDArray[Any] | None:
+    """A column of numbers, missing ones as NaN; None where it holds something else."""
+    column = pd.Series(values)
+    kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind):
+        return None
+    missing = column.isna().any()
+    return column.astype(float if missing else kind.dtype).to_numpy(float if missing else None)
 
 
 def missing_numbers(values: NDArray[Any], where: str) -> NDArray[np.bool_]:

@@ -54,7 +54,7 @@ class Npz(Source):
     def known_labels(self, options: Options) -> tuple[str, ...]:
         """Labels of the array y; none where each example has one of its own."""
         path = Path(options["path"])
-        y = _read(path, {"y"}).get("y")
+        y = read_arrays(path, {"y"}).get("y")
         labels, names = (None, ()) if y is None else read_labels(y, f"{path}: y")
         return () if labels is None or all_distinct(labels) else names
 
@@ -75,7 +75,7 @@ class Npz(Source):
         """Read and check x, y and factors."""
         path = Path(options["path"])
         columns = split_columns(options)
-        arrays = _read(path, {*_ARRAYS, *columns.values()})
+        arrays = read_arrays(path, {*_ARRAYS, *columns.values()})
         if "x" not in arrays:
             raise UserError(
                 f"{path}: has no array x; it holds {', '.join(arrays) or 'nothing'} "
@@ -110,8 +110,12 @@ def _splits(
     return columns_of_splits({key: arrays[name] for key, name in columns.items()}, columns, path)
 
 
-def _read(path: Path, wanted: Collection[str] = _ARRAYS) -> dict[str, NDArray[Any]]:
-    """The wanted arrays (x, y and factors); the others by name only."""
+def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an archive: the wanted ones, and the others by name only.
+
+    Raises:
+        UserError: it cannot be read, or a wanted array holds objects.
+    """
     try:
         kind = kind_of(path)
         if kind not in (NPZ, ZIP):

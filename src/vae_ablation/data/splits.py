@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vae_ablation.common.errors import UserError
 from vae_ablation.data.codes import HELD_OUT, SPLIT_OPTIONS, SPLITS, TRAIN, VALIDATION
-from vae_ablation.data.labels import MISSING_TEXT, label_text
+from vae_ablation.data.labels import MISSING_TEXT, decoded, label_text
 
 _SPELLINGS = {**SPLITS, "val": VALIDATION, "valid": VALIDATION}
 _ALLOWED = "train, validation (or val) and test, and an empty value for an example in no split"
@@ -103,14 +103,7 @@ def _as_text(values: NDArray[Any], where: str, option: str = "split") -> list[An
     if values.dtype.kind not in kinds:
         wanted = _ALLOWED if option == "split" else "text or whole numbers"
         raise UserError(f"{where} ({option}) is of type {values.dtype}; allowed: {wanted}.")
-    if values.dtype.kind == "S":
-        try:
-            values = np.char.decode(values, "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{where} ({option}) holds bytes that are not UTF-8; allowed: text."
-            ) from None
-    listed: list[Any] = values.tolist()
+    listed: list[Any] = decoded(values, f"{where} ({option})").tolist()
     return ["" if value is None else value for value in listed]
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vae_ablation.common.errors import UserError, unknown_name
-from vae_ablation.common.files import UNREADABLE_NPZ
 from vae_ablation.common.registry import register
 from vae_ablation.data.base import (
     COVARIATE_OPTIONS,
@@ -27,16 +26,19 @@ from vae_ablation.data.base import (
     Source,
 )
 from vae_ablation.data.covariates import covariate_columns
-from vae_ablation.data.csv_files import read_csv
+from vae_ablation.data.csv_files import label_column, read_csv
 from vae_ablation.data.hdf5_files import check_ends
-from vae_ablation.data.kinds import HDF5, NPZ, ZIP, check_is_file, kind_of
-from vae_ablation.data.labels import MISSING_TEXT, all_distinct, read_labels
+from vae_ablation.data.kinds import HDF5, check_is_file, kind_of
+from vae_ablation.data.labels import MISSING_TEXT, all_distinct, decoded, numbers_of, read_labels
+from vae_ablation.data.npz import read_arrays
 from vae_ablation.data.splits import columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
 ENDINGS = (".npz", ".csv", ".parquet", ".h5ad")
 _SHOWN = 5
+ROW_NAMES = "Unnamed: 0"
+"""Name that pandas gives to a first column without one, where row names are saved."""
 _TEXTS = {*MISSING_TEXT, "NA", "N/A", "null", "NULL", "None", "?"}
 """Cells of a CSV that stand for a missing number."""
 
@@ -70,7 +72,7 @@ class RealTable(Source):
     def describe(self, options: Options) -> Observed:
         """Shape, classes and whether numbers are missing."""
         table = self._checked(options)
-        labels, _ = self._labels(table)
+        labels, _ = self._labels(table, options)
         labels = np.empty(0, np.int64) if labels is None else labels
         distinct = all_distinct(labels)
         return Observed(
@@ -93,7 +95,7 @@ class RealTable(Source):
     def load(self, options: Options) -> RawData:
         """Read and check the table."""
         table = self._checked(options)
-        labels, names = self._labels(table)
+        labels, names = self._labels(table, options)
         raw = RawData(table.x, labels, None, label_names=names, features=table.features)
         covariates = {
             key.partition(".")[2]: table.columns[key] for key in covariate_columns(options)
@@ -106,10 +108,13 @@ class RealTable(Source):
     def _where(self, options: Options) -> str:
         return str(options.get("path") or self.name)
 
-    def _labels(self, table: Table) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    def _labels(
+        self, table: Table, options: Options
+    ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         if "label" not in table.columns:
             return None, ()
-        return read_labels(table.columns["label"], f"{self.name}: label")
+        name = options.get("label") or "y"
+        return read_labels(table.columns["label"], f"{self._where(options)}: {name} (label)")
 
     def _checked(self, options: Options) -> Table:
         """The table, with finite numbers and no missing ones that the options refuse."""
@@ -169,6 +174,10 @@ class TableFile(RealTable):
             raise UserError(f"{where}.path is null; source table needs the path of a file.")
         wanted = f"a file {', '.join(ENDINGS)}"
         check_is_file(f"{where}.path", options["path"], wanted)
+        columns = options["columns"] or []
+        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"{where}.columns names {twice!r} twice; allowed: each column once.")
         ending = Path(options["path"]).suffix.lower()
         if ending not in ENDINGS:
             raise UserError(f"{where}.path is {options['path']!r}; allowed: {wanted}.")
@@ -206,21 +215,16 @@ def _wanted(options: Options) -> dict[str, str]:
 
 def _read_npz(path: Path, options: Options) -> Table:
     wanted = _wanted(options)
-    try:
-        if kind_of(path) not in (NPZ, ZIP):
-            raise ValueError(f"it is {kind_of(path) or 'not a ZIP archive'}")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except UNREADABLE_NPZ as error:
-        raise UserError(f"{path}: not readable as an .npz ({_reason(error)}).") from None
+    label = {"label": options["label"] or "y"}
+    arrays = read_arrays(path, {"x", "features", *(label | wanted).values()})
     if "x" not in arrays or arrays["x"].ndim != 2:
         described = f"shape {arrays['x'].shape}" if "x" in arrays else "none"
         raise UserError(f"{path}: array x: {described}; allowed: x of shape [n, dims].")
     x = arrays["x"]
     if x.dtype.kind not in "biuf":
         raise UserError(f"{path}: x is of type {x.dtype}; allowed: numbers.")
-    if options["label"] is None and "y" in arrays:
-        wanted["label"] = "y"
+    if "y" in arrays:
+        wanted = label | wanted
     for key, name in wanted.items():
         if name not in arrays:
             raise unknown_name(f"{path}: {key}", name, arrays)
@@ -228,15 +232,20 @@ def _read_npz(path: Path, options: Options) -> Table:
             raise UserError(
                 f"{path}: {name} ({key}) has shape {arrays[name].shape}; allowed: [{len(x)}]."
             )
-    names = arrays.get("features", np.array([f"x{i + 1}" for i in range(x.shape[1])]))
+    numbered = np.array([f"x{i + 1}" for i in range(x.shape[1])])
+    names = decoded(arrays.get("features", numbered), f"{path}: features")
     if names.shape != (x.shape[1],):
         raise UserError(f"{path}: features has shape {names.shape}; allowed: [{x.shape[1]}].")
-    columns = {key: arrays[name] for key, name in wanted.items()}
+    columns = {
+        key: decoded(arrays[name], f"{path}: {name} ({key})") for key, name in wanted.items()
+    }
     return _chosen(path, Table(x.astype(float), tuple(map(str, names)), columns), options)
 
 
 def _read_csv(path: Path, options: Options) -> Table:
-    return _of_frame(path, read_csv(path), options)
+    table = _of_frame(path, read_csv(path), options)
+    labels = {key: label_column(table.columns[key]) for key in {"label"} & table.columns.keys()}
+    return replace(table, columns=table.columns | labels)
 
 
 def _read_parquet(path: Path, options: Options) -> Table:
@@ -275,19 +284,23 @@ def _usual_columns(frame: pd.DataFrame) -> dict[str, Any]:
     usual = [known[name] for name in _USUAL_LABELS if name in known]
     label = next((name for name in usual if 2 <= frame[name].nunique() <= len(frame) / 5), None)
     chosen: dict[str, Any] = {} if label is None else {"label": label}
-    others = [name for name in frame if name != label]
+    others = [name for name in frame if name not in {label, ROW_NAMES}]
     numbers = [name for name in others if _numbers(frame[name]) is not None]
     return chosen | ({"columns": numbers} if numbers and len(numbers) < len(others) else {})
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, options: Options) -> Table:
-    """A frame whose columns are numbers, but for those that the options name."""
+    """A frame whose columns are numbers, but for the rows' names and those that options name."""
     frame = frame.rename(columns=str)
     wanted = _wanted(options)
     for key, name in wanted.items():
         if name not in frame:
             raise unknown_name(f"{path}: {key}", name, frame.columns)
-    names = options["columns"] or [name for name in frame if name not in wanted.values()]
+    others = [str(name) for name in frame if name not in wanted.values()]
+    if options["columns"] is None and ROW_NAMES in others:
+        log.info("%s: the first column has no name, so it is taken for names of rows", path)
+        others.remove(ROW_NAMES)
+    names = options["columns"] or others
     for place, name in enumerate(names):
         if name not in frame:
             raise unknown_name(f"{path}: columns[{place}]", name, frame.columns)
@@ -295,11 +308,12 @@ def _of_frame(path: Path, frame: pd.DataFrame, options: Options) -> Table:
     wrong = [name for name, values in read.items() if values is None]
     numbers = [values for values in read.values() if values is not None]
     if wrong:
-        example = next(str(v) for v in frame[wrong[0]] if _as_number(v) is None)
+        example = next(value for value in frame[wrong[0]] if _as_number(value) is None)
         raise UserError(
-            f"{path}: {_few(wrong)} {'hold' if len(wrong) > 1 else 'holds'} text such as "
-            f"{example[:40]!r}; allowed: numbers, so name the columns to take (columns), or one "
-            "of them as label, split or group."
+            f"{path}: {_few(wrong)} {'hold' if len(wrong) > 1 else 'holds'} "
+            f"{'text' if isinstance(example, str) else 'values'} such as {str(example)[:40]!r}; "
+            "allowed: numbers, so name the columns to take (columns), or one of them as label, "
+            "split or group."
         )
     x = np.stack(numbers, axis=1) if numbers else np.empty((len(frame), 0))
     return Table(x.astype(float), tuple(names), {k: _plain(frame[v]) for k, v in wanted.items()})
@@ -314,6 +328,8 @@ def _numbers(column: pd.Series[Any]) -> NDArray[np.float64] | None:
 def _as_number(value: Any) -> float | None:
     if value is None or value is pd.NA or (isinstance(value, str) and value.strip() in _TEXTS):
         return float("nan")
+    if isinstance(value, str) and "_" in value:  # Python reads 1_2 as 12
+        return None
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -322,8 +338,11 @@ def _as_number(value: Any) -> float | None:
 
 def _plain(column: pd.Series[Any]) -> NDArray[Any]:
     """A column of labels or splits: numbers stay numbers where they are, all else is text."""
-    if column.dtype.kind in "biuf":
-        return column.to_numpy()
+    numbers = numbers_of(column)
+    if numbers is not None:
+        return numbers
+    if pd.api.types.is_bool_dtype(column) and not column.isna().any():
+        return column.to_numpy(bool)
     texts = np.where(column.isna(), "", column.astype(object).map(str)).astype(str)
     return np.where(np.isin(texts, list(_TEXTS)), "", texts)
 
@@ -446,7 +465,7 @@ class Standard:
                 "allowed: columns with values there, so leave these out (columns)."
             )
         mean, spread = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
-        constant = spread <= 1e-12 * np.maximum(np.abs(mean), 1)
+        constant = spread <= 1e-12 * np.abs(mean)
         if constant.any():
             names = _named(features, constant)
             log.warning("columns that do not vary in the train split: %s", _few(names))
