@@ -71,6 +71,41 @@ def test_a_csv_holds_labels_splits_and_groups(tmp_path: Path) -> None:
     assert dataset.labels.tolist() == [0] * 6 + [1] * 4
 
 
+def test_links_to_classes_are_followed_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    save(folder / ".ipynb_checkpoints" / "00-checkpoint.png")
+    save(folder / "cat" / ".thumbnails" / "00.png")
+    (folder / "cat" / "again").symlink_to(folder / "cat")
+    (tmp_path / "linked").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "linked" / name).symlink_to(folder / name)
+    for one in (folder, tmp_path / "linked"):
+        dataset = prepared(tmp_path, one)
+        assert dataset.class_names == ("cat", "dog")
+        assert len(dataset.x) == 12
+
+
+@pytest.mark.parametrize("form", ["{folder}/{name}", "./{name}", r"{windows}", "dog/../{name}"])
+def test_a_csv_names_pictures_by_any_path(form: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*.png")]
+    shown = [form.format(folder=folder, name=n, windows=n.replace("/", "\\")) for n in names]
+    rows = "".join(f"{name}, {place % 3 - 1}\n" for place, name in enumerate(shown))
+    (tmp_path / "l.csv").write_text(f"file, label\n{rows}")
+    dataset = prepared(tmp_path, folder, labels=str(tmp_path / "l.csv"))
+    assert dataset.labels.tolist() == [-1, 0, 1] * 4
+
+
+def test_dark_pictures_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Levels of 12 bits in a file of 16."""
+    (tmp_path / "dark").mkdir()
+    for name in range(12):
+        levels = np.linspace(0, 4095, 30).reshape(5, 6).astype(np.uint16)
+        Image.fromarray(levels).save(tmp_path / "dark" / f"{name}.png")
+    prepared(tmp_path, tmp_path / "dark")
+    assert "the brightest pixel is 16 of 255" in caplog.text
+
+
 def test_pictures_side_by_side_have_no_labels(tmp_path: Path) -> None:
     for i in range(12):
         save(tmp_path / "flat" / f"{i}.png", "L")
@@ -154,6 +189,15 @@ def float_mode(tmp: Path) -> None:
     Image.fromarray(np.zeros((5, 6), np.float32)).save(tmp / "pictures" / "cat" / "f.tif")
 
 
+def splits(tmp: Path) -> None:
+    (tmp / "pictures" / "cat").rename(tmp / "pictures" / "train")
+    (tmp / "pictures" / "dog").rename(tmp / "pictures" / "Test")
+
+
+def too_deep(tmp: Path) -> None:
+    Image.fromarray(np.full((5, 6), 70000, np.int32)).save(tmp / "pictures" / "cat" / "deep.tif")
+
+
 def two_truncated(tmp: Path) -> None:
     for name in ("dog/00.png", "cat/05.png"):
         path = tmp / "pictures" / name
@@ -166,6 +210,13 @@ WRONG: dict[str, tuple[Callable[[Path], None], dict[str, Any], list[str]]] = {
     "sizes": (mixed_sizes, {}, ["2 sizes", "12 of 5×6", "1 of 9×9", "image_size"]),
     "modes": (mixed_modes, {}, ["12 RGB, 1 L", "mode: grey, or mode: rgb"]),
     "floats": (float_mode, {}, ["1 pictures have the mode F", "8 or 16 bits"]),
+    "splits": (splits, {}, ["subfolders are Test, train, which are splits", "labels"]),
+    "32 bits": (too_deep, {"mode": "grey"}, ["deep.tif (levels from 70000 to 70000, beyond 16"]),
+    "link to nothing": (
+        lambda tmp: (tmp / "pictures" / "cat" / "gone.png").symlink_to("nowhere.png"),
+        {}, ["1 of 13", "gone.png", "No such file"],
+    ),
+    "no name": (text("l.csv", f"file,label\n{FIRST}\n,b\n"), {"labels": "l.csv"}, ["1 rows name"]),
     "truncated": (two_truncated, {}, ["3 of 13", "00.png (", "05.png (", "none.jpg ("]),
     "no column": (text("l.csv", "name,label\na,b\n"), {"labels": "l.csv"}, ["no column file"]),
     "absent": (text("l.csv", "file\nx.png\n"), {"labels": "l.csv"}, ["x.png", "does not hold"]),

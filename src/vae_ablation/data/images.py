@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from PIL import Image, ImageOps
 from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.registry import register
 from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
-from vae_ablation.data.csv_files import read_csv
+from vae_ablation.data.csv_files import label_column, read_csv
 from vae_ablation.data.kinds import check_is_file
 from vae_ablation.data.labels import all_distinct, read_labels
-from vae_ablation.data.splits import columns_of_splits, split_columns
+from vae_ablation.data.splits import SPLIT_NAMES, columns_of_splits, split_columns
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class Images(Source):
         size, channels, levels = _survey(found, options)
         x = decoded_pictures(found.folder, found.files, size, channels, options["fit"])
         x = x[..., 0] if channels == 1 else x
+        _note_range(found.folder, x)
         labels, names = _labels(found)
         where = found.table or found.folder
         splits = {key: found.columns[key] for key in split_columns(options)}
@@ -162,21 +164,38 @@ def _find(options: Options) -> Found:
     """The pictures that count, by name."""
     folder = Path(options["folder"])
     try:
-        below = sorted(
-            str(path.relative_to(folder))
-            for path in folder.rglob("*")
-            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-        )
+        files = tuple(sorted(str(path.relative_to(folder)) for path in _below(folder)))
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({_reason(error)}).") from None
-    files = tuple(name for name in below if (folder / name).is_file())
     if not files:
         raise UserError(f"{folder}: holds no pictures; allowed: files {', '.join(ENDINGS)}.")
     if options["labels"]:
         return _by_table(folder, Path(options["labels"]), files, split_columns(options))
     classes = [Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in files]
+    _check_classes(folder, {*classes} - {""})
     columns = {"label": np.array(classes)} if any(classes) else {}
     return Found(folder, files, columns, None)
+
+
+def _check_classes(folder: Path, classes: Collection[str]) -> None:
+    """Refuse subfolders that are splits, which would be read as classes."""
+    if len(classes) > 1 and all(name.lower() in SPLIT_NAMES for name in classes):
+        raise UserError(
+            f"{folder}: the subfolders are {', '.join(sorted(classes))}, which are splits; "
+            "allowed: a subfolder for each class, or labels: a CSV with columns file, label, split."
+        )
+
+
+def _below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Pictures below a folder, also behind links, but not in hidden folders."""
+    real = folder.resolve()
+    for path in folder.iterdir() if real not in above else ():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _below(path, above | {real})
+        elif path.suffix.lower() in ENDINGS:
+            yield path
 
 
 def _by_table(folder: Path, path: Path, files: Sequence[str], splits: dict[str, str]) -> Found:
@@ -190,7 +209,10 @@ def _by_table(folder: Path, path: Path, files: Sequence[str], splits: dict[str, 
     for key, name in splits.items():
         if name not in table:
             raise unknown_name(f"{path}: {key}", name, map(str, table.columns))
-    names = table["file"].map(lambda name: str(Path(name)))
+    unnamed = int((table["file"] == "").sum())
+    if unnamed:
+        raise UserError(f"{path}: {unnamed} rows name no file; allowed: a picture in each row.")
+    names = table["file"].map(lambda name: _name_below(folder, name))
     twice = names[names.duplicated()]
     if len(twice):
         raise UserError(f"{path}: lists {_few(twice)} twice; allowed: each picture once.")
@@ -202,7 +224,14 @@ def _by_table(folder: Path, path: Path, files: Sequence[str], splits: dict[str, 
                  len(files) - len(names), len(files), folder, path)  # fmt: skip
     wanted = {**({"label": "label"} if "label" in table else {}), **splits}
     columns = {key: table[name].to_numpy(str) for key, name in wanted.items()}
+    columns |= {key: label_column(columns[key]) for key in {"label"} & columns.keys()}
     return Found(folder, tuple(names), columns, path)
+
+
+def _name_below(folder: Path, name: str) -> str:
+    """A picture's path from the folder, which a CSV may give in full or as Windows writes it."""
+    known = name if (folder / name).exists() else name.replace("\\", "/")
+    return os.path.relpath(folder / known, folder)
 
 
 def _labels(found: Found) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -304,7 +333,8 @@ def _refuse_unreadable(folder: Path, count: int, wrong: dict[str, str]) -> None:
         shown = [f"{name} ({reason})" for name, reason in wrong.items()]
         raise UserError(
             f"{folder}: {len(wrong)} of {count} pictures cannot be read: "
-            f"{', '.join(shown)}; allowed: whole files, so replace or remove these."
+            f"{', '.join(shown)}; allowed: whole files of 8 or 16 bits, so replace or remove "
+            "these."
         )
 
 
@@ -324,10 +354,24 @@ def _decoded(path: Path, size: tuple[int, int], channels: int, fit: str) -> NDAr
     return np.asarray(picture, np.uint8).reshape(height, width, channels)
 
 
+def _note_range(folder: Path, x: NDArray[np.uint8]) -> None:
+    """Warn of pictures that leave half the range unused, as those of a camera of 12 bits do."""
+    low, top = int(x.min()), int(x.max())
+    if low == top:
+        log.warning("%s: every pixel is %s, so there is nothing to learn", folder, top)
+    elif top < 128:
+        log.warning(
+            "%s: the brightest pixel is %s of 255, so the pictures are dark; if their levels have "
+            "10 to 14 bits in files of 16, multiply them to the whole range", folder, top,
+        )  # fmt: skip
+
+
 def _plain(picture: Image.Image) -> Image.Image:
     """A picture without transparency or 16-bit levels."""
     if picture.mode.startswith("I"):
-        levels = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        levels = np.asarray(picture).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError(f"levels from {levels.min()} to {levels.max()}, beyond 16 bits")
         return Image.fromarray(np.round(levels / 257).astype(np.uint8))
     if picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info:
         clear = picture.convert("RGBA")

@@ -13,7 +13,7 @@ from vae_ablation.common.errors import UserError
 from vae_ablation.data.codes import HELD_OUT, SPLIT_OPTIONS, SPLITS, TRAIN, VALIDATION
 from vae_ablation.data.labels import MISSING_TEXT, decoded, label_text
 
-_SPELLINGS = {**SPLITS, "val": VALIDATION, "valid": VALIDATION}
+SPLIT_NAMES = {**SPLITS, "val": VALIDATION, "valid": VALIDATION}
 _ALLOWED = "train, validation (or val) and test, and an empty value for an example in no split"
 _SHOWN = 5
 
@@ -30,7 +30,7 @@ def read_split(values: NDArray[Any], where: str) -> NDArray[np.int8]:
     """
     texts = np.array([str(value).strip() for value in _as_text(values, where)])
     known = {
-        text: HELD_OUT if text in MISSING_TEXT else _SPELLINGS.get(text.lower())
+        text: HELD_OUT if text in MISSING_TEXT else SPLIT_NAMES.get(text.lower())
         for text in np.unique(texts).tolist()
     }
     unknown = [text for text, code in known.items() if code is None]
