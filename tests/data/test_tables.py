@@ -133,6 +133,23 @@ def test_a_column_that_does_not_vary_is_0(tmp_path: Path) -> None:
     assert not dataset.x[:, 2].any()
 
 
+def test_a_list_of_thousands_of_columns_is_cut_short(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=np.zeros((20, 3000)))
+    options = dataset_options(source="table", path=str(tmp_path / "own.npz"), columns=["y"])
+    with pytest.raises(UserError) as caught:
+        prepare_dataset(options, tmp_path / "data")
+    assert_one_sentence(caught.value, "columns[0] is 'y'", "allowed: x1, x10, ", "and 2900 more.")
+
+
+def test_a_covariate_names_its_file(tmp_path: Path) -> None:
+    chosen = {"covariates": {"kind": {"kind": "continuous", "column": None}}}
+    path = written(tmp_path, frame(), "csv")
+    options = dataset_options(source="table", path=path, columns=["a"], **chosen)
+    with pytest.raises(UserError) as caught:
+        prepare_dataset(options, tmp_path / "data")
+    assert_one_sentence(caught.value, "own.csv: covariate kind holds 'y'", "categorical")
+
+
 def test_columns_of_any_size_are_standardised(tmp_path: Path) -> None:
     table = frame().assign(b=lambda rows: rows["a"] * 1e-15)
     dataset = prepared(tmp_path, path=written(tmp_path, table, "csv"), **FILE)

@@ -37,6 +37,18 @@ def test_init_writes_a_config_that_finds_the_data_from_its_own_folder(images, ca
     assert told.splitlines()[-1] == "Next: vae-ablation run deep/mine/config.yaml"
 
 
+def test_init_finds_data_from_a_folder_behind_a_link(images, tmp_path) -> None:
+    """As $HOME/scratch is on a cluster; data may be a link, too, whose target has no ending."""
+    Path("disk/deep").mkdir(parents=True)
+    Path("scratch").symlink_to(tmp_path / "disk" / "deep")
+    images.rename("blob")
+    images.symlink_to("blob")
+    assert main(["init", "scratch/mine", "--npz", "images.npz"]) == 0
+    for folder in ("scratch", "disk/deep"):
+        found = read_config(Path(folder, "mine", "config.yaml"))["datasets"]["images"]["path"]
+        assert Path(found) == images
+
+
 def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, capsys) -> None:
     anndata = pytest.importorskip("anndata")
     monkeypatch.chdir(tmp_path)

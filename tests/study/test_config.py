@@ -186,6 +186,14 @@ def test_an_absent_path_is_told_as_the_absolute_one_that_was_looked_for(tmp_path
     assert_one_sentence(error_of(raw, tmp_path), "datasets.own.path", wanted, "no such file")
 
 
+@pytest.mark.parametrize("source", ["npz", "table", "h5ad", "images"])
+def test_a_path_that_the_machine_refuses_is_one_sentence(source: str, tmp_path: Path) -> None:
+    key, long = ("folder" if source == "images" else "path"), "a" * 300
+    raw = {"datasets": {"own": {"source": source, key: long}}}
+    error = error_of(raw, tmp_path)
+    assert_one_sentence(error, f"datasets.own.{key} is", "cannot be read (File name too long)")
+
+
 @pytest.mark.parametrize("bad", ["a\x00b", "~no-such-user-here/x.npz", "."])
 def test_a_path_that_cannot_be_one_is_refused(bad: str, tmp_path: Path) -> None:
     raw = {"datasets": {"own": {"source": "npz", "path": bad}}}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,6 +152,21 @@ def test_convolutions_on_data_that_do_not_fit_are_refused() -> None:
 
     deep = error(model={"channels": [2, 4, 8, 16]})
     assert_one_sentence(deep, "config.yaml", "digits", "conv", "4 times", "16 pixels", "8×8")
+
+
+@pytest.mark.parametrize(
+    ("dims", "sentence"),
+    [(1, "have 1 dimension; allowed: 1."), (3, "have 3 dimensions; allowed: 1 to 3.")],
+)
+def test_more_latent_dimensions_than_the_data_have_are_refused(
+    dims: int, sentence: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "own.npz", x=np.arange(20.0 * dims).reshape(20, dims))
+    own = {"source": "table", "path": str(tmp_path / "own.npz")}
+    study = open_study(resolved(datasets={"own": own}, grids=[{"latent_dim": [4]}]))
+    with pytest.raises(UserError) as caught:
+        study.check_fit("config.yaml")
+    assert_one_sentence(caught.value, "latent_dim is 4 for dataset own", sentence)
 
 
 def test_a_setting_counts_only_for_the_runs_that_read_it() -> None:

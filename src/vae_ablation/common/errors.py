@@ -10,6 +10,10 @@ class UserError(Exception):
     """An error in the user's input: the file or key, the value found, the values allowed."""
 
 
+MOST_NAMES = 100
+"""Names that an error lists: all of a config, and the first of a file of thousands of columns."""
+
+
 def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
     """An error for a name that is not among `known`, with the nearest known one.
 
@@ -21,9 +25,9 @@ def unknown_name(where: str, found: object, known: Iterable[str]) -> UserError:
     names = sorted(known)
     near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return UserError(
-        f"{where} is {found!r}, which is not known{hint}; allowed: {', '.join(names)}."
-    )
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    shown = f"{', '.join(names[:MOST_NAMES])}{more}"
+    return UserError(f"{where} is {found!r}, which is not known{hint}; allowed: {shown}.")
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

@@ -20,7 +20,7 @@ from vae_ablation.common.errors import UserError, unknown_name
 from vae_ablation.common.registry import register
 from vae_ablation.data.base import SPLIT_OPTIONS, Observed, Options, RawData, Source
 from vae_ablation.data.csv_files import label_column, read_csv
-from vae_ablation.data.kinds import check_is_file
+from vae_ablation.data.kinds import check_is_file, readable
 from vae_ablation.data.labels import all_distinct, read_labels
 from vae_ablation.data.splits import SPLIT_NAMES, columns_of_splits, split_columns
 
@@ -67,8 +67,11 @@ class Images(Source):
         """There must be a folder with pictures in it, and the CSV if one is named."""
         if not options["folder"]:
             raise UserError(f"{where}.folder is null; source images needs a folder of pictures.")
-        if not Path(options["folder"]).is_dir():
-            raise UserError(f"{where}.folder is {options['folder']!r}; there is no such folder.")
+        with readable(f"{where}.folder", options["folder"]):
+            if not Path(options["folder"]).is_dir():
+                raise UserError(
+                    f"{where}.folder is {options['folder']!r}; there is no such folder."
+                )
         if options["labels"]:
             check_is_file(f"{where}.labels", options["labels"], "a CSV file")
         elif split_columns(options):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,25 @@ def _is_10x(member: Any) -> bool:
     return hasattr(member, "keys") and all(part in member for part in parts)
 
 
+@contextmanager
+def readable(where: str, found: str) -> Iterator[None]:
+    """Errors of the machine at a path that the config names become one sentence.
+
+    Args:
+        where: file and key of the config to name.
+        found: the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{where} is {found!r}, which cannot be read ({error.strerror}); allowed: a path that "
+            "this user can read."
+        ) from None
+
+
 def check_is_file(where: str, found: str, wanted: str) -> None:
-    """Refuse a path at which no file is.
+    """Refuse a path at which no file is that can be read.
 
     Args:
         where: file and key of the config to name.
@@ -133,7 +151,9 @@ def check_is_file(where: str, found: str, wanted: str) -> None:
         wanted: kind of file that is needed, with its article, such as "an .npz file".
     """
     path = Path(found)
-    if path.is_dir():
-        raise UserError(f"{where} is {found!r}, which is {kind_of(path)}; allowed: {wanted}.")
-    if not path.is_file():
-        raise UserError(f"{where} is {found!r}; there is no such file.")
+    with readable(where, found):
+        if path.is_dir():
+            raise UserError(f"{where} is {found!r}, which is {kind_of(path)}; allowed: {wanted}.")
+        if not path.is_file():
+            raise UserError(f"{where} is {found!r}; there is no such file.")
+        path.open("rb").close()

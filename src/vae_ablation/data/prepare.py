@@ -75,11 +75,19 @@ def data_hash(options: Options, code: str = "") -> str:
     ignored |= frozenset() if source.counts else COUNT_OPTIONS
     counting = counted("datasets", options, options.keys() - source.options)
     settings = {key: value for key, value in counting.items() if key not in ignored}
-    digests = [file_digest(path) for path in source.content(options)]
+    digests = [_digest(path) for path in source.content(options)]
     parts = [PREPARE_VERSION, source.version, settings, digests]
     layout = source.layout(options)
     outside = registry.digests([("source", source.name)])
     return stable_hash([*parts, *([layout] if layout else []), *outside, *([code] if code else [])])
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file; empty where it cannot be read, of which its reader gives the reason."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
 
 
 def describe_observed(options: Options) -> Observed:
@@ -248,8 +256,11 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
 
 def _covariates(raw: RawData, train: NDArray[np.bool_], options: Options) -> dict[str, Covariate]:
     """The covariates that the options name."""
+    where = f"{options['path']}: " if options.get("path") else ""
     return {
-        name: Covariate.of(options["covariates"][name]["kind"], column, train, f"covariate {name}")
+        name: Covariate.of(
+            options["covariates"][name]["kind"], column, train, f"{where}covariate {name}"
+        )
         for name, column in raw.covariates.items()
     }
 

@@ -89,6 +89,8 @@ class Call:
             call.check()
         except UserError as error:
             raise SystemExit(f"Error: {error}") from None
+        except OSError as error:
+            raise SystemExit(f"Error: {machine_fault(error, RESULTS) or error}") from None
         if call.is_main:
             call.announce()
         return call

@@ -106,8 +106,8 @@ def look_at(name: str, source: str, path: Path | None, folder: Path) -> Look:
     if path is not None and not (path.is_dir() if key == "folder" else path.is_file()):
         raise UserError(f"{path}: there is no such {'folder' if key == 'folder' else 'file'}.")
     if path is not None:
-        options[key] = str(Path(os.path.abspath(path)))
-        chosen[key] = os.path.relpath(path, folder)
+        options[key] = str(path.parent.resolve() / path.name)
+        chosen[key] = os.path.relpath(options[key], folder.resolve())
     suggested = part.suggested(options)
     options |= suggested
     return Look(name, chosen | suggested, describe_observed(options), part.count(options))

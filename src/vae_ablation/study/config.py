@@ -601,9 +601,10 @@ def _resolve_paths(config: Config, path: Path) -> None:
 
 
 def _absolute(found: str, path: Path, key: str) -> str:
-    """A path of the config file as an absolute one."""
+    """A path of the config file as an absolute one; a link keeps its name, which has the ending."""
     try:
-        return str((path.parent / Path(found).expanduser()).resolve())
+        place = path.parent / Path(found).expanduser()
+        return str(place.resolve() if place.name == ".." else place.parent.resolve() / place.name)
     except (ValueError, RuntimeError, OSError) as error:
         reason = str(error).rstrip(".")
         raise UserError(

@@ -391,9 +391,15 @@ class Study:
             if complaint:
                 raise UserError(f"{where}: dataset {run.dataset}: {complaint}.")
             if run.latent_dim > observed.dims:
+                most = observed.dims
+                have = (
+                    f"{most} dimensions; allowed: 1 to {most}"
+                    if most > 1
+                    else "1 dimension; allowed: 1"
+                )
                 raise UserError(
                     f"{where}: latent_dim is {run.latent_dim} for dataset {run.dataset}, whose "
-                    f"examples have {observed.dims} dimensions; allowed: 1 to {observed.dims}."
+                    f"examples have {have}."
                 )
 
     def without_labels(self, run: Run, observed: Observed) -> str | None:
