@@ -32,8 +32,10 @@ def effect(difference: Array, reference: Array, scale: str) -> Array:
     if scale == "log":
         return np.exp(difference)
     if scale == "arcsine":
-        angle = np.clip(transformed(reference, scale) + difference, 0.0, np.pi)
-        return np.sin(angle / 2) ** 2 - reference
+        start = transformed(reference, scale)
+        angle = np.clip(start + difference, 0.0, np.pi)
+        # sin² a − sin² b, which is exactly 0 where nothing differs
+        return np.sin((angle + start) / 2) * np.sin((angle - start) / 2)
     return difference
 
 
