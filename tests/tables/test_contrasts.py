@@ -401,6 +401,21 @@ def test_shares_of_unlike_settings_differ_by_the_mean_of_their_differences() -> 
     assert found["effect_low"] < truth < found["effect_high"] < 0
 
 
+def test_shares_of_settings_that_differ_unlike_do_so_by_the_mean_of_their_differences() -> None:
+    """0.9 → 0.1 and 0.5 → 0.4: lower by 0.45, though the mean angle from each would be more."""
+    shares = {(2, 1.0): 0.9, (2, 4.0): 0.1, (8, 1.0): 0.5, (8, 4.0): 0.4}
+    rows = [
+        row(metrics={"probe_accuracy": share + 0.01 * (seed - 1)}, latent_dim=dim, beta=beta,
+            seed=seed)
+        for (dim, beta), share in shares.items() for seed in range(3)
+    ]  # fmt: skip
+    rows[0]["probe_accuracy"] += 0.003
+    found = pooled(compare(rows), "beta").iloc[0]
+    assert found["effect"] == pytest.approx(-0.45, abs=2e-3)
+    assert found["mean"] - found["reference_mean"] == pytest.approx(found["effect"], abs=1e-3)
+    assert found["effect_low"] < found["effect"] < found["effect_high"]
+
+
 # --- what is left out ----------------------------------------------------------------------------
 
 

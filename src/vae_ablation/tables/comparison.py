@@ -29,7 +29,7 @@ from vae_ablation.tables.pooling import (
     variance_pattern,
 )
 from vae_ablation.tables.replicates import Differences, Replicates
-from vae_ablation.tables.scales import effect
+from vae_ablation.tables.scales import effects
 from vae_ablation.tables.verdicts import (
     ALPHA,
     benjamini_hochberg,
@@ -161,7 +161,9 @@ class Answers:
         table = table.assign(**self._names(members), scope=scope, replicated=planned)
         table["members"] = [members[column] for column in used.T]
         bases = self._means[1][members]
+        apart = settings.mean - found.estimate
         table["bases"] = [bases[column, metric] for metric, column in enumerate(used.T)]
+        table["apart"] = [apart[column, metric] for metric, column in enumerate(used.T)]
         return table.iloc[np.flatnonzero(used.any(axis=0))]
 
     def each_setting(self) -> pd.DataFrame:
@@ -178,6 +180,7 @@ class Answers:
                 "overlap": self.differences.overlap[pair],
                 "reference_mean": reference,
                 "bases": list(reference[:, None]),
+                "apart": [np.zeros(1)] * len(pair),
                 "mean": arm,
                 "estimate": own.mean[pair, metric],
                 "equal": self.equal[pair, metric],
@@ -527,8 +530,10 @@ class _Engine:
             ("effect", "estimate"), ("effect_low", "ci_low"), ("effect_high", "ci_high")
         ):  # fmt: skip
             rows[name] = [
-                effect(np.array(value), bases, one).mean()
-                for value, bases, one in zip(rows[end], rows["bases"], scale, strict=True)
+                effects(value, apart, bases, one)
+                for value, apart, bases, one in zip(
+                    rows[end], rows["apart"], rows["bases"], scale, strict=True
+                )
             ]
         rows["p_equivalence"] = rows["p_equal"].where(rows["family"] != "setting")
         open_ = rows["verdict"] == "undecided"

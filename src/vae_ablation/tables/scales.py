@@ -39,6 +39,23 @@ def effect(difference: Array, reference: Array, scale: str) -> Array:
     return difference
 
 
+def effects(difference: float, apart: Array, reference: Array, scale: str) -> float:
+    """A difference that is pooled over settings as people read it.
+
+    Of shares the mean of the settings' differences, each from its own reference by its own
+    difference on the scale, so that it is the difference of the means.
+
+    Args:
+        difference: pooled, on the scale; or an end of its interval.
+        apart: differences of the settings less the pooled one, [settings].
+        reference: means of their references in natural units, [settings].
+        scale: identity, log or arcsine.
+    """
+    if scale != "arcsine":
+        return float(effect(np.array(difference), reference, scale))
+    return float(effect(difference + apart, reference, scale).mean())
+
+
 def margin_on(scale: str, margin: float, reference: Array) -> Array:
     """A margin in people's units (difference, ratio above 1, share) on a scale.
 
