@@ -38,7 +38,7 @@ def test_a_pair_that_is_not_decided_says_what_would_settle_it() -> None:
     assert "is not decided" in str(finding.headline)
     assert str(finding.text) == (
         "Not decided: the Bernoulli and the Gaussian at latent dimension 16 (add β = 2 for "
-        "Gaussian)."
+        "the Gaussian)."
     )
     assert finding.verdict == ""
 

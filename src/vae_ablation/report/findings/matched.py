@@ -106,6 +106,9 @@ def _open(evidence: Evidence, axis: str, row: Row) -> Phrase:
     """A pair that is not decided, with what would settle it."""
     pair = join([_level(axis, str(row["level"])), _level(axis, str(row["reference"]))])
     reason = str(row.get("reason", ""))
-    settle = _quote(evidence, row, "reason", words.proper(reason)) if reason else ""
+    text = words.proper(reason)
+    for name in (str(row["level"]), str(row["reference"])):
+        text = text.replace(f" for {words.proper(name)}", f" for {_level(axis, name)}")
+    settle = _quote(evidence, row, "reason", text) if reason else ""
     return say("{pair} {place}{reason}", pair=pair, place=_place(evidence, row),
                reason=say(" ({settle})", settle=settle) if reason else "")  # fmt: skip
