@@ -52,7 +52,8 @@ def _finding(evidence: Evidence, rows: pd.DataFrame, metric: Metric) -> Finding:
     first, *others = [_the(str(row["term"])) for row in records]
     levels = words.proper(str(records[0]["rectangle"]))
     spans = say(
-        "On the levels {levels} ({n} {what}), the means of {metric} span {spans}.{shares}",
+        "On the levels {levels} ({n} {what}; intervals resample them), the means of {metric} span "
+        "{spans}.{shares}",
         levels=_quote(evidence, records[0], "rectangle", levels),
         n=_quote(evidence, records[0], "seeds", f"{records[0]['seeds']:g}"),
         what=evidence.replicates,
