@@ -27,8 +27,9 @@ def test_power_names_what_is_undecided_and_what_would_decide_it() -> None:
         "at β = 0.1 against β = 1. The smallest difference that it would find in four of five "
         "repetitions is, over questions and levels, 0.400 to 0.900 nats in the NLL; a factor of "
         "1.25 in the sample Fréchet distance; 4 percentage points at most in the probe accuracy. "
-        "With 8 seeds for every arm it would decide these comparisons where the difference is as "
-        "large as the margin."
+        "With 8 seeds for every arm it would decide these comparisons in four of five repetitions, "
+        "before adjustment for their number, where there is no difference or one as large as the "
+        "margin."
     )
     assert finding.lead
     assert not finding.claims
@@ -114,5 +115,5 @@ def test_runs_too_short_for_a_drift_have_no_sentence_on_it() -> None:
 def test_bounds_are_counted_with_their_reason() -> None:
     metrics = runs(lambda lik, dim, beta, seed: {"nll": 1.0, "nll_loose": beta == 16})
     finding = only(found(metrics=metrics, topic="bounds/nll_loose"))
-    assert str(finding.headline) == "NLL is only a bound in 6 of 24 runs"
+    assert str(finding.headline) == "The NLL is only a bound in 6 of 24 runs"
     assert "In these runs the NLL is an upper bound" in str(finding.text)

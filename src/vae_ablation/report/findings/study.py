@@ -136,8 +136,9 @@ def _seeds(open_: Sequence[Row]) -> Phrase:
     most = max(rows, key=lambda row: row.number("seeds_needed") or 0)
     needed = words.number(most.number("seeds_needed") or 0)
     these = "these comparisons" if len(rows) == len(open_) else "those that have a margin"
-    return say("With {n} {what} for every arm it would decide {these} where the difference is as "
-               "large as the margin.", these=these, n=most.quote("seeds_needed", needed),
+    return say("With {n} {what} for every arm it would decide {these} in four of five repetitions, "
+               "before adjustment for their number, where there is no difference or one as large "
+               "as the margin.", these=these, n=most.quote("seeds_needed", needed),
                what=most.replicates)  # fmt: skip
 
 
@@ -315,8 +316,8 @@ def _bound(evidence: Evidence, flag: str, metrics: Sequence[Metric], flagged: Qu
     reason = first.bound.reason if first.bound else ""
     return _aside(
         evidence, f"bounds/{flag}",
-        say("{label} is only a bound in {n} of {all} runs", label=words.capital(first.label),
-            n=flagged, all=total or ""),
+        say("{metric} is only a bound in {n} of {all} runs", n=flagged, all=total or "",
+            metric=phrase(subject(first)).capital()),
         say("In these runs {parts}: {metric} {reason}. Their arms enter no mean of a comparison "
             "and no contrast of these metrics.", parts=join(parts), metric=subject(first),
             reason=reason),
