@@ -231,6 +231,20 @@ def test_the_best_level_lies_between_two_worse_ones() -> None:
     assert text == "The best β lies between 0.1 and 4."
 
 
+def test_where_settings_differ_the_best_level_is_one_on_average() -> None:
+    rows = [
+        contrast("beta", level, "nll", (2.0, 1.0, 3.0), "worse", heterogeneity_p=1e-4, margin=0.5)
+        for level in ("0.1", "4")
+    ]
+    settings = [
+        contrast("beta", level, "nll", (size, size - 1, size + 1), "worse", scope="setting",
+                 latent_dim=dim)
+        for level in ("0.1", "4") for dim, size in ((2.0, 0.1), (8.0, 3.9))
+    ]  # fmt: skip
+    text = str(only(found([*rows, *settings], topic="beta/nll")).text)
+    assert "The best β on average lies between 0.1 and 4." in text
+
+
 def test_an_undecided_level_widens_the_bracket() -> None:
     text = turning(b0_1="worse", b0_5="undecided", b4="undecided", b16="worse")
     assert text == "The best β lies between 0.1 and 16."

@@ -83,7 +83,11 @@ def _effect(evidence: Evidence, rows: Sequence[Row], rank: int) -> Finding:
         text_of(
             [
                 _sentence(evidence, rows),
-                turning_point(rows, evidence.pooled(rows[0].question)),
+                turning_point(
+                    rows,
+                    evidence.pooled(rows[0].question),
+                    any(on_average(row, evidence.settings(row)) for row in decided),
+                ),
                 controls(evidence, rows[0]),
                 _given(decided),
             ]
@@ -160,7 +164,7 @@ def _spread(evidence: Evidence, row: Row, named: bool) -> Phrase:
     return spread(row, settings, evidence.varying(settings) if named else ())
 
 
-def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
+def turning_point(rows: Sequence[Row], every: Sequence[Row], average: bool = False) -> Phrase:
     """The neighbouring levels of an ordered axis between which a metric turns worse.
 
     Only of at least three levels, which are better or worse than the reference or equivalent to
@@ -170,6 +174,7 @@ def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
     Args:
         rows: of the metric, by level.
         every: rows of the question in all metrics, which have all of its levels.
+        average: whether a verdict holds on average only, so that settings may turn elsewhere.
     """
     first = rows[0]
     if first.question in SPECIAL or not axis_of(first.question).ordered or len(rows) < 2:
@@ -183,20 +188,21 @@ def turning_point(rows: Sequence[Row], every: Sequence[Row]) -> Phrase:
              if (low[1] == "worse") != (high[1] == "worse")]  # fmt: skip
     good = [level for level in levels if level[1] != "worse"]
     axis, metric = axis_of(first.question).label, phrase(subject(first.metric)).capital()
+    mean = " on average" if average else ""
     if len(turns) == 2:
-        return say("The best {axis} lies between {low} and {high}.", axis=axis, low=turns[0][0],
-                   high=turns[1][1])  # fmt: skip
+        return say("The best {axis}{average} lies between {low} and {high}.", axis=axis,
+                   low=turns[0][0], high=turns[1][1], average=mean)  # fmt: skip
     if len(turns) != 1 or any(level[1] == "better" for level in good):
         return Phrase()
     if len(good) > 1:
-        return say("{metric} turns worse between {axis} = {low} and {high}.", metric=metric,
-                   axis=axis, low=turns[0][0], high=turns[0][1])  # fmt: skip
+        return say("{metric} turns worse{average} between {axis} = {low} and {high}.", axis=axis,
+                   metric=metric, low=turns[0][0], high=turns[0][1], average=mean)  # fmt: skip
     studied = {row.key for row in every} | {level_key(first.reference)}
     if len(known) < len(studied) - 1 or good[0] not in (levels[0], levels[-1]):
         return Phrase()
     end = "largest" if good[0] == levels[-1] else "smallest"
-    return say("{metric} is best at the {end} {axis} studied, so the best may lie beyond it.",
-               metric=metric, end=end, axis=axis)  # fmt: skip
+    return say("{metric} is best{average} at the {end} {axis} studied, so the best may lie beyond "
+               "it.", metric=metric, end=end, axis=axis, average=mean)  # fmt: skip
 
 
 def _given(rows: Sequence[Row]) -> Phrase:
