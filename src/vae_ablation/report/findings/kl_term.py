@@ -16,6 +16,7 @@ from vae_ablation.report.findings.wording import (
     at_level,
     at_reference,
     base,
+    on_average,
     outcome,
     ratio,
     semicolons,
@@ -137,10 +138,10 @@ def _samples(evidence: Evidence) -> Finding | None:
         return None
     parts = evidence.within(row)
     axis = axis_of(str(row.cells.get("depends_on", ""))).label
-    headline = {
-        "depends": f"How samples from the prior change without the KL term depends on the {axis}",
-        "worse": "Without the KL term samples from the prior are worse",
-    }.get(row.verdict, "Without the KL term samples from the prior are better")
+    average = " on average" if on_average(row, evidence.settings(row)) else ""
+    headline = f"Without the KL term samples from the prior are {row.verdict}{average}"
+    if row.verdict == "depends":
+        headline = f"How samples from the prior change without the KL term depends on the {axis}"
     return finding_of(
         evidence, [row, *parts], headline, _outcome(evidence, row, parts), rank=1,
     )  # fmt: skip
@@ -179,7 +180,7 @@ def _nearly_none(evidence: Evidence) -> Finding | None:
     each = [say("{metric} {outcome}", metric=subject(row.metric),
                 outcome=outcome(row, evidence.within(row)))
             for row in rows if row.verdict == "equivalent" or row.differs]  # fmt: skip
-    headline = say("{beta} shares {names} with no KL term", beta=_reference(same[0]),
+    headline = say("{beta} is equivalent to no KL term in {names}", beta=_reference(same[0]),
                    names=join(subject(row.metric) for row in same))  # fmt: skip
     text = say("Without the KL term, compared with {beta} ({base}): {each}.",
                beta=_reference(same[0]), base=base(same[0]), each=semicolons(each))  # fmt: skip
@@ -213,12 +214,15 @@ def decoder_scale(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _scale(evidence: Evidence, row: pd.Series) -> Phrase:
-    """A mean scale with the arm's β."""
+    """A mean scale with the arm's β and latent dimension."""
     where = {"dataset": evidence.dataset, "model": "vae", "metric": "decoder_scale"}
     where |= {name: row[name] for name in ("likelihood", "latent_dim", "arm")}
     scale = Quote(number(float(row["mean"])), row["mean"], "summary", "mean", where)
     beta = Quote(f"{row['beta']:g}", row["beta"], "summary", "beta", where)
-    return say("{scale} at β = {beta}", scale=scale, beta=beta)
+    dim = at_level("latent_dim", f"{row['latent_dim']:g}",
+                   Quote(f"{row['latent_dim']:g}", row["latent_dim"], "summary", "latent_dim",
+                         where))  # fmt: skip
+    return say("{scale} {dim} and β = {beta}", scale=scale, beta=beta, dim=dim)
 
 
 @finder

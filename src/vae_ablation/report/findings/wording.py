@@ -19,6 +19,8 @@ SPECIAL = {
 }
 """Questions that set one kind of arm against a level of β."""
 
+SMALL = 0.1
+"""Ratio below which it is told in percent."""
 _PLURAL = ("units", "samples", "nats")
 _SPOKEN = {
     "posterior_std": "posterior standard deviation",
@@ -154,7 +156,7 @@ def _ratio(row: Row, effect: float | None) -> Phrase:
     """`3.5 times as large (2.1 to 5.9)`, `1.1 % as large (0.9 % to 1.3 %)`, `a factor of …`."""
     if effect is None:
         return say("a factor of {size}", size=ratio(row))
-    if effect < 0.1:
+    if effect < SMALL:
         return _numbers(row, 100.0, " %", " as large")
     return _numbers(row, 1.0, "", " times as large")
 
@@ -284,16 +286,21 @@ def spread(row: Row, settings: Sequence[Row], axes: Sequence[str] = ()) -> Phras
         return Phrase()
     known = [one for one in settings if one.number("effect") is not None]
     ends = sorted(known, key=lambda one: one.number("effect") or 0.0)
-    low, high = (_alone(one, axes) for one in (ends[0], ends[-1]))
-    _, unit = shown_in(row.scale, row.metric)
-    return say(", with {what} from {low} to {high}{unit} in single settings",
-               what="factors" if row.scale == "log" else "differences", low=low, high=high,
-               unit="" if axes else unit)  # fmt: skip
+    times, unit = _shown(row)
+    low, high = (_alone(one, axes, times, unit) for one in (ends[0], ends[-1]))
+    return say(", with {what}from {low} to {high}{unit} in single settings",
+               what="" if unit == " %" else "factors " if row.scale == "log" else "differences ",
+               low=low, high=high, unit="" if axes else unit)  # fmt: skip
 
 
-def _alone(row: Row, axes: Sequence[str]) -> Phrase:
+def _shown(row: Row) -> tuple[float, str]:
+    """Factor and unit of a row's effect, as `difference` has them: small ratios in percent."""
+    small = row.scale == "log" and (row.number("effect") or 1.0) < SMALL
+    return (100.0, " %") if small else shown_in(row.scale, row.metric)
+
+
+def _alone(row: Row, axes: Sequence[str], times: float, unit: str) -> Phrase:
     """An effect without its interval; with axes the unit and the setting: `27 nats with …`."""
-    times, unit = shown_in(row.scale, row.metric)
     mean, *ends = (_times(row.number(name), times)
                    for name in ("effect", "effect_low", "effect_high"))  # fmt: skip
     places = words.interval_decimals(mean or 0.0, *ends)
