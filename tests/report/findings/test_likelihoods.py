@@ -68,6 +68,15 @@ def test_image_likelihoods_are_compared_as_masses_of_grey_levels() -> None:
     assert [str(one) for one in finding.caveats] == [
         "Trained as a density and scored as a mass: the Gaussian."
     ]
+    assert "left out" not in str(finding.text)
+
+
+def test_likelihoods_of_another_measure_are_said_to_be_left_out() -> None:
+    metrics = runs(levels, likelihoods=("gaussian", "discretized_logistic", "my_own"))
+    metrics.loc[metrics["likelihood"] == "my_own", "levels_measure"] = "grey17/mass-equal"
+    finding = only(found(metrics=metrics, topic="likelihood/nll_levels"))
+    assert str(finding.headline).endswith(" the highest likelihood of those compared")
+    assert str(finding.text).endswith(" Without a comparable value and left out: the my_own.")
 
 
 def test_a_loose_mass_is_not_ranked(monkeypatch: pytest.MonkeyPatch) -> None:

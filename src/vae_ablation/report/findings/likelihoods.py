@@ -51,16 +51,20 @@ def _ranking(
     leads = [i for i, gap in enumerate(gaps) if gap.where == order[0].where]
     if len(order) < 2 or len(leads) < len(order) - 1 or not {*leads} <= decided:
         return
+    ranked = {str(one.where["likelihood"]) for one in order}
+    left = sorted({*evidence.ok["likelihood"].astype(str)} - ranked)
     first = order[0]
     arm = {name: first.where[name] for name in CELL}
     name = words.the(str(first.where["likelihood"]))
     yield Finding(
         evidence.dataset, f"likelihood/{metric}", "likelihood",
-        phrase(f"{words.capital(name)} {best}"),
+        phrase(f"{words.capital(name)} {best}{' of those compared' if left else ''}"),
         text_of([
             say("{arm}, {metric} is {best}. {others}.", arm=arm_words(evidence, arm).capital(),
                 metric=subject(known), best=first.phrase(1.0, known.suffix),
                 others=join(_others(gaps, leads, known.sign, known.suffix)).capital()),
+            say("Without a comparable value and left out: {left}.",
+                left=words.join(map(words.the, left))) if left else Phrase(),
             part_of_test(evidence, [known]),
         ]),
         "better",
