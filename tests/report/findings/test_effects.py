@@ -170,6 +170,30 @@ def test_settings_with_another_verdict_are_named(
     assert text.count("In single settings") == 1
 
 
+def test_a_metric_that_some_settings_lack_says_at_which_levels_it_is_compared() -> None:
+    part = contrast("beta", "4", "total_correlation", (0.2, 0.1, 0.3), "worse", settings=2)
+    rows = [WORSE, part, *singles("16", ["worse"] * 6)]
+    rows += [contrast("beta", "4", "total_correlation", (0.2, 0.1, 0.3), "worse", scope="setting",
+                      likelihood=lik, latent_dim=dim)
+             for lik in ("bernoulli", "gaussian") for dim in (2.0, 8.0)]  # fmt: skip
+    text = str(only(found(rows, topic="beta/total_correlation")).text)
+    assert "(3 seeds in each of 2 settings, at latent dimension 2 and latent dimension 8)" in text
+    assert "settings): at β = 16" in str(only(found(rows, topic="beta/nll")).text)
+
+
+def test_small_ratios_of_single_settings_are_percentages_as_their_mean_is() -> None:
+    rows = [contrast("beta", "16", "posterior_std", (0.013, 0.012, 0.014), "lower",
+                     heterogeneity_p=1e-4)]  # fmt: skip
+    rows += [contrast("beta", "16", "posterior_std", (size, 0.9 * size, 1.1 * size), "lower",
+                      scope="setting", latent_dim=dim)
+             for dim, size in ((2.0, 0.002), (8.0, 0.15))]  # fmt: skip
+    # A closed question states nothing: the NLL opens it.
+    finding = only(found([WORSE, *rows], topic="beta/posterior_std"))
+    assert ", with 0.200 % at latent dimension 2 to 15.0 % at latent dimension 8 in" in str(
+        finding.text
+    )
+
+
 def test_an_interval_without_zero_that_is_undecided_says_why() -> None:
     rows = [WORSE, contrast("beta", "4", "nll", (0.7, 0.3, 1.1), "undecided")]
     assert "is undecided after adjustment:" in str(only(found(rows, topic="beta/nll")).text)

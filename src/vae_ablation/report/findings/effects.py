@@ -20,6 +20,7 @@ from vae_ablation.report.findings.wording import (
     on_average,
     outcome,
     semicolons,
+    setting,
     spread,
     subject,
 )
@@ -153,9 +154,25 @@ def _sentence(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
             spread=_spread(evidence, row, named=len(rows) == 1))
         for i, row in enumerate(rows)
     ]  # fmt: skip
-    return say("Compared with {reference} ({base}{held}): {each}.",
+    return say("Compared with {reference} ({base}{held}{only}): {each}.",
                reference=bare(at_reference(rows[0])), base=base(*rows), held=held(rows[0]),
-               each=semicolons(each))  # fmt: skip
+               only=_only(evidence, rows), each=semicolons(each))  # fmt: skip
+
+
+def _only(evidence: Evidence, rows: Sequence[Row]) -> Phrase:
+    """Levels to which rows are confined where other metrics have more: `, at latent dimension 2`.
+
+    Elsewhere their metric is only a bound, or not defined.
+    """
+    every, own = ([one for row in some for one in evidence.settings(row)]
+                  for some in (evidence.pooled(rows[0].question), rows))  # fmt: skip
+    parts: list[Part] = []
+    for axis in evidence.varying(every):
+        levels = {one.where_text(axis): setting(one, [axis]) for one in own}
+        if 0 < len(levels) < len({one.where_text(axis) for one in every}):
+            first, *others = (levels[name] for name in sorted(levels, key=level_key))
+            parts.append(say(", {levels}", levels=join([first, *map(bare, others)])))
+    return join(parts, "", "")
 
 
 def _spread(evidence: Evidence, row: Row, named: bool) -> Phrase:

@@ -288,9 +288,9 @@ def spread(row: Row, settings: Sequence[Row], axes: Sequence[str] = ()) -> Phras
     ends = sorted(known, key=lambda one: one.number("effect") or 0.0)
     times, unit = _shown(row)
     low, high = (_alone(one, axes, times, unit) for one in (ends[0], ends[-1]))
-    return say(", with {what}from {low} to {high}{unit} in single settings",
-               what="" if unit == " %" else "factors " if row.scale == "log" else "differences ",
-               low=low, high=high, unit="" if axes else unit)  # fmt: skip
+    what = "factors from " if row.scale == "log" else "differences from "
+    return say(", with {what}{low} to {high}{unit} in single settings", low=low, high=high,
+               what="" if unit == " %" else what, unit="" if axes else unit)  # fmt: skip
 
 
 def _shown(row: Row) -> tuple[float, str]:
