@@ -69,6 +69,36 @@ def test_init_measures_counts_conditioned_on_batches(tmp_path, monkeypatch, caps
     assert "about" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("shift", "factor", "sentence"),
+    [(0.5, 1, "X is not a matrix of counts"), (0, 0, "none of 60 cells has min_counts")],
+)
+def test_init_refuses_cells_without_counts(
+    tmp_path, monkeypatch, capsys, shift, factor, sentence
+) -> None:
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.chdir(tmp_path)
+    counts = np.random.default_rng(0).poisson(2.0, (60, 12)).astype(np.float32)
+    names = [pd.Index(list(map(str, range(size))), dtype=object) for size in counts.shape]
+    obs, var = (pd.DataFrame(index=index) for index in names)
+    anndata.AnnData(counts * factor + shift, obs, var).write_h5ad("cells.h5ad")
+    assert main(["init", "mine", "--h5ad", "cells.h5ad"]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not Path("mine").exists()
+
+
+def test_init_leaves_out_columns_without_values_and_names_of_rows(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{row},{row * row},\n" for row in range(30))
+    Path("rows.csv").write_text(f",a,\n{rows}")
+    assert main(["init", "mine", "--table", "rows.csv"]) == 0
+    chosen = yaml.safe_load(Path("mine/config.yaml").read_text())["datasets"]["rows"]
+    assert chosen["columns"] == ["a"]
+    assert "30 rows of 1 real number." in capsys.readouterr().out
+
+
 def test_init_brings_pictures_of_mixed_sizes_and_modes_together(
     tmp_path, monkeypatch, capsys
 ) -> None:
@@ -123,6 +153,7 @@ def test_init_finds_labels_numbers_and_gaps_of_a_table(tmp_path, monkeypatch, ca
         (["init", "mine", "--table", "text.csv"], "allowed: numbers"),
         (["init", "a b", "--npz", "images.npz"], "cannot be called 'a b'"),
         (["init", "mine", "--npz", "broken.npz"], "broken.npz: not readable as an .npz"),
+        (["init", "mine", "--table", "row.csv"], "row.csv: number of examples is 1; allowed: at"),
         (["run", "absent.yaml"], "absent.yaml: there is no such config file"),
     ],
 )
@@ -130,6 +161,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(images, capsys, arguments,
     Path("broken.npz").write_bytes(images.read_bytes()[:50])
     Path("empty").mkdir()
     Path("notes.txt").write_text("a\n1\n")
+    Path("row.csv").write_text("a,b\n1,2\n")
     Path("text.csv").write_text("a,b\nx,y\nz,w\n")
     assert main(arguments) == 1
     error = capsys.readouterr().err

@@ -42,7 +42,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not readable as a CSV table ({reason}).") from None
     table.columns = table.columns.str.strip()
     names = header.iloc[0].str.strip().tolist()
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise UserError(f"{path}: has the column {twice[0]!r} twice; allowed: different names.")
     if table.empty:

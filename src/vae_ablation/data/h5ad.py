@@ -174,7 +174,10 @@ class H5ad(Source):
             height = len(_index(file["obs"]))
             layers: list[str | None] = [None] if "X" in file else []
             layers += [*([RAW] if "raw/X" in file else []), *_keys(file, "layers")]
-            layer = next((one for one in layers if _holds_counts(file, one, height)), None)
+            holding = [one for one in layers if _holds_counts(file, one, height)]
+            if not holding:
+                self.load(options)  # which says what X holds
+            layer = holding[0] if holding else None
             chosen: dict[str, Any] = {} if layer is None else {"layer": layer}
             for option, usual in _USUAL_COLUMNS.items():
                 if column := _usual_column(file, usual, height):

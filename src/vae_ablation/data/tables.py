@@ -277,7 +277,7 @@ _USUAL_LABELS = ("label", "class", "target", "diagnosis", "species", "type", "ca
 def _usual_columns(frame: pd.DataFrame) -> dict[str, Any]:
     """The column of a usual name that groups rows: two groups or more, of five or more.
 
-    Where other columns hold text, the columns of numbers too.
+    Where other columns hold text or nothing, the columns of numbers too.
     """
     frame = frame.rename(columns=str)
     known = {str(name).lower(): str(name) for name in frame}
@@ -285,8 +285,13 @@ def _usual_columns(frame: pd.DataFrame) -> dict[str, Any]:
     label = next((name for name in usual if 2 <= frame[name].nunique() <= len(frame) / 5), None)
     chosen: dict[str, Any] = {} if label is None else {"label": label}
     others = [name for name in frame if name not in {label, ROW_NAMES}]
-    numbers = [name for name in others if _numbers(frame[name]) is not None]
+    numbers = [name for name in others if _holds_numbers(frame[name])]
     return chosen | ({"columns": numbers} if numbers and len(numbers) < len(others) else {})
+
+
+def _holds_numbers(column: pd.Series[Any]) -> bool:
+    numbers = _numbers(column)
+    return numbers is not None and not np.isnan(numbers).all()
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, options: Options) -> Table:

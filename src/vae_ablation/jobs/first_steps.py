@@ -16,6 +16,7 @@ from vae_ablation.common.files import write_text
 from vae_ablation.common.settings import schema
 from vae_ablation.common.workflow_files import WORKFLOW
 from vae_ablation.data import SOURCES
+from vae_ablation.data.codes import SPLITS
 from vae_ablation.data.prepare import describe_observed
 from vae_ablation.study.config import STUDY_NAME, resolve_config
 from vae_ablation.study.disk import disk_bytes, size_text
@@ -110,7 +111,13 @@ def look_at(name: str, source: str, path: Path | None, folder: Path) -> Look:
         chosen[key] = os.path.relpath(options[key], folder.resolve())
     suggested = part.suggested(options)
     options |= suggested
-    return Look(name, chosen | suggested, describe_observed(options), part.count(options))
+    observed, examples = describe_observed(options), part.count(options)
+    if examples < len(SPLITS):
+        raise UserError(
+            f"{path}: number of examples is {examples}; allowed: at least {len(SPLITS)}, one for "
+            "each split."
+        )
+    return Look(name, chosen | suggested, observed, examples)
 
 
 def cost_line(study: Study, plan: Plan, look: Look) -> str:

@@ -52,17 +52,22 @@ class Look:
         """The data in one line."""
         seen, shape = self.observed, " × ".join(map(str, self.observed.shape))
         if seen.counts:
-            kind = f"cells with counts of {seen.genes:,} genes"
-            kind += f" and {seen.proteins:,} proteins" if seen.proteins else ""
+            kind = f"cells with counts of {_count(seen.genes, 'gene')}"
+            kind += f" and {_count(seen.proteins, 'protein')}" if seen.proteins else ""
         elif seen.real:
-            kind = f"rows of {seen.dims:,} real number{'' if seen.dims == 1 else 's'}"
+            kind = f"rows of {_count(seen.dims, 'real number')}"
             kind += ", some of them missing" if seen.missing else ""
         else:
             kind = f"{'pictures' if len(seen.shape) > 1 else 'examples'} of {shape}, "
             kind += f"{seen.levels} levels" if seen.levels else "continuous values"
-        labels = f", {seen.classes} classes" if seen.classes else ""
-        batches = f", {seen.batches} batches" if seen.batches else ""
+        labels = f", {_count(seen.classes, 'class', 'classes')}" if seen.classes else ""
+        batches = f", {_count(seen.batches, 'batch', 'batches')}" if seen.batches else ""
         return f"{self.examples:,} {kind}{labels}{batches}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    """A number of things in words; `many` is their plural where it is not one with s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def first_config(study: str, look: Look) -> str:
