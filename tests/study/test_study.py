@@ -169,6 +169,19 @@ def test_more_latent_dimensions_than_the_data_have_are_refused(
     assert_one_sentence(caught.value, "latent_dim is 4 for dataset own", sentence)
 
 
+def test_data_that_change_after_a_call_has_planned_are_refused(tmp_path: Path) -> None:
+    own = {"source": "npz", "path": str(tmp_path / "own.npz")}
+    folders = []
+    for value in (1, 2):
+        np.savez(own["path"], x=np.full((20, 3), value, np.uint8))
+        study = open_study(resolved(datasets={"own": own}))
+        folders.append(study.prepared["own"])
+        assert study.unchanged("own", folders[-1]) == folders[-1]
+    with pytest.raises(UserError) as caught:
+        study.unchanged("own", folders[0])
+    assert_one_sentence(caught.value, "dataset own", "have changed", "run the same command again")
+
+
 def test_a_setting_counts_only_for_the_runs_that_read_it() -> None:
     def changed(run: Run, **model: Any) -> bool:
         settings = [open_study(resolved()), open_study(resolved(model=model))]

@@ -12,4 +12,4 @@ folder, dataset, log = sys.argv[1:]
 with job(log):
     study, _ = read_frozen(Path(folder))
     load_parts()
-    prepare_dataset(study.data_options(dataset), study.prepared[dataset])
+    prepare_dataset(study.data_options(dataset), study.unchanged(dataset, Path(log).parent))

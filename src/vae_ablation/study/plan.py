@@ -317,6 +317,19 @@ class Study:
         options = dict(self.config["datasets"][run.dataset])
         return options if run.split_seed is None else {**options, "split_seed": run.split_seed}
 
+    def unchanged(self, key: str, planned: Path) -> Path:
+        """The folder of the data of a key, which a call has planned.
+
+        Raises:
+            UserError: the user's files have changed since.
+        """
+        if self.prepared[key].name != planned.name:
+            raise UserError(
+                f"dataset {key}: its files have changed since this call planned its jobs; allowed: "
+                "files that stay as they are, so run the same command again."
+            )
+        return self.prepared[key]
+
     def split_of(self, data: str) -> int:
         """Seed of the split of the data of a key."""
         return int(self.data_options(data)["split_seed"])
