@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from support import (
     CPU,
@@ -161,3 +163,45 @@ def test_an_error_is_kept_like_a_value() -> None:
         with pytest.raises(KeyError, match="1"):
             _ = one.answer
     assert one.times == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.float32(0.5), 0.5),
+        (float("nan"), None),
+        (np.array([np.nan, 2.0]), 2.0),
+        (np.full(3, np.nan), None),
+    ],
+)
+def test_runs_and_controls_have_a_familys_values_as_plain_numbers_or_none(
+    value: Any, shown: float | None, few_digits: Dataset
+) -> None:
+    register(Metric("glow", "glow", "Some value."))
+
+    @family("glow", "glow", codes=True)
+    def glow(context: CodeContext) -> Columns:
+        return {"glow": value}
+
+    (one,) = evaluated([make_run()], few_digits)
+    rows = [one.metrics, *control_rows(few_digits, [make_run()], model_options(), 0)]
+    json.dumps(rows, allow_nan=False)
+    assert {row.get("glow") for row in rows} == {shown}
+    assert "reason" not in one.metrics
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), np.ones((2, 2)), np.array(["a"]), {"a": 1}])
+def test_a_value_that_no_column_can_have_costs_its_family_alone(
+    value: Any, few_digits: Dataset
+) -> None:
+    @family("glow", "glow", codes=True)
+    def glow(context: CodeContext) -> Columns:
+        return {"glow": value}
+
+    (one,) = evaluated([make_run()], few_digits)
+    controls = control_rows(few_digits, [make_run()], model_options(), 0)
+    (pca,) = (row for row in controls if row["model"] == "pca")
+    for row in (one.metrics, pca):
+        assert f"glow (ValueError: glow is {type(value).__name__}" in row["reason"]
+        assert row["knn_accuracy"] > 0
+        assert "glow" not in row

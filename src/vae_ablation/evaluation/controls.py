@@ -19,7 +19,7 @@ from vae_ablation.evaluation.bounds import example_blocks
 from vae_ablation.evaluation.codes import active_units
 from vae_ablation.evaluation.context import CodeContext
 from vae_ablation.evaluation.families import FAMILIES
-from vae_ablation.evaluation.family import means
+from vae_ablation.evaluation.family import defined
 from vae_ablation.evaluation.features import FITTED_VALUES, FeatureNetworks, seen
 from vae_ablation.evaluation.pack import measure_columns
 from vae_ablation.evaluation.samples import RealFeatures, quality_columns
@@ -322,15 +322,20 @@ def _context(
 def _code_columns(context: CodeContext, *left_out: str) -> dict[str, Any]:
     """Columns of every family that asks for codes alone, but for some; none where there is no code.
 
+    An error that nobody foresaw costs the columns of its family, which `reason` names.
+
     Args:
         context: the control's codes.
         left_out: names of families that say nothing of this control.
     """
     if not context.codes.shape[1]:
         return {}
-    chosen = [one for one in FAMILIES.values() if one.codes and one.name not in left_out]
-    columns = means({name: value for each in chosen for name, value in each(context).items()})
-    return {name: value for name, value in columns.items() if value is not None}
+    part, none = Isolated(f"controls of {context.dataset.name}"), dict[str, Any]()
+    columns: dict[str, Any] = {}
+    for each in FAMILIES.values():
+        if each.codes and each.name not in left_out:
+            columns |= part(each.name, partial(each, context), none)
+    return defined(columns) | ({"reason": part.reason} if part.reasons else {})
 
 
 class ControlSamples:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.isolation import Isolated
 from vae_ablation.data.base import Dataset
@@ -17,7 +15,7 @@ from vae_ablation.evaluation.controls import ControlSamples
 from vae_ablation.evaluation.external_codes import read_codes
 from vae_ablation.evaluation.external_models import Held
 from vae_ablation.evaluation.families import FAMILIES
-from vae_ablation.evaluation.family import Columns, means
+from vae_ablation.evaluation.family import Columns, defined
 from vae_ablation.evaluation.features import FeatureNetworks
 from vae_ablation.study.external import ExternalArm, Place
 
@@ -76,7 +74,7 @@ def _row(
         none: Columns = {}
         columns |= part("reconstruction", held.reconstruction, none)
         columns |= part("samples", partial(held.samples, samples), none)
-    values = {name: value for name, value in means(columns).items() if _defined(value)}
+    values = defined(columns)
     traces = "" if place.seed is None else f"/seed{place.seed}"
     dim = known.get("latent_dim", place.latent_dim)
     return {
@@ -90,10 +88,6 @@ def _row(
         **values,
         **({"reason": part.reason} if part.reasons else {}),
     }
-
-
-def _defined(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and not np.isfinite(value))
 
 
 def _of_codes(

@@ -7,6 +7,7 @@ registered `MetricFamily`, which says both.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,15 +42,20 @@ class Family:
     essential: bool = False
 
     def __call__(self, context: Any) -> Columns:
-        """Columns of one run or control.
+        """Columns of one run or control, numbers as Python's own.
 
         Raises:
-            ValueError: a column was not declared.
+            ValueError: it gives no mapping, a column that was not declared, or a value that none
+                can have.
         """
         columns = self.compute(context)
+        if not isinstance(columns, Mapping):
+            raise ValueError(
+                f"compute gives {type(columns).__name__}; allowed: a mapping of columns"
+            )
         if unknown := sorted(columns.keys() - self.columns):
             raise ValueError(f"family {self.name!r} gives {', '.join(unknown)}, not declared")
-        return columns
+        return {name: _cell(name, value) for name, value in columns.items()}
 
 
 def _made(cls: type[MetricFamily]) -> Family:
@@ -109,9 +115,35 @@ def _checked(made: Family) -> Family:
     return made
 
 
+def _cell(name: str, value: Any) -> Any:
+    """A value of a column as it can be stored."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    vector = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub"
+    few = isinstance(value, list) and all(isinstance(one, (int, float)) for one in value)
+    if value is None or isinstance(value, (int, float, str)) or vector or few:
+        return value
+    shape = f" of shape {tuple(value.shape)} and {value.dtype}" if hasattr(value, "dtype") else ""
+    raise ValueError(
+        f"{name} is {type(value).__name__}{shape}; allowed: a number, or an array [n] of numbers"
+    )
+
+
 def means(columns: Mapping[str, Any]) -> Columns:
     """Columns with arrays replaced by their means, over the examples that have a value."""
+    return {name: _mean(value) for name, value in columns.items()}
+
+
+def _mean(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    return None if np.isnan(value).all() else float(np.nanmean(value))
+
+
+def defined(columns: Mapping[str, Any]) -> Columns:
+    """The same without undefined values: they are absent, never NaN."""
     return {
-        name: float(np.nanmean(value)) if isinstance(value, np.ndarray) else value
-        for name, value in columns.items()
+        name: value
+        for name, value in means(columns).items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from vae_ablation.common.isolation import Isolated, error_text, unforeseen
 from vae_ablation.data.base import Dataset, Observed
 from vae_ablation.evaluation.context import EvaluationContext, RunContext
 from vae_ablation.evaluation.families import FAMILIES
-from vae_ablation.evaluation.family import means
+from vae_ablation.evaluation.family import defined
 from vae_ablation.evaluation.features import FeatureNetworks
 from vae_ablation.evaluation.pictures import Pictures
 from vae_ablation.evaluation.samples import RealFeatures
@@ -158,7 +157,7 @@ def _not_evaluated(run: Run, model: VAE, dataset: Dataset, error: Exception) -> 
         "status": "failed",
         "reason": f"could not be evaluated ({error_text(error)})",
     }
-    return Evaluated(run, _finite(metrics), {}, {}, {}, {})
+    return Evaluated(run, defined(metrics), {}, {}, {}, {})
 
 
 def _evaluate_together(context: EvaluationContext) -> list[Evaluated]:
@@ -178,19 +177,10 @@ def _evaluate(context: RunContext, part: Isolated) -> Evaluated:
     nothing: dict[str, NDArray[Any]] = {}
     pictures = part("pictures", lambda: context.pictures, nothing)
     density = part("density", lambda: context.density, nothing)
-    metrics = means(columns) | ({"reason": part.reason} if part.reasons else {})
+    metrics = defined(columns) | ({"reason": part.reason} if part.reasons else {})
     examples = {
         name: values.astype(np.float32)
         for name, values in columns.items()
         if isinstance(values, np.ndarray)
     }
-    return Evaluated(run, _finite(metrics), context.stored_codes, pictures, examples, density)
-
-
-def _finite(metrics: Metrics) -> Metrics:
-    """Without undefined values: an undefined value is an absent one, never NaN."""
-    return {
-        name: value
-        for name, value in metrics.items()
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
-    }
+    return Evaluated(run, metrics, context.stored_codes, pictures, examples, density)

@@ -112,7 +112,7 @@ def _outcomes(kind: str, name: str, config: Settings) -> list[Outcome]:
         except Exception as error:
             if not isinstance(error, UserError) and not unforeseen(error):
                 raise
-            what = check.__name__.strip("_").replace("_", " ")
+            what = check.__name__.strip("_").removeprefix("check_").replace("_", " ")
             sentence = f"the check of {what} ended in an error ({error_text(error).rstrip('.')})"
             found.append(Outcome(label, "wrong", sentence))
     return found
