@@ -473,6 +473,29 @@ WRONG = {
 }
 
 
+_METRIC = (
+    '@register\nclass One(MetricFamily):\n    """Words."""\n    name = "one"\n'
+    '    metrics = (Metric("glow", "glow", LAST),)\n'
+)
+_TERMS = CLASS.replace("Likelihood", "Elbo")
+WRONG |= {
+    "better is 'up'; allowed: 'higher', 'lower', None": _METRIC.replace("LAST", 'better="up"'),
+    "better is ''; allowed: 'higher'": _METRIC.replace("LAST", '"", "", ""'),
+    "scale is 'sqrt'; allowed: 'identity', 'log'": _METRIC.replace("LAST", 'scale="sqrt"'),
+    "margin is 'a'; allowed: a number, None": _METRIC.replace("LAST", 'margin="a"'),
+    "(got an unexpected keyword argument 'colour')": _METRIC.replace("LAST", "colour=3"),
+    "(missing 1 required positional argument: 'label')": _METRIC.replace(', "glow", LAST', ""),
+    "metrics of class One in line 4 is ()": _METRIC.replace('Metric("glow", "glow", LAST),', ""),
+    "mass of class One in line 4 is 'yes'; allowed: True or False": CLASS + '    mass = "yes"\n',
+    "limits of class One in line 4 is ('a',); allowed: names": CLASS + '    limits = ("a",)\n',
+    "names of class One in line 4 is 'rate'; allowed: a tuple": _TERMS + '    names = "rate"\n',
+    "allowed: distortion, rate and further": _TERMS + '    names = ("rate", "tc")\n',
+    "allowed: names of its numbers": _TERMS + '    warmed = frozenset({"gamma"})\n',
+    "allowed: likelihood, dataset, study": CLASS.replace("Likelihood", "Figure")
+    + '    scope = "all"\n',
+}
+
+
 @pytest.mark.parametrize("words", WRONG)
 def test_a_file_that_cannot_be_used_is_one_sentence(words: str, tmp_path: Path) -> None:
     names = [*plugins_public(), "Figure"]
@@ -486,6 +509,13 @@ def test_a_file_that_cannot_be_used_is_one_sentence(words: str, tmp_path: Path) 
     assert "my_parts.py" in str(caught.value)
     assert_one_sentence(str(caught.value))
     assert {*LIKELIHOODS, *METRICS, *ARCHITECTURES} == before
+
+
+def test_every_public_name_may_be_imported_at_once(tmp_path: Path) -> None:
+    head = "from vae_ablation.parts import *\n"
+    (tmp_path / "my_parts.py").write_text(head + CLASS, "utf-8")
+    study_of(tmp_path, ["my_parts.py"], grids=[{"likelihood": ["one"]}])
+    assert "one" in LIKELIHOODS
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

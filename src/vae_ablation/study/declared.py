@@ -35,7 +35,7 @@ _READ = frozenset(
         *("name", "options", "limits", "mass", "counts", "dispersed", "deterministic", "names"),
         *("numbers", "warmed", "reads_epoch", "padded", "packable", "version", "own_options"),
         *("shared_options", "metrics", "codes", "essential", "scope", "category"),
-        *("per_latent_dim", "log_counts"),
+        *("per_latent_dim", "log_counts", "real", "unbounded"),
     }
 )
 """Attributes that planning reads, and which therefore have to be literals."""
@@ -81,7 +81,9 @@ def declared_parts(path: Path) -> list[Declared]:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     found = [file.part(node) for node in classes if _marked(node)]
     if not found:
-        raise UserError(f"{path}: registers no part; allowed: classes below @register.")
+        raise UserError(
+            f"{path}: registers no part; allowed: classes at its top level, below @register."
+        )
     return found
 
 
@@ -155,6 +157,11 @@ class _File:
     def _literal(self, node: ast.ClassDef, name: str, value: ast.expr) -> Any:
         try:
             return self._value(value)
+        except _NotAMetric as error:
+            raise UserError(
+                f"{self.path}: a metric of class {node.name} in line {value.lineno} cannot be made "
+                f"({error}); allowed: Metric(name, label, …)."
+            ) from None
         except (ValueError, TypeError, SyntaxError, RecursionError):
             raise UserError(
                 f"{self.path}: {name} of class {node.name} in line {value.lineno} cannot be read "
@@ -175,8 +182,19 @@ class _File:
         if function == "frozenset":
             return frozenset(*arguments)
         if self._resolved(function) == ("vae_ablation.study.metrics", "Metric"):
-            return Metric(*arguments, **named)
+            return _metric(arguments, named)
         raise ValueError(function)
+
+
+class _NotAMetric(Exception):
+    """Arguments of which no metric can be made."""
+
+
+def _metric(arguments: list[Any], named: dict[str, Any]) -> Metric:
+    try:
+        return Metric(*arguments, **named)
+    except TypeError as error:
+        raise _NotAMetric(str(error).removeprefix("Metric.__init__() ")) from None
 
 
 _FACADE = f"{__name__.partition('.')[0]}.parts"
@@ -190,7 +208,8 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, tuple[str, str]]]:
                 whole = alias.name if alias.asname else alias.name.partition(".")[0]
                 yield alias.asname or whole, (whole, "")
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
+            every = node.module == _FACADE and node.names[0].name == "*"
+            for alias in map(ast.alias, PUBLIC) if every else node.names:
                 yield alias.asname or alias.name, (node.module or "", alias.name)
 
 

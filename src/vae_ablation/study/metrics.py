@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_type_hints
 
 from vae_ablation.study.columns import FIRST_COLUMNS
 
@@ -104,6 +105,21 @@ class Metric:
     margin: float | None = None
     spread: str = ""
 
+    def complaint(self) -> str | None:
+        """The first attribute that has no allowed value, and what is allowed; None without one."""
+        if not (isinstance(self.name, str) and self.name.isidentifier()):
+            return f"name is {self.name!r}; allowed: a column's name"
+        for name, rule in get_type_hints(Metric).items():
+            parts = get_args(rule) or (rule,)
+            allowed = [one for part in parts for one in get_args(part) or (part,)]
+            value = getattr(self, name)
+            kinds = tuple(one for one in allowed if isinstance(one, type))
+            number = float in kinds and type(value) is int
+            if not (isinstance(value, kinds) or value in allowed or number):
+                shown = (_KINDS.get(one, repr(one)) for one in allowed)
+                return f"{name} is {value!r}; allowed: {', '.join(shown)}"
+        return None
+
     @property
     def sign(self) -> int:
         """1 where higher is better, -1 where lower is, 0 where neither is."""
@@ -160,6 +176,14 @@ class Metric:
         """Column that has to agree where its values are compared; None without one."""
         return {"measure": "measure", "levels": "levels_measure"}.get(self.comparable)
 
+
+_KINDS: dict[Any, str] = {
+    str: "text",
+    float: "a number",
+    bool: "True or False",
+    NoneType: "None",
+    Bound: "Bound(…)",
+}
 
 _WHERE = {
     "measure": "comparable within one dataset and measure",

@@ -201,8 +201,8 @@ def _known(kind: str, name: str) -> bool:
 def _register_metric(plugin: Plugin, part: Declared, metric: object) -> None:
     if not isinstance(metric, Metric):
         raise PartError(f"metrics of {part.label} hold {metric!r}; allowed: Metric(…)")
-    if not metric.name.isidentifier():
-        raise PartError(f"{part.label} has the metric {metric.name!r}; allowed: a column's name")
+    if complaint := metric.complaint():
+        raise PartError(f"{part.label} has a metric whose {complaint}")
     try:
         register_metric(metric)
     except ValueError as error:
@@ -250,12 +250,15 @@ def _parts() -> Iterator[tuple[Plugin, Declared]]:
 
 def _check_rules(part: Declared) -> None:
     numbers, metrics = (part.attributes.get(name, ()) for name in ("numbers", "metrics"))
+    _check_attributes(part)
     if numbers and not (
         isinstance(numbers, Mapping) and all(isinstance(v, (int, float)) for v in numbers.values())
     ):
         raise PartError(f"numbers of {part.label} are {numbers!r}; allowed: names with numbers")
     if not isinstance(metrics, (tuple, list)):
-        raise PartError(f"metrics of {part.label} are {metrics!r}; allowed: (Metric(…), …)")
+        raise PartError(
+            f"metrics of {part.label} are a {type(metrics).__name__}; allowed: (Metric(…), …)"
+        )
     options = part.attributes.get("options", ())
     if not isinstance(options, (Mapping, tuple, list, frozenset)):
         raise PartError(f"options of {part.label} are {options!r}; allowed: a mapping of keys")
@@ -263,6 +266,55 @@ def _check_rules(part: Declared) -> None:
         _check_rule(f"option {key!r} of {part.label}", key, rule)
     if section := SECTION_OF.get(part.kind):
         _check_keys(part, section, options)
+
+
+_FLAGS = (
+    *("mass", "counts", "real", "dispersed", "unbounded", "deterministic", "reads_epoch"),
+    *("padded", "packable", "codes", "essential", "per_latent_dim", "log_counts"),
+)
+_NAMES = ("limits", "names", "warmed")
+_SCOPES = ("likelihood", "dataset", "study")
+
+
+def _check_attributes(part: Declared) -> None:
+    """Refuse attributes of a type or value that nothing could be made of."""
+    values = part.attributes
+    version = values.get("version", 1)
+    rules = [
+        *((name, isinstance(values.get(name, True), bool), "True or False") for name in _FLAGS),
+        *((name, _are_names(values.get(name, ())), "a tuple of names") for name in _NAMES),
+        ("version", isinstance(version, int) and not isinstance(version, bool), "a whole number"),
+        ("scope", values.get("scope", "study") in _SCOPES, ", ".join(_SCOPES)),
+    ]
+    if part.kind == "objective":
+        rules += _rules_of_terms(part)
+    if part.kind == "likelihood":
+        known = {*values.get("options", ()), *_keys("model")}
+        rules += [("limits", known >= {*values.get("limits", ())}, "names of its options")]
+    if part.kind == "metric family":
+        rules += [("metrics", bool(values.get("metrics")), "(Metric(…), …)")]
+    for name, right, allowed in rules:
+        if not right:
+            shown = f"is {values[name]!r}" if name in values else "is not there"
+            raise PartError(f"{name} of {part.label} {shown}; allowed: {allowed}")
+
+
+def _are_names(value: object) -> bool:
+    listed = isinstance(value, (tuple, list, frozenset))
+    return listed and all(isinstance(one, str) for one in value)  # type: ignore[attr-defined]
+
+
+def _rules_of_terms(part: Declared) -> list[tuple[str, bool, str]]:
+    """Rules of the names of an objective's terms and of its numbers, with what they allow."""
+    base = part.base
+    names, numbers = (
+        part.attributes.get(name, getattr(base, name)) for name in ("names", "numbers")
+    )
+    warms = set(part.attributes.get("warmed", ())) <= {*numbers}
+    return [
+        ("names", {"distortion", "rate"} <= {*names}, "distortion, rate and further names"),
+        ("warmed", warms, "names of its numbers"),
+    ]
 
 
 def _check_keys(part: Declared, section: str, options: Iterable[str]) -> None:
