@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs import tried_parts
 from jobs.tried_parts import wrong
@@ -60,6 +61,30 @@ PLANTED = {
         "FromTorch(torch.distributions.Laplace(output, scale, validate_args=False))",
         "Global(torch.distributions.Laplace(output, scale, validate_args=False))",
         "drawn from the global stream of torch",
+    ),
+    "likelihood whose draws are too wide": (
+        "likelihood",
+        "FromTorch(torch.distributions.Laplace(output, scale, validate_args=False))",
+        "Wide(torch.distributions.Laplace(output, scale, validate_args=False))",
+        "sample and log_prob disagree: the distribution of 4,000 draws",
+    ),
+    "likelihood that exits": (
+        "likelihood",
+        "scale = torch.full_like",
+        "raise SystemExit(3)\n        scale = torch.full_like",
+        "(SystemExit: 3)",
+    ),
+    "prior in double precision": (
+        "prior",
+        "log_prob(z).sum(-1)",
+        "log_prob(z.double()).sum(-1)",
+        "log_prob is torch.float64",
+    ),
+    "objective whose loss is one number": (
+        "objective",
+        'return numbers["gamma"] * terms["distortion"] + numbers["beta"] * terms["rate"]',
+        'return (numbers["beta"] * terms["rate"]).mean()',
+        "its loss has the shape (); wanted: (12,)",
     ),
     "prior that is not normalised": (
         "prior",
@@ -145,6 +170,11 @@ class Global(FromTorch):
         return self.distribution.sample()
 
 
+class Wide(FromTorch):
+    def sample(self, generator=None):
+        return self.mean + 2 * (super().sample(generator) - self.mean)
+
+
 class Noisy(nn.Module):
     def forward(self, x):
         return x + 0.1 * torch.randn_like(x)
@@ -181,3 +211,20 @@ def test_the_command_says_how_many_parts_are_wrong(
     assert "1 of 2 parts are wrong." in said
     assert cli.main(["check", str(tmp_path / "none.py")]) == 1
     assert "no plug-in can be read here" in capsys.readouterr().err
+
+
+def test_importing_a_file_that_changes_what_others_share_is_found(tmp_path: Path) -> None:
+    effect = "torch.manual_seed(1)\ntorch.set_grad_enabled(False)\n"
+    try:
+        found = wrong(outcomes(tmp_path, effect + PARTS["prior"]))
+    finally:
+        torch.set_grad_enabled(True)
+    assert any("changes torch's gradient mode" in sentence for sentence in found), found
+    assert any("seeds the global stream of torch" in sentence for sentence in found), found
+
+
+def test_what_was_found_before_an_error_is_said_and_the_error_once(tmp_path: Path) -> None:
+    text = PARTS["prior"].replace("log_prob(z).sum(-1)", "log_prob(z).sum()")
+    found = wrong(outcomes(tmp_path, text))
+    assert "shapes are log_prob ()" in found[0]
+    assert sum("ended in an error" in sentence for sentence in found) == 1

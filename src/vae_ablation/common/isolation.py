@@ -24,7 +24,7 @@ def unforeseen(error: Exception) -> bool:
     return not (mendable or out_of_memory(error))
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """Name and message of an error on one line: "ValueError: it is empty"; at most 200 characters.
 
     An error that a user can mend is its own sentence.

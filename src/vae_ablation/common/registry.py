@@ -217,7 +217,7 @@ def _imported(plugin: Plugin) -> ModuleType:
             raise UserError(f"{plugin.label}: {error}.") from None
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             what = f"{type(error).__name__}: {reason}"
             raise UserError(f"{plugin.label}: importing it ended in an error ({what}).") from error

@@ -57,7 +57,28 @@ def without_streams(streams: list[str], what: str) -> Found:
     )
 
 
+def effects(act: Callable[[], object]) -> Iterator[str]:
+    """Sentences on what importing a file does to others."""
+    before = _global_state()
+    streams = drawn_from(act)
+    after = _global_state()
+    if changed := [name for name in _SEEN_BY_ALL if before[name] != after[name]]:
+        yield (
+            f"importing it changes {' and '.join(changed)}, which every other part shares; wanted: "
+            "as it was"
+        )
+    if streams:
+        yield f"importing it draws from or seeds the global stream of {' and '.join(streams)}"
+
+
 # --- what is left behind --------------------------------------------------------------------------
+
+
+_SEEN_BY_ALL = (
+    *("the working directory", "torch's default dtype", "torch's number of threads"),
+    *("torch's gradient mode", "torch's deterministic algorithms", "NumPy's handling of errors"),
+)
+"""Global state that importing no library changes."""
 
 
 def _global_state() -> dict[str, Any]:

@@ -19,14 +19,24 @@ _MOST_COUNTS = {1: 600, 2: 150}
 
 def total_mass(log_prob: LogProb, observed: Observed) -> float:
     """Sum of a mass over the values of x, of which there may be two at most."""
-    dims = observed.dims
-    if observed.counts:
-        values = torch.arange(float(_MOST_COUNTS[dims]))
-    else:
-        assert observed.levels is not None
-        values = torch.arange(float(observed.levels)) / (observed.levels - 1)
-    x = torch.cartesian_prod(*[values] * dims).reshape(-1, dims)
+    x = torch.cartesian_prod(*[_values(observed)] * observed.dims).reshape(-1, observed.dims)
     return float(_at(log_prob, x).exp().sum())
+
+
+def _values(observed: Observed) -> Tensor:
+    """Values of one number of x, as far as a mass of counts can reach."""
+    if observed.counts:
+        return torch.arange(float(_MOST_COUNTS[observed.dims]))
+    assert observed.levels is not None
+    return torch.arange(float(observed.levels)) / (observed.levels - 1)
+
+
+def mass_disagreement(log_prob: LogProb, draws: Tensor, observed: Observed) -> tuple[float, float]:
+    """As `disagreement`, of a mass of one number."""
+    values = _values(observed)
+    theirs = _at(log_prob, values[:, None]).exp().cumsum(0)
+    own = (draws.double() <= values.double() + 1e-6).double().mean(0)
+    return float((theirs - own).abs().max()), 2.3 / len(draws) ** 0.5
 
 
 def integral(log_prob: LogProb, draws: Tensor, unit: bool = False) -> list[float]:
@@ -40,22 +50,31 @@ def integral(log_prob: LogProb, draws: Tensor, unit: bool = False) -> list[float
     x, weights = _grid(draws)
     found = [float((_at(log_prob, x).exp() * weights).sum())]
     if unit:
-        dims = draws.shape[-1]
-        points = _POINTS[dims] - 1
-        middle = (torch.arange(points) + 0.5) / points
-        cube = torch.cartesian_prod(*[middle] * dims).reshape(-1, dims)
-        found.append(float(_at(log_prob, cube).exp().mean()))
+        cube, equal = _unit_grid(draws.shape[-1])
+        found.append(float((_at(log_prob, cube).exp() * equal).sum()))
     return found
 
 
-def disagreement(log_prob: LogProb, draws: Tensor) -> tuple[float, float]:
+def _unit_grid(dims: int) -> tuple[Tensor, Tensor]:
+    """Middles of equal cells of [0, 1]^dims, [n, dims], and their volumes, [n]."""
+    middle = (torch.arange(_POINTS[dims], dtype=torch.float64) + 0.5) / _POINTS[dims]
+    cube = torch.cartesian_prod(*[middle] * dims).reshape(-1, dims)
+    return cube, torch.full((len(cube),), 1 / len(cube), dtype=torch.float64)
+
+
+def disagreement(log_prob: LogProb, draws: Tensor, unit: bool = False) -> tuple[float, float]:
     """Largest distance between the distribution of draws and a density's, along each dimension.
+
+    Args:
+        log_prob: of x [n, dims], nats.
+        draws: [draws, dims].
+        unit: whether it is a density on [0, 1], of one dimension.
 
     Returns:
         The distance (Kolmogorov and Smirnov), and what chance allows in one of ten thousand tries.
     """
-    x, weights = _grid(draws)
     dims = draws.shape[-1]
+    x, weights = _unit_grid(dims) if unit else _grid(draws)
     mass = (_at(log_prob, x).exp() * weights).reshape([_POINTS[dims]] * dims)
     places = x.reshape([_POINTS[dims]] * dims + [dims])
     largest = 0.0

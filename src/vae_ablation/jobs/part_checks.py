@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_ablation.common.errors import UserError
-from vae_ablation.common.isolation import error_text, unforeseen
+from vae_ablation.common.errors import UserError, out_of_memory
+from vae_ablation.common.isolation import error_text
 from vae_ablation.common.registry import ORIGINS, load_parts
 from vae_ablation.data import SOURCES
 from vae_ablation.data.base import Observed
@@ -22,11 +22,14 @@ from vae_ablation.jobs.check_tools import (
     Check,
     Found,
     Settings,
+    changes,
     drawn_from,
+    effects,
+    fingerprint,
     judged,
     without_streams,
 )
-from vae_ablation.jobs.densities import disagreement, integral, total_mass
+from vae_ablation.jobs.densities import disagreement, integral, mass_disagreement, total_mass
 from vae_ablation.jobs.result_checks import (
     check_application,
     check_figure,
@@ -52,6 +55,7 @@ from vae_ablation.training.stacked import StackedVAE
 
 LATENT, ROWS, DRAWS = 3, 12, 4000
 CPU = torch.device("cpu")
+SINGLE = torch.float32
 PACKED = 1e-4
 """Largest relative difference of numbers in a pack from the same ones alone."""
 IMAGES = (
@@ -89,32 +93,33 @@ def check_file(path: Path) -> list[Outcome]:
         UserError: the file cannot be read, or one of its parts cannot be registered.
     """
     config = resolve_config({"plugins": [str(path.resolve())]}, path.resolve())
-    load_parts()
+    importing = list(effects(load_parts))
     settings = {**config["model"], "hidden": [8], "dispersion": "gene"}
     everything = {**config, "model": settings}
     outcomes = []
     for (kind, name), plugin in list(ORIGINS.items()):
         if plugin.path == path.resolve():
             outcomes += _outcomes(kind, name, everything)
-    label = f"file {path.name}"
-    return [*outcomes, *(Outcome(label, "wrong", text) for text in unpickling(path))]
+    whole = [*importing, *unpickling(path)]
+    return [*outcomes, *(Outcome(f"file {path.name}", "wrong", text) for text in whole)]
 
 
 def _outcomes(kind: str, name: str, config: Settings) -> list[Outcome]:
-    """Outcomes of one part; a check that ends in an error is one too."""
+    """Outcomes of one part; a check that ends in an error is one too, and the last."""
     label = f"{kind} {name}"
     found = [Outcome(label, "ok", "its name is free and its options can be read")]
     for check in CHECKS.get(kind, (_in_a_study,)):
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                found += [Outcome(label, *each) for each in check(name, config)]
-        except Exception as error:
-            if not isinstance(error, UserError) and not unforeseen(error):
+                for each in check(name, config):
+                    found.append(Outcome(label, *each))
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
                 raise
             what = check.__name__.strip("_").removeprefix("check_").replace("_", " ")
             sentence = f"the check of {what} ended in an error ({error_text(error).rstrip('.')})"
-            found.append(Outcome(label, "wrong", sentence))
+            return [*found, Outcome(label, "wrong", sentence)]
     return found
 
 
@@ -171,12 +176,27 @@ def _shapes(name: str, config: Settings) -> Iterator[Found]:
         f"log_prob of x {tuple(x.shape)} has the shape {shape}",
         f"log_prob of x {tuple(x.shape)} has the shape {shape}; wanted: {wanted}, summed over x",
     )
-    for what, value in (("mean", found.mean), ("sample", found.sample(stream(0, "draw")))):
+    measure = LIKELIHOODS[name].measure(observed)
+    if not (isinstance(measure, str) and measure):
+        yield "wrong", f"its measure is {measure!r}; wanted: text, as grey/density"
+    values = {"mean": found.mean, "sample": found.sample(stream(0, "draw"))}
+    yield _single({"log_prob": found.log_prob(x), **values})
+    for what, value in values.items():
         yield judged(
             tuple(value.shape) == tuple(x.shape) and bool(torch.isfinite(value).all()),
             f"{what} has the shape {tuple(value.shape)} and finite values",
             f"{what} has the shape {tuple(value.shape)}; wanted: {tuple(x.shape)}, all finite",
         )
+
+
+def _single(values: Mapping[str, Tensor]) -> Found:
+    """The verdict on dtypes of what a part gives for float32."""
+    other = [f"{name} is {value.dtype}" for name, value in values.items() if value.dtype != SINGLE]
+    return judged(
+        not other,
+        "it keeps float32",
+        f"{', '.join(other)} where it is given {SINGLE}; wanted: same",
+    )
 
 
 def _gradients(name: str, config: Settings) -> Iterator[Found]:
@@ -222,8 +242,30 @@ def _normalised(name: str, config: Settings) -> Iterator[Found]:
                 word = "mass sums" if likelihood.mass else "density integrates"
                 yield "wrong", f"its {word} to {best:.4g} over {dims} dimensions; wanted: 1"
                 return
+            unit = len(sums) > 1 and best == sums[1]
+            if dims == 1 and (sentence := _drawn_unlike(found, observed, likelihood.mass, unit)):
+                yield "wrong", sentence
+                return
     word = "mass sums" if likelihood.mass else "density integrates"
     yield "ok", f"its {word} to 1 over one and over two dimensions"
+
+
+@torch.no_grad()
+def _drawn_unlike(found: Any, observed: Observed, mass: bool, unit: bool) -> str | None:
+    """Sentence on draws of one number that have another distribution than log_prob says."""
+    draws = torch.stack([found.sample(stream(each, "draw"))[0] for each in range(DRAWS)])
+    if mass:
+        gap, limit = mass_disagreement(found.log_prob, draws, observed)
+    else:
+        gap, limit = disagreement(found.log_prob, draws, unit)
+    return None if gap < limit else _disagree(gap, limit)
+
+
+def _disagree(gap: float, limit: float) -> str:
+    return (
+        f"sample and log_prob disagree: the distribution of {DRAWS:,} draws differs from that of "
+        f"log_prob by {gap:.3f}; allowed: {limit:.3f} (Kolmogorov and Smirnov)"
+    )
 
 
 def _samples(name: str, config: Settings) -> Iterator[Found]:
@@ -321,6 +363,7 @@ def _prior_shapes(name: str, config: Settings) -> Iterator[Found]:
         f"shapes are right: {shapes}",
         f"shapes are {shapes}; wanted: (5, 2) for z (5, 2, {LATENT}) and (7, {LATENT}) for 7 draws",
     )
+    yield _single({"log_prob": density, "sample": draws})
     learned = [value for value in prior.learned.values() if value.requires_grad]
     found = torch.autograd.grad(density.sum(), [z, *learned], allow_unused=True)
     finite = all(one is None or bool(torch.isfinite(one).all()) for one in found)
@@ -347,11 +390,7 @@ def _prior_density(name: str, config: Settings) -> Iterator[Found]:
                 return
             gap, limit = disagreement(prior.log_prob, draws)
             if not gap < limit:
-                sentence = (
-                    f"sample and log_prob disagree: the distribution of {DRAWS:,} draws differs "
-                    f"from the density by {gap:.3f}; allowed: {limit:.3f} (Kolmogorov and Smirnov)"
-                )
-                yield "wrong", sentence
+                yield "wrong", _disagree(gap, limit)
                 return
     yield "ok", "its density integrates to 1, and sample and log_prob agree"
 
@@ -393,6 +432,8 @@ def _posterior(name: str, config: Settings) -> Iterator[Found]:
         "mean and log_std have a value for each latent dimension",
         f"mean and log_std have the shapes {shapes}; wanted: (5, {LATENT}) each",
     )
+    finite = bool(torch.isfinite(found.mean).all() and torch.isfinite(found.log_std).all())
+    yield judged(finite, "both are finite", "mean or log_std is not finite; wanted: numbers")
     run = canonical_run("digits", "gaussian", LATENT, 1.0, True, name, 0)
     yield from _same_in_a_pack(run, IMAGES[0], config)
 
@@ -407,8 +448,10 @@ def _objective(name: str, config: Settings) -> Iterator[Found]:
     epoch = torch.tensor(0.0) if objective.reads_epoch else None
     weight = torch.full((ROWS,), 1 / ROWS)
     batch = Batch(x, context, noise, weight, ROWS, epoch)
+    before = fingerprint({"weights": model.state_dict(), "batch": batch})
     with torch.no_grad():
         streams = drawn_from(lambda: objective.terms(model, batch))
+        changed = changes(before, fingerprint({"weights": model.state_dict(), "batch": batch}))
         terms = objective.terms(model, batch)
     shapes = {key: tuple(value.shape) for key, value in terms.items()}
     right = tuple(terms) == tuple(objective.names) and set(shapes.values()) == {(ROWS,)}
@@ -419,10 +462,21 @@ def _objective(name: str, config: Settings) -> Iterator[Found]:
         f"shape ({ROWS},)",
     )
     yield without_streams(streams, "terms")
-    if not right:
+    yield judged(
+        not changed,
+        "it leaves batch and model as they were",
+        f"it changes {', '.join(changed[:3])} in place; wanted: a copy",
+    )
+    endless = [key for key, value in terms.items() if not bool(torch.isfinite(value).all())]
+    if endless:
+        yield "wrong", f"its term {endless[0]} is not finite for a healthy model; wanted: numbers"
+    if endless or changed or not right:
         return
     numbers = dict(objective.numbers)
     loss = objective.loss(terms, numbers)
+    if tuple(loss.shape) != (ROWS,):
+        yield "wrong", f"its loss has the shape {tuple(loss.shape)}; wanted: ({ROWS},), unreduced"
+        return
     of_means = float(objective.loss({k: v.mean() for k, v in terms.items()}, numbers))
     yield judged(
         bool(np.isclose(of_means, float(loss.mean()), rtol=1e-4, atol=1e-5)),
@@ -500,9 +554,19 @@ def _architecture(name: str, config: Settings) -> Iterator[Found]:
         "encoder and decoder give the right shapes",
         f"the shapes of posterior and reconstruction are {shapes}",
     )
-    pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    pairs = list(zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     yield judged(
-        all(torch.equal(one, other) for one, other in pairs),
+        not any(one.numel() and one.data_ptr() == other.data_ptr() for one, other in pairs),
+        "each run has networks of its own",
+        "two runs share weights; wanted: new modules from each call of encoder and decoder",
+    )
+    yield judged(
+        all(bool(torch.isfinite(one).all()) for one, _ in pairs),
+        "initial weights are finite",
+        "an initial weight is not finite; wanted: numbers",
+    )
+    yield judged(
+        all(torch.allclose(one, other, 0, 0, equal_nan=True) for one, other in pairs),
         "the same seed gives the same initial weights",
         "the same seed gives other initial weights; allowed: draws from torch's global stream only",
     )
@@ -586,7 +650,11 @@ def _external(name: str, config: Settings) -> Iterator[Found]:
         yield "note", f"it was not tried, since load without a file ended in an error ({reason})"
         return
     codes = held.codes.test
-    yield "ok", f"encode gives codes of shape {codes.shape} for {len(codes)} digits"
+    yield judged(
+        codes.shape[1] == LATENT,
+        f"encode gives codes of shape {codes.shape} for {len(codes)} digits",
+        f"encode gives codes of {codes.shape[1]} dimensions; wanted: {LATENT}, as latent_dim says",
+    )
     yield judged(
         np.allclose(codes, again.codes.test, rtol=1e-4, atol=1e-6),
         "the same seed gives the same codes",

@@ -148,7 +148,7 @@ _UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"}
 
 def unpickling(path: Path) -> Iterator[str]:
     """Sentences on calls of a file that unpickle, since a pickle can run any code."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Call) and (what := _unpickled(node)):
             yield f"line {line} unpickles ({what}), which can run any code in the file read"
@@ -202,10 +202,14 @@ def _posteriors(context: RunContext) -> dict[str, Any]:
 def check_metrics(name: str, config: Settings) -> Iterator[Found]:
     """Checks of a family of metrics."""
     family, context = FAMILIES[name], _context(config)
-    before, found = _arrays(context), dict[str, Any]()
+    before, given = _arrays(context), list[Any]()
     with traced() as traces:
-        yield without_streams(drawn_from(lambda: found.update(family.compute(context))), "compute")
+        yield without_streams(drawn_from(lambda: given.append(family.compute(context))), "compute")
     yield from traces.verdicts("compute")
+    if not isinstance(given[0], Mapping):
+        yield "wrong", f"compute gives {type(given[0]).__name__}; wanted: a mapping of columns"
+        return
+    found = given[0]
     wrong = {key: value for key, value in found.items() if not _is_number(value)}
     yield judged(
         not wrong,
