@@ -69,6 +69,14 @@ def test_a_finder_that_fails_says_so_and_the_others_speak(
     assert [one for one in after if one is not told] == before
     assert "KeyError: 'the bug'" in str(told.text)
     assert not told.claims
+    monkeypatch.setitem(finding._FINDERS, "broken", lambda _: iter(["words"]))
+    (told,) = [one for one in finding.findings(tables, {}) if one.topic == "error/broken"]
+    assert "TypeError: answer gives str; allowed: findings" in str(told.text)
+
+
+def test_a_finding_may_be_plain_text() -> None:
+    entry = finding.Finding("d", "topic", "trust", "It holds", "In every run.").entry
+    assert (entry["headline"], entry["text"], entry["numbers"]) == ("It holds", "In every run.", [])
 
 
 def test_a_run_of_which_something_is_missing_is_listed(tmp_path) -> None:

@@ -30,6 +30,7 @@ from vae_ablation.training.alone import why_alone
 from vae_ablation.training.checkpoint import Checkpointer, PackState, RunState
 from vae_ablation.training.devices import choose_device
 from vae_ablation.training.optimizer import StackedAdam
+from vae_ablation.training.outside import check_shapes
 from vae_ablation.training.precision import products, tensor_cores
 from vae_ablation.training.snapshots import Snapshots
 from vae_ablation.training.stacked import BoundVAE, StackedVAE, from_rows, row_of
@@ -138,6 +139,7 @@ def train_pack(
         if alone and len(members) > 1:
             return [result for run in members for result in train([run], False)]
         try:
+            check_shapes(members[0], dataset, model_options)
             paths, drawn_on = [run.path for run in members], hooks.drawn_on(device).type
             state = checkpointer.load(paths, drawn_on) if checkpointer else None
             training = _PackTraining(

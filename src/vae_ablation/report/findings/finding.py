@@ -30,8 +30,8 @@ class Finding:
         topic: what it is about within the dataset, and its id there: `kl_off/sample_fid`.
         section: the part of the report: `collapse`, `map`, `trust`, `applications`, or a question
             (`kl_off`, `point` or an axis).
-        headline: the answer in a few words.
-        text: the answer with its numbers.
+        headline: the answer in a few words, as text or by `say`.
+        text: the answer with its numbers, likewise.
         verdict: as in contrasts.csv, or `collapsed`, `shown`; empty where it only counts, selects,
             or says what could be seen.
         evidence: rows of tables behind it.
@@ -50,6 +50,11 @@ class Finding:
     rank: int = 0
     caveats: tuple[Phrase, ...] = ()
     lead: bool = False
+
+    def __post_init__(self) -> None:
+        """Take text for a phrase without numbers."""
+        for name in ("headline", "text"):
+            object.__setattr__(self, name, phrase(getattr(self, name)))
 
     @property
     def claims(self) -> bool:
@@ -167,12 +172,18 @@ def _answers(name: str, evidence: Evidence) -> list[Finding]:
     """Findings of one finder, or one that reports its unforeseen error."""
     part = Isolated(f"findings on {evidence.dataset}")
     nothing: list[Finding] = []
-    found = part(name, lambda: list(_FINDERS[name](evidence)), nothing)
+    found = part(name, lambda: list(map(_checked, _FINDERS[name](evidence))), nothing)
     if not part.reasons:
         return found
     headline = phrase(f"The finding {name.replace('_', ' ')} could not be computed")
     text = f"Error: {part.reasons[0]}. The other findings are complete; see the log for details."
     return [Finding(evidence.dataset, f"error/{name}", "trust", headline, phrase(text))]
+
+
+def _checked(finding: Finding) -> Finding:
+    if not isinstance(finding, Finding):
+        raise TypeError(f"answer gives {type(finding).__name__}; allowed: findings")
+    return finding
 
 
 def _place(name: str) -> tuple[int, str]:
