@@ -174,6 +174,43 @@ def test_runs_of_other_settings_do_not_take_the_place_of_wanted_ones(
     assert nothing_is_to_do(here, wanted)
 
 
+def test_runs_are_compared_with_data_that_are_prepared_again(here: Path, there: Path) -> None:
+    (described,) = (STUDY.parent / ".data").glob("*/dataset.json")
+    old = {"code_version": "0ld0c0de0000", "checksum": "old"}
+    write_json(described, read_json(described) | old)
+    run_study(here, SEEDS[0] | {"on_code_change": "retrain"})
+    again = BOTH | {"on_code_change": "retrain"}
+    assert len(plan(here, again).to_train) == 2
+    assert main(["join", str(there)]) == 0
+    assert plan(here, again).to_train == []
+
+
+def test_runs_are_wanted_before_their_data_are_prepared_here(
+    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    monkeypatch.chdir(fresh)
+    planned(fresh, BOTH).freeze()
+    assert main(["join", str(there)]) == 0
+    assert [item.run.seed for item in plan(fresh, BOTH).to_train] == [0, 0]
+
+
+def test_a_run_of_other_code_does_not_replace_another_where_both_would_be_trained_again(
+    here: Path, clusters: dict[int, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for record in (STUDY / "packs").rglob("run.json"):
+        write_json(record, read_json(record) | {"code_version": "0ld0c0de0000"})
+    planned(here, SEEDS[0] | {"on_code_change": "retrain"})
+    other = copied(STUDY, here.parent / "older")
+    assert main(["join", str(other), "small"]) == 0
+    assert "0 runs joined" in (said := capsys.readouterr().out)
+    assert "2 of 2 runs have other settings, data or code than the study wants here" in said
+    assert main(["join", str(clusters[0] / STUDY)]) == 0
+    assert "2 runs joined" in capsys.readouterr().out
+    assert plan(here, SEEDS[0] | {"on_code_change": "retrain"}).to_train == []
+
+
 def test_a_run_that_failed_there_is_left_to_be_trained(
     here: Path, there: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

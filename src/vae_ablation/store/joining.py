@@ -23,7 +23,7 @@ from vae_ablation.common.files import (
 )
 from vae_ablation.data.prepare import load_dataset
 from vae_ablation.store.prune import DATA_NAME, RUN_FILES, check_idle, present_study
-from vae_ablation.study.plan import Study, training_code_version
+from vae_ablation.study.plan import CODE_CHANGED, Planned, Study, training_code_version
 from vae_ablation.study.run import Run, canonical_run
 from vae_ablation.study.run_files import APPLICATION_FILES, EVALUATION_FILES
 from vae_ablation.study.workflow import read_frozen
@@ -55,19 +55,23 @@ class Here:
 
     Attributes:
         folder: results/<study>; it need not exist.
-        wanted: train hash of each run that the study wants, by path; empty where that is not known.
+        wanted: each run that the study wants, by path; empty where that is not known.
         held: paths of the runs whose results are here.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.wanted: dict[str, str] = {}
+        self.wanted: dict[str, Planned] = {}
         self.held: set[str] = set()
         if (folder / "plan.json").is_file():
             study = present_study(folder) or read_frozen(folder)[0]
-            kept = replace(study, config=study.config | {"on_code_change": "keep"})
-            planned = kept.plan().planned
-            self.wanted = {item.run.path: item.train_hash for item in planned}
+            again = study.config["on_code_change"] == "retrain"
+            code = {
+                "on_code_change": "retrain" if again else "keep"
+            }  # "error" would refuse to plan
+            self.study = replace(study, config=study.config | code)
+            planned = self.study.plan().planned
+            self.wanted = {item.run.path: item for item in planned}
             self.held = {item.run.path for item in planned if item.reason is None}
 
     def lacks(self, path: str, record: Mapping[str, Any]) -> bool:
@@ -79,8 +83,27 @@ class Here:
         if path in self.held:
             return False
         if path in self.wanted:
-            return bool(record["train_hash"] == self.wanted[path])
+            return self._is_wanted(self.wanted[path], record)
         return not _readable(self.folder / "runs" / path / "run.json")
+
+    def _is_wanted(self, item: Planned, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of a wanted run: by the data that are, or would be, prepared here."""
+        if item.reason == CODE_CHANGED and record["code_version"] != training_code_version():
+            return False
+        data = item.run.data
+        unprepared = self.study.checksums[data] is None
+        if unprepared and record["data_hash"] == self.study.prepared[data].name:
+            return bool(
+                record["train_hash"] == self.study.train_hash(item.run, record["data_checksum"])
+            )
+        return bool(record["train_hash"] == item.train_hash)
+
+    def differing(self, pack: Pack) -> list[str]:
+        """Runs of a pack that are wanted and lacking here, with other settings, data or code."""
+        lacking = [path for path in pack.records if path in self.wanted and path not in self.held]
+        return [
+            path for path in lacking if not self._is_wanted(self.wanted[path], pack.records[path])
+        ]
 
     def free_name(self, pack: str) -> str:
         """The pack's name, or with a number where that is taken."""
@@ -246,6 +269,11 @@ def join(source: Path, folder: Path) -> None:
             print(f"Left out: {error}")
             left_out += 1
             continue
+        if differing := here.differing(pack):
+            print(
+                f"Left out: {place}: {len(differing)} of {len(pack.records)} runs have other "
+                f"settings, data or code than the study wants here ({differing[0]})."
+            )
         if taken:
             _take_over(pack, taken, here)
             print(f"Joined: {place}, {len(taken)} of {len(pack.records)} runs{_other_code(pack)}")

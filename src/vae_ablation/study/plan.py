@@ -735,7 +735,7 @@ class Study:
                 f"{self.run_folder(run)}: was trained by other training code than is installed; "
                 "set on_code_change to keep or retrain."
             )
-        return "training code changed" if self.config["on_code_change"] == "retrain" else None
+        return CODE_CHANGED if self.config["on_code_change"] == "retrain" else None
 
     def evaluation_folder(self, pack: str) -> Path:
         """Folder of a pack's evaluation under the present settings."""
@@ -833,6 +833,10 @@ class Plan:
                 for item in value["runs"]
             ]
         )
+
+
+CODE_CHANGED = "training code changed"
+"""Reason why a run is trained again that differs in nothing else."""
 
 
 def _read_checksum(path: Path) -> str:
