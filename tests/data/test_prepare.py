@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 
 from support import assert_one_sentence, cell_options, dataset_options, write_mnist
 from vae_ablation.common.errors import UserError
+from vae_ablation.common.registry import load_parts
 from vae_ablation.data import SOURCES
 from vae_ablation.data import prepare as module
 from vae_ablation.data.base import HELD_OUT, Cells, Dataset, RawData
@@ -30,6 +31,7 @@ from vae_ablation.data.prepare import (
     split_examples,
 )
 from vae_ablation.data.splits import stratified_share
+from vae_ablation.study.config import resolve_config
 
 
 def prepare(folder: Path, **options: Any) -> Dataset:
@@ -651,3 +653,24 @@ def test_mnist_is_prepared_with_its_own_test_split(mnist: Dataset) -> None:
     train = np.vstack([mnist.intensities("train"), mnist.intensities("validation")])
     assert float(train.mean(dtype=np.float64)) == pytest.approx(0.1307, abs=5e-5)
     assert float(train.std(dtype=np.float64)) == pytest.approx(0.3081, abs=5e-5)
+
+
+@pytest.mark.usefixtures("forget_plugins")
+def test_data_of_a_source_from_outside_that_it_does_not_describe_are_one_sentence(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "my_parts.py"
+    file.write_text(
+        "import numpy as np\nfrom vae_ablation.parts import *\n\n\n@register\nclass Odd(Source):\n"
+        '    """Odd."""\n\n    name = "odd"\n\n    def describe(self, options):\n'
+        "        return Observed((4, 4), None)\n\n    def load(self, options):\n"
+        "        return RawData(np.full((30, 4, 4), 3.0), None, None)\n",
+        "utf-8",
+    )
+    raw = {"plugins": [str(file)], "datasets": {"a": {"source": "odd"}}}
+    options = resolve_config(raw, tmp_path / "study.yaml")["datasets"]["a"]
+    load_parts()
+    with pytest.raises(UserError, match="allowed: 0 to 1") as caught:
+        prepare_dataset(options, tmp_path / "data")
+    assert_one_sentence(caught.value, "my_parts.py", "source odd", "x lies in 3 to 3")
+    assert not (tmp_path / "data").exists()

@@ -43,6 +43,7 @@ from vae_ablation.data.base import (
 from vae_ablation.data.counts import CountBlocks, CountMatrix, thin, zero
 from vae_ablation.data.covariates import Covariate
 from vae_ablation.data.labels import all_distinct, bare, present_classes
+from vae_ablation.data.loaded import complaints
 from vae_ablation.data.mapped import MappedPictures, map_member, members, row_blocks, scaled
 from vae_ablation.data.splits import check_groups, drawn_split, stratified_share
 from vae_ablation.data.tables import Standard
@@ -208,7 +209,7 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the source's files are wrong, or a split would be empty.
     """
-    loaded = SOURCES[options["source"]].load(options)
+    loaded = _loaded(options)
     raw = _shared_labels(loaded)
     distinct = loaded.labels is not None and raw.labels is None
     raw = _present_labels(_thin(raw, options))
@@ -252,6 +253,17 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
     info |= {"dynamic": options["binarize"] == "dynamic", "checksum": _checksum(arrays)}
     _store(arrays, info, folder)
     return info
+
+
+def _loaded(options: Options) -> RawData:
+    """What the source loads; of one from outside the package, if it is what it describes."""
+    name = options["source"]
+    source = SOURCES[name]
+    loaded = source.load(options)
+    if plugin := registry.ORIGINS.get(("source", name)):
+        for complaint in complaints(source, source.describe(options), loaded):
+            raise UserError(f"{plugin.label}: source {name}: {complaint}.")
+    return loaded
 
 
 def _covariates(raw: RawData, train: NDArray[np.bool_], options: Options) -> dict[str, Covariate]:
