@@ -10,6 +10,7 @@ import numpy as np
 from planted import contrast, found, nothing, only, runs
 
 WORSE = contrast("beta", "16", "nll", (20.1, 18.0, 22.2), "worse", detectable=0.4)
+RATE = contrast("beta", "16", "rate", (0.5, 0.4, 0.6), "lower")
 
 
 def test_power_names_what_is_undecided_and_what_would_decide_it() -> None:
@@ -64,8 +65,30 @@ def test_verdicts_say_at_which_look_they_were_reached() -> None:
 
 
 def test_a_study_in_which_all_is_decided_says_so() -> None:
-    text = str(only(found([WORSE], topic="power")).text)
-    assert text.startswith("All 1 comparisons in primary metrics are decided.")
+    text = str(only(found([WORSE, RATE], topic="power")).text)
+    assert text.startswith("All 2 comparisons in primary metrics are decided.")
+    assert str(only(found([WORSE], topic="power")).text).startswith(
+        "The only comparison in a primary metric is decided."
+    )
+
+
+def test_a_study_in_which_nothing_is_decided_says_so_without_a_list() -> None:
+    open_ = {"verdict": "undecided", "p_adjusted": 0.9}
+    text = str(only(found([WORSE | open_, RATE | open_], topic="power")).text)
+    assert text.startswith(
+        "None of the 2 comparisons in primary metrics is decided, which does not mean equal."
+    )
+    text = str(only(found([WORSE | open_], topic="power")).text)
+    assert text.startswith(
+        "The only comparison in a primary metric is undecided, which does not mean equal."
+    )
+
+
+def test_undecided_metrics_of_one_pair_of_levels_stand_together() -> None:
+    open_ = {"verdict": "undecided", "p_adjusted": 0.9}
+    other = contrast("beta", "16", "probe_accuracy", (-0.3, -0.4, -0.2), "worse")
+    text = str(only(found([WORSE | open_, RATE | open_, other], topic="power")).text)
+    assert "does not mean equal: NLL and rate at β = 16 against β = 1." in text
 
 
 def elbos(lik: str, dim: int, beta: float, seed: int) -> dict[str, Any]:
@@ -94,6 +117,23 @@ def test_failed_runs_are_counted_with_their_most_frequent_reason() -> None:
     finding = only(found(metrics=metrics, topic="failures"))
     assert str(finding.headline) == "4 of 24 runs diverged or failed"
     assert "4 diverged (the Gaussian, β = 16: the loss is infinite)" in str(finding.text)
+    assert str(finding.text).endswith(
+        "Means of these arms are over the other seeds only, so they are optimistic."
+    )
+
+
+def test_arms_without_a_run_that_ended_well_have_no_means() -> None:
+    metrics = runs(nothing)
+    gone = metrics["beta"] == 16
+    metrics.loc[gone, ["status", "reason"]] = ["diverged", "the loss is infinite."]
+    text = str(only(found(metrics=metrics, topic="failures")).text)
+    assert text.endswith("These arms have no means.")
+    metrics.loc[(metrics["beta"] == 1) & (metrics["seed"] == 0), "status"] = "diverged"
+    text = str(only(found(metrics=metrics, topic="failures")).text)
+    assert text.endswith(
+        "Arms of which no run is left have no means; means of the others are over the other seeds "
+        "only, so they are optimistic."
+    )
 
 
 def test_runs_that_ended_well_are_counted() -> None:

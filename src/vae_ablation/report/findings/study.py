@@ -74,18 +74,33 @@ def power(evidence: Evidence) -> Iterator[Finding]:
 def _undecided(evidence: Evidence, rows: Sequence[Row], open_: Sequence[Row]) -> Phrase:
     where = {"dataset": evidence.dataset, "scope": "pooled", "family": "primary"}
     total = Quote(f"{len(rows)}", len(rows), "contrasts", "", where, "rows")
+    if len(rows) == 1:
+        state = "undecided, which does not mean equal" if open_ else "decided"
+        return phrase(f"The only comparison in a primary metric is {state}.")
     if not open_:
         return say("All {n} comparisons in primary metrics are decided.", n=total)
-    names = [_comparison(row) for row in open_]
+    if len(open_) == len(rows):
+        return say("None of the {n} comparisons in primary metrics is decided, which does not mean "
+                   "equal.", n=total)  # fmt: skip
     return say("Of {n} comparisons in primary metrics these are undecided, which does not mean "
-               "equal: {names}.", n=total, names=semicolons(names))  # fmt: skip
+               "equal: {names}.", n=total, names=semicolons(_comparisons(open_)))  # fmt: skip
 
 
-def _comparison(row: Row) -> Phrase:
-    """A comparison by its metric and both of its sides: `NLL at β = 4 against β = 1`."""
+def _comparisons(rows: Sequence[Row]) -> list[Phrase]:
+    """Comparisons by their sides, each with its metrics: `NLL and rate at β = 4 against β = 1`."""
+    sides: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        sides.setdefault((row.question, row.level, row.reference), []).append(row)
+    return [
+        say("{metrics} {at} against {reference}", at=at(own[0]),
+            metrics=words.join(map(_metric, own)), reference=bare(at_reference(own[0])))
+        for own in sides.values()
+    ]  # fmt: skip
+
+
+def _metric(row: Row) -> str:
     same = f" (the same in every {row.replicates.removesuffix('s')})" if alike(row) else ""
-    return say("{metric} {at} against {reference}{same}", metric=row.metric.label, at=at(row),
-               reference=bare(at_reference(row)), same=same)  # fmt: skip
+    return f"{row.metric.label}{same}"
 
 
 def _looks(rows: Sequence[Row]) -> Phrase:
@@ -237,10 +252,23 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
     headline = say("{n} of {all} runs diverged or failed", n=_rows(evidence, statuses), all=total)
     yield _aside(
         evidence, "failures", headline,
-        say("Of {all} runs, {parts}{rest}. Means of these arms are over the other seeds only, so "
-            "they are optimistic.", all=total, parts=semicolons(parts),
-            rest=say("; and {n} more arms", n=rest[0]) if rest else ""),
+        text_of([
+            say("Of {all} runs, {parts}{rest}.", all=total, parts=semicolons(parts),
+                rest=say("; and {n} more arms", n=rest[0]) if rest else ""),
+            _means(runs),
+        ]),
     )  # fmt: skip
+
+
+def _means(runs: pd.DataFrame) -> Phrase:
+    """What failures leave of the means of their arms."""
+    arms = runs.groupby(["likelihood", "latent_dim", "arm"])["status"]
+    whole = arms.agg(lambda status: (status == "ok").mean())
+    lost, some = (whole == 0).any(), ((whole > 0) & (whole < 1)).any()
+    others = "are over the other seeds only, so they are optimistic"
+    if lost and some:
+        return phrase(f"Arms of which no run is left have no means; means of the others {others}.")
+    return phrase("These arms have no means." if lost else f"Means of these arms {others}.")
 
 
 def _arm(evidence: Evidence, rows: pd.DataFrame) -> Phrase:
@@ -284,7 +312,7 @@ def convergence(evidence: Evidence) -> Iterator[Finding]:
         return
     small = [row for row in evidence.rows if row.below_drift
              and row.scope == "pooled" and row.cells.get("family") == "primary"]  # fmt: skip
-    names = [_comparison(row) for row in small]
+    names = _comparisons(small)
     yield _aside(
         evidence, "convergence", "How much training was still changing",
         text_of([
