@@ -42,6 +42,23 @@ def test_digits_follow_the_width_of_the_interval(
     assert words.interval_decimals(mean, low, high) == decimals
 
 
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.sampled_from([0.0, 1.0]))
+def test_an_interval_that_excludes_no_difference_reads_so(
+    near: float, width: float, none: float
+) -> None:
+    low, high = none + near, none + near + width
+    places = words.interval_decimals((low + high) / 2, low, high, none=none)
+    assert words.fixed(low, places) != words.fixed(none, places)
+
+
+def test_a_verb_agrees_with_its_noun() -> None:
+    assert words.does("learning rate") == "does"
+    assert words.does("σ of the Gaussian likelihood") == "does"
+    assert words.does("epochs of KL warm-up") == "do"
+    assert words.does("skip connections from z") == "do"
+    assert words.does("loss") == "does"
+
+
 @given(st.floats(0.01, 1e4), st.floats(0.001, 1e3))
 def test_an_interval_never_reads_as_one_number(mean: float, half: float) -> None:
     low, high = mean - half, mean + half

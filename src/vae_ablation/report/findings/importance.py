@@ -84,7 +84,7 @@ def _span(evidence: Evidence, row: dict[Any, Any], metric: Metric) -> Phrase:
     """`23 percentage points (22 to 24) over the latent dimension`."""
     times, unit = shown_in(metric.scale, metric)
     size, low, high = (row[name] * times for name in ("span", "span_low", "span_high"))
-    places = words.interval_decimals(size, low, high)
+    places = words.interval_decimals(size, low, high, none=1.0 if metric.scale == "log" else 0.0)
     mean, first, last = (
         _quote(evidence, row, name, words.fixed(value, places), times)
         for name, value in (("span", size), ("span_low", low), ("span_high", high))

@@ -87,7 +87,7 @@ def _place(evidence: Evidence, row: Row) -> Phrase:
 def _sentence(evidence: Evidence, axis: str, row: Row, metric: str) -> Phrase:
     """The ratio at one rate, with the ends that convexity and seeds leave."""
     low, high = row["bound_low"], row["bound_high"]
-    places = words.interval_decimals(row["ratio"], low, high)
+    places = words.interval_decimals(row["ratio"], low, high, none=1.0)
     ratio, first, last = (
         _quote(evidence, row, name, words.fixed(row[name], places))
         for name in ("ratio", "bound_low", "bound_high")

@@ -179,7 +179,8 @@ def _numbers(row: Row, times: float, mark: str, unit: str) -> Phrase:
     mean, low, high = (_times(row.number(name), times) for name in ("effect", *ends))
     if mean is None:
         return Phrase()
-    places = words.interval_decimals(mean, low, high)
+    none = abs(times) if row.scale == "log" else 0.0
+    places = words.interval_decimals(mean, low, high, none=none)
 
     def quote(column: str, value: float) -> Quote:
         return row.quote(column, words.fixed(value, places), times)
@@ -303,7 +304,8 @@ def _alone(row: Row, axes: Sequence[str], times: float, unit: str) -> Phrase:
     """An effect without its interval; with axes the unit and the setting: `27 nats with …`."""
     mean, *ends = (_times(row.number(name), times)
                    for name in ("effect", "effect_low", "effect_high"))  # fmt: skip
-    places = words.interval_decimals(mean or 0.0, *ends)
+    none = 1.0 if row.scale == "log" else 0.0
+    places = words.interval_decimals(mean or 0.0, *ends, none=none)
     number = row.quote("effect", words.fixed(mean or 0.0, places), times)
     if not axes:
         return phrase(number)

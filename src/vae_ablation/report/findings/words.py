@@ -32,16 +32,21 @@ def fixed(value: float, places: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def interval_decimals(mean: float, low: float | None, high: float | None) -> int:
+def interval_decimals(
+    mean: float, low: float | None, high: float | None, *, none: float = 0.0
+) -> int:
     """Decimals of a mean and its interval, by the first digit of the half-width.
 
-    One more where that digit is 1; without an interval three significant digits of the mean.
+    One more where that digit is 1, and as many as show that the interval excludes `none`, the
+    value of no difference; without an interval three significant digits of the mean.
     """
     if low is None or high is None or high <= low:
         return decimals(abs(mean))
     half = (high - low) / 2
     first = floor(log10(half))
-    return max(0, -first + (half / 10**first < 2))
+    near = min(abs(low - none), abs(high - none)) if (low - none) * (high - none) > 0 else half
+    needed = -floor(log10(2 * near))
+    return max(0, -first + (half / 10**first < 2), needed)
 
 
 def join(parts: Iterable[str], last: str = "and") -> str:
@@ -126,6 +131,12 @@ def measure(text: str) -> str:
 def count(n: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def does(noun: str) -> str:
+    """`does`, or `do` after a plural: `learning rate`, `epochs of KL warm-up`."""
+    head = re.split(r" (?:of|from|per|on) ", noun)[0]
+    return "do" if re.search(r"[^s]s$", head) else "does"
 
 
 def capital(text: str) -> str:
