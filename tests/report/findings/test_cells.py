@@ -126,4 +126,7 @@ def test_holes_that_decode_to_far_profiles() -> None:
     topic = "applications/forbidden_states"
     finding = only(found(metrics=metrics(), applications=table(1.5, 1.6, 1.7), topic=topic))
     assert "is 1.6 (1.4 to 1.8) times as far" in str(finding.text)
+    assert str(finding.headline) == (
+        "Holes in the latent space decode to profiles further from real cells"
+    )
     assert not found(metrics=metrics(), applications=table(0.9, 1.0, 1.2), topic=topic)

@@ -71,6 +71,17 @@ def test_samples_are_worse_but_not_in_every_setting() -> None:
     assert "single settings" not in str(alike.text)
 
 
+def test_samples_that_are_not_worse_in_every_setting_are_worse_on_average() -> None:
+    same = contrast("kl_off", "off", "sample_fid", (0.9, 0.8, 1.1), "undecided", scope="setting",
+                    latent_dim=2, likelihood="gaussian")  # fmt: skip
+    worse = contrast("kl_off", "off", "sample_fid", (3.0, 2.0, 4.0), "worse", scope="setting",
+                     latent_dim=16, likelihood="gaussian")  # fmt: skip
+    rows = [SAMPLES | {"heterogeneity_p": 0.001}, same, worse]
+    assert str(only(found(rows, topic="kl_off/sample_fid")).headline) == (
+        "Without the KL term samples from the prior are worse on average"
+    )
+
+
 def test_ex_post_is_set_against_ex_post() -> None:
     finding = only(found([SAMPLES, expost((0.91, 0.77, 1.07), "undecided")],
                          topic="kl_off/sample_fid_expost"))  # fmt: skip

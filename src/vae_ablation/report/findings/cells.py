@@ -240,7 +240,7 @@ def holes(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         evidence.dataset, "applications/forbidden_states", "applications",
-        phrase("Holes in the latent space decode to profiles far from any real cell"),
+        phrase("Holes in the latent space decode to profiles further from real cells"),
         say("{arm}, a profile decoded in a hole of the aggregate posterior is {ratio} times as far "
             "from the nearest real cell as one decoded outside.",
             arm=arm_words(evidence, arm).capital(), ratio=found.phrase()),
