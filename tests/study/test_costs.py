@@ -72,7 +72,7 @@ def test_one_more_seed_costs_what_a_seed_has_cost(measured: tuple[Study, Plan]) 
     each = seconds_per_run(study, plan, read_costs(study, plan))
     assert {key[-2:]: value for key, value in each.items()} == {"z2": 3, "z8": 7, "": 5}
     told = cost_sentences(study, plan, read_costs(study, plan))
-    assert "took 45 s in all, 53% of it in the stage train" in told
+    assert "took 45 s in all, 53 % of it in the stage train" in told
     assert "each of the 4 arms would take about 20 s" in told
 
 

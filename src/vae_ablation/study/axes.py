@@ -144,7 +144,10 @@ _STANDING = (
         words=lambda level: f"KL warm-up of {level} epochs",
     ),
     Axis(
-        "dispersion", "dispersion of counts", "gene", words=lambda level: f"dispersion per {level}"
+        "dispersion",
+        "dispersion of counts",
+        "gene",
+        words=lambda level: f"dispersion per {level.replace('_', ' and ')}",
     ),
     Axis(
         "train_examples",

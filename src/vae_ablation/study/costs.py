@@ -107,8 +107,9 @@ def cost_sentences(study: Study, plan: Plan, costs: Sequence[Cost]) -> str:
     seed = sum(each.get(key, each[""]) for _, key, _ in arms) if each else 0.0
     return (
         f"The jobs that made these results took {duration(sum(cost.seconds for cost in costs))} "
-        f"in all, {first['share']:.0%} of it in the stage {first['stage']}. One more seed of each "
-        f"of the {len(arms)} arms would take about {duration(seed)} of computing. "
+        f"in all, {100 * first['share']:.0f} % of it in the stage {first['stage']}. One more seed "
+        f"of {'the only arm' if len(arms) == 1 else f'each of the {len(arms)} arms'} would take "
+        f"about {duration(seed)} of computing. "
         "Jobs run side by side: the study itself took less time than their sum."
     )
 
