@@ -392,8 +392,11 @@ def test_caveats_that_begin_alike_are_one_sentence() -> None:
     texts = ["Exploratory: the MSE.", "Bounds only.", "Exploratory: the rate and the MSE.",
              "Exploratory: the mean and variance."]  # fmt: skip
     answers = [replace(finding("beta", k), caveats=(text,)) for k, text in enumerate(texts)]
-    assert Answers.of(answers).caveats == [
-        "Exploratory: the MSE, the rate and the mean and variance.", "Bounds only.",
+    told = ["Exploratory: the MSE, the rate and the mean and variance.", "Bounds only."]
+    assert [lines for _, lines in Answers.of(answers).caveats] == [told]
+    answers[1] = replace(answers[1], dataset="other")
+    assert [(one.dataset, lines) for one, lines in Answers.of(answers).caveats] == [
+        (None, told[:1]), ("other", told[1:]),
     ]  # fmt: skip
 
 

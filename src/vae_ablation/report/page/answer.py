@@ -231,16 +231,24 @@ class Answers:
         return cls(own[:whole], own[whole:MOST_FOLDED])
 
     @property
-    def caveats(self) -> list[str]:
-        """Every caveat once, in order; those that begin alike become one sentence."""
-        shown = [*self.full, *self.folded]
-        texts = dict.fromkeys(text for one in shown for text in one.caveats)
-        subjects: dict[str, list[str]] = {}
-        for text in texts:
-            rule, colon, names = text.partition(": ")
-            kept = subjects.setdefault(rule + colon, [])
-            kept += [] if names.rstrip(".") in kept else [names.rstrip(".")]
-        return [_sentence(rule, names) for rule, names in subjects.items()]
+    def caveats(self) -> list[tuple[Answer, list[str]]]:
+        """Caveats of each data set, with the first finding on it."""
+        by_dataset: dict[str | None, list[Answer]] = {}
+        for one in (*self.full, *self.folded):
+            by_dataset.setdefault(one.dataset, []).append(one)
+        each = [(own[0], _caveats(own)) for own in by_dataset.values()]
+        return [(first, lines) for first, lines in each if lines]
+
+
+def _caveats(shown: Iterable[Answer]) -> list[str]:
+    """Every caveat once, in order; those that begin alike become one sentence."""
+    texts = dict.fromkeys(text for one in shown for text in one.caveats)
+    subjects: dict[str, list[str]] = {}
+    for text in texts:
+        rule, colon, names = text.partition(": ")
+        kept = subjects.setdefault(rule + colon, [])
+        kept += [] if names.rstrip(".") in kept else [names.rstrip(".")]
+    return [_sentence(rule, names) for rule, names in subjects.items()]
 
 
 def _sentence(rule: str, names: Sequence[str]) -> str:

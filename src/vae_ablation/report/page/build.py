@@ -15,7 +15,7 @@ from vae_ablation.report.page.answer import read_answers
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.report.page.contents import Contents
 from vae_ablation.report.page.render import empty_page, page
-from vae_ablation.report.page.sections import sections
+from vae_ablation.report.page.sections import intervals, replicated, sections
 from vae_ablation.tables.splits import replicate, replicate_column
 
 
@@ -48,7 +48,7 @@ def report(folder: Path) -> str:
         study=folder.name,
         title=question(contents.axes),
         design=design(contents),
-        replicates=replicates(contents),
+        doubt=doubt(contents),
         config=contents.config_text(),
         config_title="Configuration of the study",
         provenance_heading="Costs, versions and configuration",
@@ -69,7 +69,7 @@ def question(axes: Sequence[PageAxis]) -> str:
     names = [name for axis in ordered for name in _names(axis)]
     if not names:
         return "How well does this variational autoencoder do?"
-    verb = "does" if len(names) == 1 else "do"
+    verb = words.does(names[0]) if len(names) == 1 else "do"
     if len(names) > _MOST_ASKED:
         names = [*names[: _MOST_ASKED - 1], f"{len(names) - _MOST_ASKED + 1} other settings"]
     return f"What {verb} {words.join(names)} do to a variational autoencoder?"
@@ -108,14 +108,21 @@ def design(contents: Contents) -> str:
     if splits := sorted({*runs["split_seed"]}) if replicate(runs) == "split" else []:
         times += f" on each of {len(splits)} random splits of the data"
     each = "It was trained" if len(arms) == 1 else f"Each of the {len(arms):,} arms was trained"
-    return f"{trained} {each}{length} with {times}; {_tested(contents)}"
+    return f"{trained} {each}{length} with {times}{_others(contents)}; {_tested(contents)}"
+
+
+def _others(contents: Contents) -> str:
+    """Models that were made elsewhere, as the end of a sentence."""
+    names = list(contents.config.get("external") or {})
+    made = f"{'a model' if len(names) == 1 else 'models'} made elsewhere"
+    return f", beside {made} ({words.join(names)})" if names else ""
 
 
 def _tested(contents: Contents) -> str:
     tests = [one["test"] for one in contents.datasets.values() if one.get("test")]
     if not tests:
         return "scores are of the test split unless they say otherwise."
-    sizes = " or ".join(f"{n:,}" for n in tests)
+    sizes = words.join([f"{n:,}" for n in sorted({*tests})], "or")
     return f"scores are of the {sizes} test examples unless they say otherwise."
 
 
@@ -151,15 +158,18 @@ def _some(levels: Sequence[str]) -> str:
 _WITHOUT = {"kl-off": "no KL term", "point": "a deterministic autoencoder"}
 
 
-def replicates(contents: Contents) -> str:
-    """Replicates that intervals are over: seeds or splits; empty where no arm has two."""
+def doubt(contents: Contents) -> str:
+    """What intervals are over: seeds or splits, of runs that ended well."""
     runs = contents.arms.runs
-    return f"{replicate(runs)}s" if _replicates_of_arms(runs).max() > 1 else ""
+    if not (runs["status"] == "ok").any():
+        return "No run ended well, so nothing can be compared."
+    return intervals(f"{replicate(runs)}s" if replicated(contents.arms) else "")
 
 
 def _replicates_of_arms(runs: pd.DataFrame) -> pd.Series:
-    """Number of seeds, or splits, of each arm."""
-    return runs.groupby("arm_at")[replicate_column(replicate(runs))].nunique()
+    """Number of seeds, or splits, of each arm that ended well."""
+    name = replicate_column(replicate(runs))
+    return runs[name].where(runs["status"] == "ok").groupby(runs["arm_at"]).nunique()
 
 
 def _failed(contents: Contents) -> int:
@@ -199,6 +209,8 @@ def checks(contents: Contents) -> list[dict[str, Any]]:
     counts = _replicates_of_arms(runs)
     if counts.max() == 1:
         text = "for each arm: there are no intervals, and no difference can be decided."
+    if counts.max() == 0:
+        return [*found, *_warnings(overview)]
     found.append(
         {
             "count": str(int(counts.min())) if counts.min() == counts.max()

@@ -20,7 +20,7 @@ from vae_ablation.report.page.axes import PageAxis, page_axes
 from vae_ablation.report.page.contrasts import contrast_columns
 from vae_ablation.report.page.paper import paper_tables
 from vae_ablation.report.page.render import page
-from vae_ablation.report.page.sections import Section, Table, effects, response
+from vae_ablation.report.page.sections import Section, Table, effects, intervals, response
 from vae_ablation.study.axes import axis_of, level_text
 from vae_ablation.study.metrics import described
 
@@ -85,7 +85,7 @@ class TablePage:
             study=table.path.stem,
             title=self.question(),
             design=self.design(),
-            replicates="seeds",
+            doubt=intervals("seeds" if self.analysis.replicates.ok.sum(axis=1).max() > 1 else ""),
             config=self.settings(),
             config_title="What was asked of which columns",
             provenance_heading="The table, and what was asked of it",
@@ -102,7 +102,7 @@ class TablePage:
         """`What do lr and model change in elbo and fid?`."""
         names = [axis.axis.label for axis in self.axes if axis.varied and not _is_data(axis)]
         metrics = [metric.label for metric in self.analysis.metrics]
-        verb = "does" if len(names) == 1 else "do"
+        verb = words.does(names[0]) if len(names) == 1 else "do"
         return f"What {verb} {words.join(names)} change in {words.abridged(metrics)}?"
 
     def design(self) -> str:
@@ -181,14 +181,16 @@ class TablePage:
         asked = {*self.contrasts["question"]}
         return [
             *(self._axis(axis) for axis in self.axes if axis.axis.name in asked),
-            effects(),
+            effects(self.arms),
             *self._importance(),
             Section("trust", "What to trust", "What the numbers rest on", finds=False),
         ]
 
     def _axis(self, axis: PageAxis) -> Section:
         name, label = axis.axis.name, axis.axis.label
-        return Section(name, label, f"What {label} does", "", [response(axis)], name)
+        return Section(
+            name, label, f"What {label} {words.does(label)}", "", [response(axis, self.arms)], name
+        )
 
     def _importance(self) -> list[Section]:
         """The table of spans and shares, where there is one."""
@@ -273,7 +275,9 @@ def _cell(level: Any) -> Any:
 def _span(row: Mapping[Any, Any]) -> str:
     times = 100.0 if row["scale"] == "arcsine" else 1.0
     ends = [row[name] * times for name in ("span", "span_low", "span_high")]
-    places = words.interval_decimals(*ends) if ends[1] == ends[1] else words.decimals(abs(ends[0]))
+    none = 1.0 if row["scale"] == "log" else 0.0
+    known = ends[1] == ends[1]
+    places = words.interval_decimals(*ends, none=none) if known else words.decimals(abs(ends[0]))
     mean, *interval = (words.fixed(end, places) if end == end else "" for end in ends)
     sign = "×" if row["scale"] == "log" else ""
     unit = " percentage points" if row["scale"] == "arcsine" else ""

@@ -53,6 +53,8 @@ def page(
         counts=counts(data),
         provenance=data["provenance"],
         when=_when if len(data["datasets"]) > 1 else lambda one: "",
+        about=_about if len(data["datasets"]) > 1 else lambda one: "",
+        switches=any(axis["varied"] for axis in data["axes"]),
         css=_texts(STYLES),
         js=_texts(SCRIPTS),
     )
@@ -101,20 +103,30 @@ def _texts(names: Sequence[str]) -> str:
     return "\n".join(map(_text, names))
 
 
-def _with_answers(section: Section, answers: Sequence[Answer]) -> tuple[str, Answers]:
-    """Heading of a section, and its findings."""
+def _with_answers(
+    section: Section, answers: Sequence[Answer]
+) -> tuple[str, Answer | None, Answers]:
+    """Heading of a section, the finding that it is, and all findings of the section."""
     own = Answers.of(answer for answer in answers if answer.section == section.id)
     first = own.full[0] if own.full and section.finds else None
     # what the map shows is a claim by itself, unless a finding leads
     found = first is not None and (first.leads or section.id != "map")
-    heading = first.headline if first is not None and found else section.heading
-    return words.capital(heading), own
+    leading = first if found else None
+    heading = section.heading if leading is None else leading.headline
+    return words.capital(heading), leading, own
 
 
 def _when(one: Answer) -> Markup:
     """The attribute of a finding that is shown only while its data set is."""
     wanted = escape(json.dumps({"dataset": one.dataset})) if one.dataset else ""
     return Markup(f' data-when="{wanted}"') if wanted else Markup("")
+
+
+def _about(one: Answer) -> Markup:
+    """The data set of a finding as a tag before it."""
+    if not one.dataset:
+        return Markup("")
+    return Markup('<span class="tag"><bdi>{}</bdi></span> ').format(one.dataset)
 
 
 def empty_page(study: str) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
+from vae_ablation.report.page.arms import multiples
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
 from vae_ablation.study.metrics import CONVERGED_DRIFT
-from vae_ablation.tables.splits import replicate, worded
+from vae_ablation.tables.splits import replicate, replicate_column, worded
 
 if TYPE_CHECKING:
     from vae_ablation.report.page.arms import Arms
@@ -89,16 +90,18 @@ def sections(
         margin: nats by which the validation objective of a converged run may still change.
         ended: how runs ended, the heading of what to trust.
     """
+    if not multiples(arms, ()):
+        return [_map(arms, has), _trust(arms, has, margin, ended)]
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
     found: list[Section | None] = [
         _map(arms, has),
-        _strength(axes.get(STRENGTH), has),
+        _strength(axes.get(STRENGTH), arms, has),
         _kl_off(kinds, has),
         _collapse(arms),
         *(_axis(axis, arms, has) for axis in arms.axes),
         _elsewhere(has),
-        _effects(has),
+        _effects(arms, has),
         _applications(has),
         _trust(arms, has, margin, ended),
     ]
@@ -112,21 +115,47 @@ def _worded(section: Section, unit: str) -> Section:
     return replace(section, figures=figures)
 
 
+def replicated(arms: Arms) -> bool:
+    """Whether an arm has two replicates or more that ended well, and so an interval."""
+    fine = arms.runs[arms.runs["status"] == "ok"]
+    counts = fine.groupby("arm_at")[replicate_column(replicate(arms.runs))].nunique()
+    return bool((counts > 1).any())
+
+
+def intervals(replicates: str) -> str:
+    """A sentence on what intervals are over; without replicates there are none."""
+    if replicates:
+        return f"Intervals are 95 % confidence intervals over {replicates}."
+    return "Every arm was trained once: there are no intervals, and no difference is decided."
+
+
+def _grey(arms: Arms, *taken: str) -> str:
+    """What is drawn in grey, as the end of a sentence; empty where no other axis varies."""
+    free = [axis for axis in arms.axes if axis.varied and axis.axis.name not in ("dataset", *taken)]
+    return "; grey: the other levels of one axis" if free else ""
+
+
+def _map_caption(arms: Arms) -> str:
+    several, repeated = len(arms.frame) > 1, replicated(arms)
+    doubt = ", with the runs as small dots and 95 % intervals as crosses" if repeated else ""
+    off = {"kl-off", "point"} & {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
+    each = "Each point is an arm" if several else "The point is the only arm"
+    each += ", the mean of its seeds" if repeated else ""
+    parts = [
+        f"{each}; left is a short code, low a faithful reconstruction.",
+        f"Blue: the levels chosen above{doubt}{_grey(arms, STRENGTH)}." if several else "",
+        "Diagonals join points of equal ELBO; the dashed one passes through the best arm shown.",
+        "Orange squares: no KL term." if off else "",
+        "Choose a point to see what that arm draws." if several else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
 def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
     figures = []
     if {"rate", "distortion"} <= set(arms.metrics):
-        figures.append(
-            Figure(
-                "map",
-                "map",
-                "Rate against distortion",
-                "Each point is an arm, the mean of its seeds; left is a short code, low a faithful "
-                "reconstruction. Blue: the levels chosen above, with the seeds as small dots and "
-                "95 % intervals as crosses; grey: the other levels of one axis. Diagonals join "
-                "points of equal ELBO; the dashed one passes through the best arm shown. Orange "
-                "squares: no KL term. Choose a point to see what that arm draws.",
-            )
-        )
+        caption = _map_caption(arms)
+        figures.append(Figure("map", "map", "Rate against distortion", caption))
     else:
         figures.append(Figure("card", "card", "The chosen arm", "Its metrics, codes and pictures."))
     if len(arms.frame) > 1 and has("codes"):
@@ -151,21 +180,25 @@ def _map(arms: Arms, has: Callable[[str], bool]) -> Section:
 def _span(arms: Arms) -> str:
     """Heading on the range of the rate: `The rate of 63 arms runs from 0.03 to 603 nats`."""
     rates = arms.runs.groupby("arm_at")["rate"].mean().dropna()
-    if len(rates) < 2:
-        return "Rate and distortion"
+    if len(rates) == 1:
+        distortion = words.number(arms.runs["distortion"].mean())
+        rate = words.number(rates.iloc[0])
+        return f"The only arm has a rate of {rate} nats and a distortion of {distortion} nats"
+    if not len(rates):
+        return "No arm has a rate"
     low = "less than 0.01" if rates.min() < 0.01 < rates.max() else words.number(rates.min())
     return f"The rate of {len(rates):,} arms runs from {low} to {words.number(rates.max())} nats"
 
 
-def response(axis: PageAxis) -> Figure:
+def response(axis: PageAxis, arms: Arms) -> Figure:
     """The figure of all metrics by an axis: of an ordered one, a dose–response curve."""
     joined = "Lines join levels in order. " if axis.axis.ordered else ""
+    doubt = ", with 95 % intervals over seeds" if replicated(arms) else ""
     return Figure(
         f"response-{slug(axis.axis.name)}",
         "response",
         f"Metrics by {axis.axis.label}",
-        f"{joined}Blue: the levels chosen above, with 95 % intervals over seeds; grey: the other "
-        "levels of one axis. Hollow marks are bounds, or lie outside the frame.",
+        f"{joined}Blue: the levels chosen above{doubt}{_grey(arms, axis.axis.name)}.",
         {"axis": axis.axis.name},
     )
 
@@ -181,7 +214,7 @@ def _ladder(axis: PageAxis) -> Figure:
     )
 
 
-def _strength(axis: PageAxis | None, has: Callable[[str], bool]) -> Section | None:
+def _strength(axis: PageAxis | None, arms: Arms, has: Callable[[str], bool]) -> Section | None:
     betas = [level for level in axis.levels if level.value is not None] if axis else []
     if axis is None or len(betas) < 2:
         return None
@@ -191,7 +224,7 @@ def _strength(axis: PageAxis | None, has: Callable[[str], bool]) -> Section | No
         "β",
         "What the weight of the KL term does",
         "",
-        [*figures, response(axis)],
+        [*figures, response(axis, arms)],
         STRENGTH,
     )
 
@@ -207,7 +240,8 @@ def _kl_off(kinds: set[str], has: Callable[[str], bool]) -> Section | None:
         "both; codes on the same axes. Circles are 1, 2 and 3 standard deviations of the prior.",
         {"axis": STRENGTH, "levels": ["reference", "kl-off"]},
     )
-    return Section("kl_off", "Without the KL term", "Without the KL term", "", [figure], "kl_off")
+    heading = "What leaving out the KL term does"
+    return Section("kl_off", "Without the KL term", heading, "", [figure], "kl_off")
 
 
 def _collapse(arms: Arms) -> Section | None:
@@ -239,12 +273,25 @@ def _axis(axis: PageAxis, arms: Arms, has: Callable[[str], bool]) -> Section | N
     name = axis.axis.name
     if not axis.varied or name in ("dataset", STRENGTH):
         return None
+    label = words.capital(axis.axis.label)
+    if not _varies_alone(axis, arms):
+        text = (
+            f"No two arms differ in the {axis.axis.label} alone, so no figure compares its levels."
+        )
+        return Section(name, label, "Nothing is known of it by itself", text)
     figures = [_ladder(axis)] if has("pictures") else []
-    figures.append(response(axis))
+    figures.append(response(axis, arms))
     if not axis.axis.ordered and _overlap_in_rate(axis, arms):
         figures.append(_matched(axis))
-    label = words.capital(axis.axis.label)
-    return Section(name, label, f"What the {axis.axis.label} does", "", figures, name)
+    heading = f"What the {axis.axis.label} {words.does(axis.axis.label)}"
+    return Section(name, label, heading, "", figures, name)
+
+
+def _varies_alone(axis: PageAxis, arms: Arms) -> bool:
+    """Whether two arms have different levels of an axis and the same of all others."""
+    place = next(at for at, one in enumerate(arms.axes) if one is axis)
+    others = [(*levels[:place], *levels[place + 1 :]) for levels in arms.frame["at"]]
+    return len(set(others)) < len(others)
 
 
 def _overlap_in_rate(axis: PageAxis, arms: Arms) -> bool:
@@ -278,18 +325,19 @@ def _elsewhere(has: Callable[[str], bool]) -> Section | None:
     return Section("model", "Models made elsewhere", "Beside the VAE", text, [], "model")
 
 
-def _effects(has: Callable[[str], bool]) -> Section | None:
-    return effects() if has("effects") else None
+def _effects(arms: Arms, has: Callable[[str], bool]) -> Section | None:
+    return effects(arms) if has("effects") else None
 
 
-def effects() -> Section:
+def effects(arms: Arms) -> Section:
     """The section of all effects."""
+    doubt = ", with 95 % intervals" if replicated(arms) else ""
     figure = Figure(
         "forest",
         "forest",
         "Effects with their verdicts",
-        "Differences from the reference level, paired by seed and pooled over all other settings, "
-        "with 95 % intervals. Grey band: the margin within which a difference does not matter.",
+        "Differences from the reference level, paired by seed and pooled over all other settings"
+        f"{doubt}. Grey band: the margin within which a difference does not matter.",
     )
     return Section("effects", "Effects", "Which effects are established", "", [figure])
 
@@ -326,8 +374,12 @@ def _trust(arms: Arms, has: Callable[[str], bool], margin: float, ended: str) ->
                 "curves",
                 "curves",
                 "Training curves",
-                "The chosen arm, a line for each seed: validation solid, train dashed. Grey: "
-                "validation of one seed at the other levels of one axis.",
+                "The chosen arm, a line for each seed: validation solid, train dashed."
+                + (
+                    " Grey: validation of one seed at the other levels of one axis."
+                    if _grey(arms)
+                    else ""
+                ),
             )
         )
     return Section("trust", "What to trust", ended, "", figures, finds=False)
