@@ -32,8 +32,9 @@ from vae_ablation.report.page.arrays import (
 from vae_ablation.report.page.axes import PageAxis, page_axes
 from vae_ablation.report.page.contrasts import contrast_columns
 from vae_ablation.report.page.paper import paper_tables
-from vae_ablation.report.page.profiles import describe_profiles
+from vae_ablation.report.page.profiles import MOST_NAMES, describe_profiles
 from vae_ablation.report.page.values import Column, plain, scrubbed, shorts, table, without_places
+from vae_ablation.study.axes import is_setting
 from vae_ablation.study.metrics import CONVERGED_DRIFT, described
 from vae_ablation.study.plugins import described_parts
 from vae_ablation.study.workflow import read_frozen
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 MOST_ROWS = 5000
 """Rows of a table that is shown as it is."""
 LOG_LINES = 20
-_OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches")
+_OBSERVED = ("shape", "levels", "binary", "counts", "classes", "proteins", "batches", "real")
 MOST_LOGS = 50
 
 
@@ -85,8 +86,18 @@ class Contents:
     @cached_property
     def axes(self) -> list[PageAxis]:
         """Axes of the study; none without runs."""
-        wanted = (self.config.get("statistics") or {}).get("reference") or {}
-        return page_axes(self.runs, wanted, words.likelihood) if len(self.runs) else []
+        return page_axes(self.runs, self.references, words.likelihood) if len(self.runs) else []
+
+    @cached_property
+    def references(self) -> dict[str, Any]:
+        """Reference levels that the config names, of settings those of the study itself."""
+        own = {
+            name: (self.config.get(section) or {})[key]
+            for name in self.runs
+            for section, _, key in [str(name).partition(".")]
+            if is_setting(str(name)) and key in (self.config.get(section) or {})
+        }
+        return own | ((self.config.get("statistics") or {}).get("reference") or {})
 
     @cached_property
     def arms(self) -> Arms:
@@ -178,8 +189,9 @@ class Contents:
             dataset = load_dataset(name, prepared)
             if observed.get("counts"):
                 return describe_profiles(dataset, MAX_CODES)
-            images = len(dataset.observed.shape) > 1
-            return describe_examples(dataset, self.parts) if images else {}
+            if len(dataset.observed.shape) > 1:
+                return describe_examples(dataset, self.parts)
+            return {"features": [str(name) for name in dataset.features[:MOST_NAMES]]}
 
         nothing: dict[str, Any] = {}
         try:
@@ -301,7 +313,7 @@ class Contents:
             "version": 1,
             "study": self.folder.name,
             "axes": [axis.to_json() for axis in self.axes],
-            "metrics": metrics_json(metrics),
+            "metrics": self._metrics_json(metrics),
             "primary": [name for name in self.primary if name in metrics],
             "multiples": multiples(arms, self.primary),
             "datasets": self.datasets,
@@ -323,6 +335,16 @@ class Contents:
             "omitted": self.parts.omitted,
         }
 
+    def _metrics_json(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Metrics of the page; errors of data have the unit of the data, where all have one."""
+        kinds = {_data_unit(one.get("observed") or {}) for one in self.datasets.values()}
+        unit = kinds.pop() if len(kinds) == 1 else "data units"
+        found = metrics_json(names)
+        return {
+            name: one | {"unit": f"{unit}²"} if one["unit"] == "intensity²" else one
+            for name, one in found.items()
+        }
+
     def _settings(self) -> dict[str, Any]:
         """Settings of model and training that the runs share, as text."""
         return {
@@ -335,6 +357,12 @@ class Contents:
     def config_text(self) -> str:
         """The resolved config as YAML."""
         return yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+
+
+def _data_unit(observed: Mapping[str, Any]) -> str:
+    if observed.get("counts"):
+        return "counts"
+    return "standardised" if observed.get("real") else "intensity"
 
 
 def _named(contrasts: pd.DataFrame) -> list[str]:
