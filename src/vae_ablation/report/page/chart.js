@@ -55,7 +55,7 @@ function decades(low, high) {
   return tens.filter((_, i) => i % every === 0);
 }
 
-function scale({ type = "linear", domain, ticks, count = 5, format }, [from, to]) {
+function scale({ type = "linear", domain, ticks, count = 5, format, whole = false }, [from, to]) {
   if (type === "band") {
     const step = (to - from) / domain.length;
     return Object.assign((v) => from + step * (domain.indexOf(v) + 0.5), { step, domain, ticks: ticks ?? domain, format: format ?? String });
@@ -67,7 +67,7 @@ function scale({ type = "linear", domain, ticks, count = 5, format }, [from, to]
     const u = a + ((p - from) / (to - from)) * (b - a);
     return type === "log" ? 10 ** u : u;
   };
-  return Object.assign(at, { domain, invert: back, ticks: ticks ?? (type === "log" ? decades(...domain) : steps(...domain, count)), format: format ?? tickText });
+  return Object.assign(at, { domain, invert: back, ticks: ticks ?? (type === "log" ? decades(...domain) : steps(...domain, count).filter((v) => !whole || Number.isInteger(v))), format: format ?? tickText });
 }
 
 // The range of values with a margin; of none, or of one, a range around it.
@@ -123,21 +123,51 @@ function widthOf(place) {
   return widths.get(place);
 }
 
-// A chart in `place`; x and y as in scale(), with a label. Marks lie in the order of the calls.
-function chart(place, { height = 240, margin = {}, x, y, alt, width, grid = true }) {
+// The width of a text of an axis in pixels, and a text cut to a width.
+const ruler = Object.assign(node("canvas").getContext("2d"), { font: `650 12px ${getComputedStyle(document.documentElement).getPropertyValue("--ui")}` });
+const textWidth = (text) => ruler.measureText(text).width;
+function cutTo(width, text) {
+  let kept = text;
+  while (kept && textWidth(`${kept}…`) > width) kept = kept.slice(0, -1);
+  return textWidth(text) <= width ? text : `${kept}…`;
+}
+// Ticks whose words keep apart: every one, or every second, …, with that of 0 if there is one; of bands those
+// that are emphasised, and what fits beside them.
+function apart(s, emphasis) {
+  const wide = (t) => Math.max(...String(s.format(t)).split("\n").map(textWidth));
+  const meet = (t, other) => Math.abs(s(t) - s(other)) < (wide(t) + wide(other)) / 2 + 4;
+  if (s.step) {
+    const named = s.ticks.filter((t) => String(s.format(t)));
+    const kept = named.filter((t) => emphasis?.(t));
+    for (const t of named) if (!kept.includes(t) && !kept.some((other) => meet(t, other))) kept.push(t);
+    return kept;
+  }
+  const from = Math.max(0, s.ticks.indexOf(0));
+  const every = (n) => s.ticks.filter((_, i) => (i - from) % n === 0);
+  let n = 1;
+  while (n < s.ticks.length && every(n).some((t, i, all) => i > 0 && meet(t, all[i - 1]))) n++;
+  return every(n);
+}
+const MOST_OF_NAMES = 0.42;
+
+// A chart in `place`; x and y as in scale(), with a label. Marks lie in the order of the calls. Words at
+// the axis y have the room that they need, up to a share of the width, unless its margin is `fixed`.
+function chart(place, { height = 240, margin = {}, fixed = false, x, y, alt, width, grid = true }) {
   const W = width ?? Math.max(180, widthOf(place) || 480);
   const H = height;
-  const m = { top: 12, right: 14, bottom: x.label ? 44 : 28, left: 46, ...margin };
+  const m = { top: 12, right: 14, bottom: x.label ? 44 : 28, left: y.type === "band" ? 12 : 46, ...margin };
+  const Y = scale(y, y.type === "band" ? [m.top, H - m.bottom] : [H - m.bottom, m.top]);
+  const heights = Y.ticks.map((t) => [t, String(Y.format(t))]);
+  if (!fixed) m.left = Math.max(m.left, Math.min(MOST_OF_NAMES * W, Math.max(0, ...heights.map(([, name]) => textWidth(name))) + 12));
   const svg = node("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": alt });
   const X = scale(x, [m.left, W - m.right]);
-  const Y = scale(y, y.type === "band" ? [m.top, H - m.bottom] : [H - m.bottom, m.top]);
   const base = H - m.bottom;
   const put = (...nodes) => (svg.append(...nodes), nodes[0]);
   const text = (px, py, content, attributes = {}) => put(node("text", { x: px.toFixed(1), y: py.toFixed(1), ...attributes }, content));
   if (grid && y.type !== "band") for (const t of Y.ticks) put(node("line", { class: "grid", x1: m.left, x2: W - m.right, y1: Y(t), y2: Y(t) }));
   if (grid && y.type === "band" && x.type !== "band") for (const t of X.ticks) put(node("line", { class: "grid", x1: X(t), x2: X(t), y1: m.top, y2: base }));
-  for (const t of Y.ticks) text(m.left - 8, Y(t) + 4, Y.format(t), { "text-anchor": "end", class: y.emphasis?.(t) ? "strong" : null });
-  for (const t of X.ticks) String(X.format(t)).split("\n").forEach((line, k) => text(X(t), base + 17 + 13 * k, line, { "text-anchor": "middle", class: x.emphasis?.(t) ? "strong" : null }));
+  for (const [t, name] of heights) text(m.left - 8, Y(t) + 4, fixed ? name : cutTo(m.left - 10, name), { "text-anchor": "end", class: y.emphasis?.(t) ? "strong" : null });
+  for (const t of apart(X, x.emphasis)) String(X.format(t)).split("\n").forEach((line, k) => text(X(t), base + 17 + 13 * k, line, { "text-anchor": "middle", class: x.emphasis?.(t) ? "strong" : null }));
   put(node("line", { class: "axis", x1: m.left, x2: W - m.right, y1: base, y2: base }));
   if (x.label) text((m.left + W - m.right) / 2, H - 6, x.label, { "text-anchor": "middle" });
   if (y.label) text(Math.max(0, m.left - 38), m.top - 12, y.label, { "text-anchor": "start" });
@@ -157,7 +187,7 @@ function chart(place, { height = 240, margin = {}, x, y, alt, width, grid = true
   // A point that pointer and arrow keys reach; it is named by what its tip says.
   function point(px, py, { color, shape = "circle", r = 4.5, hollow, tip, name, act, pressed }) {
     const g = node("g", {
-      class: "mark", transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, tabindex: svg.querySelector(".mark") ? -1 : 0,
+      class: hollow ? "mark hollow" : "mark", transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, tabindex: svg.querySelector(".mark") ? -1 : 0,
       role: act ? "button" : "img", "aria-label": name, "aria-pressed": act ? String(Boolean(pressed)) : null, onclick: act, tip,
     }, node("circle", { class: "hit", r: 12 }), SHAPES[shape](pressed ? r + 2.5 : r));
     const face = g.querySelector(".face");

@@ -34,7 +34,7 @@ const levelOf = (arm, axis) => AXES[axis].levels[data.arms.at[arm][axis]];
 function armTitle(arm, skip = []) {
   const shown = VARIED.filter((axis) => !skip.includes(axis.name));
   const first = shown.filter((axis) => axis.name === "beta");
-  return [...first, ...shown.filter((axis) => axis.name !== "beta")].map((axis) => levelOf(arm, axis.i).label).join(" · ") || "the only arm";
+  return [...first, ...shown.filter((axis) => axis.name !== "beta")].map((axis) => levelOf(arm, axis.i).label).join(" · ") || (ARM_COUNT === 1 ? "the only arm" : "all else equal");
 }
 const titleWithSymbol = (axis, level) => (level.value !== null && axis.symbol !== axis.label ? `${axis.symbol} = ${level.short}` : level.label);
 function ciText(arm, metric, digits = 3) {
@@ -56,6 +56,8 @@ function armTip(arm, metrics) {
   const rows = metrics.filter((m) => isNumber(mean(arm, m))).map((m) => [metricOf(m).label, valueText(arm, m), ciText(arm, m)]);
   return tipOf(armTitle(arm), rows, seedsText(arm));
 }
+// `1 run`, `2,953 contrasts`.
+const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const isLog = (metric) => metricOf(metric).scale === "log";
 const betterArrow = (metric) => ({ 1: " ↑", "-1": " ↓", 0: "" })[metricOf(metric).better];
 

@@ -106,12 +106,14 @@ function drawTerm(place, name, mine, grey, axis, named) {
     c.line(points, shade, extra);
     return points.at(-1);
   };
-  for (const one of grey) {
-    const end = draw(one, "validation", "var(--faint)", { "stroke-width": 1.2 });
-    if (end && named && axis) c.text(c.X(end[0]) - 2, c.Y(end[1]) - 4, shorten(titleWithSymbol(axis, levelOf(data.runs.arm[one.run], axis.i)), 16), { class: "small halo", "text-anchor": "end" });
-  }
+  const ends = grey.map((one) => [one, draw(one, "validation", "var(--faint)", { "stroke-width": 1.2 })]);
   for (const one of mine) {
     draw(one, "train", "var(--accent)", { "stroke-width": 1, "stroke-dasharray": "4 3" });
     draw(one, "validation", "var(--accent)", { "stroke-width": 2 });
+  }
+  const known = named && axis ? ends.filter(([, end]) => end) : [];
+  const heights = spread(known.map(([, end]) => c.Y(end[1]) - 4), 12, c.m.top + 8, c.base - 2);
+  for (const [k, [one, end]] of known.entries()) {
+    c.text(c.X(end[0]) - 2, heights[k], shorten(titleWithSymbol(axis, levelOf(data.runs.arm[one.run], axis.i)), 16), { class: "small halo", "text-anchor": "end" });
   }
 }

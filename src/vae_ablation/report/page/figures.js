@@ -15,6 +15,19 @@ function along(axis, at) {
   }).filter(([, arm]) => arm !== undefined);
 }
 
+// The state of a figure by an axis: the chosen levels, or the nearest at which the axis has several.
+function stateBy(axis, state) {
+  const several = (levels) => along(axis, levels).length > 1;
+  if (several(state.at)) return state;
+  const arm = nearest(-1, 0, state.at, (one) => several(data.arms.at[one]));
+  return arm === undefined ? state : { ...state, at: data.arms.at[arm] };
+}
+// Where a figure shows other levels than the chosen ones, in a sentence.
+function elsewhere(axis, shown, state) {
+  const moved = VARIED.filter((one) => one.i !== axis && shown.at[one.i] !== state.at[one.i]).map((one) => one.levels[shown.at[one.i]].label);
+  return moved.length ? `The arms chosen above do not vary in the ${AXES[axis].label} alone; the nearest that do are shown: ${moved.join(" · ")}.` : "";
+}
+
 // The axis whose other levels are drawn in grey: what the reader chose, else the first that suits.
 const contextChoice = {};
 function contextAxis(id, taken) {
@@ -91,7 +104,7 @@ function plane(place, arm, loaded, { reach, height = 260, probe = null, mosaic =
   const width = widthOf(place) || 280;
   const side = Math.max(80, Math.min(width - 48, height - 36));
   const c = chart(place, {
-    width, height: side + 36, margin: { left: 38, right: Math.max(8, width - side - 38), top: 4, bottom: 32 }, grid: false,
+    width, height: side + 36, fixed: true, margin: { left: 38, right: Math.max(8, width - side - 38), top: 4, bottom: 32 }, grid: false,
     x: { domain: [-far, far], count: 4 }, y: { domain: [-far, far], count: 4 },
     alt: `Codes of ${n} test examples, ${armTitle(arm)}, ${size > 1 ? `latent dimensions ${i + 1} and ${j + 1}` : "the only latent dimension, heights spread by hand"}; they reach ${number(Math.max(...xs.map(Math.abs)), 2)} in absolute value.${stored.prior ? "" : " Circles: 1, 2 and 3 standard deviations of the prior."}`,
   });
@@ -273,8 +286,8 @@ function profileMap(place, rows, about, label) {
   const { features } = about.profile;
   const top = Math.max(1e-6, ...rows.flatMap(([, values]) => values.filter(isNumber)));
   const c = chart(place, {
-    height: 15 * rows.length + 64, margin: { left: 92, bottom: 58, top: 4, right: 4 }, grid: false,
-    x: { type: "band", domain: range(features.length), format: () => "" }, y: { type: "band", domain: range(rows.length), format: (k) => shorten(rows[k][0], 14) },
+    height: 15 * rows.length + 64, margin: { bottom: 58, top: 4, right: 4 }, grid: false,
+    x: { type: "band", domain: range(features.length), format: () => "" }, y: { type: "band", domain: range(rows.length), format: (k) => rows[k][0] },
     alt: `${label}. ${rows.slice(0, 8).map(([name, values]) => `${name}: ${values.slice(0, 5).map((v) => number(v, 2)).join(", ")}`).join(". ")}.`,
   });
   features.forEach((feature, i) => c.put(node("text", { class: "small", "text-anchor": "end", transform: `translate(${(c.X(i) + 4).toFixed(1)} ${c.base + 8}) rotate(-60)` }, shorten(featureName(about, feature), 9))));
@@ -307,12 +320,14 @@ function profileRows(loaded) {
 const hasProfiles = (loaded) => Boolean(loaded?.steps && loaded.codes && loaded.about.profile?.features.length);
 
 const PROFILE = 12;
-// The features with the largest decoded values, as bars.
+// The features with the largest decoded values, as bars; negative ones lie left of 0.
 function profile(place, values, about) {
-  const order = range(values.length).sort((p, q) => values[q] - values[p]).slice(0, PROFILE);
-  const most = Math.max(1e-9, values[order[0]] ?? 0);
+  const order = range(values.length).sort((p, q) => Math.abs(values[q]) - Math.abs(values[p])).slice(0, PROFILE);
+  const low = Math.min(0, ...order.map((k) => values[k]));
+  const whole = Math.max(1e-9, Math.max(0, ...order.map((k) => values[k])) - low);
+  const share = (v) => `${((100 * v) / whole).toFixed(1)}%`;
   place.setAttribute("aria-label", `Largest decoded features: ${order.slice(0, 5).map((k) => `${featureName(about, k)} ${number(values[k])}`).join(", ")}`);
-  place.replaceChildren(...order.flatMap((k) => [node("span", {}, featureName(about, k)), node("i", { style: `width:${((100 * values[k]) / most).toFixed(1)}%` }), node("span", {}, number(values[k]))]));
+  place.replaceChildren(...order.flatMap((k) => [node("span", {}, featureName(about, k)), node("i", { style: `width:${share(Math.abs(values[k]))};margin-left:${share(Math.min(0, values[k]) - low)}` }), node("span", {}, number(values[k]))]));
 }
 const featureName = (about, k) => about.features?.[k] ?? `feature ${k + 1}`;
 
@@ -353,7 +368,7 @@ FIGURES.map = (place, state) => {
   const { free, axis } = contextAxis("map", ["beta"]);
   const canvas = node("div", {});
   const tools = node("div", { class: "ui askbar noprint" }, contextSelect("map", free, axis), axis ? node("button", { class: "btn", type: "button", "aria-pressed": String(zoomed), onclick: () => { zoomed = !zoomed; redrawCard(); } }, "only the chosen levels") : null);
-  panel.append(node("h3", {}, "All arms", node("small", {}, ` · ${armTitle(state.arm, ["beta", axis?.name])}`)), canvas, tools);
+  panel.append(node("h3", {}, ARM_COUNT === 1 ? "The only arm" : "All arms", VARIED.every((one) => ["beta", axis?.name].includes(one.name)) ? null : node("small", {}, ` · ${armTitle(state.arm, ["beta", axis?.name])}`)), canvas, tools);
   drawMap(canvas, state, axis);
   drawCard(card, state.arm, below);
   return [["arm", "likelihood", "rate", "rate low", "rate high", "distortion", "distortion low", "distortion high", "elbo"],
@@ -390,26 +405,34 @@ function drawMap(place, state, axis) {
     alt: `Rate and distortion, ${armTitle(state.arm, ["beta"])}. ${own.map((arm) => `${levelOf(arm, strength).label}: ${spoken(arm, "rate")}, ${spoken(arm, "distortion")}`).join(". ")}.`,
   });
   c.names = [];
-  drawElboLines(c, all);
+  drawElboLines(c, all, own);
   for (const arms of lines) drawMapLine(c, arms, arms === own, state, axis);
 }
 
 // distortion + rate = −ELBO: straight lines of slope −1, cut at the frame
-function drawElboLines(c, arms) {
+function drawElboLines(c, arms, own) {
   const [low, high] = c.Y.domain;
   const R = c.X.domain[1];
+  // heights of names at the right edge: of arms without a KL term, and of the last arm of the line
+  const busy = own.filter((arm) => isOff(arm) || c.X(mean(arm, "rate")) > c.W - c.m.right - 44).map((arm) => [c.Y(c.clip(mean(arm, "distortion"), c.Y)), isOff(arm)]);
   const feet = [];
   const level = (elbo, extra, label) => {
     const cut = ([r, y]) => (y > high ? [-elbo - high, high] : y < low ? [-elbo - low, low] : [r, y]);
     const [p, q] = [[0, -elbo], [R, -elbo - R]].map(cut);
     if (p[0] > R || q[0] < 0 || q[0] - p[0] < R * 0.04) return;
     c.rule(c.X(p[0]), c.Y(p[1]), c.X(q[0]), c.Y(q[1]), extra);
-    if (q[1] !== low) return void c.text(c.X(q[0]) + 4, c.Y(q[1]) + 4, label, { class: "halo small" });
+    if (q[1] !== low && busy.some(([y, off]) => Math.abs(c.Y(q[1]) - y) < (off ? 40 : 22))) return;
+    if (q[1] !== low) {
+      const left = Math.min(c.X(q[0]) + 4, c.W - textWidth(label));
+      c.names.push({ left, right: left + textWidth(label), y: c.Y(q[1]) + 4 });
+      return void c.text(left, c.Y(q[1]) + 4, label, { class: "halo small" });
+    }
     // at the foot of the chart, labels keep apart from one another and from the axis
     const needs = 6 * label.length + 6;
     const right = Math.max(c.X(q[0]) - 2, c.m.left + needs);
     if (feet.some(([from, to]) => right > from && right - needs < to)) return;
     feet.push([right - needs, right]);
+    c.names.push({ left: right - needs, right, y: c.Y(low) - 5 });
     c.text(right, c.Y(low) - 5, label, { class: "halo small", "text-anchor": "end" });
   };
   const elbos = arms.map((arm) => -(mean(arm, "rate") + mean(arm, "distortion")));
@@ -428,7 +451,8 @@ function drawMapLine(c, arms, on, state, axis) {
   const shade = color(on);
   const inside = arms.filter((arm) => !isOff(arm));
   c.line(inside.map((arm) => [mean(arm, "rate"), mean(arm, "distortion")]), shade, { "stroke-width": on ? 2.4 : 1.4 });
-  const placed = [];
+  const last = axis && inside.length ? inside.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p)) : null;
+  const placed = last === null ? [] : [nameMapLine(c, last, on, state, axis)];
   const ordered = [...inside.filter((arm) => arm !== state.arm), ...inside.filter((arm) => arm === state.arm)];
   for (const arm of ordered) {
     const [x, y] = [c.X(mean(arm, "rate")), c.Y(mean(arm, "distortion"))];
@@ -438,23 +462,32 @@ function drawMapLine(c, arms, on, state, axis) {
   if (on) {
     for (const arm of [...ordered].reverse()) {
       const [x, y] = [c.X(mean(arm, "rate")), c.Y(mean(arm, "distortion"))];
-      if (placed.some(([px, py]) => Math.abs(px - x) < 28 && Math.abs(py - y) < 13)) continue;
-      placed.push([x, y]);
-      c.text(x + 9, y - 9, arm === state.arm ? levelOf(arm, strength).label : levelOf(arm, strength).short, { class: "strong halo" });
+      const name = arm === state.arm ? levelOf(arm, strength).label : levelOf(arm, strength).short;
+      const box = { left: x + 9, right: x + 9 + textWidth(name), y: y - 9 };
+      if (arm !== state.arm && placed.some((other) => box.left < other.right + 3 && other.left < box.right + 3 && Math.abs(other.y - box.y) < 13)) continue;
+      placed.push(box);
+      c.text(box.left, box.y, name, { class: "strong halo" });
     }
   }
-  if (inside.length && axis) {
-    const last = inside.reduce((p, q) => (mean(q, "rate") > mean(p, "rate") ? q : p));
-    const [x, y] = [c.X(mean(last, "rate")), c.Y(mean(last, "distortion"))];
-    const end = lastOnMap(state);
-    // a name that would meet the last one of the chosen line moves up
-    const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
-    const name = shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24);
-    if (!on) c.names.push({ right: x + 8 + 6.8 * name.length, y: y + (meets ? -9 : 4) });
-    const under = y + 20 > c.base - 16 ? -12 : 20; // the foot of the chart has words of its own
-    c.text(on ? x : x + 8, y + (on ? under : meets ? -9 : 4), name, { class: on ? "strong halo" : "halo", "text-anchor": on ? "end" : "start", style: on ? "fill:var(--accent)" : null });
-  }
   if (on) for (const arm of arms.filter(isOff)) drawOff(c, arm, state);
+}
+
+// The level of the grey axis at the last arm of a line; the room that it takes.
+function nameMapLine(c, last, on, state, axis) {
+  const [x, y] = [c.X(mean(last, "rate")), c.Y(mean(last, "distortion"))];
+  const end = lastOnMap(state);
+  // a name that would meet the last one of the chosen line moves up
+  const meets = !on && end !== undefined && Math.abs(c.X(mean(end, "rate")) - x - 34) < 44 && Math.abs(c.Y(mean(end, "distortion")) - 9 - y) < 15;
+  const name = shorten(titleWithSymbol(axis, levelOf(last, axis.i)), 24);
+  const wide = textWidth(name);
+  const under = y + 20 > c.base - 16 ? -12 : 20; // the foot of the chart has words of its own
+  const left = on ? Math.max(c.m.left + 2, x - wide) : Math.min(x + 8, c.W - wide);
+  const first = y + (on ? under : meets || left < x + 8 ? -9 : 4);
+  const free = (top) => top < c.base - 2 && !c.names.some((other) => left < other.right + 3 && other.left < left + wide + 3 && Math.abs(other.y - top) < 13);
+  const box = { left, right: left + wide, y: [0, -13, 13, -26].map((more) => first + more).find(free) ?? first };
+  if (!on) c.names.push(box);
+  c.text(box.left, box.y, name, { class: on ? "strong halo" : "halo", style: on ? "fill:var(--accent)" : null });
+  return box;
 }
 
 function drawDoubt(c, arm, shade, x, y) {
@@ -559,7 +592,9 @@ function dimensionSelects(arm, loaded) {
 
 FIGURES.ladder = (place, state, { axis }) => {
   const at = axisAt[axis];
-  const arms = along(at, state.at);
+  const shown = stateBy(at, state);
+  const arms = along(at, shown.at);
+  say(place, elsewhere(at, shown, state));
   const metric = data.arms.m.sample_fid ? "sample_fid" : data.multiples[0];
   place.className = "drawing ladder";
   place.setAttribute("role", "group");
@@ -585,8 +620,10 @@ function comparableMetrics(arms) {
   return data.multiples.filter((m) => comparable(m, arms) && arms.some((arm) => isNumber(mean(arm, m))));
 }
 
-FIGURES.response = (place, state, { axis }, id) => {
+FIGURES.response = (place, chosen, { axis }, id) => {
   const at = axisAt[axis];
+  const state = stateBy(at, chosen);
+  say(place, elsewhere(at, state, chosen));
   const { free, axis: context } = contextAxis(id, [axis]);
   const own = along(at, state.at).map(([, arm]) => arm);
   const usable = comparableMetrics(own);
@@ -604,13 +641,17 @@ FIGURES.response = (place, state, { axis }, id) => {
     grid.append(node("div", { class: "cell" }, node("h3", { tip: () => [metricOf(metric).help] }, titled(metricOf(metric)), node("small", {}, ` ${metricOf(metric).unit}${betterArrow(metric)}`)), spot));
     rows.push(...drawResponse(spot, state, AXES[at], at, context, metric));
   }
-  if (usable.length < data.multiples.length && own.length && new Set(own.map((arm) => data.arms.measure[arm])).size > 1) say(place, "Scores in nats are left out, since these levels measure them on different scales.");
+  if (!shown.length) grid.replaceChildren(node("p", { class: "note" }, "No metric is defined for these arms."));
+  if (grid.querySelector(".hollow")) say(place, "Hollow marks are bounds, or lie outside the frame.");
+  const apart = data.multiples.filter((m) => !comparable(m, own)).map((m) => metricOf(m).label);
+  if (apart.length) say(place, `Left out, since these levels measure them on different scales: ${apart.join(", ")}.`);
   return rows;
 };
 
+// Adds a sentence to the caption of a figure, for as long as what is drawn stands.
 function say(place, text) {
   const said = place.closest("figure")?.querySelector(".said");
-  if (said) said.textContent = text;
+  if (said && text) said.textContent += `${text} `;
 }
 
 function drawResponse(place, state, axis, at, context, metric) {
@@ -637,8 +678,8 @@ function drawResponse(place, state, axis, at, context, metric) {
   const c = chart(place, {
     height: 177 + 13 * tall, margin: { left: 48, bottom: 13 + 13 * tall, top: 14, right },
     x: { type: "band", domain: axis.levels.map((_, level) => level), format: (level) => shortText(axis, level, place, state.at[at]), emphasis: (level) => level === state.at[at] },
-    y: { type: log ? "log" : "linear", domain, count: 4 },
-    alt: `${metricOf(metric).label} by ${axis.label}, ${armTitle(state.arm, [axis.name])}. ${own.map(([level, arm]) => `${axis.levels[level].label} ${spoken(arm, metric)}`).join(", ")}.`,
+    y: { type: log ? "log" : "linear", domain, count: 4, whole: metricOf(metric).whole },
+    alt: `${metricOf(metric).label} by ${axis.label}, ${armTitle(own[0]?.[1] ?? state.arm, [axis.name])}. ${own.map(([level, arm]) => `${axis.levels[level].label} ${spoken(arm, metric)}`).join(", ")}.`,
   });
   if (own.some(([level]) => level === state.at[at])) c.rule(c.X(state.at[at]), c.m.top, c.X(state.at[at]), c.base, { style: "stroke:var(--accent)", opacity: 0.35 });
   for (const line of lines) drawResponseLine(c, line, line === own, state, axis, at, metric);
@@ -660,7 +701,10 @@ function nameLines(c, lines, own, names, gap) {
 function responseDomain(values, focus, arms, metric, log) {
   const kept = metricOf(metric).needs_kl && arms.some((arm) => !isOff(arm)) ? values.filter((_, i) => !isOff(arms[i])) : values;
   const inside = [...kept, ...focus.filter((v) => isNumber(v) && (!log || v > 0) && v >= Math.min(...kept) - (Math.max(...kept) - Math.min(...kept)) && v <= Math.max(...kept) + (Math.max(...kept) - Math.min(...kept)))];
-  return log ? logExtent(inside) : extent(inside);
+  if (log) return logExtent(inside);
+  const [low, high] = extent(inside);
+  const few = metricOf(metric).whole && Math.floor(high) - Math.ceil(low) < 1; // of whole numbers, for ticks
+  return few ? [Math.floor(low), Math.ceil(high)] : [low, high];
 }
 
 // The text of a level below an axis: cut where it is a name, left out where numbers would touch.
@@ -694,7 +738,7 @@ function drawResponseLine(c, line, on, state, axis, at, metric) {
     const outside = value < low || value > high;
     if (on) {
       c.whisker(level, ...interval(arm, metric), shade);
-      if (!axis.ordered) for (const v of seedValues(arm, metric)) c.put(node("circle", { cx: c.X(level) + 9, cy: c.Y(c.clip(v, c.Y)), r: 1.8, style: `fill:${shade}`, opacity: 0.6 }));
+      if (!axis.ordered && data.arms.n[arm] > 1) for (const v of seedValues(arm, metric)) c.put(node("circle", { cx: c.X(level) + 9, cy: c.Y(c.clip(v, c.Y)), r: 1.8, style: `fill:${shade}`, opacity: 0.6 }));
     }
     c.point(c.X(level), c.Y(c.clip(value, c.Y)), {
       color: shade, r: on ? 3.8 : 2.4, shape: off ? "square" : "circle", hollow: boundSign(arm, metric) !== "" || outside, pressed: on && arm === state.arm,
@@ -778,16 +822,17 @@ function planeReach(loaded) {
 
 FIGURES.heat = (place, state, { metric }, id) => {
   const { free, axis } = contextAxis(id, ["beta"]);
-  const rows = axis ? axis.levels.map((_, level) => level) : [null];
   const columns = AXES[strength].levels.map((_, level) => level).filter((level) => AXES[strength].levels[level].value !== null);
+  const levels = axis ? axis.levels.map((_, level) => level) : [null];
   const canvas = node("div", {});
   place.className = "drawing panel";
   place.replaceChildren(canvas, node("div", { class: "ui askbar noprint" }, contextSelect(id, free, axis, "rows")));
   const armAt = (row, column) => armOf.get(armKey(withLevel(row === null ? state.at : withLevel(state.at, axis.i, row), strength, column)));
-  const label = (row) => (row === null ? "" : shorten(titleWithSymbol(axis, axis.levels[row]), 22));
-  const left = Math.min(150, 14 + 6.4 * Math.max(0, ...rows.map((row) => label(row).length)));
+  const rows = levels.filter((row) => columns.some((column) => armAt(row, column) !== undefined));
+  if (!rows.length) return void canvas.replaceChildren(node("p", { class: "note" }, "No arm with these levels has a KL term."));
+  const label = (row) => (row === null ? "" : titleWithSymbol(axis, axis.levels[row]));
   const c = chart(canvas, {
-    height: 34 * rows.length + 52, margin: { left, bottom: 46, top: 6, right: 6 },
+    height: 34 * rows.length + 52, margin: { bottom: 46, top: 6, right: 6 },
     x: { type: "band", domain: columns, format: (level) => AXES[strength].levels[level].short, label: "β", emphasis: (level) => level === state.at[strength] },
     y: { type: "band", domain: rows, format: label, emphasis: (row) => row === null || row === state.at[axis?.i] },
     alt: `${metricOf(metric).label} by β${axis ? ` and ${axis.label}` : ""}, ${armTitle(state.arm, ["beta", axis?.name])}. ${rows.map((row) => `${label(row)}: ${columns.map((column) => number(mean(armAt(row, column), metric), 2)).join(", ")}`).join(". ")}.`,
@@ -831,7 +876,7 @@ FIGURES.spectrum = (place, state) => {
   const top = Math.max(0.5, ...(means[middle] ?? means.filter((_, k) => !isOff(arms[k])).flat()), middle < 0 && !means.some((_, k) => !isOff(arms[k])) ? Math.max(...means.flat()) : 0);
   const every = Math.ceil(width / 16);
   const c = chart(place, {
-    height: 24 * arms.length + 52, margin: { left: 74, bottom: 44, top: 6, right: 6 },
+    height: 24 * arms.length + 52, margin: { bottom: 44, top: 6, right: 6 },
     x: { type: "band", domain: range(width), format: (i) => (i % every ? "" : i + 1), label: "latent dimensions, by KL" },
     y: { type: "band", domain: arms, format: (arm) => levelOf(arm, strength).label, emphasis: (arm) => arm === state.arm },
     alt: `KL per latent dimension of each arm, ${armTitle(state.arm, ["beta"])}. ${arms.map((arm, k) => `${levelOf(arm, strength).label}: ${means[k].slice(0, 8).map((v) => number(v, 2)).join(", ")}`).join(". ")} nats.`,
@@ -848,10 +893,13 @@ FIGURES.spectrum = (place, state) => {
 
 // ---------------------------------------------------------------- levels at equal rate
 
-const LEVEL_COLORS = ["var(--k0)", "var(--k3)", "var(--k2)", "var(--k1)", "var(--k4)", "var(--k5)", "var(--k6)", "var(--k8)"];
+// Orange is left out: it is no KL term's.
+const LEVEL_COLORS = ["var(--k0)", "var(--k3)", "var(--k2)", "var(--k4)", "var(--k5)", "var(--k6)", "var(--k8)", "var(--k9)"];
 const LEVEL_SHAPES = ["circle", "square", "triangle", "diamond"];
-FIGURES.matched = (place, state, { axis }) => {
+FIGURES.matched = (place, chosen, { axis }) => {
   const at = axisAt[axis];
+  const state = stateBy(at, chosen);
+  say(place, elsewhere(at, state, chosen));
   const levels = AXES[at].levels.map((level, i) => ({ ...level, i, color: LEVEL_COLORS[i % LEVEL_COLORS.length], shape: LEVEL_SHAPES[i % LEVEL_SHAPES.length], arms: along(strength, withLevel(state.at, at, i)).map(([, arm]) => arm).filter((arm) => isNumber(mean(arm, "rate"))) })).filter((level) => level.arms.length);
   const all = levels.flatMap((level) => level.arms);
   const metrics = ["mse", "mse_log1p", "sample_fid", "probe_accuracy", ...data.multiples].filter((m, i, list) => list.indexOf(m) === i && m !== "rate" && data.arms.m[m] && metricOf(m).better && comparable(m, all) && all.some((arm) => isNumber(mean(arm, m)))).slice(0, 3);
@@ -913,18 +961,26 @@ function readContrasts(columns) {
     settingRows.set(name, [...(settingRows.get(name) ?? []), i]);
   }
 }
-const questionWords = (question) => ({ kl_off: "KL off", point: "deterministic", model: "made elsewhere" })[question] ?? AXES[axisAt[question]]?.label ?? question;
+const questionWords = (question) => ({ kl_off: "KL off", least_beta: "KL off, against the least β", point: "deterministic", model: "models made elsewhere" })[question] ?? AXES[axisAt[question]]?.label ?? question;
 const VERDICT_CLASS = { better: "good", worse: "bad", higher: "moved", lower: "moved", equivalent: "same", depends: "moved", undecided: "open" };
 const isTrue = (value) => value === true || value === "True";
 
 function levelWords(question, level) {
   if (question === "model") return level === "vae" ? "the VAE" : String(level);
-  const axis = AXES[axisAt[question === "kl_off" || question === "point" ? "beta" : question]];
+  const axis = AXES[axisOf(question)];
   const found = axis?.levels.find((one) => one.id === String(level) || (String(level) === "off" && one.id === "kl-off"));
   return found ? found.label : question === "kl_off" ? "KL off" : `${questionWords(question)} ${level}`;
 }
-// Pooled rows of a question; where none is pooled, those of the chosen setting.
+// The axis that a question is about; undefined of models made elsewhere.
+const axisOf = (question) => axisAt[["kl_off", "least_beta", "point"].includes(question) ? "beta" : question];
+// Rows of a question at the chosen levels, or at the nearest at which its axis has several.
 function effectRows(question, state) {
+  const rows = effectRowsAt(question, state);
+  const axis = axisOf(question);
+  return rows.length || axis === undefined ? rows : effectRowsAt(question, stateBy(axis, state));
+}
+// Pooled rows of a question; where none is pooled, those of the chosen setting.
+function effectRowsAt(question, state) {
   const own = range(contrastCount).filter((i) => contrast("question", i) === question);
   const dataset = AXES[axisAt.dataset].levels[state.at[axisAt.dataset]].id;
   const here = own.filter((i) => [null, dataset].includes(contrast("dataset", i)));
@@ -952,30 +1008,42 @@ function drawEffects(place, question, state) {
   if (!rows.length) return void place.replaceChildren();
   const metrics = [...new Set(rows.map((i) => contrast("metric", i)))].sort((p, q) => data.primary.indexOf(p) - data.primary.indexOf(q));
   const lines = effectLines(question, rows, state);
-  const cell = (i) => {
-    if (i === undefined) return node("td", { class: "t" }, "–");
+  const cell = (i, part) => {
+    if (i === undefined) return node("td", { class: "t" }, part ? "" : "–");
     const text = effectText(i);
     return node("td", { class: "t" }, node("span", { class: "effect" }, text.value), node("small", {}, ` ${text.ci}`), node("br"), verdictTag(i));
   };
   const pooled = contrast("scope", rows[0]) === "pooled";
+  const apart = (i) => contrast("verdict", i) === "undecided" && Math.sign(contrast("ci_low", i)) * Math.sign(contrast("ci_high", i)) > 0;
+  const notes = [
+    metrics.some((m) => isLog(m) && lines.some((line) => !line.part && !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}.` : "",
+    pooled ? `Paired by ${REPLICATE} and pooled over all other settings${rows.some((i) => isNumber(contrast("ci_low", i))) ? ", with 95 % intervals" : ""}; × is a ratio.` : `At the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`,
+    rows.some(apart) ? "Verdicts are adjusted for the number of comparisons, so that one can be undecided though its interval excludes no difference." : "",
+    whereOf(rows, state),
+  ];
   place.replaceChildren(
     node("div", { class: "scroll short", tabindex: 0, role: "region", "aria-label": `Effects: ${questionWords(question)}` }, node("table", { class: "data" },
       node("caption", { class: "sr" }, `Effects of ${questionWords(question)} on the primary metrics`),
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, `against ${levelWords(question, contrast("reference", rows[0]))}`), metrics.map((m) => node("th", { scope: "col", class: "t", tip: () => [metricOf(m).help] }, titled(metricOf(m)) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
-      node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m)))))))),
-    node("p", { class: "note" }, metrics.some((m) => isLog(m) && lines.some((line) => !line.by.has(m))) ? `–: no ratio is taken of arms that have collapsed${question === "model" ? ", and nothing that a model does not give" : ""}. ` : "", pooled ? `Paired by ${REPLICATE} and pooled over all other settings, with 95 % intervals; × is a ratio.` : `Of the levels chosen above, paired by ${REPLICATE}, with 95 % intervals; × is a ratio.`),
+      node("tbody", {}, lines.map((line) => node("tr", {}, node("th", { scope: "row", class: "t" }, line.name), metrics.map((m) => cell(line.by.get(m), line.part))))))),
+    node("p", { class: "note" }, notes.filter(Boolean).join(" ")),
   );
+}
+// Levels of rows that are not the chosen ones.
+function whereOf(rows, state) {
+  const moved = VARIED.filter((axis) => ![null, AXES[axis.i].levels[state.at[axis.i]].id].includes(contrast(axis.name, rows[0]))).map((axis) => axis.levels.find((level) => level.id === String(contrast(axis.name, rows[0])))?.label).filter(Boolean);
+  return moved.length ? `At other levels than the chosen ones: ${moved.join(" · ")}.` : "";
 }
 function effectLines(question, rows, state) {
   const lines = new Map();
-  const line = (name) => lines.get(name) ?? lines.set(name, { name, by: new Map() }).get(name);
+  const line = (name, part = false) => lines.get(name) ?? lines.set(name, { name, part, by: new Map() }).get(name);
   for (const i of rows) {
     line(levelWords(question, contrast("level", i))).by.set(contrast("metric", i), i);
     if (contrast("verdict", i) !== "depends") continue;
     for (const k of range(contrastCount)) {
       const same = ["question", "dataset", "level", "metric"].every((name) => contrast(name, k) === contrast(name, i));
       const [axis, level] = String(contrast("scope", k)).split("=");
-      if (same && level !== undefined) line(`${levelWords(question, contrast("level", i))}, ${AXES[axisAt[axis]]?.levels.find((one) => one.id === level)?.label ?? `${axis} ${level}`}`).by.set(contrast("metric", i), k);
+      if (same && level !== undefined) line(`${levelWords(question, contrast("level", i))}, ${AXES[axisAt[axis]]?.levels.find((one) => one.id === level)?.label ?? `${axis} ${level}`}`, true).by.set(contrast("metric", i), k);
     }
   }
   return [...lines.values()];
@@ -1028,8 +1096,8 @@ function drawForest(grid, metric, rows) {
   const domain = extent([...bounded, 0, ...(margin ?? [])], 0.08);
   const log = pick(rows[0], "scale") === "log";
   const c = chart(spot, {
-    height: 30 * rows.length + 34, margin: { left: 96, right: 92, top: 4, bottom: 28 },
-    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(+Math.exp(v).toPrecision(6), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => shorten(levelWords(pick(i, "question"), pick(i, "level")), 14) },
+    height: 30 * rows.length + 34, margin: { right: 92, top: 4, bottom: 28 },
+    x: { domain, count: 4, ticks: log ? ratioTicks(domain) : undefined, format: log ? (v) => `×${number(+Math.exp(v).toPrecision(6), 2)}` : tickText }, y: { type: "band", domain: rows, format: (i) => levelWords(pick(i, "question"), pick(i, "level")) },
     alt: `${metricOf(metric).label}. ${rows.map((i) => `${levelWords(pick(i, "question"), pick(i, "level"))} against ${levelWords(pick(i, "question"), pick(i, "reference"))}: ${effectText(i).value} ${effectText(i).ci}, ${pick(i, "verdict") ?? "undecided"}`).join(". ")}.`,
   });
   if (margin) c.put(node("rect", { x: c.X(margin[0]), width: Math.max(0, c.X(margin[1]) - c.X(margin[0])), y: c.m.top, height: c.base - c.m.top, class: "band" }));
@@ -1049,6 +1117,7 @@ function drawForest(grid, metric, rows) {
 
 // ---------------------------------------------------------------- applications and what to trust
 
+const MOST_SCORES = 12;
 FIGURES.applications = (place, state) => {
   const dataset = AXES[axisAt.dataset].levels[state.at[axisAt.dataset]].id;
   const own = data.applications.filter((one) => one.dataset === dataset);
@@ -1057,10 +1126,11 @@ FIGURES.applications = (place, state) => {
     const key = [one.application, one.subject, one.metric].filter(Boolean).join(" · ");
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  const grid = node("div", { class: "three pairs" });
+  const grid = node("div", { class: "three names" });
   place.className = "drawing";
   place.replaceChildren(grid);
-  for (const [name, rows] of [...groups].slice(0, 12)) drawApplication(grid, name, rows);
+  for (const [name, rows] of [...groups].slice(0, MOST_SCORES)) drawApplication(grid, name, rows);
+  if (groups.size > MOST_SCORES) say(place, `${groups.size - MOST_SCORES} more scores are in the table of applications below.`);
   return [["application", "subject", "metric", "method", "arm", "mean", "low", "high", "n"], ...own.map((one) => [one.application, one.subject, one.metric, one.method, one.arm, one.mean, one.ci_low, one.ci_high, one.n])];
 };
 function drawApplication(grid, name, rows) {
@@ -1069,7 +1139,7 @@ function drawApplication(grid, name, rows) {
   grid.append(node("div", { class: "cell" }, node("h3", {}, capital(name.replaceAll("_", " "))), spot));
   const values = rows.map((row) => row.mean).filter(isNumber);
   const c = chart(spot, {
-    height: 26 * methods.length + 40, margin: { left: 136, bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => shorten(method.replaceAll("_", " "), 20), emphasis: (method) => method === "vae" },
+    height: 26 * methods.length + 40, margin: { bottom: 28, top: 4, right: 10 }, x: { domain: extent([...values]), count: 3 }, y: { type: "band", domain: methods, format: (method) => method.replaceAll("_", " "), emphasis: (method) => method === "vae" },
     alt: `${name}. ${methods.map((method) => `${method}: ${rows.filter((row) => row.method === method).slice(0, 8).map((row) => number(row.mean)).join(", ")}`).join(". ")}.`,
   });
   for (const row of rows.filter((one) => isNumber(one.mean))) {
@@ -1090,22 +1160,24 @@ FIGURES.trust = (place, state, { metric, limit }) => {
   const runs = own.filter((run, k) => k % every === 0 || Math.abs(data.runs.m[metric][run]) >= limit).slice(0, 3 * MOST_MARKS);
   const values = runs.map((run) => data.runs.m[metric][run]);
   const bound = Math.min(12 * limit, Math.max(3 * limit, ...values.map(Math.abs)));
+  const by = AXES[strength].varied ? strength : VARIED.find((axis) => axis.name !== "dataset")?.i ?? strength;
   const c = chart(place, {
-    height: 250, margin: { left: 56, bottom: 44, top: 26, right: 10 },
-    x: { type: "band", domain: AXES[strength].levels.map((_, level) => level), format: (level) => shortText(AXES[strength], level, place), label: AXES[strength].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, label: `${metricOf(metric).label} (nats)` },
+    height: AXES[by].ordered ? 250 : 263, margin: { left: 56, bottom: AXES[by].ordered ? 44 : 57, top: 26, right: 10 },
+    x: { type: "band", domain: AXES[by].levels.map((_, level) => level), format: (level) => shortText(AXES[by], level, place), label: AXES[by].label }, y: { domain: [-bound * 1.08, bound * 1.08], count: 5, label: `${metricOf(metric).label} (nats)` },
     alt: `${metricOf(metric).label} of ${own.length} runs; ${own.filter((run) => Math.abs(data.runs.m[metric][run]) >= limit).length} are at or beyond ${number(limit)} nats.`,
   });
   for (const side of [-limit, limit]) c.rule(c.m.left, c.Y(side), c.W - c.m.right, c.Y(side), { "stroke-dasharray": "5 4" });
   const counts = new Map();
   for (const run of runs) {
-    const level = data.arms.at[data.runs.arm[run]][strength];
+    const level = data.arms.at[data.runs.arm[run]][by];
     const k = counts.get(level) ?? 0;
     counts.set(level, k + 1);
     const value = data.runs.m[metric][run];
     const beyond = Math.abs(value) > bound;
-    const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034) % 1) - 0.5);
+    const x = c.X(level) + c.X.step * 0.8 * (((k * 0.618034 + 0.5) % 1) - 0.5);
     c.point(x, c.Y(c.clip(value, c.Y)), { color: Math.abs(value) >= limit ? "var(--warm)" : "var(--faint)", r: 2.8, hollow: beyond, name: `${armTitle(data.runs.arm[run])}, ${runText(run)}: ${number(value)} nats`, tip: tipOf(armTitle(data.runs.arm[run]), [[runText(run), `${number(value)} nats`]]), act: () => openRun(run) });
   }
+  if (place.querySelector(".hollow")) say(place, "Hollow marks lie outside the frame.");
   if (every > 1) say(place, `Of ${own.length} runs every ${every}th is drawn, and those that had not converged.`);
   return [["run", metric], ...own.map((run) => [data.runs.path[run], data.runs.m[metric][run]])];
 };

@@ -43,6 +43,8 @@ function drawFigure(id) {
   const which = focused ? [...figure.place.querySelectorAll("svg")].indexOf(focused) : -1;
   const asked = document.activeElement?.closest?.(`#${CSS.escape(id)} select, #${CSS.escape(id)} button, #${CSS.escape(id)} input`);
   const name = asked?.getAttribute("aria-label") ?? null;
+  const said = figure.place.closest("figure").querySelector(".said");
+  if (said) said.textContent = "";
   figure.rows = FIGURES[figure.draws](figure.place, state, figure.options, id) ?? [];
   if (order >= 0) {
     const svg = figure.place.querySelectorAll("svg")[which];

@@ -124,7 +124,7 @@ function startTable({ place, caption, file, rows, columns, shown, open }) {
     if (focus) [...scroll.querySelectorAll("thead button")][cells.findIndex((column) => column.id === focus)]?.focus();
     more.hidden = some.length === state.found.length;
     more.textContent = `show ${Math.min(5 * ROWS_AT_ONCE, state.found.length - some.length)} more`;
-    count.textContent = `${state.found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+    count.textContent = `${state.found.length.toLocaleString("en")} of ${counted(rows.length, "row")}`;
   }
   const matrix = (plain) => [visible().map((column) => (plain ? column.id : column.label + (column.unit ? ` (${column.unit})` : ""))), ...state.found.map((row) => visible().map((column) => (plain ? column.value(row) : column.print?.(row) ?? column.value(row))))];
   const picker = node("details", { class: "pick" }, node("summary", { class: "btn" }, "Columns"), node("div", {}, columns.map((column, k) => node("label", { tip: column.help ? () => [column.help] : null }, node("input", { type: "checkbox", checked: state.shown.has(column.id) ? "" : null, disabled: k === 0 ? "" : null, onchange: (event) => { event.target.checked ? state.shown.add(column.id) : state.shown.delete(column.id); draw(); } }), ` ${column.label}`))));
@@ -155,18 +155,18 @@ function startTables() {
   const own = (m) => metricOf(m).role === "result";
   const firsts = data.multiples.slice(0, 7);
   const panels = [
-    ["arms", `${ARM_COUNT.toLocaleString("en")} arms`, (panel) => startTable({
+    ["arms", counted(ARM_COUNT, "arm"), (panel) => startTable({
       place: panel, caption: `Arms: mean over ${REPLICATE}s, 95 % interval`, file: `${key(data.study)}-arms`, rows: arms, open: (arm) => { choose(arm); go("map"); },
       shown: ["arm", ...VARIED.map((axis) => axis.name), "n", ...firsts],
       columns: [armColumn((arm) => arm), ...axisColumns((arm) => arm), { id: "n", label: "Seeds", help: "Seeds that ended well.", value: (arm) => data.arms.n[arm] }, ...results.map((m) => metricColumn(m, (arm) => mean(arm, m), (arm) => node("span", {}, isNumber(mean(arm, m)) ? boundSign(arm, m) + number(mean(arm, m)) : "–", node("small", {}, ciText(arm, m) ? ` ${ciText(arm, m)}` : "")), (arm) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m), 4)} ${ciText(arm, m)}`.trim() : "")))],
     })],
-    ["runs", `${data.runs.arm.length.toLocaleString("en")} runs`, (panel) => startTable({
+    ["runs", counted(data.runs.arm.length, "run"), (panel) => startTable({
       place: panel, caption: "Runs", file: `${key(data.study)}-runs`, rows: range(data.runs.arm.length), open: openRun,
       shown: ["run", "status", ...firsts, "drift"],
       columns: [{ id: "run", label: "Run", text: true, help: "Opens the run: curve, settings, metrics, command.", value: (run) => data.runs.path[run] }, armColumn((run) => data.runs.arm[run]), ...axisColumns((run) => data.runs.arm[run]), { id: "seed", label: "Seed", help: "Seed of initialisation, order and noise.", value: (run) => data.runs.seed[run] }, ...(data.runs.split.length ? [{ id: "split", label: "Split", help: "Seed of the random split of the data.", value: (run) => data.runs.split[run] }] : []), { id: "status", label: "Status", text: true, help: "ok, diverged or failed.", value: (run) => word(data.runs.status, run) }, { id: "reason", label: "Reason", text: true, help: "Why a run is not ok, or what of it is missing.", value: (run) => word(data.runs.reason, run) || null }, ...Object.keys(data.runs.m).map((m) => metricColumn(m, (run) => data.runs.m[m][run], (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "–"), (run) => (isNumber(data.runs.m[m][run]) ? runBound(run, m) + number(data.runs.m[m][run], 4) : "")))],
     })],
   ];
-  if (contrastCount) panels.push(["contrasts", `${contrastCount.toLocaleString("en")} contrasts`, startContrasts]);
+  if (contrastCount) panels.push(["contrasts", counted(contrastCount, "contrast"), startContrasts]);
   if (data.controls.length) panels.push(["controls", "controls", startControls]);
   if (data.applications.length) panels.push(["scores", "applications", (panel) => startPlain(panel, "applications", data.applications)]);
   for (const [name, columns] of Object.entries(data.tables)) panels.push([name, name === "pareto" ? "Pareto fronts" : name, (panel) => startPlain(panel, name, rowsOf(columns))]);
@@ -258,12 +258,15 @@ function drawPaper(state) {
   const table = data.paper.tables.find(fixed) ?? data.paper.tables[0];
   if (!table) return void place.replaceChildren(node("p", { class: "note" }, "No arm to show."));
   const metrics = data.paper.metrics.filter((m) => isNumber(mean(table.full, m)) || table.rows.some(([, arm]) => isNumber(mean(arm, m)))).slice(0, 7);
+  if (!metrics.length) return void place.replaceChildren(node("p", { class: "note" }, "No run of these arms ended well."));
   const half = (arm, m) => { const [low, high] = interval(arm, m); return isNumber(low) && isNumber(high) ? number((high - low) / 2, 2) : null; };
   const text = (arm, m) => (isNumber(mean(arm, m)) ? `${boundSign(arm, m)}${number(mean(arm, m))}${half(arm, m) ? ` ± ${half(arm, m)}` : ""}` : "–");
   const tone = (arm, m) => ({ better: "clear good", worse: "clear bad", higher: "clear", lower: "clear" })[settingVerdict(table.full, arm, m)] ?? null;
   const title = VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.levels[table.at[axis.i]].label).join(", ");
   const rows = [[`${armTitle(table.full, VARIED.filter((axis) => table.at[axis.i] >= 0).map((axis) => axis.name))}`, table.full], ...table.rows];
-  const caption = `${title ? `${title}: ` : ""}reference arm and arms that differ from it in one setting; mean ± half of the 95 % interval over ${data.arms.n[table.full]} ${data.arms.unit[table.full]}s`;
+  const several = rows.some(([, arm]) => metrics.some((m) => half(arm, m)));
+  const doubt = several ? `mean ± half of the 95 % interval over ${counted(data.arms.n[table.full], data.arms.unit[table.full])}` : `one ${REPLICATE} for each arm`;
+  const caption = `${title ? `${title}: ` : ""}reference arm and arms that differ from it in one setting; ${doubt}`;
   const matrix = [["Arm", ...metrics.map((m) => `${metricOf(m).label}${betterArrow(m)}${metricOf(m).suffix ? ` (${metricOf(m).unit})` : ""}`)], ...rows.map(([label, arm]) => [label, ...metrics.map((m) => text(arm, m))])];
   const button = (label, act) => node("button", { class: "btn", type: "button", onclick: act }, label);
   place.replaceChildren(
@@ -271,7 +274,7 @@ function drawPaper(state) {
       node("thead", {}, node("tr", {}, node("th", { scope: "col", class: "t" }, title || "Arm"), metrics.map((m) => node("th", { scope: "col", tip: () => [metricOf(m).help] }, titled(metricOf(m)) + betterArrow(m).replace(" ", "\u00a0"), node("small", {}, metricOf(m).unit || "\u00a0"))))),
       node("tbody", {}, rows.map(([label, arm], k) => node("tr", { class: k ? null : "full" }, node("th", { scope: "row", class: "t" }, k ? label : node("b", {}, label)), metrics.map((m) => node("td", { class: k ? tone(arm, m) : null }, text(arm, m)))))))),
     node("div", { class: "tablebar noprint" }, button("CSV", () => save(csvText(matrix), `${key(data.study)}-paper.csv`)), button("Markdown", () => copy(markdownText(matrix), "Markdown copied")), button("LaTeX", () => copy(latexText(matrix, caption), "LaTeX copied")), button("BibTeX", () => copy(bibtexText(), "BibTeX copied"))),
-    node("p", { class: "note" }, `Mean ± half of the 95 % interval over ${REPLICATE}s; none where values are equal.${contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
+    node("p", { class: "note" }, `${several ? `Mean ± half of the 95 % interval over ${REPLICATE}s; none where values are equal.` : `One ${REPLICATE} for each arm, so there are no intervals.`}${several && contrastCount ? ` Bold: decided against the reference, paired by ${REPLICATE} in this setting; green is better, orange worse.` : ""}`),
   );
 }
 
