@@ -43,7 +43,7 @@ def report(folder: Path) -> str:
         answers,
         contents.parts.texts,
         data,
-        asked={*contents.contrasts["question"]} if replicates(contents) else (),
+        asked={*contents.contrasts["question"]} if replicated(contents.arms) else (),
         kicker="Ablation study",
         study=folder.name,
         title=question(contents.axes),
