@@ -85,7 +85,7 @@ def test_what_is_the_same_in_every_seed_says_so_and_has_no_interval(
         f"shows no spread: {words}"
     ) in text
     power = str(only(found(rows, topic="power")).text)
-    listed = "active units at β = 0.5 against β = 1 (the same in every seed)" in power
+    listed = "active units (the same in every seed) at β = 0.5 against β = 1" in power
     assert listed == (verdict == "undecided")
 
 
