@@ -150,7 +150,11 @@ def _seeds(open_: Sequence[Row]) -> Phrase:
         return Phrase()
     most = max(rows, key=lambda row: row.number("seeds_needed") or 0)
     needed = words.number(most.number("seeds_needed") or 0)
-    these = "these comparisons" if len(rows) == len(open_) else "those that have a margin"
+    these = (
+        "these comparisons"
+        if len(rows) == len(open_)
+        else "those whose margin and spread are known"
+    )
     return say("With {n} {what} for every arm it would decide {these} in four of five repetitions, "
                "before adjustment for their number, where there is no difference or one as large "
                "as the margin.", these=these, n=most.quote("seeds_needed", needed),
