@@ -33,6 +33,16 @@ def test_every_arm_can_be_shown(tmp_path: Path, page: Any) -> None:
     assert page.overflow() <= 0
 
 
+def test_equal_values_say_so_in_place_of_an_interval(tmp_path: Path, page: Any) -> None:
+    frame = table(np.random.default_rng(5), effect=6.0).assign(fid=2.0)
+    page.show(analysed(frame, tmp_path) / "report.html")
+    effects = page.run("return document.querySelector('#axis1 .effects').innerText")
+    assert effects.count("equal in every seed") == 2
+    page.run("openRun(0)")
+    page.settle()
+    assert page.broken() == []
+
+
 def test_axe_finds_no_violation(tmp_path: Path, page: Any) -> None:
     out = analysed(table(np.random.default_rng(5), effect=6.0), tmp_path)
     page.show(out / "report.html")
