@@ -165,11 +165,14 @@ def test_a_first_column_without_a_name_holds_names_of_rows(tmp_path: Path) -> No
 
 
 def test_spaces_after_commas_are_no_part_of_names_and_labels(tmp_path: Path) -> None:
-    rows = "".join(f"{i}, {i * i}, k{i % 2} \n" for i in range(30))
-    path = text(tmp_path, f"a, b, kind \n{rows}")
-    dataset = prepared(tmp_path, source="table", path=path, label="kind")
-    assert dataset.features == ("a", "b")
-    assert dataset.class_names == ("k0", "k1")
+    spaces = ("", " ")
+    rows = "".join(f"{i}, {i * i}, k{i % 2}{spaces[i % 3 > 0]}, d{i % 5} \n" for i in range(30))
+    path = text(tmp_path, f"a, b, kind , donor\n{rows} 1, 2, k0, d0\n")
+    options = dataset_options(source="table", path=path, label="kind", group="donor")
+    info = prepare_dataset(options, tmp_path / "data")
+    assert info["features"] == ["a", "b"]
+    assert info["label_names"] == ["k0", "k1"]
+    assert sum(info["groups"].values()) == 5
 
 
 @pytest.mark.parametrize("ending", ["", ".0"])

@@ -82,7 +82,7 @@ def _long_row(path: Path) -> str:
 
 def label_column(column: NDArray[Any]) -> NDArray[Any]:
     """Labels of a CSV: numbers where all are whole ones from −1, as in other files, else text."""
-    texts = np.char.strip(column.astype(str))
+    texts = column.astype(str)
     missing = np.isin(texts, MISSING_TEXT)
     matches = [_WHOLE.fullmatch(text) for text in texts[~missing].tolist()]
     whole = [int(match[1]) for match in matches if match]

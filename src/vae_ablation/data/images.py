@@ -226,7 +226,7 @@ def _by_table(folder: Path, path: Path, files: Sequence[str], splits: dict[str, 
         log.info("%s of %s pictures of %s are not in %s and are left out",
                  len(files) - len(names), len(files), folder, path)  # fmt: skip
     wanted = {**({"label": "label"} if "label" in table else {}), **splits}
-    columns = {key: table[name].to_numpy(str) for key, name in wanted.items()}
+    columns = {key: table[name].str.strip().to_numpy(str) for key, name in wanted.items()}
     columns |= {key: label_column(columns[key]) for key in {"label"} & columns.keys()}
     return Found(folder, tuple(names), columns, path)
 

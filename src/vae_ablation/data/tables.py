@@ -342,13 +342,13 @@ def _as_number(value: Any) -> float | None:
 
 
 def _plain(column: pd.Series[Any]) -> NDArray[Any]:
-    """A column of labels or splits: numbers stay numbers where they are, all else is text."""
+    """A column of labels or splits: numbers stay numbers, else text without spaces around."""
     numbers = numbers_of(column)
     if numbers is not None:
         return numbers
     if pd.api.types.is_bool_dtype(column) and not column.isna().any():
         return column.to_numpy(bool)
-    texts = np.where(column.isna(), "", column.astype(object).map(str)).astype(str)
+    texts = np.where(column.isna(), "", column.astype(object).map(str).str.strip()).astype(str)
     return np.where(np.isin(texts, list(_TEXTS)), "", texts)
 
 
