@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import os
 import sys
@@ -182,17 +183,30 @@ def _analyse(options: argparse.Namespace) -> None:
     )
     from vae_ablation.tables.foreign import read_runs
 
-    def parts(text: str) -> list[str]:
-        return [part.strip() for part in text.split(",") if part.strip()]
-
     out = options.out or options.runs.with_name(f"{options.runs.stem}-analysis")
-    metrics = [read_metric(text) for text in parts(options.metrics)]
-    table = read_runs(options.runs, parts(options.axes), options.seed, metrics)
-    references = read_references(parts(options.reference), table)
-    primary = read_primary(parts(options.primary), table)
+    metrics = [read_metric(text) for text in _columns("--metrics", options.metrics)]
+    table = read_runs(options.runs, _columns("--axes", options.axes), options.seed, metrics)
+    references = read_references(_listed(options.reference), table)
+    primary = read_primary(_listed(options.primary), table)
     with table.known():
         for line in write_analysis(Analysis(table, references, primary), out):
             print(line)
+
+
+def _listed(text: str) -> list[str]:
+    """Parts of a list with commas; one that holds a comma is quoted, as in a CSV file."""
+    return [
+        part.strip()
+        for row in csv.reader([text], skipinitialspace=True)
+        for part in row
+        if part.strip()
+    ]
+
+
+def _columns(option: str, text: str) -> list[str]:
+    if not (found := _listed(text)):
+        raise UserError(f"{option} is {text!r}; allowed: names of one column or more, by commas.")
+    return found
 
 
 def _prune(options: argparse.Namespace) -> None:

@@ -216,3 +216,22 @@ def test_data_sets_are_never_pooled(tmp_path: Path) -> None:
     entries = json.loads((out / "findings.json").read_text("utf-8"))
     worse = {one["dataset"] for one in entries if one["verdict"] == "worse"}
     assert worse == {"x"}
+
+
+def test_a_name_with_a_comma_is_quoted(tmp_path: Path) -> None:
+    frame = table(np.random.default_rng(5)).rename(columns={"elbo": "elbo, test", "lr": "lr, 1e-3"})
+    names = ["--axes", '"lr, 1e-3",model', "--metrics", 'fid:lower:log,"elbo, test":higher:0.5']
+    out = analysed(frame, tmp_path, *names)
+    assert {"elbo, test", "fid"} == set(pd.read_csv(out / "contrasts.csv")["metric"])
+
+
+@pytest.mark.parametrize("option", ["--axes", "--metrics"])
+def test_no_column_at_all_is_one_sentence(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.csv"
+    table(np.random.default_rng(5)).to_csv(path, index=False)
+    names = dict(zip(CALL[::2], CALL[1::2], strict=True)) | {option: ", "}
+    assert main(["analyse", str(path), *(part for pair in names.items() for part in pair)]) == 1
+    assert f"Error: {option} is ', '; allowed: names of one column" in capsys.readouterr().err
+    assert not (tmp_path / "runs-analysis").exists()
