@@ -70,7 +70,7 @@ def test_the_rate_distortion_plane_shows_means_and_intervals(study):
     fig = draw(study, "rate_distortion", None)
     table = rows(study, likelihood="gaussian", latent_dim=4, model="vae")
     ax = fig.axes[1]
-    assert ax.get_title().startswith("gaussian")
+    assert ax.get_title().startswith("Gaussian")
     arms = ["beta0.1", "beta1", "beta4"]
     expected = [table[table["arm"] == arm][["rate", "distortion"]].mean() for arm in arms]
     np.testing.assert_allclose(ax.lines[1].get_xydata(), np.array(expected), rtol=1e-9)
@@ -104,7 +104,7 @@ def test_dose_response_shows_means_over_seeds_in_the_order_of_beta(study):
         expected = [means[arm, dim] for arm in ("beta0.1", "beta1", "beta4")]
         np.testing.assert_allclose(line.get_ydata(), expected)
         assert (np.diff(line.get_xdata()) > 0).all(), "KL off is not joined"
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["KL off", "0.1", "1", "4"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["KL\noff", "0.1", "1", "4"]
     data = drawn.data.query("metric == 'rate' and latent_dim == 4").set_index("arm")["mean"]
     np.testing.assert_allclose([data[arm] for arm in ("kl-off", "beta1")],
                                [means["kl-off", 4], means["beta1", 4]])  # fmt: skip

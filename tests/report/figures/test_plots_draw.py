@@ -214,7 +214,7 @@ def test_diverged_runs_are_left_out_and_named(make_study, tmp_path):
     selection = Selection("a$b_c$^{", "gaussian", 2)
     fig = FIGURES["latent_space"].draw(StudyResults(study), selection).figure
     shown = texts(fig)
-    assert any("a$b_c$^{, gaussian" in text for text in shown)
+    assert any("a$b_c$^{, Gaussian" in text for text in shown)
     note = " ".join(text for text in shown if "diverged" in text or "later" in text)
     assert f"β = 1, 1 of 2 runs diverged ({reason})" in note
     dollars = [text for text in fig.findobj(Text) if "$" in text.get_text()]
@@ -270,7 +270,7 @@ def test_many_arms_and_dimensions_do_not_make_more_figures(make_study, tmp_path,
 def test_names_that_look_like_numbers_or_nothing_stay_names(make_study):
     results = StudyResults(make_study(dataset="NA", likelihoods=("gaussian",), seeds=(0,)))
     fig = FIGURES["effects"].draw(results, Selection("NA", "gaussian")).figure
-    assert "NA, gaussian" in texts(fig)
+    assert "NA, Gaussian" in texts(fig)
 
 
 def test_an_improper_likelihood_is_marked(make_study):
@@ -278,7 +278,7 @@ def test_an_improper_likelihood_is_marked(make_study):
     results = StudyResults(study)
     plane = FIGURES["rate_distortion"].draw(results, Selection("digits")).figure
     titles = [ax.get_title() for ax in plane.axes]
-    assert titles == ["bernoulli\ncross-entropy, not a likelihood", "gaussian\ngrey/density"]
+    assert titles == ["Bernoulli\ncross-entropy, not a likelihood", "Gaussian\ngrey/density"]
     for name in ("effects", "latent_space", "kl_on_off"):
         fig = FIGURES[name].draw(results, Selection("digits", "bernoulli", 2)).figure
         assert any("cross-entropy, not a likelihood" in text for text in texts(fig)), name

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from scipy import stats
 
 from vae_ablation.evaluation.aggregate import PRIOR_REACH
-from vae_ablation.report.figures import FIGURES, Selection, StudyResults, style
+from vae_ablation.report.figures import FIGURES, Selection, StudyResults, layout, style
 from vae_ablation.report.figures.aggregate import hole_field
 from vae_ablation.report.figures.effects import effect_limits, margin_band
-from vae_ablation.report.figures.layout import evenly
+from vae_ablation.report.figures.layout import Sheet, evenly, log_ticks
 from vae_ablation.study.axes import ArmName
 
 COLORS = {
@@ -220,3 +223,46 @@ def test_numbers_that_name_classes_stand_alone(make_study):
     written = {text.get_text() for text in fig.axes[0].texts}
     assert {"7", "1007"} <= written
     assert not {"0", "1"} & written
+
+
+def test_small_print_takes_a_line_and_no_more():
+    plain, noted = (Sheet(6, 2, ("title", "below"), note=note) for note in ("", "Pairs: 3."))
+    assert noted.height - plain.height == pytest.approx(0.23)
+    assert noted.height < 2.5
+
+
+def test_no_module_gives_one_name_two_values():
+    for path in Path(layout.__file__).parents[2].rglob("*.py"):
+        body = ast.parse(path.read_text("utf-8")).body
+        plain = [target for one in body if isinstance(one, ast.Assign) for target in one.targets]
+        noted = [one.target for one in body if isinstance(one, ast.AnnAssign)]
+        names = [one.id for one in (*plain, *noted) if isinstance(one, ast.Name)]
+        assert len(names) == len(set(names)), path
+
+
+def test_effects_fit_a_page_and_write_no_name_over_another(study):
+    fig = draw(study, "effects")
+    assert fig.get_figheight() < 8
+    FigureCanvasAgg(fig).draw()
+    boxes = [text.get_window_extent() for text in fig.texts]
+    titles = [ax.title.get_window_extent() for ax in fig.axes]
+    for written in (boxes, titles):
+        for i, one in enumerate(written):
+            assert not any(one.overlaps(other) for other in written[i + 1 :])
+
+
+def test_ticks_of_logarithms_are_plain_numbers(study):
+    fig = Figure()
+    ax = fig.add_subplot()
+    ax.set(yscale="log", ylim=(1e-6, 1e6))
+    log_ticks(ax.yaxis)
+    FigureCanvasAgg(fig).draw()
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert {"1e−6", "0.001", "1", "1000", "1e6"} >= {*names[1:-1]}
+    assert len(names) >= 3
+    assert style.power(0.0001) == "0.0001"
+
+
+def test_likelihoods_have_their_proper_names():
+    assert style.plain("log_normal_gaussian") == "log-normal Gaussian"
+    assert style.plain("my_own") == "my own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,26 +61,39 @@ def effects(results: StudyResults, selection: Selection) -> Drawing | None:
         return None
     rows = [row for _, _, of in sections for row in of]
     table = table[[key in {row.key for row in rows} for key in _keys(table)]]
-    metrics, unit = shown_metrics(table)[:MAX_METRICS], replicate(every)
-    bottom = rows[-1].y + _ROW
-    width = min((style.FULL_WIDTH - _NAMES - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
-    top = TOP + 0.45
+    known, unit = shown_metrics(table), replicate(every)
+    metrics = known[:MAX_METRICS]
+    bottom, names = rows[-1].y + _ROW, _room(rows)
+    width = min((style.FULL_WIDTH - names - 0.2 + _GAP) / len(metrics) - _GAP, 2.2)
+    titles = [_title(metric, width) for metric in metrics]
+    top = TOP + 0.17 + 0.14 * max(title.count("\n") + 1 for title in titles)
     sheet = Sheet(
-        max(_NAMES + 0.2 + len(metrics) * (width + _GAP) - _GAP, MIN_WIDTH), top + bottom + 0.34,
+        max(names + 0.2 + len(metrics) * (width + _GAP) - _GAP, MIN_WIDTH), top + bottom + 0.34,
         heading(f"Effects, paired by {unit}", selection, every),
         legend=_effect_handles(table, unit),
-        note=f"{_counts(table, unit)} {_without(results, metrics)} {left_out(every)}".strip(),
+        note=f"{_counts(table, unit)} {_without(results, known)} {left_out(every)}".strip(),
     )  # fmt: skip
     for y, title, of in sections:
         sheet.text(0.1, top + y, title, size=8.5, weight="bold")
         for row in of:
             sheet.text(0.2, top + row.y, row.label, size=8.5)
-            sheet.text(_NAMES - 0.12, top + row.y, row.detail, size=8, ha="right", color=style.GREY)
+            sheet.text(names - 0.12, top + row.y, row.detail, size=8, ha="right", color=style.GREY)
     for i, metric in enumerate(metrics):
-        ax = sheet.axes(_NAMES + i * (width + _GAP), top, width, bottom)
+        ax = sheet.axes(names + i * (width + _GAP), top, width, bottom)
         _draw_effects(ax, table[table["metric"] == metric], rows, bottom)
-        ax.set_title(style.metric_label(metric).replace(" (", "\n("), size=8.5, pad=5)
+        ax.set_title(titles[i], size=8.5, pad=5)
     return Drawing(sheet.figure, table[table["metric"].isin(metrics)])
+
+
+def _room(rows: Sequence[_Row]) -> float:
+    """Inches that the longest name of a row and what it is at take beside the panels."""
+    return max(_NAMES, 0.45 + max(0.064 * len(row.label) + 0.06 * len(row.detail) for row in rows))
+
+
+def _title(metric: str, width: float) -> str:
+    """A metric with its unit in lines that fit above a panel of so many inches."""
+    parts = style.metric_label(metric).replace(" (", "\n(").split("\n")
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, int(width * 14)))
 
 
 def _primary(contrasts: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -103,10 +117,14 @@ def shown_metrics(table: pd.DataFrame) -> list[str]:
 
 
 def _without(results: StudyResults, shown: Sequence[str]) -> str:
-    """Primary metrics without a contrast: loose bounds and saturated values have none."""
+    """Primary metrics without a contrast (loose bounds, saturated values), or without a panel."""
     primary = results.config.get("statistics", {}).get("primary_metrics", [])
     missing = [described(name).label for name in primary if name not in shown]
-    return f"No comparable values: {', '.join(missing)}." if missing else ""
+    further = [described(name).label for name in shown[MAX_METRICS:]]
+    return " ".join([
+        *([f"No comparable values: {', '.join(missing)}."] if missing else []),
+        *([f"Not drawn for want of room: {', '.join(further)}."] if further else []),
+    ])  # fmt: skip
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
@@ -118,24 +136,28 @@ def _keys(table: pd.DataFrame) -> list[tuple[str, ArmName, int]]:
 
 
 def _sections(table: pd.DataFrame, every: pd.DataFrame) -> list[tuple[float, str, list[_Row]]]:
-    """Arms against the reference arm, then latent dimensions against the largest.
+    """Arms against the reference arm, KL off against the least β, dimensions against the largest.
 
     Returns:
         Place of the heading, heading and rows of each section; places in inches from the top.
     """
     dims = choose_latent_dims(every["latent_dim"].dropna())
     arms = choose_arms(every, MAX_ARMS)
-    at_dim = table["question"] == "latent_dim"
-    among = {False: arms, True: contrast_arms(arms)}
+    at_dim, least = (table["question"] == name for name in ("latent_dim", "least_beta"))
+    usual = table[~at_dim & ~least]
+    among = [
+        (usual, arms, _against_arm(usual)),
+        (table[least], arms, _against_arm(table[least])),
+        (table[at_dim], contrast_arms(arms), _against_dim(table[at_dim])),
+    ]
     found: list[tuple[float, str, list[_Row]]] = []
     y = 0.1
-    titles = {False: _against_arm(table[~at_dim]), True: _against_dim(table[at_dim])}
-    for across, names in among.items():
-        keys = {key for key in _keys(table[at_dim == across]) if key[1] in names and key[2] in dims}
+    for part, names, title in among:
+        keys = {key for key in _keys(part) if key[1] in names and key[2] in dims}
         if keys:
             ordered = sorted(keys, key=lambda key: (key[1].order, key[2]))
             rows = _rows(ordered, y + 0.24)
-            found.append((y, titles[across], rows))
+            found.append((y, title, rows))
             y = rows[-1].y + _HEADING
     return found
 
@@ -146,7 +168,7 @@ def _rows(keys: list[tuple[str, ArmName, int]], y: float) -> list[_Row]:
     for i, key in enumerate(keys):
         new = i == 0 or keys[i - 1][1] != key[1]
         y += (_ROW if i else 0.0) + (0.07 if new and i else 0.0)
-        label = style.short(key[1].label, 18) if new else ""
+        label = style.short(key[1].label, 26) if new else ""
         rows.append(_Row(y, key, label, f"latent {key[2]}"))
     return rows
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from vae_ablation.data.examples import drawable
@@ -208,7 +209,14 @@ def plain_log(ax: Axes, which: Literal["x", "y"], linear_below: float, high: flo
     axis.set_minor_locator(NullLocator())
 
 
-_LINE = 217
+def log_ticks(axis: Axis) -> None:
+    """Plain labels at a few powers of ten: matplotlib's own need mathematical text."""
+    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: style.power(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+_RULE = 217
 
 
 def mosaic(images: NDArray[np.uint8], lines: bool = True) -> NDArray[np.uint8]:
@@ -230,7 +238,7 @@ def mosaic(images: NDArray[np.uint8], lines: bool = True) -> NDArray[np.uint8]:
     large = images.repeat(factor, axis=2).repeat(factor, axis=3)
     line = max(1, round(0.05 * factor * max(height, width)))
     padding = ((0, 0), (0, 0), (0, line), (0, line))
-    padded = np.full([a + sum(b) for a, b in zip(large.shape, padding, strict=True)], _LINE,
+    padded = np.full([a + sum(b) for a, b in zip(large.shape, padding, strict=True)], _RULE,
                      large.dtype)  # fmt: skip
     padded[:, :, :-line, :-line] = large
     grid = padded.transpose(0, 2, 1, 3).reshape(

@@ -13,11 +13,19 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
-from vae_ablation.report.figures.layout import MIN_WIDTH, TOP, Sheet, grey_handle, heading, left_out
+from vae_ablation.report.figures.layout import (
+    MIN_WIDTH,
+    TOP,
+    Sheet,
+    grey_handle,
+    heading,
+    left_out,
+    log_ticks,
+)
 from vae_ablation.report.figures.registry import figure
 from vae_ablation.report.figures.results import Arrays, StudyResults
 from vae_ablation.report.figures.selection import Selection, first_runs, nearest_to_one
@@ -174,9 +182,7 @@ def _poisson_line(ax: Axes, column: _Column, of: Callable[[Array], Array]) -> No
     ax.plot(ends, of(ends), color="#444444", linestyle=_POISSON, linewidth=1, zorder=3)
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(numticks=5))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
+        log_ticks(axis)
     ax.set_xlabel("mean (counts)")
 
 

@@ -16,6 +16,7 @@ from seaborn import color_palette
 
 from vae_ablation.study.axes import ArmName
 from vae_ablation.study.metrics import described
+from vae_ablation.study.names import likelihood
 
 FULL_WIDTH = 8.0
 """Width of a figure in inches: about 1000 pixels in the report at the size of its text."""
@@ -128,8 +129,14 @@ def metric_label(metric: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A likelihood's name as words."""
-    return name.replace("_", " ")
+    """A likelihood's proper name."""
+    return likelihood(name)
+
+
+def power(value: float) -> str:
+    """A power of ten, or a round number, on a logarithmic axis: `0.001`, `100`, `1e6`."""
+    text = f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}".replace("e+", "e")
+    return text.replace("e0", "e").replace("e-0", "e−").replace("-", "−")
 
 
 def short(text: str, length: int = 40) -> str:

@@ -16,6 +16,7 @@ from vae_ablation.report.figures.layout import (
     heading,
     is_improper,
     left_out,
+    log_ticks,
     panels,
     plain_log,
 )
@@ -237,7 +238,8 @@ def _draw_doses(ax: Axes, table: pd.DataFrame, arms: list[ArmName], dims: list[i
     values = table["mean"].to_numpy(float)
     if (values > 0).all() and values.max() / values.min() > 30:
         ax.set_yscale("log")
+        log_ticks(ax.yaxis)
     labels = [f"{arm.beta:.3g}" if arm.kind == "beta" else arm.label for arm in arms]
-    ax.set_xticks(range(len(arms)), [style.short(label, 8) for label in labels])
+    ax.set_xticks(range(len(arms)), [style.short(label, 8).replace(" ", "\n") for label in labels])
     ax.set(xlim=(-0.5, len(arms) - 0.5), xlabel="β")
     ax.grid(visible=False, axis="x")

@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from math import floor, isfinite, log10
 
+from vae_ablation.study.names import PROPER_NAMES as PROPER_NAMES
+from vae_ablation.study.names import likelihood as likelihood
+
 DIGITS = 3
 """Significant digits of a number, where its interval does not call for more."""
 
@@ -71,26 +74,6 @@ def abridged(names: Sequence[str], joined: Callable[[Sequence[str]], str] = join
     if len(names) <= MOST_NAMED:
         return joined(names)
     return f"{', '.join(names[: MOST_NAMED - 1])}, … {names[-1]}; {len(names)} in all"
-
-
-PROPER_NAMES = {
-    "bernoulli": "Bernoulli",
-    "continuous_bernoulli": "continuous Bernoulli",
-    "discretized_logistic": "discretised logistic",
-    "gaussian": "Gaussian",
-    "laplace": "Laplace",
-    "log_normal_gaussian": "log-normal Gaussian",
-    "negative_binomial": "negative binomial",
-    "poisson": "Poisson",
-    "student_t": "Student-t",
-    "zero_inflated_negative_binomial": "zero-inflated negative binomial",
-}
-"""Likelihoods whose names are words of the language; others are written as they are called."""
-
-
-def likelihood(name: str) -> str:
-    """Proper name of a likelihood: `Gaussian`, `discretised logistic`; others keep theirs."""
-    return PROPER_NAMES.get(name, name)
 
 
 def proper(text: str) -> str:
