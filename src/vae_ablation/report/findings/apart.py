@@ -81,7 +81,7 @@ def _groups(evidence: Evidence, row: Row, alone: bool) -> list[Phrase]:
 
 def _places(row: Row, own: Sequence[Row], settings: Sequence[Row], axes: Sequence[str]) -> Phrase:
     """Settings by name; of many their number."""
-    if len(own) <= MOST_NAMED:
+    if axes and len(own) <= MOST_NAMED:
         return _named(own, axes)
     where = {name: value for name, value in row.where.items() if value is not None}
     where |= {"scope": "setting"}
