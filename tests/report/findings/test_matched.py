@@ -43,6 +43,16 @@ def test_a_pair_that_is_not_decided_says_what_would_settle_it() -> None:
     assert finding.verdict == ""
 
 
+def test_pairs_of_several_conditions_name_theirs() -> None:
+    finding = told(
+        row("bernoulli", "gaussian", "better", condition="none"),
+        row("bernoulli", "gaussian", "refused", condition="batch", reason="no common seed"),
+    )
+    text = str(finding.text)
+    assert text.startswith("At latent dimension 16 and a rate of 12.3 nats, without conditioning, ")
+    assert text.endswith("at latent dimension 16, when conditioned on batch (no common seed).")
+
+
 def test_orders_that_differ_between_dimensions_have_no_winner() -> None:
     finding = told(
         row("bernoulli", "gaussian", "better"),

@@ -84,6 +84,16 @@ def _place(evidence: Evidence, row: Row) -> Phrase:
     return at_level("latent_dim", dim, _quote(evidence, row, "latent_dim", dim))
 
 
+def _rest(evidence: Evidence, row: Row) -> Phrase:
+    """The levels of other axes, where pairs of several are compared: `, without conditioning`."""
+    table = evidence.table("matched")
+    names = [name for name in axis_columns(table.columns) if name != "latent_dim"]
+    varied = [name for name in names if name in row and len(table[name].unique()) > 1]
+    each = [at_level(name, str(row[name]), _quote(evidence, row, name, str(row[name])))
+            for name in varied]  # fmt: skip
+    return say(", {each}", each=join(each)) if each else Phrase()
+
+
 def _sentence(evidence: Evidence, axis: str, row: Row, metric: str) -> Phrase:
     """The ratio at one rate, with the ends that convexity and seeds leave."""
     low, high = row["bound_low"], row["bound_high"]
@@ -93,9 +103,10 @@ def _sentence(evidence: Evidence, axis: str, row: Row, metric: str) -> Phrase:
         for name in ("ratio", "bound_low", "bound_high")
     )
     return say(
-        "{place} and a rate of {rate} nats, {metric} of {level} is {ratio} times that of {other} "
-        "(bounds {low} to {high}{same})",
+        "{place} and a rate of {rate} nats{rest}, {metric} of {level} is {ratio} times that of "
+        "{other} (bounds {low} to {high}{same})",
         place=_place(evidence, row), rate=_quote(evidence, row, "rate", words.number(row["rate"])),
+        rest=_rest(evidence, row),
         metric=metric, level=_level(axis, str(row["level"])), ratio=ratio,
         other=_level(axis, str(row["reference"])), low=first, high=last,
         same=", equivalent" if row["verdict"] == "equivalent" else "",
@@ -110,5 +121,6 @@ def _open(evidence: Evidence, axis: str, row: Row) -> Phrase:
     for name in (str(row["level"]), str(row["reference"])):
         text = text.replace(f" for {words.proper(name)}", f" for {_level(axis, name)}")
     settle = _quote(evidence, row, "reason", text) if reason else ""
-    return say("{pair} {place}{reason}", pair=pair, place=_place(evidence, row),
+    return say("{pair} {place}{rest}{reason}", pair=pair, place=_place(evidence, row),
+               rest=_rest(evidence, row),
                reason=say(" ({settle})", settle=settle) if reason else "")  # fmt: skip
