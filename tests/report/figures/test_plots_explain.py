@@ -17,7 +17,7 @@ from scipy import stats
 from vae_ablation.evaluation.aggregate import PRIOR_REACH
 from vae_ablation.report.figures import FIGURES, Selection, StudyResults, layout, style
 from vae_ablation.report.figures.aggregate import hole_field
-from vae_ablation.report.figures.effects import effect_limits, margin_band
+from vae_ablation.report.figures.effects import effect_limits, margin_band, mark_ratios
 from vae_ablation.report.figures.layout import Sheet, evenly, log_ticks
 from vae_ablation.study.axes import ArmName
 
@@ -266,3 +266,28 @@ def test_ticks_of_logarithms_are_plain_numbers(study):
 def test_likelihoods_have_their_proper_names():
     assert style.plain("log_normal_gaussian") == "log-normal Gaussian"
     assert style.plain("my_own") == "my own"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (0.9, 2.2, ["×1", "×2"]),
+        (0.2, 8, ["×0.3", "×1", "×3"]),
+        (1e-4, 20, ["×0.0001", "×0.01", "×1"]),
+    ],
+)
+def test_an_axis_of_ratios_has_a_few_marks_with_1_among_them(low, high, names):
+    fig = Figure()
+    ax = fig.add_subplot()
+    ax.set(xscale="log", xlim=(low, high))
+    mark_ratios(ax, ratios=True)
+    FigureCanvasAgg(fig).draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+
+
+def test_names_of_axes_stay_on_the_sheet(study):
+    for name in ("effects", "dose_response", "collapse_map"):
+        fig = draw(study, name)
+        FigureCanvasAgg(fig).draw()
+        for ax in fig.axes:
+            assert ax.yaxis.label.get_window_extent().x0 >= 0, (name, ax.get_ylabel())

@@ -60,9 +60,10 @@ def collapse_map(results: StudyResults, selection: Selection) -> Drawing | None:
         betas = [f"{arm.beta:.4g}" for arm in arms]
         ax.set_xticks(np.arange(len(arms)) + 0.5, betas)
         ax.set_yticks(np.arange(len(dims)) + 0.5, [str(dim) for dim in dims])
-        ax.set(xlabel="β", ylabel="latent dimension")
+        ax.set(xlabel="β", ylabel="latent dimension" if len(dims) > 2 else "latent\ndimension")
         room = int((_LEFT + size[0]) * 13)  # of letters, up to the bar's own title
-        ax.set_title(style.short(variant, room), size=9, pad=4, ha="left", x=-_LEFT / size[0])
+        margin = (0.1 - _LEFT) / size[0]
+        ax.set_title(style.short(variant, room), size=9, pad=4, ha="left", x=margin)
     rows = [
         (arm, dim, count)
         for arms, counts in maps.values()

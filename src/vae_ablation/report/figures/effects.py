@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from vae_ablation.report.figures import style
@@ -32,6 +32,8 @@ from vae_ablation.tables.splits import replicate
 
 MAX_METRICS = 5
 MAX_ARMS = 8
+MAX_TICKS = 3
+"""Marks at an axis of ratios."""
 _NAMES = 1.75
 _ROW = 0.19
 _HEADING = 0.32
@@ -220,18 +222,24 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, rows: list[_Row], bottom: float
     ax.set_ylim(bottom, 0)
     ax.set_xlim(*effect_limits(table))
     ax.set_yticks([])
-    _ticks(ax, ratios)
+    mark_ratios(ax, ratios)
     ax.spines["left"].set_visible(False)
 
 
-def _ticks(ax: Axes, ratios: bool) -> None:
-    """Few marks; ratios by 1, 2 and 5, or by tens over a wide range, with the sign of a product."""
+def mark_ratios(ax: Axes, ratios: bool) -> None:
+    """Few marks; ratios by 1, 2 and 5, 1 and 3, or tens, with the sign of a product."""
     if not ratios:
         ax.xaxis.set_major_locator(MaxNLocator(3))
         return
     low, high = ax.get_xlim()
-    subs = (1,) if high > 20 * low else (1, 2, 5)
-    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    tens = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    by = [
+        [m * 10.0**ten for ten in tens for m in subs if low <= m * 10.0**ten <= high]
+        for subs in ((1, 2, 5), (1, 3), (1,))
+    ]
+    few = next((found for found in by if len(found) <= MAX_TICKS), by[-1])
+    every = max(1, -(-len(few) // MAX_TICKS))
+    ax.xaxis.set_major_locator(FixedLocator(few[few.index(1) % every :: every]))
     ax.xaxis.set_major_formatter(lambda value, _: f"×{value:.2g}")
     ax.xaxis.set_minor_locator(NullLocator())
 

@@ -32,7 +32,7 @@ from vae_ablation.report.figures.selection import Selection, first_runs, nearest
 from vae_ablation.study.axes import ArmName
 
 MAX_LIKELIHOODS = 5
-_LEFT = 0.72
+_LEFT = 0.85
 _GAP = 0.14
 _BETWEEN = 0.68
 _OBSERVED = "#8a8a8a"

@@ -63,7 +63,7 @@ def trajectory(results: StudyResults, selection: Selection) -> Figure | None:
         _handles(arrays), left_out(selection.rows(results)),
     )  # fmt: skip
     if "plane_codes" in arrays:
-        _draw_plane(sheet.axes(0.5, top, _SIDE, _SIDE), arrays, int(selection.latent_dim or 0))
+        _draw_plane(sheet.axes(0.65, top, _SIDE, _SIDE), arrays, int(selection.latent_dim or 0))
     _draw_scores(sheet, top, scores(results, rows))
     _draw_genes(sheet, second, arrays)
     return sheet.figure
