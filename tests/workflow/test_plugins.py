@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ SCRIPTS = re.findall(r"```py\n(.*?)```", GUIDE, re.DOTALL)
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 CONFIG = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[-1])
 PLAIN = "digits/gaussian/z2/beta1/seed0"
-USERS = 18
+USERS = 20
 """Runs that use a part of the file; the others are the two of digits with the Gaussian."""
 
 
@@ -56,7 +57,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Place:
 
 
 def test_every_example_is_short() -> None:
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 12
     for text in EXAMPLES:
         last = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)][-1]
         first, end = last.body[1].lineno - 1, last.end_lineno  # what follows the docstring
@@ -68,11 +69,22 @@ def test_every_part_is_in_the_tables(extended: Place) -> None:
     assert (metrics["status"] == "ok").all(), metrics["reason"].tolist()
     assert {"absolute", "heavy_tails"} <= set(metrics["likelihood"])
     assert set(metrics["prior"]) == {"standard_normal", "learned_scale"}
+    assert set(metrics["posterior"]) == {"gaussian", "shared_scale"}
     assert "beta_tcvae" in set(metrics["objective"])
     assert "residual_net" in set(metrics["architecture"])
     assert "squares" in set(metrics["dataset"])
     assert pd.to_numeric(metrics["code_correlation"]).between(0, 1).all()
     assert set(pd.to_numeric(metrics["training.tc_weight"])) == {2.0, 5.0}
+
+
+def test_an_application_and_a_question_have_scores_and_a_finding(extended: Place) -> None:
+    scores = extended.table("applications")
+    assert set(scores["application"]) == {"outliers"}
+    assert set(scores["method"]) == {"vae", "chance"}
+    assert scores["value"].between(0, 1).all()
+    found = json.loads((extended.study / "tables" / "findings.json").read_text("utf-8"))
+    headlines = {one["id"]: one["headline"] for one in found}
+    assert headlines["digits/undecided"].endswith("comparisons of the ELBO are undecided")
 
 
 def test_arms_made_elsewhere_stand_in_every_table(extended: Place) -> None:
@@ -132,7 +144,7 @@ def test_every_part_is_compared(extended: Place) -> None:
 def test_every_part_is_in_the_report_and_the_figure_is_drawn(extended: Place) -> None:
     page = (extended.study / "report.html").read_text(encoding="utf-8")
     names = re.findall(r'^    name = "(.*)"', "\n".join(EXAMPLES), re.MULTILINE)
-    assert len(names) == 9
+    assert len(names) == 12
     assert all(f"<code>{name}</code>" in page for name in [*names, "code_correlation"])
     drawn = extended.study / "figures" / "digits" / "absolute" / "all" / "elbo_by_arm.png"
     assert drawn.is_file()

@@ -118,7 +118,7 @@ def _of_dataset(
             yield _missing("evaluation", log, dataset, runs)
         elif not evaluated.is_dir():
             waiting += runs
-        elif study.applied and study.observed[dataset].counts and not applied.is_dir():
+        elif study.applies(runs[0]) and not applied.is_dir():
             log = logs / "apply" / f"{pack}-{applied.name}.log"
             yield _missing("applications", log, dataset, runs, essential=False)
     if waiting:

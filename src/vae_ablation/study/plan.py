@@ -14,7 +14,7 @@ from typing import Any
 from vae_ablation.common.closure import BEYOND, code_digest
 from vae_ablation.common.errors import UserError
 from vae_ablation.common.files import read_json, replace_link, stable_hash, write_json
-from vae_ablation.common.registry import digests, kind_digests
+from vae_ablation.common.registry import ORIGINS, digests, kind_digests
 from vae_ablation.common.settings import counted
 from vae_ablation.common.workflow_files import script_file
 from vae_ablation.data import SOURCES
@@ -569,16 +569,23 @@ class Study:
     def application_settings(self, dataset: str) -> dict[str, dict[str, Any]]:
         """Settings of the applications that a dataset's models are used for, by their name.
 
-        What a block says of the dataset takes the place of what it says of all.
+        What a block says of the dataset takes the place of what it says of all. Applications of the
+        package are for cells; those from outside it say themselves what they are for.
         """
         found = {}
-        for name in self.applied:
+        cells = dataset not in self.observed or self.observed[dataset].counts
+        for name in self.applied if cells else filter(_from_outside, self.applied):
             block = self.config["applications"][name]
             own = block["datasets"].get(dataset, {})
             if own is not None:
                 found[name] = {**block, **own}
                 del found[name]["datasets"]
         return found
+
+    def applies(self, run: Run) -> bool:
+        """Whether there are applications for the data of a run."""
+        cells = run.data in self.observed and self.observed[run.data].counts
+        return any(cells or _from_outside(name) for name in self.applied)
 
     def applications_folder(self, pack: str) -> Path:
         """Folder of a pack's applications under the present settings."""
@@ -833,6 +840,10 @@ class Plan:
                 for item in value["runs"]
             ]
         )
+
+
+def _from_outside(application: str) -> bool:
+    return ("application", application) in ORIGINS
 
 
 CODE_CHANGED = "training code changed"

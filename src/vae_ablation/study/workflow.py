@@ -144,14 +144,13 @@ class Workflow:
 
     @property
     def applied_packs(self) -> list[str]:
-        """Packs of cells that the config's applications are for."""
-        packs = self.plan.packs.items() if self.study.applied else ()
-        cells = {name for name, observed in self.study.observed.items() if observed.counts}
-        return [pack for pack, items in packs if items[0].run.dataset in cells]
+        """Packs that the config's applications are for."""
+        packs = self.plan.packs.items()
+        return [pack for pack, items in packs if self.study.applies(items[0].run)]
 
     @property
     def applications(self) -> list[Path]:
-        """Folders of the applications of every pack of cells."""
+        """Folders of the applications of every pack that they are for."""
         return self._wanted(map(self.study.applications_folder, self.applied_packs))
 
     def _wanted(self, paths: Iterable[Path]) -> list[Path]:
