@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -96,6 +98,13 @@ def test_an_unknown_study_is_one_sentence_that_names_the_known_ones(study, capsy
     assert err.count("\n") == 1
     assert "'nope'" in err
     assert "small" in err
+
+
+def test_the_module_is_the_command_line_too(tmp_path):
+    command = [sys.executable, "-m", "vae_ablation.cli", "status", "absent"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: study 'absent': not found in results/")
 
 
 def test_compare_shows_differences_and_warns_of_different_measures(study, capsys):

@@ -435,3 +435,7 @@ def _environment() -> str:
 
     lines = {f"{d.metadata['Name']}=={d.version}" for d in distributions()}
     return f"Python {sys.version.split()[0]}\n" + "\n".join(sorted(lines, key=str.lower)) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
