@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from faults.made import make_tables, run_study
+from vae_ablation.study.config import read_config
+from vae_ablation.study.plan import Study
 
 STUDIES = Path(__file__).parents[2] / "workflow" / "studies"
 REDUCED: dict[str, dict[str, Any]] = {
@@ -78,3 +81,18 @@ def test_learning_curves_fall_with_the_examples(tmp_path: Path) -> None:
     ).to_dict("records")
     assert row["n"] == 2
     assert row["estimate"] > 0, "fewer examples, larger error"
+
+
+def test_rules_take_every_pack_of_every_study(tmp_path: Path) -> None:
+    """A level with a decimal point is in the name of its pack."""
+    rules = (STUDIES.parent / "rules" / "common.smk").read_text("utf-8")
+    (pattern,) = re.findall(r'pack="([^"]+)"', rules)
+    study = {"study": "dots", "datasets": {"digits": {"source": "sklearn-digits"}}} | {
+        "grids": [{"model.dropout": [0, 0.2], "likelihood": ["gaussian"], "seed": [0]}]
+    }
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    plan = Study(read_config(path), tmp_path / "dots", tmp_path / ".data").plan()
+    packs = {item.pack for item in plan.planned}
+    assert any("dropout0.2" in pack for pack in packs)
+    assert all(re.fullmatch(pattern, pack) for pack in packs)

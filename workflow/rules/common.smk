@@ -11,7 +11,7 @@ THREADS = STATE.study.config["packs"]["threads"]
 
 
 wildcard_constraints:
-    pack="[A-Za-z0-9_-]+",
+    pack="[A-Za-z0-9._-]+",
     dataset="[A-Za-z0-9._-]+",
     arm="[A-Za-z][A-Za-z0-9_-]*",
     likelihood="[a-z][a-z0-9_-]*",
