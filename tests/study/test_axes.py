@@ -260,3 +260,9 @@ def test_levels_read_as_a_person_would_write_them() -> None:
     assert sorted(["training.epochs", "beta", "model.zeta", "model.hidden"], key=axis_order) == [
         "beta", "model.hidden", "training.epochs", "model.zeta",
     ]  # fmt: skip
+
+
+def test_the_whole_train_split_is_the_reference_also_before_its_size_is_known() -> None:
+    axis = axis_of("train_examples")
+    assert axis.reference([50, 150, 648]) == 648
+    assert axis.reference([50, "all", 150]) == "all"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import log10
+from math import inf, log10
 from numbers import Real
 from typing import Any, Literal
 
@@ -91,7 +91,12 @@ class Axis:
 
 def distance_to_one(beta: float) -> tuple[float, float]:
     """Distance of β from 1 on the log axis; of two as far, the smaller is the nearer."""
-    return abs(log10(beta)) if beta else float("inf"), beta
+    return abs(log10(beta)) if beta else inf, beta
+
+
+def _largest(level: Level) -> float:
+    """Nearness that prefers large sizes, and to any the whole, whose size may not be known yet."""
+    return -float(level) if isinstance(level, (int, float)) else -inf
 
 
 _STANDING = (
@@ -154,7 +159,7 @@ _STANDING = (
         "training examples",
         trace="n",
         scale="log",
-        nearness=lambda level: -level,
+        nearness=_largest,
         words=lambda level: f"{level} training examples",
     ),
     Axis(
