@@ -94,6 +94,15 @@ def test_long_names_and_many_levels_stay_within_their_charts(
         assert "learning rate 0.0001" in names or width < 600
 
 
+def test_long_names_of_lines_stay_on_the_chart(page: Any, tmp_path: Path) -> None:
+    dropped = {"model.dropout": [0, 0.2]}
+    rows = made_rows(product(train_examples=[50, 150, 648], **dropped, seed=[0, 1]))
+    with window(page, 390):
+        page.open(write_study(tmp_path / "results" / "made", rows))
+        page.run("redraw(true)")
+        assert page.run(CUT) == []
+
+
 def test_counts_have_whole_ticks(page: Any, tmp_path: Path) -> None:
     rows = made_rows(GRID)
     for one in rows:

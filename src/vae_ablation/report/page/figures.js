@@ -694,7 +694,7 @@ function nameLines(c, lines, own, names, gap) {
   const apart = [0, 1].map((end) => spread(known.map((line) => height(line.ends[end]))).reduce((sum, y, k) => sum + Math.abs(y - height(known[k].ends[end])), 0));
   const end = apart[0] < apart[1] ? 0 : 1;
   const heights = spread(known.map((line) => height(line.ends[end]) + (end ? 4 : -7)), 12, c.m.top + 4, c.base - 2);
-  known.forEach((line, k) => c.text(c.X(line.ends[end][0]) + (end ? gap : 5), heights[k], line.name, { class: line.own ? "small strong halo" : "small halo", style: line.own ? "fill:var(--accent)" : null }));
+  known.forEach((line, k) => c.text(Math.min(c.X(line.ends[end][0]) + (end ? gap : 5), c.W - textWidth(line.name)), heights[k], line.name, { class: line.own ? "small strong halo" : "small halo", style: line.own ? "fill:var(--accent)" : null }));
 }
 
 // Arms without a KL term may lie far off on metrics that then have no optimum: they do not set the frame.
