@@ -80,6 +80,12 @@ PLANTED = {
         "log_prob(z.double()).sum(-1)",
         "log_prob is torch.float64",
     ),
+    "prior that takes no z in float64": (
+        "prior",
+        "log_prob(z).sum(-1)",
+        "log_prob(z @ torch.eye(z.shape[-1])).sum(-1)",
+        "log_prob of z in float64, as evaluation asks for, ended in an error",
+    ),
     "objective whose loss is one number": (
         "objective",
         'return numbers["gamma"] * terms["distortion"] + numbers["beta"] * terms["rate"]',

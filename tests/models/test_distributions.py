@@ -18,9 +18,12 @@ from vae_ablation.models.distributions import (
     DiscretizedLogistic,
     Distribution,
     Gaussian,
+    expansion_of,
+    parameters_of,
     softplus,
     with_slopes,
 )
+from vae_ablation.models.from_torch import FromTorch
 
 LOGITS = np.array([-30.0, -7.5, -2.0, -0.3, -1e-3, 0.0, 1e-6, 0.05, 0.3, 1.5, 9.0, 40.0])
 
@@ -413,3 +416,43 @@ def test_a_slope_that_is_not_finite_leaves_the_value_alone() -> None:
     assert value.tolist() == [0, 1, 2]
     (gradient,) = torch.autograd.grad(value.sum(), parameter)
     torch.testing.assert_close(gradient, slope, equal_nan=True)
+
+
+class _Plain:
+    """A geometric mass, no dataclass, as parts from outside may give it."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.exp()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return (x * self.logits - (x + 1) * self.logits.exp().log1p()).sum(-1)
+
+
+def test_distributions_from_outside_are_expanded_by_differentiation() -> None:
+    mean, scale, x = torch.tensor([[0.5, -1.0]]), torch.tensor([[2.0, 0.5]]), torch.ones(1, 2)
+    normal = FromTorch(torch.distributions.Normal(mean, scale, validate_args=False))
+    (first, second), (location, width) = parameters_of(normal), expansion_of(normal, x)
+    assert torch.equal(first, mean)
+    assert torch.equal(second, scale)
+    assert location.slope == pytest.approx((x - mean) / scale**2)
+    assert location.curvature == pytest.approx(scale**-2)
+    assert width.slope == pytest.approx((x - mean) ** 2 / scale**3 - 1 / scale)
+    logits = torch.tensor([[0.3, -0.2]])
+    (found,), p = expansion_of(_Plain(logits), x), logits.sigmoid()  # type: ignore[arg-type]
+    assert found.slope == pytest.approx(x - (x + 1) * p)
+    assert found.curvature == pytest.approx((x + 1) * p * (1 - p))
+    (own,) = parameters_of(_Plain(logits))  # type: ignore[arg-type]
+    assert own is logits
+
+
+def test_arguments_that_were_expanded_can_be_expanded_in() -> None:
+    mean, scale = torch.tensor([[0.5, -1.0]]), torch.tensor([2.0]).expand(1, 2)
+    tailed = torch.distributions.StudentT(4.0 + 0 * scale, mean, scale, validate_args=False)
+    degrees, location, width = expansion_of(FromTorch(tailed, mean=mean), torch.ones(1, 2))
+    off = 1 - mean
+    assert location.slope == pytest.approx(5 * off / (4 * scale**2 + off**2))
+    assert all(torch.isfinite(one.curvature).all() for one in (degrees, location, width))

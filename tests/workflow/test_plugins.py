@@ -67,6 +67,8 @@ def test_every_example_is_short() -> None:
 def test_every_part_is_in_the_tables(extended: Place) -> None:
     metrics = extended.metrics()
     assert (metrics["status"] == "ok").all(), metrics["reason"].tolist()
+    assert set(metrics["reason"]) == {""}
+    assert pd.to_numeric(metrics["nll"]).notna().all()
     assert {"absolute", "heavy_tails"} <= set(metrics["likelihood"])
     assert set(metrics["prior"]) == {"standard_normal", "learned_scale"}
     assert set(metrics["posterior"]) == {"gaussian", "shared_scale"}

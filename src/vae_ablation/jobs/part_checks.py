@@ -366,6 +366,15 @@ def _prior_shapes(name: str, config: Settings) -> Iterator[Found]:
         f"shapes are {shapes}; wanted: (5, 2) for z (5, 2, {LATENT}) and (7, {LATENT}) for 7 draws",
     )
     yield _single({"log_prob": density, "sample": draws})
+    try:
+        with torch.no_grad():
+            prior.log_prob(z.double())
+    except RuntimeError as error:
+        sentence = (
+            f"log_prob of z in float64, as evaluation asks for, ended in an error "
+            f"({error_text(error)}); wanted: learned values in the dtype of z (.to(z.dtype))"
+        )
+        yield "wrong", sentence
     learned = [value for value in prior.learned.values() if value.requires_grad]
     found = torch.autograd.grad(density.sum(), [z, *learned], allow_unused=True)
     finite = all(one is None or bool(torch.isfinite(one).all()) for one in found)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -125,7 +127,7 @@ def parameters_of(distribution: Distribution) -> tuple[Tensor, ...]:
     """Tensors that z sets: a distribution's `parameters()`, or those as large as its mean.
 
     Args:
-        distribution: a dataclass of tensors unless it has that method.
+        distribution: an object whose attributes are these tensors, unless it has that method.
     """
     own = getattr(distribution, "parameters", None)
     return own() if own else tuple(tensor for _, tensor in _large(distribution))
@@ -137,7 +139,7 @@ def expansion_of(distribution: Distribution, x: Tensor) -> tuple[Expansion, ...]
     Mixed derivatives between parameters are left out: it serves to place draws.
 
     Args:
-        distribution: a dataclass whose log p is differentiable twice, unless it has `expansion`.
+        distribution: one whose log p is differentiable twice, unless it has `expansion`.
         x: [..., dims].
     """
     own = getattr(distribution, "expansion", None)
@@ -158,8 +160,18 @@ def level_expansion_of(distribution: Distribution, x: Tensor, levels: int) -> tu
 
 def _large(distribution: Any) -> list[tuple[str, Tensor]]:
     shape = distribution.mean.shape
-    each = [(field.name, getattr(distribution, field.name)) for field in fields(distribution)]
+    written = is_dataclass(distribution)
+    names = [one.name for one in fields(distribution)] if written else vars(distribution)
+    each = ((name, getattr(distribution, name)) for name in names)
     return [(name, t) for name, t in each if isinstance(t, Tensor) and t.shape == shape]
+
+
+def _with_tensor(distribution: Any, name: str, value: Tensor) -> Any:
+    if is_dataclass(distribution) and not isinstance(distribution, type):
+        return replace(distribution, **{name: value})
+    other = copy(distribution)
+    setattr(other, name, value)
+    return other
 
 
 def _differentiated(
@@ -167,17 +179,20 @@ def _differentiated(
 ) -> tuple[Expansion, ...]:
     """Expansion of a score, summed over independent dimensions, in each large tensor."""
 
-    def expanded(name: str, value: Tensor) -> Expansion:
-        def total(parameter: Tensor) -> Tensor:
-            found = score(replace(distribution, **{name: parameter}))
-            assert found is not None
-            return found.sum()
+    def total(name: str, parameter: Tensor) -> Tensor:
+        found = score(_with_tensor(distribution, name, parameter))
+        assert found is not None
+        return found.sum()
 
-        # dimensions are independent, so that the row sums of the Hessian are its diagonal
-        found = jvp(grad(total), (value,), (torch.ones_like(value),))
-        return Expansion(found[0], (-found[1]).clamp(min=0))
+    return tuple(expanded(partial(total, name), value) for name, value in _large(distribution))
 
-    return tuple(expanded(*each) for each in _large(distribution))
+
+def expanded(total: Callable[[Tensor], Tensor], value: Tensor) -> Expansion:
+    """Expansion of a sum over independent dimensions in a parameter."""
+    value = value.contiguous()  # one that is expanded cannot be written to
+    # dimensions are independent, so that the row sums of the Hessian are its diagonal
+    found = jvp(grad(total), (value,), (torch.ones_like(value),))
+    return Expansion(found[0], (-found[1]).clamp(min=0))
 
 
 def level_log_mass(distribution: Distribution, x: Tensor, levels: int) -> Tensor | None:
