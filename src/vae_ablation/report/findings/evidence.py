@@ -207,8 +207,17 @@ class Evidence:
         """Rows of the single settings of a pooled row, at the levels that it holds."""
         wanted = {name: value for name, value in row.where.items()
                   if name != "scope" and value is not None}  # fmt: skip
-        return [one for one in self.rows if one.scope == "setting"
-                and all(one.where[name] == value for name, value in wanted.items())]  # fmt: skip
+        return [one for one in self._settings.get(_comparison(row), ())
+                if all(one.cells.get(name) == value for name, value in wanted.items())]  # fmt: skip
+
+    @cached_property
+    def _settings(self) -> dict[tuple[Any, ...], list[Row]]:
+        """Rows of single settings by what they compare."""
+        found: dict[tuple[Any, ...], list[Row]] = {}
+        for one in self.rows:
+            if one.scope == "setting":
+                found.setdefault(_comparison(one), []).append(one)
+        return found
 
     def varying(self, settings: Sequence[Row]) -> list[str]:
         """Axes in whose levels some settings differ."""
@@ -319,6 +328,10 @@ class Evidence:
         """A value of the config by its dotted key; None without one."""
         section, _, name = key.partition(".")
         return self.config.get(section, {}).get(name)
+
+
+def _comparison(row: Row) -> tuple[Any, ...]:
+    return tuple(row.cells.get(name) for name in ("question", "metric", "level"))
 
 
 def is_bound(runs: pd.DataFrame, metric: Metric) -> bool:
