@@ -335,7 +335,7 @@ def test_what_no_contrast_compares_is_not_primary(name: str) -> None:
 def test_a_finding_says_where_it_is_a_bound(table: pd.DataFrame) -> None:
     found = findings({"metrics": table, "summary": summarize(table)}, {})
     bound = next(one for one in found if one.topic == "bounds/glow_loose")
-    assert str(bound.headline) == "Glow of codes is only a bound in 2 of 24 runs"
+    assert str(bound.headline) == "The glow of codes is only a bound in 2 of 24 runs"
     assert "the glow of codes is a lower bound: the glow of codes flickers by more than 0.5" in str(
         bound.text
     )

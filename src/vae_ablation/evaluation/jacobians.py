@@ -45,12 +45,6 @@ def linearised(
     return head(output), _pushed(head, output, slopes)
 
 
-def load_derivatives() -> None:
-    """Take the first forward derivatives, for which torch loads a compiler: a second or two."""
-    one = torch.ones(1)
-    vmap(lambda direction: jvp(torch.tanh, (one,), (direction,))[1])(one[None])
-
-
 def _pushed(
     distribution: Callable[[Tensor], Distribution], at: Tensor, directions: Tensor
 ) -> tuple[Tensor, ...]:

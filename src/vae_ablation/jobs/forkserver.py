@@ -317,7 +317,7 @@ def main(address: str, study: str, *modules: str) -> None:
     if socket_path.name == EMBED:
         steps.append(_compile_umap)
     else:
-        steps += [_read_code, _load_derivatives]
+        steps.append(_read_code)
     steps.append(partial(cost.write, notes))
     for step in steps:
         if request := server.serve(0):
@@ -341,12 +341,6 @@ def _read_code() -> None:
 
     training_code_version()
     rule_code("evaluate")
-
-
-def _load_derivatives() -> None:
-    from vae_ablation.evaluation.jacobians import load_derivatives
-
-    load_derivatives()
 
 
 def _compile_umap() -> None:

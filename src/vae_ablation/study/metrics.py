@@ -109,7 +109,12 @@ class Metric:
         """The first attribute that has no allowed value, and what is allowed; None without one."""
         if not (isinstance(self.name, str) and self.name.isidentifier()):
             return f"name is {self.name!r}; allowed: a column's name"
-        for name, rule in get_type_hints(Metric).items():
+        if not (
+            isinstance(self.most, tuple) and all(isinstance(one, int | str) for one in self.most)
+        ):
+            return f"most is {self.most!r}; allowed: a tuple of numbers and keys of the config"
+        hints = {name: rule for name, rule in get_type_hints(Metric).items() if name != "most"}
+        for name, rule in hints.items():
             parts = get_args(rule) or (rule,)
             allowed = [one for part in parts for one in get_args(part) or (part,)]
             value = getattr(self, name)

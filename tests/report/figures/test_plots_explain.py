@@ -265,7 +265,7 @@ def test_ticks_of_logarithms_are_plain_numbers(study):
 
 def test_likelihoods_have_their_proper_names():
     assert style.plain("log_normal_gaussian") == "log-normal Gaussian"
-    assert style.plain("my_own") == "my own"
+    assert style.plain("my_own") == "my_own"
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ def _draw(
         if not unforeseen(error):
             raise
         log.exception("figure %s could not be drawn", spec.name)
-        message = f"The figure {style.plain(spec.name)} could not be drawn ({error_text(error)})"
+        message = (
+            f"The figure {spec.name.replace('_', ' ')} could not be drawn ({error_text(error)})"
+        )
         print(f"Warning: {message}; the other figures are complete.", file=sys.stderr)
         return _save(_message(f"{message}; see the log for details."), folder, selection, spec.name)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vae_ablation.report.findings import words
-from vae_ablation.report.page.arms import multiples
 from vae_ablation.report.page.axes import STRENGTH, PageAxis
-from vae_ablation.study.metrics import CONVERGED_DRIFT
+from vae_ablation.study.metrics import CONVERGED_DRIFT, described
 from vae_ablation.tables.splits import replicate, replicate_column, worded
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def sections(
         margin: nats by which the validation objective of a converged run may still change.
         ended: how runs ended, the heading of what to trust.
     """
-    if not multiples(arms, ()):
+    if not any(described(name).role == "result" for name in arms.metrics):
         return [_map(arms, has), _trust(arms, has, margin, ended)]
     axes = {axis.axis.name: axis for axis in arms.axes}
     kinds = {getattr(arm, "kind", "beta") for arm in arms.frame["arm"]}
