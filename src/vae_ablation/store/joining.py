@@ -65,11 +65,9 @@ class Here:
         self.held: set[str] = set()
         if (folder / "plan.json").is_file():
             study = present_study(folder) or read_frozen(folder)[0]
-            again = study.config["on_code_change"] == "retrain"
-            code = {
-                "on_code_change": "retrain" if again else "keep"
-            }  # "error" would refuse to plan
-            self.study = replace(study, config=study.config | code)
+            retrain = study.config["on_code_change"] == "retrain"
+            wanted = "retrain" if retrain else "keep"  # "error" would refuse to plan
+            self.study = replace(study, config=study.config | {"on_code_change": wanted})
             planned = self.study.plan().planned
             self.wanted = {item.run.path: item for item in planned}
             self.held = {item.run.path for item in planned if item.reason is None}

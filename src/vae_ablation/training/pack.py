@@ -226,7 +226,7 @@ class _PackTraining:
             dataset, self.settings["epochs"], len(runs), self.validation_split
         )
         shape = len(self.validation_split), *self.draws
-        fixed = [RunStreams(run.seed, self.drawn_on).fixed("validation", *shape) for run in runs]
+        fixed = [one.fixed("validation", *shape) for one in self.streams]
         self.validation_noise = self._stacked(fixed)
         self.place = (0, 0, 0)
         self.sums: list[Tensor] = []
