@@ -1,4 +1,4 @@
-"""What a source from outside the package loads, held against what it describes."""
+"""Data that a source from outside the package loads, held against what it describes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def complaints(source: Source, described: Any, raw: Any) -> Iterator[str]:
 
 
 def _kind(source: Source, described: Observed, raw: RawData) -> Iterator[str]:
-    """Whether class, description and data say the same of counts and of tables."""
+    """Complaints where class, description and data disagree on counts or on tables."""
     said = source.counts, described.counts, raw.cells is not None
     if len({*said}) > 1:
         yield (
@@ -61,7 +61,7 @@ def _kind(source: Source, described: Observed, raw: RawData) -> Iterator[str]:
 
 
 def _values(described: Observed, raw: RawData) -> Iterator[str]:
-    """Whether values are of the type and range that the description says."""
+    """Complaints about values of another type or range than the description says."""
     values = raw.x.data if sparse.issparse(raw.x) else raw.x
     if values.dtype.kind not in "fiub":
         yield f"x holds {values.dtype}; allowed: numbers"
@@ -76,7 +76,7 @@ def _values(described: Observed, raw: RawData) -> Iterator[str]:
 
 
 def _labels(raw: RawData) -> Iterator[str]:
-    """Whether labels are whole numbers, one for each example."""
+    """Complaints about labels that are not whole numbers, one for each example."""
     if raw.labels is None:
         return
     labels, count = raw.labels, raw.x.shape[0]

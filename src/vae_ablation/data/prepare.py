@@ -256,7 +256,7 @@ def prepare_dataset(options: Options, folder: Path) -> dict[str, Any]:
 
 
 def _loaded(options: Options) -> RawData:
-    """What the source loads; of one from outside the package, if it is what it describes."""
+    """Data of the source; of one from outside the package, if they are what it describes."""
     name = options["source"]
     source = SOURCES[name]
     loaded = source.load(options)

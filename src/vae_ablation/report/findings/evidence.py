@@ -76,7 +76,7 @@ class Row:
 
     @property
     def bounded(self) -> bool:
-        """Whether its difference has an interval."""
+        """True where its difference has an interval."""
         return self.number("ci_low") is not None
 
     @property

@@ -265,7 +265,7 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _means(runs: pd.DataFrame) -> Phrase:
-    """What failures leave of the means of their arms."""
+    """Sentence on what failures leave of the means of their arms."""
     arms = runs.groupby(["likelihood", "latent_dim", "arm"])["status"]
     whole = arms.agg(lambda status: (status == "ok").mean())
     lost, some = (whole == 0).any(), ((whole > 0) & (whole < 1)).any()

@@ -236,7 +236,7 @@ def outcome(row: Row, parts: Sequence[Row] = ()) -> Phrase:
 
 
 def alike(row: Row) -> bool:
-    """Whether arm and reference have the same value in every pair, which shows no spread."""
+    """True where arm and reference are equal in every pair, which shows no spread."""
     return (row.number("n") or 0) > 1 and row.number("estimate") == 0 and not row.bounded
 
 
